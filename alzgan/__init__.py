@@ -1,0 +1,3 @@
+"""A laboratory for small-data medical image GANs."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,62 @@
+"""`checkpoints/last.ckpt`, where a run goes on, and `checkpoints/best.ckpt`, what it is worth."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning import Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from alzgan.callbacks.schedule import run_is_over
+from alzgan.gan import GAN
+
+
+class RunCheckpoint(Checkpoint):
+    """Save the last state every n steps and at the end, and the best one by the quality metric.
+
+    Lightning's own ModelCheckpoint warns of a "pre-optimization state" at every save of a manually
+    optimized module and returns silently where it cannot write; two files need none of its bookkeeping.
+
+    Args:
+        every_n_train_steps: between two saves of `last.ckpt`.
+    """
+
+    def __init__(self, every_n_train_steps: int = 200):
+        self.every_n_train_steps = every_n_train_steps
+        self.best_objective = float("inf")
+        self.best_step: int | None = None
+        self.last_saved_step = -1
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: GAN, *args: Any) -> None:
+        """Save every n steps."""
+        if trainer.global_step % self.every_n_train_steps == 0 and not run_is_over(trainer):
+            self.save_last(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: GAN) -> None:
+        """Save where the quality metric, lower is better, has just got better."""
+        objective = float(trainer.callback_metrics.get("objective", float("inf")))
+        if objective < self.best_objective:
+            self.best_objective, self.best_step = objective, trainer.global_step
+            trainer.save_checkpoint(self.path(trainer, "best"))
+
+    def on_train_end(self, trainer: Trainer, pl_module: GAN) -> None:
+        """Save the end of the run."""
+        self.save_last(trainer)
+
+    def save_last(self, trainer: Trainer) -> None:
+        """Write `last.ckpt`, once a step."""
+        if trainer.global_step != self.last_saved_step:
+            self.last_saved_step = trainer.global_step
+            trainer.save_checkpoint(self.path(trainer, "last"))
+
+    @staticmethod
+    def path(trainer: Trainer, name: str) -> Path:
+        """Where the run keeps the checkpoint of that name."""
+        return Path(trainer.default_root_dir) / "checkpoints" / f"{name}.ckpt"
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the best was, so that a resumed run replaces it only with a better one."""
+        return {"best_objective": self.best_objective, "best_step": self.best_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore it."""
+        self.best_objective, self.best_step = state_dict["best_objective"], state_dict["best_step"]

@@ -1,0 +1,122 @@
+"""How far the generated images are from the real ones, measured while the model trains."""
+
+import hashlib
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning import Callback, Trainer
+from torch import Tensor
+from torchmetrics.image.fid import FrechetInceptionDistance
+
+from alzgan.callbacks.schedule import epoch_is_due
+from alzgan.data.arrays import cache_folder
+from alzgan.gan import GAN
+from alzgan.metrics.features import default_extractor
+from alzgan.runtime.files import replacing
+
+log = logging.getLogger(__name__)
+
+REAL_STATISTICS = ("real_features_sum", "real_features_cov_sum", "real_features_num_samples")
+
+
+class Quality(Callback):
+    """The Fréchet distance (Heusel et al. 2017) of generated to real training images; lower is better.
+
+    Every k epochs and at the end, on the training device, always from the same latents. The statistics of
+    the real images are computed once and kept in the cache. The value is logged as `quality/<distance>`,
+    `fid` only with Inception's weights, and as the metric `objective` that `best.ckpt` and sweeps use.
+
+    Args:
+        n_samples: generated images.
+        every_n_epochs: between two evaluations.
+        batch_size: of generation and feature extraction.
+        weights: path of Inception's weights; None: where torchmetrics keeps them.
+        download: whether to try the network where they are missing.
+        cache_dir: of the real images' statistics; None: the data's cache.
+
+    Raises:
+        UserError: `weights` is given but is not the 2015 Inception network.
+    """
+
+    def __init__(
+        self,
+        n_samples: int = 2048,
+        every_n_epochs: int = 5,
+        batch_size: int = 64,
+        weights: str | None = None,
+        download: bool = True,
+        cache_dir: str | None = None,
+    ):
+        self.n_samples = n_samples
+        self.every_n_epochs = every_n_epochs
+        self.batch_size = batch_size
+        self.cache_dir = cache_folder(cache_dir)
+        self.extractor = default_extractor(weights, download)
+        self.tag = f"quality/{self.extractor.distance}"
+
+    def on_fit_start(self, trainer: Trainer, pl_module: GAN) -> None:
+        """Say what will be measured and prepare the real side of it."""
+        # Kept out of the module, where its states would enter every checkpoint.
+        self.distance = FrechetInceptionDistance(self.extractor, reset_real_features=False)
+        self.distance.to(pl_module.device)
+        self.describe(trainer)
+        self.load_real(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: GAN) -> None:
+        """Measure where it is due."""
+        if not epoch_is_due(trainer, self.every_n_epochs):
+            return
+        value = self.measure(pl_module)
+        pl_module.log("objective", value, logger=False, rank_zero_only=False)
+        if trainer.logger is not None:
+            trainer.logger.log_metrics({self.tag: value}, step=trainer.global_step)
+
+    def measure(self, gan: GAN) -> float:
+        """The distance of `n_samples` fresh samples; every rank generates its share of the batches."""
+        starts = range(0, self.n_samples, self.batch_size)
+        for batch in range(gan.global_rank, len(starts), gan.trainer.world_size):
+            count = min(self.batch_size, self.n_samples - starts[batch])
+            self.distance.update(gan.sample(gan.latents(count, "quality", batch)), real=False)
+        value = self.distance.compute().item()
+        self.distance.reset()
+        return value
+
+    def load_real(self, trainer: Trainer) -> None:
+        """Take the real statistics from the cache, or compute them and put them there."""
+        data = trainer.datamodule
+        key = hashlib.sha256(f"{self.extractor.name} {data.fingerprint}".encode()).hexdigest()[:16]
+        path = self.cache_dir / f"statistics-{key}.npz"
+        if not path.is_file():
+            self.compute_real(data.real_batches(self.batch_size))
+            if trainer.is_global_zero:
+                self.save_real(path)
+            trainer.strategy.barrier()
+        with np.load(path, allow_pickle=False) as arrays:
+            for name in REAL_STATISTICS:
+                # Under DDP the ranks' sums are added: one rank brings the real ones.
+                values = torch.from_numpy(arrays[name]) * int(trainer.is_global_zero)
+                setattr(self.distance, name, values.to(self.distance.device))
+
+    def compute_real(self, batches: Iterable[Tensor]) -> None:
+        """Extract the features of all real training images."""
+        for images in batches:
+            self.distance.update(images.to(self.distance.device), real=True)
+
+    def save_real(self, path: Path) -> None:
+        """Write the sums of the real features to the cache."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part, part.open("wb") as file:
+            np.savez(file, **{name: getattr(self.distance, name).cpu().numpy() for name in REAL_STATISTICS})
+
+    def describe(self, trainer: Trainer) -> None:
+        """Log the extractor, the counts and the resize setting: what the numbers mean."""
+        text = (
+            f"{self.tag}: extractor {self.extractor.name}, {self.n_samples} generated images, "
+            f"{len(trainer.datamodule)} real training images, resize {self.extractor.resize}"
+        )
+        log.info(text)
+        if trainer.logger is not None:
+            trainer.logger.experiment.add_text("quality/method", text, trainer.global_step)

@@ -1,0 +1,60 @@
+"""What a run was made of and what came out: in its folder, in TensorBoard and in every checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, Trainer
+from omegaconf import OmegaConf
+
+from alzgan.callbacks.checkpoint import RunCheckpoint
+from alzgan.callbacks.quality import Quality
+from alzgan.gan import GAN
+from alzgan.runtime.files import write_json
+
+
+class RunRecord(Callback):
+    """Keep the resolved config and the provenance beside the weights, and the outcome beside both.
+
+    Writes the config as text to TensorBoard, config and provenance into each checkpoint under the key
+    `alzgan`, and at the end `metrics.json` and the row of TensorBoard's HParams tab.
+
+    Args:
+        config: the run's resolved config, plain containers only.
+        provenance: see `alzgan.runtime.provenance`.
+    """
+
+    def __init__(self, config: dict[str, Any], provenance: dict[str, Any]):
+        self.config = config
+        self.provenance = provenance
+
+    def on_train_start(self, trainer: Trainer, pl_module: GAN) -> None:
+        """Show the config in TensorBoard's text tab."""
+        if trainer.logger is not None:
+            text = OmegaConf.to_yaml(self.config)
+            # Four spaces make it a block of code in TensorBoard's markdown.
+            trainer.logger.experiment.add_text("config", "    " + text.replace("\n", "\n    "), 0)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: GAN, checkpoint: dict[str, Any]) -> None:
+        """Let the verbs rebuild the model from the file alone."""
+        checkpoint["alzgan"] = {"config": self.config, "provenance": self.provenance}
+
+    def on_train_end(self, trainer: Trainer, pl_module: GAN) -> None:
+        """Write what came out."""
+        if not trainer.is_global_zero:
+            return
+        quality = next((c for c in trainer.callbacks if isinstance(c, Quality)), None)
+        best = next((c for c in trainer.callbacks if isinstance(c, RunCheckpoint)), None)
+        metrics = {"step": trainer.global_step}
+        if quality is not None and "objective" in trainer.callback_metrics:
+            metrics[quality.tag] = trainer.callback_metrics["objective"].item()
+            if best is not None:
+                metrics |= {
+                    "objective": best.best_objective,
+                    "objective_name": quality.tag,
+                    "objective_step": best.best_step,
+                }
+        write_json(Path(trainer.default_root_dir) / "metrics.json", metrics)
+        if trainer.logger is not None:
+            settings = {key: self.config[key] for key in ("seed", "data", "model", "trainer")}
+            numbers = {tag: value for tag, value in metrics.items() if not isinstance(value, str)}
+            trainer.logger.log_hyperparams(settings, numbers, step=trainer.global_step)

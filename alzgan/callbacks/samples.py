@@ -1,0 +1,74 @@
+"""What the generator makes of the same latents, all through the run, beside what is real."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+from PIL import Image
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from alzgan.callbacks.schedule import epoch_is_due, run_is_over
+from alzgan.gan import GAN
+from alzgan.runtime.files import replacing
+
+
+class FixedLatentSamples(Callback):
+    """A grid of `count` samples from fixed latents, in TensorBoard and as `samples/step_*.png`.
+
+    Drawn at the start, every n epochs (or steps, if set) and at the end. One grid of real images is
+    logged at the start, as `samples/real.png`.
+
+    Args:
+        count: images in the grid.
+        every_n_epochs: None: at the start and end only.
+        every_n_train_steps: in place of every_n_epochs.
+    """
+
+    def __init__(
+        self, count: int = 64, every_n_epochs: int | None = None, every_n_train_steps: int | None = None
+    ):
+        self.count = count
+        self.every_n_epochs = None if every_n_train_steps else every_n_epochs
+        self.every_n_train_steps = every_n_train_steps
+
+    def on_train_start(self, trainer: Trainer, pl_module: GAN) -> None:
+        """Log the real grid and the untrained generator's."""
+        if not trainer.is_global_zero or trainer.global_step > 0:
+            return
+        images, _ = trainer.datamodule.sample_real(self.count)
+        self.write(trainer, images, "real/grid", "real")
+        self.draw(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: GAN, *args: Any) -> None:
+        """Draw where the steps are counted."""
+        every = self.every_n_train_steps
+        if every and trainer.global_step % every == 0 and not run_is_over(trainer):
+            self.draw(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: GAN) -> None:
+        """Draw where the epochs are counted, and at the end."""
+        if epoch_is_due(trainer, self.every_n_epochs):
+            self.draw(trainer, pl_module)
+
+    def draw(self, trainer: Trainer, gan: GAN) -> None:
+        """Sample, and write the grid of this step."""
+        if trainer.is_global_zero:
+            images = gan.sample(gan.latents(self.count, "samples"))
+            self.write(trainer, images, "samples/grid", f"step_{trainer.global_step:07d}")
+
+    def write(self, trainer: Trainer, images: Tensor, tag: str, name: str) -> None:
+        """Write uint8 images (N, C, H, W) as one grid, to TensorBoard and to a PNG file.
+
+        Volumes' neighbouring slices or other channel counts are shown by their middle channel.
+        """
+        if images.shape[1] not in (1, 3):
+            images = images[:, images.shape[1] // 2, None]
+        grid = make_grid(images.cpu(), nrow=round(len(images) ** 0.5), padding=2)
+        folder = Path(trainer.default_root_dir) / "samples"
+        folder.mkdir(exist_ok=True)
+        with replacing(folder / f"{name}.png") as part:
+            Image.fromarray(grid.permute(1, 2, 0).numpy()).save(part, format="PNG")
+        if trainer.logger is not None:
+            trainer.logger.experiment.add_image(tag, grid.to(torch.uint8), trainer.global_step)

@@ -106,7 +106,7 @@ class GAN(LightningModule):
         draws = stream(self.seed, f"latents/{purpose}", step, rank).standard_normal(
             (count, self.latent_dim), dtype="float32"
         )
-        return torch.from_numpy(draws).to(self.device, non_blocking=True)
+        return torch.from_numpy(draws).to(self.device, self.dtype, non_blocking=True)
 
     @torch.no_grad()
     def sample(self, latents: Tensor) -> Tensor:

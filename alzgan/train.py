@@ -1,5 +1,6 @@
 """Train a model: ``python -m alzgan.train model=dcgan trainer.devices=1``."""
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from alzgan.runtime import cli, config
@@ -13,7 +14,9 @@ def train(settings: DictConfig) -> float:
     # Lightning and torchmetrics take seconds to load: only when the settings are accepted.
     from alzgan.training import run
 
-    return run(settings)
+    hydra = HydraConfig.get()
+    settings.run_dir = hydra.runtime.output_dir  # in a sweep, the job's own
+    return run(settings, overrides=hydra.overrides.task)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,13 @@
 
 import logging
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from lightning import LightningDataModule, Trainer
+from lightning import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from alzgan.callbacks.checkpoint import RunCheckpoint
@@ -25,16 +25,21 @@ from alzgan.runtime.tensorboard import RunLogger
 log = logging.getLogger(__name__)
 
 
-def run(settings: DictConfig) -> float:
-    """Build what the settings name, train it, and return the best objective (inf if none was measured)."""
-    run_dir = Path(HydraConfig.get().runtime.output_dir)
-    settings.run_dir = str(run_dir)
+def run(settings: DictConfig, overrides: Sequence[str] = ()) -> float:
+    """Build what the settings name, train it, and return the best objective (inf if none was measured).
+
+    Args:
+        settings: a composed `conf/train.yaml`, its `run_dir` included.
+        overrides: what the user changed of it, for the record.
+    """
+    run_dir = Path(settings.run_dir)
     check_targets(settings)
     with quiet():
         data = instantiate(settings.data, _convert_="all")
         data.setup()
         gan = build_model(settings)
-        trainer = build_trainer(settings, data)
+        record = {**provenance(), "overrides": list(overrides), "data": data.describe()}
+        trainer = build_trainer(settings, record)
         log.info(
             f"{len(data)} images of {len(data.classes)} classes, {settings.data.image_size} x "
             f"{settings.data.image_size} x {settings.data.channels}; generator {parameters(gan.generator):,} "
@@ -53,15 +58,11 @@ def build_model(settings: DictConfig) -> GAN:
     return gan.to(memory_format=torch.channels_last)
 
 
-def build_trainer(settings: DictConfig, data: LightningDataModule) -> Trainer:
-    """The Trainer with its callbacks, its logger and the run's record, written to the run's folder."""
+def build_trainer(settings: DictConfig, record: dict[str, Any]) -> Trainer:
+    """The Trainer with its callbacks and its logger; config and record are written to the run's folder."""
     config: Any = OmegaConf.to_container(settings, resolve=True)
     run_dir = Path(settings.run_dir)
-    record = {
-        **provenance(),
-        "overrides": list(HydraConfig.get().overrides.task),
-        "data": data.describe(),
-    }
+    run_dir.mkdir(parents=True, exist_ok=True)
     callbacks = [instantiate(node, _convert_="all") for node in settings.callbacks.values() if node]
     trainer = instantiate(
         settings.trainer,

@@ -42,19 +42,21 @@ class RunRecord(Callback):
         """Write what came out."""
         if not trainer.is_global_zero:
             return
-        quality = next((c for c in trainer.callbacks if isinstance(c, Quality)), None)
-        best = next((c for c in trainer.callbacks if isinstance(c, RunCheckpoint)), None)
-        metrics = {"step": trainer.global_step}
-        if quality is not None and "objective" in trainer.callback_metrics:
-            metrics[quality.tag] = trainer.callback_metrics["objective"].item()
-            if best is not None:
-                metrics |= {
-                    "objective": best.best_objective,
-                    "objective_name": quality.tag,
-                    "objective_step": best.best_step,
-                }
+        metrics = outcome(trainer)
         write_json(Path(trainer.default_root_dir) / "metrics.json", metrics)
         if trainer.logger is not None:
             settings = {key: self.config[key] for key in ("seed", "data", "model", "trainer")}
-            numbers = {tag: value for tag, value in metrics.items() if not isinstance(value, str)}
-            trainer.logger.log_hyperparams(settings, numbers, step=trainer.global_step)
+            shown = {f"objective/{name}": metrics[name] for name in ("best", "final") if name in metrics}
+            trainer.logger.log_hyperparams(settings, shown, step=trainer.global_step)
+
+
+def outcome(trainer: Trainer) -> dict[str, Any]:
+    """The run's length and, where its quality was measured, the final and the best value, by name."""
+    quality = next((c for c in trainer.callbacks if isinstance(c, Quality)), None)
+    checkpoint = next((c for c in trainer.callbacks if isinstance(c, RunCheckpoint)), None)
+    metrics: dict[str, Any] = {"steps": trainer.global_step}
+    if quality is not None and "objective" in trainer.callback_metrics:
+        metrics |= {"objective": quality.tag, "final": trainer.callback_metrics["objective"].item()}
+        if checkpoint is not None:
+            metrics |= {"best": checkpoint.best_objective, "best_step": checkpoint.best_step}
+    return metrics

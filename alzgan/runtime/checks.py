@@ -72,4 +72,3 @@ def check_devices(accelerator: str, devices: int | str) -> None:
     if not 1 <= devices <= available:
         kind = "CPU cores, one for each process" if on_cpu else "CUDA devices"
         raise UserError(f"trainer.devices={devices}: this machine has {available} {kind}")
-

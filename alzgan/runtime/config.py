@@ -8,10 +8,10 @@ import inspect
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pydoc import locate
 from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
-from hydra.utils import get_object
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from alzgan.runtime.errors import UserError
@@ -140,10 +140,8 @@ def check_targets(config: DictConfig) -> None:
         UserError: there is no such class, it has no such argument, or a value is of the wrong type.
     """
     for path, node in target_nodes(config, ""):
-        try:
-            target = get_object(node._target_)
-        except Exception as error:  # whatever an import raises
-            raise UserError(f"{path}._target_={node._target_} cannot be loaded: {error}") from None
+        if (target := locate(node._target_)) is None:
+            raise UserError(f"{path}._target_={node._target_}: there is no such class")
         hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
         arguments = inspect.signature(target).parameters
         open_ended = any(argument.kind is argument.VAR_KEYWORD for argument in arguments.values())

@@ -34,8 +34,8 @@ def job_row(folder: Path) -> dict[str, str]:
     metrics = read_json(folder / "metrics.json")
     return {
         "job": folder.name,
-        "objective": str(metrics.get("objective", math.inf)),
-        "metric": str(metrics.get("objective_name", "")),
+        "objective": str(metrics.get("best", math.inf)),
+        "metric": str(metrics.get("objective", "")),
         **dict(override.split("=", 1) for override in overrides),
     }
 

@@ -1,0 +1,82 @@
+"""What the tests share: small folders of images, small runs, real processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from PIL import Image
+
+from alzgan.runtime import config
+from alzgan.runtime.cli import CONF
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Small enough for a CPU: 32 x 32 grey images, 8 base channels, 8 images in a batch.
+SMALL = [
+    "data.image_size=32",
+    "data.channels=1",
+    "data.batch_size=8",
+    "model.generator.width=8",
+    "model.discriminator.width=8",
+    "trainer.accelerator=cpu",
+    "trainer.log_every_n_steps=2",
+    "callbacks.samples.count=16",
+    "callbacks.quality.n_samples=32",
+    "callbacks.quality.download=false",
+]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """CPU sums depend on the number of threads: the tests use one, here and in their processes."""
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test reads or writes the user's cache."""
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("ALZGAN_CACHE", str(cache))
+    monkeypatch.setenv("TORCH_HOME", str(cache / "torch"))
+    return cache
+
+
+@pytest.fixture(scope="session")
+def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 40 grey 36 x 44 PNG images in two classes."""
+    root = tmp_path_factory.mktemp("slices")
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[-1:1:44j, -1:1:36j]
+    for index in range(40):
+        folder = root / ("Healthy" if index % 2 else "Demented")
+        folder.mkdir(exist_ok=True)
+        radius, shift = rng.uniform(0.5, 0.9), rng.uniform(-0.2, 0.2, 2)
+        disc = np.hypot(x - shift[0], y - shift[1]) < radius
+        noise = rng.normal(0, 12, disc.shape)
+        Image.fromarray((disc * (150 + noise)).clip(0, 255).astype("uint8")).save(folder / f"{index:02}.png")
+    return root
+
+
+def settings(*overrides: str) -> DictConfig:
+    """`conf/train.yaml` composed with the overrides, as the command line would."""
+    config.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", overrides=list(overrides))
+
+
+def small_settings(root: Path, run_dir: Path, *overrides: str) -> DictConfig:
+    """The settings of a small run on a folder of images."""
+    return settings("data=mri", f"data.root={root}", f"run_dir={run_dir}", *SMALL, *overrides)
+
+
+def alzgan(*arguments: str, verb: str = "train", timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run `python -m alzgan.<verb>` in a process of its own."""
+    command = [sys.executable, "-m", f"alzgan.{verb}", *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=timeout)

@@ -1,0 +1,120 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, alzgan
+from PIL import Image
+
+
+def error_line(*arguments: str, code: int = 1) -> str:
+    """The one line that a failing verb leaves on stderr, beside the bar of the images it has read."""
+    result = alzgan(*arguments)
+    assert result.returncode == code, result.stderr
+    lines = [line for line in result.stderr.splitlines() if line and not line.startswith("decoding:")]
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("alzgan: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("model=foo", "Could not find 'model/foo'; Available options in 'model': dcgan"),
+        ("model.foo=1", "Could not override 'model.foo'"),
+        ("model.generator_optimizer.lr=abc", "Value 'abc' of type 'str' could not be converted to Float"),
+        ("data.batch_size=many", "Value 'many' of type 'str' could not be converted to Integer"),
+        ("data.batch_size=0", "data.batch_size=0 must be at least 1"),
+        ("data.image_size=48", "data.image_size=48 must be a power of two: 32, 64, 128 or 256"),
+        ("data.fit=squash", "data.fit=squash must be one of crop, pad"),
+        ("data.channels=2", "data.channels=2 must be 1 (grey) or 3 (RGB)"),
+        ("data=mri", "data.root is not set; add data.root=... to the command line"),
+        ("seed=1,2", "Ambiguous value for argument 'seed=1,2'"),
+        ("seed", "Error parsing override 'seed'"),
+        ("trainer.devices=1000", "trainer.devices=1000: this machine has"),
+        ("trainer.devices=0", "trainer.devices=0: this machine has"),
+        ("trainer.accelerator=abacus", "trainer.accelerator=abacus must be one of auto, cpu, gpu"),
+        ("trainer.max_epochs=null", "set trainer.max_epochs or trainer.max_steps"),
+    ],
+)
+def test_a_wrong_setting_gets_one_line(override: str, expected: str, tmp_path: Path):
+    assert expected in error_line(override, f"run_dir={tmp_path / 'run'}")
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("model.generator.width=abc", "model.generator.width=abc must be int"),
+        (
+            "+model.generator.widht=8",
+            "model.generator.widht: alzgan.networks.dcgan.Generator has no such option",
+        ),
+        (
+            "model.loss._target_=alzgan.losses.Nothing",
+            "model.loss._target_=alzgan.losses.Nothing: there is no such class",
+        ),
+        ("callbacks.quality.weights=/nowhere.pth", "/nowhere.pth: No such file"),
+    ],
+)
+def test_a_wrong_setting_of_an_open_place_gets_one_line(
+    override: str, expected: str, slices: Path, tmp_path: Path
+):
+    root, run = f"data.root={slices}", f"run_dir={tmp_path}"
+    assert expected in error_line("data=mri", root, run, *SMALL, override)
+
+
+def folder_of(root: Path, count: int) -> Path:
+    (root / "Healthy").mkdir(parents=True)
+    for index in range(count):
+        Image.new("L", (40, 40), index).save(root / "Healthy" / f"{index}.png")
+    return root
+
+
+def test_a_folder_that_cannot_be_used_gets_one_line(tmp_path: Path):
+    def line(root: Path) -> str:
+        return error_line("data=mri", f"data.root={root}", f"run_dir={tmp_path / 'run'}", *SMALL)
+
+    missing, empty, flat = (tmp_path / name for name in ("missing", "empty", "flat"))
+    empty.mkdir()
+    flat.mkdir()
+    Image.new("L", (40, 40)).save(flat / "one.png")
+    assert f"there is no folder {missing}" in line(missing)
+    assert str(empty) in line(empty)
+    assert "1 image" in line(flat)
+    few = folder_of(tmp_path / "few", 7)
+    assert f"{few} has 7 images, fewer than a batch; set data.batch_size to 7 or less" in line(few)
+
+
+def test_an_unreadable_image_is_named(tmp_path: Path):
+    root = folder_of(tmp_path / "data", 9)
+    (root / "Healthy" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    line = error_line("data=mri", f"data.root={root}", f"run_dir={tmp_path / 'run'}", *SMALL)
+    assert "Healthy/broken.png" in line
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_run_folder_that_cannot_be_written_gets_one_line(place: str, tmp_path: Path):
+    (tmp_path / "file").touch()
+    line = error_line(f"run_dir={tmp_path / place}", *SMALL)
+    assert f"run_dir={tmp_path}/file" in line
+    assert "cannot be written" in line
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_run_folder_gets_one_line(tmp_path: Path):
+    tmp_path.chmod(0o500)
+    assert "cannot be written: Permission denied" in error_line(f"run_dir={tmp_path / 'run'}", *SMALL)
+
+
+def test_help_shows_the_groups_and_the_options():
+    result = alzgan("--help")
+    assert result.returncode == 0
+    assert "model: dcgan" in result.stdout
+    assert "generator_optimizer:" in result.stdout
+
+
+def test_settings_are_judged_before_anything_heavy_is_loaded():
+    loaded = "import sys, alzgan.train; print([m for m in ('torch', 'lightning', 'torchvision') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,171 @@
+import copy
+
+import torch
+from conftest import settings
+from lightning import Trainer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from alzgan.gan import GAN
+from alzgan.training import build_model
+
+SMALL_MODEL = (
+    "data.image_size=32",
+    "data.channels=1",
+    "model.generator.width=4",
+    "model.discriminator.width=4",
+)
+
+
+def play(gan: GAN, batches: list[Tensor], **options) -> Trainer:
+    """Train on the given batches, float images in [-1, 1], one step each."""
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=len(batches),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+    pairs = [(images, torch.zeros(len(images))) for images in batches]
+    trainer.fit(gan, DataLoader(pairs, batch_size=None))
+    return trainer
+
+
+def textbook_networks() -> tuple[nn.Module, nn.Module]:
+    """The 64 x 64 x 3 networks as the DCGAN tutorials write them out, layer by layer."""
+    generator = nn.Sequential(
+        nn.ConvTranspose2d(100, 512, 4, 1, 0, bias=False),
+        nn.BatchNorm2d(512),
+        nn.ReLU(True),
+        nn.ConvTranspose2d(512, 256, 4, 2, 1, bias=False),
+        nn.BatchNorm2d(256),
+        nn.ReLU(True),
+        nn.ConvTranspose2d(256, 128, 4, 2, 1, bias=False),
+        nn.BatchNorm2d(128),
+        nn.ReLU(True),
+        nn.ConvTranspose2d(128, 64, 4, 2, 1, bias=False),
+        nn.BatchNorm2d(64),
+        nn.ReLU(True),
+        nn.ConvTranspose2d(64, 3, 4, 2, 1, bias=False),
+        nn.Tanh(),
+    )
+    discriminator = nn.Sequential(
+        nn.Conv2d(3, 64, 4, 2, 1, bias=False),
+        nn.LeakyReLU(0.2, inplace=True),
+        nn.Conv2d(64, 128, 4, 2, 1, bias=False),
+        nn.BatchNorm2d(128),
+        nn.LeakyReLU(0.2, inplace=True),
+        nn.Conv2d(128, 256, 4, 2, 1, bias=False),
+        nn.BatchNorm2d(256),
+        nn.LeakyReLU(0.2, inplace=True),
+        nn.Conv2d(256, 512, 4, 2, 1, bias=False),
+        nn.BatchNorm2d(512),
+        nn.LeakyReLU(0.2, inplace=True),
+        nn.Conv2d(512, 1, 4, 1, 0, bias=False),
+        nn.Sigmoid(),
+        nn.Flatten(0),
+    )
+    return generator.double(), discriminator.double()
+
+
+def copy_weights(source: nn.Module, target: nn.Module) -> None:
+    """Copy parameters and statistics in order, whatever their names."""
+    for value, copied in zip(source.state_dict().values(), target.state_dict().values(), strict=True):
+        copied.copy_(value)
+
+
+def textbook_loop(generator, discriminator, batches: list[Tensor], latents: list[Tensor]) -> None:
+    """The tutorials' loop, plainly: BCELoss on probabilities, separate real and fake passes."""
+    criterion = nn.BCELoss()
+    optimizer_d = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    optimizer_g = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    for real, noise in zip(batches, latents, strict=True):
+        ones, zeros = real.new_ones(len(real)), real.new_zeros(len(real))
+        discriminator.zero_grad()
+        criterion(discriminator(real), ones).backward()
+        fake = generator(noise[:, :, None, None])
+        criterion(discriminator(fake.detach()), zeros).backward()
+        optimizer_d.step()
+        generator.zero_grad()
+        criterion(discriminator(fake), ones).backward()
+        optimizer_g.step()
+
+
+def test_ten_steps_of_the_default_model_are_the_textbook_loops_ten_steps(recwarn):
+    # In float64: Adam turns float32 rounding of a gradient near zero into a whole step of its own.
+    gan = build_model(settings("model=dcgan")).double()
+    start = copy.deepcopy(gan.state_dict())
+    generator, discriminator = textbook_networks()
+    copy_weights(gan.generator, generator)
+    copy_weights(gan.discriminator, discriminator)
+    noise = torch.Generator().manual_seed(0)
+    batches = [torch.rand(8, 3, 64, 64, generator=noise, dtype=torch.double) * 2 - 1 for _ in range(10)]
+    play(gan, batches, precision="64-true")
+    textbook_loop(generator, discriminator, batches, [gan.latents(8, "train", step) for step in range(10)])
+    expected = [*generator.state_dict().values(), *discriminator.state_dict().values()]
+    for (name, value), target in zip(gan.state_dict().items(), expected, strict=True):
+        torch.testing.assert_close(value, target, rtol=0, atol=1e-9, msg=name)
+    # The comparison means something: ten steps have moved every weight by far more than its tolerance.
+    for name, value in gan.named_parameters():
+        assert (value - start[name]).abs().mean() > 1e-4, name
+
+
+def test_one_step_of_the_trainer_is_one_alternation(recwarn):
+    gan = build_model(settings(*SMALL_MODEL))
+    trainer = play(gan, [torch.zeros(4, 1, 32, 32)] * 5)
+    assert trainer.global_step == 5
+    for optimizer in trainer.optimizers:
+        assert {int(state["step"]) for state in optimizer.state.values()} == {5}
+
+
+def test_the_generators_step_leaves_no_gradient_in_the_discriminator(recwarn):
+    gan = build_model(settings(*SMALL_MODEL))
+    seen = []
+
+    def spy(real: Tensor, fake: Tensor):
+        result = original(real, fake)
+        seen.append([p.grad.clone() for p in gan.discriminator.parameters()])
+        return result
+
+    original, gan.discriminator_step = gan.discriminator_step, spy
+    play(gan, [torch.rand(4, 1, 32, 32)])
+    after = [p.grad for p in gan.discriminator.parameters()]
+    assert all(torch.equal(a, b) for a, b in zip(seen[0], after, strict=True))
+    assert all(p.requires_grad for p in gan.discriminator.parameters())
+
+
+def test_latents_are_standard_normal_and_differ_by_purpose_step_and_rank():
+    gan = build_model(settings(*SMALL_MODEL))
+    draws = gan.latents(2000, "train")
+    assert draws.shape == (2000, 100)
+    assert abs(draws.mean().item()) < 0.01
+    assert abs(draws.std().item() - 1) < 0.01
+    assert torch.equal(draws, gan.latents(2000, "train"))
+    for other in (gan.latents(2000, "x"), gan.latents(2000, "train", 1), gan.latents(2000, "train", 0, 1)):
+        assert not torch.equal(draws, other)
+
+
+def test_sampling_gives_uint8_images_and_disturbs_nothing():
+    gan = build_model(settings(*SMALL_MODEL)).train()
+    before = copy.deepcopy(gan.state_dict())
+    random_state = torch.get_rng_state()
+    images = gan.sample(gan.latents(3, "test"))
+    assert images.shape == (3, 1, 32, 32)
+    assert images.dtype == torch.uint8
+    assert gan.generator.training
+    assert torch.equal(random_state, torch.get_rng_state())
+    assert all(torch.equal(value, before[name]) for name, value in gan.state_dict().items())
+
+
+def test_first_weights_depend_on_the_seed_alone():
+    torch.manual_seed(1)
+    one = build_model(settings(*SMALL_MODEL)).state_dict()
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    two = build_model(settings(*SMALL_MODEL)).state_dict()
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+    other = build_model(settings(*SMALL_MODEL, "seed=1")).state_dict()
+    assert not torch.equal(one["generator.1.weight"], other["generator.1.weight"])

@@ -1,0 +1,169 @@
+"""Train, validation and test parts in which no person is in two, and the CSV that keeps them."""
+
+import csv
+import os
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from alzgan.data.folder import ImageFile, printable
+from alzgan.data.subjects import PARTS, Subjects
+from alzgan.runtime.errors import UserError
+from alzgan.runtime.streams import stream
+
+NEEDED_FIRST = ("train", "test", "validation")  # who gets the people of a class that has too few
+
+
+@dataclass(frozen=True)
+class Split:
+    """The part of each file, and one line for each class that is not in all parts."""
+
+    parts: list[str]
+    notes: list[str]
+
+
+def make_split(
+    labels: Sequence[str],
+    subjects: Subjects,
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    seed: int = 0,
+) -> Split:
+    """The split that a table gave, or else a new one by person; either way no person is in two parts.
+
+    Raises:
+        UserError: fractions that are none, or a person in two parts.
+    """
+    if any(subjects.split):
+        split = Split([str(part) for part in subjects.split], [])
+    else:
+        split = split_by_subject(labels, subjects.subject, fractions, seed)
+    assert_disjoint(subjects.subject, split.parts)
+    return split
+
+
+def split_by_subject(
+    labels: Sequence[str],
+    subjects: Sequence[str],
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    seed: int = 0,
+) -> Split:
+    """Deal whole people out to the parts, class by class.
+
+    The number of people of a class in each part is its fraction, rounded by largest remainder, at least one
+    where there are enough. Who goes where is drawn, but people with many images are dealt first, to the part
+    that lacks most images, so that the numbers of images come near the fractions too. A person with images
+    of two classes counts for the more frequent one. One person of a class goes to train, a second to test.
+
+    Args:
+        labels: class of each file.
+        subjects: person of each file.
+        fractions: shares of train, validation and test; they add up to 1.
+        seed: of the draw; the result does not depend on the order of the files.
+
+    Raises:
+        UserError: fractions that are negative, do not add up to 1, or leave no train.
+    """
+    shares = _shares(fractions)
+    images = Counter(subjects)
+    rng = stream(seed, "split")
+    part_of: dict[str, str] = {}
+    notes = []
+    for label, people in sorted(_people_by_class(labels, subjects).items()):
+        quota = _quota(len(people), shares)
+        part_of |= _deal([people[i] for i in rng.permutation(len(people))], images, quota, shares)
+        if absent := [part for part in shares if not quota[part]]:
+            notes.append(_too_few(label, len(people), absent))
+    return Split([part_of[subject] for subject in subjects], notes)
+
+
+def assert_disjoint(subjects: Sequence[str], parts: Sequence[str]) -> None:
+    """Make sure that no person is in two parts.
+
+    Raises:
+        UserError: one is; the line names it.
+    """
+    seen: dict[str, str] = {}
+    for subject, part in zip(subjects, parts, strict=True):
+        if seen.setdefault(subject, part) != part:
+            raise UserError(
+                f"the split leaks: subject {printable(subject)} is in {seen[subject]} and in {part}; "
+                "mend the split column or leave it empty"
+            )
+
+
+def write_split(
+    path: Path | str, files: Sequence[ImageFile], subjects: Subjects, parts: Sequence[str]
+) -> None:
+    """Write file, class, subject, slice and split of each file as a CSV that `csv:` reads back.
+
+    Bytes that are no UTF-8 in names are written as they are. The table appears whole or not at all.
+    """
+    path = Path(path)
+    part_file = path.with_name(path.name + ".part")
+    with open(part_file, "w", newline="", encoding="utf-8", errors="surrogateescape") as handle:
+        table = csv.writer(handle)
+        table.writerow(["file", "class", "subject", "slice", "split"])
+        for row in zip(files, subjects.subject, subjects.slice, parts, strict=True):
+            file, subject, place, part = row
+            table.writerow([file.path, file.label, subject, "" if place is None else place, part])
+    os.replace(part_file, path)
+
+
+def _shares(fractions: Sequence[float]) -> dict[str, float]:
+    """The parts that are wanted, with their fractions."""
+    if len(fractions) != 3 or not all(0 <= f <= 1 for f in fractions) or abs(sum(fractions) - 1) > 1e-6:
+        raise UserError(
+            f"split fractions {list(fractions)}: give three for train, validation and test that add up to 1"
+        )
+    if fractions[0] == 0:
+        raise UserError("split fractions leave nothing to train on: the first must be above 0")
+    return {part: float(f) for part, f in zip(PARTS, fractions, strict=True) if f > 0}
+
+
+def _people_by_class(labels: Sequence[str], subjects: Sequence[str]) -> dict[str, list[str]]:
+    """Sorted people of each class; a person belongs to the class of most of its images."""
+    votes: dict[str, Counter] = defaultdict(Counter)
+    for label, subject in zip(labels, subjects, strict=True):
+        votes[subject][label] += 1
+    people = defaultdict(list)
+    for subject in sorted(votes):
+        people[min(votes[subject], key=lambda label: (-votes[subject][label], label))].append(subject)
+    return people
+
+
+def _quota(people: int, shares: dict[str, float]) -> dict[str, int]:
+    """How many people each part gets: largest remainder, then one from the richest to each empty part."""
+    exact = {part: share * people for part, share in shares.items()}
+    quota = {part: int(value + 1e-9) for part, value in exact.items()}
+    by_remainder = sorted(shares, key=lambda part: (quota[part] - exact[part], NEEDED_FIRST.index(part)))
+    for part in by_remainder[: people - sum(quota.values())]:
+        quota[part] += 1
+    for part in sorted(shares, key=NEEDED_FIRST.index)[:people]:
+        if not quota[part]:
+            richest = max(quota, key=lambda other: (quota[other], NEEDED_FIRST.index(other)))
+            quota[part], quota[richest] = 1, quota[richest] - 1
+    return quota
+
+
+def _deal(
+    people: list[str], images: Counter, quota: dict[str, int], shares: dict[str, float]
+) -> dict[str, str]:
+    """Give each person, those with most images first, to the part with a seat that lacks most images."""
+    total = sum(images[person] for person in people)
+    lacking = {part: share * total for part, share in shares.items()}
+    seats = dict(quota)
+    dealt = {}
+    for person in sorted(people, key=lambda person: -images[person]):
+        part = max((part for part in seats if seats[part]), key=lambda part: lacking[part])
+        dealt[person] = part
+        seats[part] -= 1
+        lacking[part] -= images[person]
+    return dealt
+
+
+def _too_few(label: str, people: int, absent: list[str]) -> str:
+    noun = "person" if people == 1 else "people"
+    return (
+        f"class {printable(label)} has {people} {noun}, too few for all parts: none in {' and '.join(absent)}"
+    )

@@ -40,10 +40,11 @@ def run(settings: DictConfig, overrides: Sequence[str] = ()) -> float:
         gan = build_model(settings)
         record = {**provenance(), "overrides": list(overrides), "data": data.describe()}
         trainer = build_trainer(settings, record)
+        if trainer.is_global_zero:
+            data.write_split(run_dir / "split.csv")
         log.info(
-            f"{len(data)} images of {len(data.classes)} classes, {settings.data.image_size} x "
-            f"{settings.data.image_size} x {settings.data.channels}; generator {parameters(gan.generator):,} "
-            f"and discriminator {parameters(gan.discriminator):,} parameters"
+            f"{len(data)} of {len(data.files)} images to train on, {len(data.classes)} classes; generator "
+            f"{parameters(gan.generator):,} and discriminator {parameters(gan.discriminator):,} parameters"
         )
         trainer.fit(gan, datamodule=data)
     return report(trainer, run_dir)

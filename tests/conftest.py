@@ -50,7 +50,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 @pytest.fixture(scope="session")
 def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 40 grey 36 x 44 PNG images in two classes."""
+    """A folder of 40 grey 36 x 44 PNG images: two classes of ten people with two slices each."""
     root = tmp_path_factory.mktemp("slices")
     rng = np.random.default_rng(0)
     y, x = np.mgrid[-1:1:44j, -1:1:36j]
@@ -60,7 +60,9 @@ def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
         radius, shift = rng.uniform(0.5, 0.9), rng.uniform(-0.2, 0.2, 2)
         disc = np.hypot(x - shift[0], y - shift[1]) < radius
         noise = rng.normal(0, 12, disc.shape)
-        Image.fromarray((disc * (150 + noise)).clip(0, 255).astype("uint8")).save(folder / f"{index:02}.png")
+        Image.fromarray((disc * (150 + noise)).clip(0, 255).astype("uint8")).save(
+            folder / f"sub-{index % 20:02}_slice-{index // 20}.png"
+        )
     return root
 
 

@@ -20,7 +20,7 @@ def load(path: Path) -> dict:
 
 @pytest.fixture(scope="module")
 def run_dir(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of 3 epochs of 5 steps."""
+    """The folder of a run of 3 epochs of 4 steps: 32 of the 40 images are for training."""
     run_dir = tmp_path_factory.mktemp("run")
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a normal run warns of nothing
@@ -47,7 +47,7 @@ def test_a_runs_folder_holds_its_parts_and_nothing_else(run_dir: Path):
         "checkpoints/last.ckpt",
         "checkpoints/best.ckpt",
         "samples/real.png",
-        *(f"samples/step_{step:07}.png" for step in (0, 5, 10, 15)),
+        *(f"samples/step_{step:07}.png" for step in (0, 4, 8, 12)),
     }
 
 
@@ -61,8 +61,8 @@ def test_scalars_are_logged_at_the_steps_they_belong_to(events: EventAccumulator
         "speed/images_per_second",
     }
     for tag in every_second:
-        assert [event.step for event in events.Scalars(tag)] == [2, 4, 6, 8, 10, 12, 14], tag
-    assert [event.step for event in events.Scalars("quality/frechet_random_conv")] == [15]
+        assert [event.step for event in events.Scalars(tag)] == [2, 4, 6, 8, 10, 12], tag
+    assert [event.step for event in events.Scalars("quality/frechet_random_conv")] == [12]
     assert "quality/fid" not in events.Tags()["scalars"]
 
 
@@ -75,9 +75,9 @@ def test_logged_probabilities_are_probabilities_and_losses_finite(events: EventA
 
 
 def test_grids_are_logged_at_start_every_epoch_and_end(events: EventAccumulator, run_dir: Path):
-    assert [image.step for image in events.Images("samples/grid")] == [0, 5, 10, 15]
+    assert [image.step for image in events.Images("samples/grid")] == [0, 4, 8, 12]
     assert [image.step for image in events.Images("real/grid")] == [0]
-    with Image.open(run_dir / "samples/step_0000015.png") as grid:
+    with Image.open(run_dir / "samples/step_0000012.png") as grid:
         assert grid.size == (4 * 34 + 2, 4 * 34 + 2)
 
 
@@ -86,7 +86,7 @@ def test_the_grid_shows_the_same_latents_all_through_the_run(run_dir: Path, slic
     gan = training.build_model(small_settings(slices, run_dir))
     gan.load_state_dict(state)
     first = gan.sample(gan.latents(16, "samples"))[0, 0].numpy()
-    with Image.open(run_dir / "samples/step_0000015.png") as grid:
+    with Image.open(run_dir / "samples/step_0000012.png") as grid:
         shown = np.asarray(grid.convert("L"))[2:34, 2:34]
     # The file was drawn by a batch of 16 too, yet on weights before they were saved and loaded.
     assert np.array_equal(first, shown)
@@ -97,14 +97,14 @@ def test_config_and_hyper_parameters_are_in_tensorboard(events: EventAccumulator
     text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "latent_dim: 100" in text
     method = events.Tensors("quality/method/text_summary")[0].tensor_proto.string_val[0].decode()
-    assert "random-conv-v1, 32 generated images, 40 real training images" in method
+    assert "random-conv-v1, 32 generated images, 32 real training images" in method
     plugins = events.summary_metadata
     assert any(tag.startswith("_hparams_") for tag in plugins)
 
 
 def test_the_checkpoint_is_plain_and_says_what_it_is(run_dir: Path):
     checkpoint = load(run_dir / "checkpoints/last.ckpt")
-    assert checkpoint["global_step"] == 15
+    assert checkpoint["global_step"] == 12
     prefixes = {name.split(".")[0] for name in checkpoint["state_dict"]}
     assert prefixes == {"generator", "discriminator"}
     config = checkpoint["alzgan"]["config"]
@@ -114,6 +114,8 @@ def test_the_checkpoint_is_plain_and_says_what_it_is(run_dir: Path):
     assert checkpoint["alzgan"]["provenance"] == record
     assert record["packages"]["torch"] == torch.__version__.split("+")[0]
     assert record["data"]["images"] == 40
+    assert record["data"]["subjects"] == 20
+    assert record["data"]["split"] == {"train": 32, "validation": 4, "test": 4}
     assert record["data"]["classes"] == {"Demented": 20, "Healthy": 20}
 
 
@@ -121,7 +123,7 @@ def test_metrics_name_the_objective_and_its_step(run_dir: Path):
     metrics = json.loads((run_dir / "metrics.json").read_text())
     assert metrics["objective"] == "quality/frechet_random_conv"
     assert metrics["best"] == metrics["final"] > 0
-    assert metrics["steps"] == metrics["best_step"] == 15
+    assert metrics["steps"] == metrics["best_step"] == 12
 
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(slices: Path, run_dir: Path, tmp_path: Path):

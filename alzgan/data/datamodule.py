@@ -1,5 +1,7 @@
 """The Lightning face of the data: a folder of slices becomes batches."""
 
+import logging
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,17 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from alzgan.data import phantom
+from alzgan.data.phantom import write_phantom
 from alzgan.data.arrays import cache_folder, decode
 from alzgan.data.folder import class_names
 from alzgan.data.loader import ShuffledBatches, SliceDataset
+from alzgan.data.splits import make_split, write_split
+from alzgan.data.subjects import identify
 from alzgan.runtime.errors import UserError
 from alzgan.runtime.images import to_float
 from alzgan.runtime.streams import stream
+
+log = logging.getLogger(__name__)
 
 
 class MRIDataModule(LightningDataModule):
@@ -39,6 +45,9 @@ class MRIDataModule(LightningDataModule):
         fit: how an image that is not square becomes so, "crop" or "pad".
         bad_files: "error" at the first unreadable image, or "skip" and list them.
         cache_dir: of the decoded images; None: $ALZGAN_CACHE, else ~/.cache/alzgan.
+        subjects: who is in which slice, see `alzgan.data.subjects.identify`.
+        fractions: of the people in train, validation and test; only train is trained on.
+        split_seed: of the split; not `seed`, so that the runs of a sweep hold out the same people.
         seed: of the order of the batches.
     """
 
@@ -52,10 +61,13 @@ class MRIDataModule(LightningDataModule):
         fit: str = "crop",
         bad_files: str = "error",
         cache_dir: str | Path | None = None,
+        subjects: str = "auto",
+        fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
+        split_seed: int = 0,
         seed: int = 0,
     ):
         super().__init__()
-        self.root = root
+        self.root = Path(root).expanduser()
         self.image_size = image_size
         self.channels = channels
         self.batch_size = batch_size
@@ -63,6 +75,9 @@ class MRIDataModule(LightningDataModule):
         self.fit = fit
         self.bad_files = bad_files
         self.cache_dir = cache_folder(cache_dir)
+        self.subject_rule = subjects
+        self.fractions = fractions
+        self.split_seed = split_seed
         self.seed = seed
         self.dataset: SliceDataset | None = None
 
@@ -75,7 +90,7 @@ class MRIDataModule(LightningDataModule):
         if self.dataset is not None:
             return
         decoded = decode(
-            Path(self.root).expanduser(),
+            self.root,
             image_size=self.image_size,
             channels=self.channels,
             fit=self.fit,
@@ -85,16 +100,28 @@ class MRIDataModule(LightningDataModule):
         self.fingerprint = decoded.fingerprint
         self.files, self.skipped = decoded.files, decoded.skipped
         self.classes = class_names(self.files)
-        labels = np.array([self.classes.index(file.label) for file in self.files])
-        self.dataset = SliceDataset(decoded.images, labels)
+        names = [file.label for file in self.files]
+        self.subjects = identify(self.root, self.files, self.subject_rule)
+        self.split = make_split(names, self.subjects, self.fractions, self.split_seed)
+        for note in (*self.subjects.notes, *self.split.notes):
+            log.info(note)
+        train = np.flatnonzero(np.array(self.split.parts) == "train")
+        self.dataset = SliceDataset(decoded.images, np.array([self.classes.index(n) for n in names]), train)
+
+    def write_split(self, path: Path) -> None:
+        """Write who is in which part as a CSV that `data.subjects=csv:FILE` reads back."""
+        write_split(path, self.files, self.subjects, self.split.parts)
 
     def describe(self) -> dict[str, Any]:
         """What the run's record says of the data: plain containers."""
         return {
             "root": str(self.root),
             "fingerprint": self.fingerprint,
-            "images": len(self),
-            "classes": {name: sum(file.label == name for file in self.files) for name in self.classes},
+            "images": len(self.files),
+            "classes": dict(Counter(file.label for file in self.files)),
+            "subject_rule": self.subjects.rule,
+            "subjects": len(set(self.subjects.subject)),
+            "split": dict(Counter(self.split.parts)),
             "skipped": [list(item) for item in self.skipped],
         }
 
@@ -115,8 +142,8 @@ class MRIDataModule(LightningDataModule):
         )
         if len(batches) == 0:
             raise UserError(
-                f"{self.root} has {len(self.dataset)} images, fewer than a batch; "
-                f"set data.batch_size to {len(self.dataset)} or less"
+                f"{self.root} has {len(self)} images to train on, fewer than a batch; "
+                f"set data.batch_size to {len(self)} or less"
             )
         return DataLoader(
             self.dataset,
@@ -153,10 +180,9 @@ class PhantomDataModule(MRIDataModule):
     """
 
     def __init__(self, root: str | Path | None = None, **options):
-        super().__init__(root=root, **options)
-        self.root = root or self.cache_dir / "phantom"
+        super().__init__(root or cache_folder(options.get("cache_dir")) / "phantom", **options)
 
     def setup(self, stage: str | None = None) -> None:
         """Write the phantom unless it is there, then read it."""
-        phantom.write_phantom(Path(self.root))
+        write_phantom(self.root)
         super().setup(stage)

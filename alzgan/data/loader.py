@@ -16,19 +16,22 @@ class SliceDataset(Dataset[tuple[Tensor, Tensor]]):
     Args:
         images: uint8 (M, H, W, C), may be memory-mapped.
         labels: (M,) class indices.
+        chosen: (K,) which of them the dataset has, the training part say.
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray):
+    def __init__(self, images: np.ndarray, labels: np.ndarray, chosen: np.ndarray):
         self.images = images
         self.labels = labels
+        self.chosen = chosen
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.chosen)
 
     def __getitem__(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The batch at an array of indices (N,)."""
-        images = torch.from_numpy(self.images[indices]).permute(0, 3, 1, 2)
-        return images, torch.from_numpy(self.labels[indices])
+        """The batch at an array of indices (N,), each below K."""
+        rows = self.chosen[indices]
+        images = torch.from_numpy(self.images[rows]).permute(0, 3, 1, 2)
+        return images, torch.from_numpy(self.labels[rows])
 
 
 class ShuffledBatches(Sampler[np.ndarray]):

@@ -30,6 +30,9 @@ class DataConfig:
     fit: str = MISSING
     bad_files: str = MISSING
     cache_dir: str | None = None
+    subjects: str = MISSING
+    fractions: tuple[float, float, float] = MISSING
+    split_seed: int = MISSING
     seed: int = MISSING
 
 

@@ -1,0 +1,39 @@
+# The whole project from a bare machine: Python 3.11 to 3.13 and make.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+# 13 epochs of the phantom's 820 training slices: under 5 minutes on 2 CPU cores.
+ARGS ?= trainer.max_epochs=13
+
+.DEFAULT_GOAL := help
+.PHONY: help install train test test-slow lint tensorboard clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "alzgan: Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + "; use make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+	@touch $@
+
+install: $(VENV)/installed ## build .venv with alzgan in it (once, about 2 minutes, 6 GB)
+
+train: install ## train the DCGAN on the default data; make train ARGS='data=mri data.root=DIR'
+	@$(RUN) alzgan.train model=dcgan trainer.devices=1 $(ARGS)
+
+test: install ## run all tests that take less than 6 minutes together
+	$(RUN) pytest -m "not slow"
+
+test-slow: install ## run the longer tests
+	$(RUN) pytest -m slow
+
+lint: install ## check style and formatting
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+tensorboard: install ## watch all runs of outputs/ at http://localhost:6006
+	$(RUN) tensorboard.main --logdir outputs --samples_per_plugin images=500
+
+clean: ## remove .venv (runs and caches stay)
+	rm -rf $(VENV)

@@ -12,10 +12,10 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from alzgan.data.phantom import write_phantom
 from alzgan.data.arrays import cache_folder, decode
 from alzgan.data.folder import class_names
 from alzgan.data.loader import ShuffledBatches, SliceDataset
+from alzgan.data.phantom import write_phantom
 from alzgan.data.splits import make_split, write_split
 from alzgan.data.subjects import identify
 from alzgan.runtime.errors import UserError

@@ -1,0 +1,357 @@
+"""What is in an image folder, and whether a model can be trained and evaluated on it.
+
+Every image is read once for its facts. Who is in which slice and the split come from the modules that
+training uses, so the verdict is about what training would do.
+"""
+
+import io
+import os
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+from tqdm import tqdm
+
+from alzgan.data.folder import ImageFile, printable, scan, survey
+from alzgan.data.images import FORMATS, BadImage, decode_image, quiet, read_bytes, read_image, resize
+from alzgan.data.similarity import leak_count, thumbnails
+from alzgan.data.splits import Split, make_split
+from alzgan.data.subjects import PARTS, Subjects, identify
+from alzgan.runtime.errors import UserError
+from alzgan.runtime.files import replacing
+
+NEAR = 0.98  # correlation of thumbnails from which on a test image is a near-duplicate of a train image
+BITS = {"1": 1, "I": 32, "F": 32}  # a channel, by Pillow's mode; "I;16..." has 16, any other 8
+SHEET_ROWS, SHEET_COLUMNS, SHEET_SIDE, SHEET_LABEL = 24, 10, 96, 16  # classes, images, pixels, pixels
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One image: as stored (mode, bits a channel) and as read, in 0..255 (the rest)."""
+
+    file: ImageFile
+    mode: str
+    bits: int
+    size: str
+    digest: str
+    lowest: int
+    highest: int
+    mean: float
+    zeros: float
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The report, and what it was made from.
+
+    Attributes:
+        report: plain containers that JSON takes; the keys are explained at `audit`.
+        files: the images that can be read.
+        subjects: who is in them; None where the folder does not say.
+        split: their parts; None where nobody knows who is in them.
+    """
+
+    report: dict[str, Any]
+    files: list[ImageFile]
+    subjects: Subjects | None
+    split: Split | None
+
+
+def audit(
+    root: Path | str,
+    rule: str = "auto",
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    seed: int = 0,
+    bad_files: str = "error",
+    progress: bool = True,
+) -> Audit:
+    """Read a whole image folder and judge it.
+
+    Keys of the report: `images` (number that can be read), `classes` (images of each), `class_balance`
+    (smallest / largest class), `empty_classes`, `ignored_files` (number), `unreadable` ([file, reason] each);
+    `sizes` ("WIDTHxHEIGHT"), `modes`, `bit_depths` (images of each); `intensity` (range and mean as read,
+    0..255, share of pixels at 0, files of one constant value); `duplicates` (groups of files with the same
+    pixels, constant ones left out), `duplicates_in_two_classes`, `duplicates_of_two_subjects` (number of
+    such groups); `subject_rule`, `subjects` (number), `slices_per_subject`; `split` (images and subjects of
+    each part), `near_duplicates_across_splits` (number of test images with a train image correlated above
+    `NEAR`); `notes`, `verdict`. What needs to know the people is None where nobody does.
+
+    Args:
+        root: the image folder.
+        rule: who is in which slice, as for `alzgan.data.subjects.identify`.
+        fractions: of train, validation and test.
+        seed: of the split.
+        bad_files: what training would do with a file that cannot be read: "error" or "skip".
+        progress: show a bar.
+
+    Raises:
+        UserError: no image to read, or a rule other than auto and content that does not fit the folder.
+    """
+    facts, unreadable = inspect(root, scan(root), progress)
+    files = [fact.file for fact in facts]
+    subjects, refusal = _subjects(root, files, rule)
+    split, leaks = None, None
+    if subjects:
+        split = make_split([file.label for file in files], subjects, fractions, seed)
+        leaks = leak_count(thumbnails(root, files), split.parts, NEAR)
+    listing = survey(root)
+    report = {
+        **_images(facts),
+        "empty_classes": sorted(set(listing.folders) - {file.label for file in listing.images}),
+        "ignored_files": len(listing.others),
+        "unreadable": [[printable(path), reason] for path, reason in unreadable],
+        **_duplicates(facts, subjects),
+        **_people(subjects),
+        "split": _parts(subjects, split),
+        "near_duplicates_across_splits": leaks,
+    }
+    report["notes"] = _notes(report, subjects, split)
+    report["verdict"] = _verdict(report, refusal, bad_files)
+    return Audit(report, files, subjects, split)
+
+
+def inspect(
+    root: Path | str, files: Sequence[ImageFile], progress: bool = True
+) -> tuple[list[Facts], list[tuple[str, str]]]:
+    """Read each file: the facts of those that can be read, and (path, reason) of the others.
+
+    Raises:
+        UserError: not one can be read.
+    """
+
+    def facts_or_error(file: ImageFile) -> Facts | BadImage:
+        try:
+            return _facts(Path(root), file)
+        except BadImage as error:
+            return error
+
+    with quiet(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        bar = tqdm(
+            pool.map(facts_or_error, files), "reading", len(files), unit=" images", disable=not progress
+        )
+        results = list(bar)
+    facts = [result for result in results if isinstance(result, Facts)]
+    unreadable = [
+        (file.path, result.reason)
+        for file, result in zip(files, results, strict=True)
+        if isinstance(result, BadImage)
+    ]
+    if not facts:
+        path, reason = unreadable[0]
+        raise UserError(
+            f"none of the {len(files)} images in {printable(root)} can be read, "
+            f"the first is {printable(path)} ({reason}): mend them"
+        )
+    return facts, unreadable
+
+
+def lines(report: dict[str, Any]) -> list[str]:
+    """The report for people, ending with the verdict."""
+    count, intensity = report["images"], report["intensity"]
+    classes = (f"{printable(name)} {n} ({n / count:.1%})" for name, n in report["classes"].items())
+    return [
+        f"images: {count} in {len(report['classes'])} classes: {', '.join(classes)}",
+        f"width x height: {_counts(report['sizes'])}",
+        f"modes: {_counts(report['modes'])}; bits a channel: {_counts(report['bit_depths'])}",
+        f"intensity: {intensity['lowest']} to {intensity['highest']}, mean {intensity['mean']:.1f}, "
+        f"{intensity['zeros']:.0%} of the pixels 0; constant images: {len(intensity['constant'])}",
+        f"unreadable images: {len(report['unreadable'])}; other files, ignored: {report['ignored_files']}",
+        *(f"  {path}: {reason}" for path, reason in report["unreadable"]),
+        f"exact duplicates: {len(report['duplicates'])} groups, "
+        f"{report['duplicates_in_two_classes']} of them in two classes",
+        *(_people_lines(report) if report["split"] else ["subjects: unknown"]),
+        *(f"note: {note}" for note in report["notes"]),
+        f"verdict: {report['verdict']}",
+    ]
+
+
+def contact_sheet(root: Path | str, files: Sequence[ImageFile], path: Path | str) -> None:
+    """Write a PNG with a row for each class (the first 24), of 10 images spread evenly over its files.
+
+    Raises:
+        BadImage: a file cannot be read; pass only files that can.
+    """
+    by_class: dict[str, list[ImageFile]] = defaultdict(list)
+    for file in files:
+        by_class[file.label].append(file)
+    rows = sorted(by_class.items())[:SHEET_ROWS]
+    height = SHEET_SIDE + SHEET_LABEL
+    sheet = Image.new("RGB", (SHEET_COLUMNS * SHEET_SIDE, len(rows) * height))
+    draw = ImageDraw.Draw(sheet)
+    for row, (label, members) in enumerate(rows):
+        # Pillow's built-in font may have no other letters.
+        name = printable(label).encode("ascii", "backslashreplace").decode()
+        draw.text((2, row * height + 2), f"{name}, {len(members)} images", fill="white")
+        for column, file in enumerate(_spread(members, SHEET_COLUMNS)):
+            image = resize(read_image(Path(root) / file.path), SHEET_SIDE, 3, "pad")
+            sheet.paste(Image.fromarray(image), (column * SHEET_SIDE, row * height + SHEET_LABEL))
+    with replacing(Path(path)) as part:
+        sheet.save(part, format="PNG")
+
+
+def _people_lines(report: dict[str, Any]) -> list[str]:
+    slices, split = report["slices_per_subject"], report["split"]
+    return [
+        f"subjects: {report['subjects']} by {printable(report['subject_rule'])}, {slices['lowest']} to "
+        f"{slices['highest']} slices each, median {slices['median']:g}",
+        *(f"{part}: {n['images']} images of {n['subjects']} subjects" for part, n in split.items()),
+        f"near-duplicates: {_leak(report)}",
+    ]
+
+
+def _leak(report: dict[str, Any]) -> str:
+    leaks, test = report["near_duplicates_across_splits"], report["split"]["test"]["images"]
+    return f"{leaks} of {test} test images have a train image correlated above {NEAR}"
+
+
+def _counts(numbers: dict[str, int]) -> str:
+    """The most frequent ones, so that a folder of odd sizes still fits on a line."""
+    shown = [f"{name} ({count})" for name, count in list(numbers.items())[:5]]
+    return ", ".join(shown + [f"and {len(numbers) - 5} more"] * (len(numbers) > 5))
+
+
+def _spread(files: Sequence[ImageFile], count: int) -> list[ImageFile]:
+    """At most `count` files, evenly from the first to the last."""
+    places = np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int)
+    return [files[place] for place in places]
+
+
+def _facts(root: Path, file: ImageFile) -> Facts:
+    content = read_bytes(root / file.path)
+    pixels = decode_image(content, root / file.path)
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        mode = image.mode
+    return Facts(
+        file,
+        mode,
+        16 if mode.startswith("I;16") else BITS.get(mode, 8),
+        f"{pixels.shape[1]}x{pixels.shape[0]}",
+        blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest(),
+        int(pixels.min()),
+        int(pixels.max()),
+        float(pixels.mean()),
+        float((pixels == 0).mean()),
+    )
+
+
+def _subjects(root: Path | str, files: Sequence[ImageFile], rule: str) -> tuple[Subjects | None, str | None]:
+    """Who is in the files, or why the folder does not say; a rule that the user named must fit."""
+    try:
+        return identify(root, files, rule), None
+    except UserError as error:
+        if rule not in ("auto", "content"):
+            raise
+        return None, str(error)
+
+
+def _images(facts: Sequence[Facts]) -> dict[str, Any]:
+    classes = Counter(fact.file.label for fact in facts)
+    return {
+        "images": len(facts),
+        "classes": dict(sorted(classes.items())),
+        "class_balance": min(classes.values()) / max(classes.values()),
+        "sizes": dict(Counter(fact.size for fact in facts).most_common()),
+        "modes": dict(Counter(fact.mode for fact in facts).most_common()),
+        "bit_depths": dict(Counter(str(fact.bits) for fact in facts).most_common()),
+        "intensity": {
+            "lowest": min(fact.lowest for fact in facts),
+            "highest": max(fact.highest for fact in facts),
+            "mean": float(np.mean([fact.mean for fact in facts])),
+            "zeros": float(np.mean([fact.zeros for fact in facts])),
+            "constant": [fact.file.path for fact in facts if fact.lowest == fact.highest],
+        },
+    }
+
+
+def _duplicates(facts: Sequence[Facts], subjects: Subjects | None) -> dict[str, Any]:
+    same: dict[str, list[int]] = defaultdict(list)
+    for index, fact in enumerate(facts):
+        if fact.lowest < fact.highest:  # all black slices are the same, whoever they are from
+            same[fact.digest].append(index)
+    groups = [group for group in same.values() if len(group) > 1]
+    paths = [fact.file.path for fact in facts]
+    return {
+        "duplicates": [[paths[i] for i in group] for group in groups],
+        "duplicates_in_two_classes": _mixed(groups, [fact.file.label for fact in facts]),
+        "duplicates_of_two_subjects": _mixed(groups, subjects.subject) if subjects else None,
+    }
+
+
+def _mixed(groups: Sequence[Sequence[int]], names: Sequence[str]) -> int:
+    return sum(len({names[i] for i in group}) > 1 for group in groups)
+
+
+def _people(subjects: Subjects | None) -> dict[str, Any]:
+    if subjects is None:
+        return {"subject_rule": None, "subjects": None, "slices_per_subject": None}
+    slices = Counter(subjects.subject).values()
+    return {
+        "subject_rule": subjects.rule,
+        "subjects": len(slices),
+        "slices_per_subject": {"lowest": min(slices), "median": median(slices), "highest": max(slices)},
+    }
+
+
+def _parts(subjects: Subjects | None, split: Split | None) -> dict[str, dict[str, int]] | None:
+    if subjects is None or split is None:
+        return None
+    people = defaultdict(set)
+    for subject, part in zip(subjects.subject, split.parts, strict=True):
+        people[part].add(subject)
+    return {part: {"images": split.parts.count(part), "subjects": len(people[part])} for part in PARTS}
+
+
+def _notes(report: dict[str, Any], subjects: Subjects | None, split: Split | None) -> list[str]:
+    """What a reader should know that changes no verdict."""
+    notes = [*(subjects.notes if subjects else []), *(split.notes if split else [])]
+    if report["empty_classes"]:
+        names = ", ".join(map(printable, report["empty_classes"]))
+        notes.append(f"class folders without an image are no class: {names}")
+    if len(report["sizes"]) > 1:
+        notes.append("images of several sizes: training resizes each to one square, see data.fit")
+    if report["intensity"]["constant"]:
+        first = printable(report["intensity"]["constant"][0])
+        notes.append(f"images of one constant value teach a generator nothing, the first is {first}")
+    return notes
+
+
+def _verdict(report: dict[str, Any], refusal: str | None, bad_files: str) -> str:
+    """One line: the gravest finding and what to do about it, or that there is none."""
+    if report["unreadable"] and bad_files == "error":
+        path, reason = report["unreadable"][0]
+        return (
+            f"not ready to train: {len(report['unreadable'])} images cannot be read, the first is {path} "
+            f"({reason}): mend or remove them, or set data.bad_files=skip"
+        )
+    if harm := refusal or _harm(report):
+        return f"not safe to evaluate: {harm}"
+    return (
+        f"ready to train: {report['images']} images of {report['subjects']} people in "
+        f"{len(report['classes'])} classes; no person, copy or near-duplicate on both sides of the split"
+    )
+
+
+def _harm(report: dict[str, Any]) -> str | None:
+    """Why a score on the test part would mean nothing."""
+    if not report["split"]["test"]["images"] or not report["split"]["train"]["images"]:
+        return "train or test is empty: give more people, or other split fractions"
+    if report["subject_rule"] == "none":
+        return (
+            f"each image counts as a person of its own, and {_leak(report)}: "
+            "say who is who with data.subjects=csv:FILE, regex:PATTERN or content"
+        )
+    if report["duplicates_in_two_classes"] or report["duplicates_of_two_subjects"]:
+        return (
+            f"the same image is there in two classes {report['duplicates_in_two_classes']} times and of two "
+            f"people {report['duplicates_of_two_subjects']} times: keep one of each group of `duplicates`"
+        )
+    if report["near_duplicates_across_splits"]:
+        return f"{_leak(report)}: one person may be there under two names; mend what data.subjects names"
+    return None

@@ -1,0 +1,209 @@
+"""The audit of an image folder: true facts, and a verdict that follows from them."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alzgan.data.audit import audit, contact_sheet, inspect, lines
+from alzgan.data.folder import scan
+from alzgan.data.splits import write_split
+from alzgan.runtime.errors import UserError
+
+MRI_ROOT = os.environ.get("ALZGAN_MRI_ROOT")
+BY_NAME = "regex:/p(?P<subject>[0-9]+)_(?P<slice>[0-9]+)"
+
+
+def picture(person: int, slice: int = 0) -> np.ndarray:
+    """(40, 36) noise of its own for each person, nearly the same from slice to slice."""
+    own = np.random.default_rng(person).integers(20, 230, (40, 36))
+    return (own + np.random.default_rng([person, slice]).integers(0, 8, own.shape)).astype(np.uint8)
+
+
+def save(root: Path, name: str, image: np.ndarray | Image.Image) -> None:
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(root / name)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Class A has 10 people and B has 5, of 4 slices each."""
+    root = tmp_path / "folder"
+    for person in range(15):
+        for slice in range(4):
+            save(root, f"{'A' if person < 10 else 'B'}/p{person}_{slice}.png", picture(person, slice))
+    return root
+
+
+def report_of(root: Path, rule: str = BY_NAME, **options) -> dict:
+    report = audit(root, rule, progress=False, **options).report
+    assert json.loads(json.dumps(report)) == report
+    assert lines(report)[-1] == f"verdict: {report['verdict']}"
+    assert "\n" not in "".join(lines(report))
+    return report
+
+
+def test_a_sound_folder_is_ready_to_train(folder):
+    report = report_of(folder)
+    assert report["images"] == 60
+    assert report["classes"] == {"A": 40, "B": 20}
+    assert report["class_balance"] == 0.5
+    assert report["sizes"] == {"36x40": 60}
+    assert report["modes"] == {"L": 60}
+    assert report["bit_depths"] == {"8": 60}
+    assert (report["unreadable"], report["duplicates"], report["empty_classes"]) == ([], [], [])
+    assert (report["subject_rule"], report["subjects"]) == (BY_NAME, 15)
+    assert report["slices_per_subject"] == {"lowest": 4, "median": 4, "highest": 4}
+    assert sum(part["images"] for part in report["split"].values()) == 60
+    assert sum(part["subjects"] for part in report["split"].values()) == 15
+    assert report["near_duplicates_across_splits"] == 0
+    assert report["verdict"].startswith("ready to train: 60 images of 15 people in 2 classes")
+
+
+def test_sizes_modes_depths_and_intensities_are_those_of_the_files(folder):
+    save(folder, "A/p20_0.png", Image.fromarray(np.stack([picture(20)] * 3, axis=2)))
+    save(folder, "A/p21_0.tif", Image.fromarray(picture(21)[:30].astype(np.uint16) * 200))
+    save(folder, "A/p22_0.png", Image.fromarray(picture(22) > 100))
+    save(folder, "A/p23_0.png", np.zeros((40, 36), np.uint8))
+    (folder / "A/notes.txt").touch()
+    (folder / "C").mkdir()
+    facts, _ = inspect(folder, scan(folder), progress=False)
+    expected = np.stack([picture(person, slice) for person in range(15) for slice in range(4)])
+    assert np.mean([fact.mean for fact in facts if fact.mode == "L"][:60]) == pytest.approx(
+        expected.mean(), 0.02
+    )
+    report = report_of(folder)
+    assert report["sizes"] == {"36x40": 63, "36x30": 1}
+    assert report["modes"] == {"L": 61, "RGB": 1, "I;16": 1, "1": 1}
+    assert report["bit_depths"] == {"8": 62, "16": 1, "1": 1}
+    assert (report["intensity"]["lowest"], report["intensity"]["highest"]) == (0, 255)
+    assert report["intensity"]["constant"] == ["A/p23_0.png"]
+    assert (
+        1 / 64 < report["intensity"]["zeros"] < 2 / 64
+    )  # the black image, and the dark half of the 1-bit one
+    assert report["empty_classes"] == ["C"]
+    assert report["ignored_files"] == 1
+    assert [note for note in report["notes"] if "several sizes" in note]
+
+
+def test_an_image_that_cannot_be_read_stops_training_unless_skipped(folder):
+    whole = (folder / "A/p0_0.png").read_bytes()
+    (folder / "A/p0_0.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "B/p14_9.png").touch()
+    report = report_of(folder)
+    assert [path for path, _ in report["unreadable"]] == ["A/p0_0.png", "B/p14_9.png"]
+    assert report["unreadable"][1][1] == "the file is empty"
+    assert report["images"] == 59
+    assert report["verdict"].startswith(
+        "not ready to train: 2 images cannot be read, the first is A/p0_0.png"
+    )
+    assert "data.bad_files=skip" in report["verdict"]
+    assert report_of(folder, bad_files="skip")["verdict"].startswith("ready to train: 59")
+
+
+def test_a_folder_without_one_readable_image_is_an_error(tmp_path):
+    (tmp_path / "A").mkdir()
+    (tmp_path / "A/a.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"none of the 1 images .* A/a\.png \(the file is empty\)"):
+        audit(tmp_path, progress=False)
+
+
+def test_the_same_pixels_in_other_bytes_are_a_duplicate(folder):
+    save(folder, "A/p0_5.bmp", picture(0, 0))
+    report = report_of(folder)
+    assert report["duplicates"] == [["A/p0_0.png", "A/p0_5.bmp"]]
+    assert (report["duplicates_in_two_classes"], report["duplicates_of_two_subjects"]) == (0, 0)
+    assert report["verdict"].startswith("ready to train")
+
+
+@pytest.mark.parametrize(("name", "classes", "people"), [("B/p0_9.png", 1, 0), ("A/p1_9.png", 0, 1)])
+def test_the_same_image_in_two_classes_or_of_two_people_is_not_safe(folder, name, classes, people):
+    save(folder, name, picture(0, 0))
+    report = report_of(folder)
+    assert report["duplicates_in_two_classes"] == classes
+    assert report["duplicates_of_two_subjects"] == people
+    assert report["verdict"].startswith("not safe to evaluate: the same image")
+
+
+def test_black_images_are_constant_and_no_duplicates(folder):
+    for person in (0, 14):
+        save(folder, f"{'AB'[person > 9]}/p{person}_9.png", np.zeros((40, 36), np.uint8))
+    report = report_of(folder)
+    assert report["duplicates"] == []
+    assert report["intensity"]["constant"] == ["A/p0_9.png", "B/p14_9.png"]
+    assert report["verdict"].startswith("ready to train")
+
+
+def test_images_without_people_are_not_safe_and_the_leak_is_counted(folder):
+    report = report_of(folder, "none")
+    test = report["split"]["test"]["images"]
+    assert 0 < test <= report["near_duplicates_across_splits"] + 1
+    assert report["verdict"].startswith("not safe to evaluate: each image counts as a person of its own")
+    assert f"{report['near_duplicates_across_splits']} of {test} test images" in report["verdict"]
+
+
+def test_one_person_under_two_names_is_not_safe(tmp_path):
+    for slice in range(16):
+        save(tmp_path, f"A/p{slice}_0.png", picture(0, slice))
+    report = report_of(tmp_path)
+    assert report["near_duplicates_across_splits"] == report["split"]["test"]["images"] > 0
+    assert report["verdict"].startswith("not safe to evaluate: ")
+    assert "under two names" in report["verdict"]
+
+
+def test_where_nobody_is_known_the_report_is_there_and_says_what_to_give(tmp_path):
+    for person in range(12):
+        save(tmp_path, f"A/{person}.png", picture(person))
+    found = audit(tmp_path, "auto", progress=False)
+    assert found.subjects is found.split is None
+    report = report_of(tmp_path, "auto")
+    for key in ("subject_rule", "subjects", "split", "near_duplicates_across_splits"):
+        assert report[key] is None
+    assert report["images"] == 12
+    assert report["verdict"].startswith("not safe to evaluate: the images do not say who is who")
+    assert "data.subjects=csv:FILE" in report["verdict"]
+
+
+def test_a_rule_that_was_asked_for_must_fit(folder):
+    with pytest.raises(UserError, match="does not fit"):
+        audit(folder, "regex:patient(.*)", progress=False)
+
+
+def test_a_split_without_a_test_part_is_not_safe(folder):
+    report = report_of(folder, fractions=(1, 0, 0))
+    assert report["verdict"].startswith("not safe to evaluate: train or test is empty")
+
+
+def test_the_split_of_a_table_is_the_one_that_is_judged(folder, tmp_path):
+    found = audit(folder, BY_NAME, progress=False)
+    write_split(tmp_path / "split.csv", found.files, found.subjects, found.split.parts)
+    report = report_of(folder, f"csv:{tmp_path / 'split.csv'}", seed=7)
+    assert report["split"] == found.report["split"]
+
+
+def test_the_sheet_has_a_row_of_images_for_each_class(folder, tmp_path):
+    save(folder, "Ç\n/p30_0.png", picture(30))
+    contact_sheet(folder, scan(folder), tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as image:
+        assert image.size == (10 * 96, 3 * (96 + 16))
+        sheet = np.asarray(image.convert("L")).reshape(3, 112, 960)
+    lit = (sheet[:, 16:].reshape(3, 96, 10, 96) > 0).mean(axis=(1, 3))  # 36 x 40 padded to 96 x 96: 0.9
+    assert (lit[:2] > 0.8).all()
+    assert (lit[2] > 0.8).tolist() == [True] + [False] * 9
+    assert (sheet[:, :16].max(axis=(1, 2)) > 200).all()
+
+
+@pytest.mark.skipif(MRI_ROOT is None, reason="ALZGAN_MRI_ROOT is unset")
+def test_the_real_slices_leak_by_image_and_not_by_person():
+    by_person = report_of(Path(MRI_ROOT), "kaggle4")
+    assert (by_person["images"], by_person["subjects"]) == (6400, 200)
+    assert by_person["slices_per_subject"] == {"lowest": 32, "median": 32, "highest": 32}
+    assert by_person["duplicates"] == by_person["unreadable"] == []
+    assert by_person["near_duplicates_across_splits"] == 0
+    assert by_person["verdict"].startswith("ready to train: 6400 images of 200 people in 4 classes")
+    by_image = report_of(Path(MRI_ROOT), "none")
+    share = by_image["near_duplicates_across_splits"] / by_image["split"]["test"]["images"]
+    assert 0.93 < share < 0.99

@@ -1,0 +1,153 @@
+"""No person is in two parts, and every class is in all parts that its people can fill."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from alzgan.data.folder import ImageFile
+from alzgan.data.splits import Split, assert_disjoint, make_split, split_by_subject, write_split
+from alzgan.data.subjects import Subjects, identify
+from alzgan.runtime.errors import UserError
+
+
+def cohort(people, slices=4):
+    """(labels, subjects) of `people[label]` people each."""
+    pairs = [(label, f"{label}{k}") for label, n in people.items() for k in range(n) for _ in range(slices)]
+    return [label for label, _ in pairs], [subject for _, subject in pairs]
+
+
+def people_in(subjects, parts, label=""):
+    people = {
+        (subject, part) for subject, part in zip(subjects, parts, strict=True) if subject.startswith(label)
+    }
+    return Counter(part for _, part in people)
+
+
+def test_people_are_dealt_by_class_as_the_fractions_say():
+    labels, subjects = cohort({"N": 100, "V": 70, "M": 28, "P": 3}, slices=2)
+    split = split_by_subject(labels, subjects, (0.8, 0.1, 0.1))
+    assert people_in(subjects, split.parts, "N") == {"train": 80, "validation": 10, "test": 10}
+    assert people_in(subjects, split.parts, "V") == {"train": 56, "validation": 7, "test": 7}
+    assert people_in(subjects, split.parts, "M") == {"train": 22, "validation": 3, "test": 3}
+    assert people_in(subjects, split.parts, "P") == {"train": 1, "validation": 1, "test": 1}
+    assert sum(people_in(subjects, split.parts).values()) == 201  # each person once
+    assert split.notes == []
+
+
+@pytest.mark.parametrize("fractions", [(0.8, 0.1, 0.1), (0.2, 0.5, 0.3), (0.34, 0.33, 0.33), (0.3, 0.4, 0.3)])
+@pytest.mark.parametrize(
+    ("people", "where", "note"),
+    [
+        (1, {"train": 1}, "class M has 1 person, too few for all parts: none in validation and test"),
+        (2, {"train": 1, "test": 1}, "class M has 2 people, too few for all parts: none in validation"),
+    ],
+)
+def test_a_class_with_too_few_people_is_said_in_one_line(fractions, people, where, note):
+    labels, subjects = cohort({"M": people, "N": 10})
+    split = split_by_subject(labels, subjects, fractions)
+    assert people_in(subjects, split.parts, "M") == where
+    assert split.notes == [note]
+
+
+@pytest.mark.parametrize("fractions", [(0.98, 0.01, 0.01), (0.01, 0.01, 0.98), (0.1, 0.6, 0.3)])
+@pytest.mark.parametrize("people", [3, 4, 7, 20])
+def test_three_people_are_enough_for_all_parts(fractions, people):
+    labels, subjects = cohort({"M": people})
+    split = split_by_subject(labels, subjects, fractions)
+    assert set(split.parts) == {"train", "validation", "test"}
+    assert split.notes == []
+
+
+def test_a_part_that_is_not_wanted_stays_empty():
+    labels, subjects = cohort({"M": 10, "P": 1})
+    split = split_by_subject(labels, subjects, (0.9, 0.0, 0.1))
+    assert people_in(subjects, split.parts, "M") == {"train": 9, "test": 1}
+    assert split.notes == ["class P has 1 person, too few for all parts: none in test"]
+
+
+def test_the_seed_alone_decides_who_goes_where():
+    labels, subjects = cohort({"M": 30, "N": 30})
+    split = split_by_subject(labels, subjects, seed=3)
+    assert split == split_by_subject(labels, subjects, seed=3)
+    assert split.parts != split_by_subject(labels, subjects, seed=4).parts
+    order = list(range(len(labels)))
+    random.Random(0).shuffle(order)
+    shuffled = split_by_subject([labels[i] for i in order], [subjects[i] for i in order], seed=3)
+    assert shuffled.parts == [split.parts[i] for i in order]
+
+
+def test_every_person_comes_to_test_under_some_seed():
+    labels, subjects = cohort({"M": 5}, slices=1)
+    drawn = {split_by_subject(labels, subjects, seed=seed).parts.index("test") for seed in range(60)}
+    assert drawn == set(range(5))
+
+
+def test_images_come_near_the_fractions_when_people_differ_in_size():
+    subjects = [f"p{k}" for k in range(20) for _ in range(64 if k < 4 else 4)]
+    split = split_by_subject(["M"] * len(subjects), subjects, (0.5, 0.25, 0.25))
+    images = Counter(split.parts)
+    assert people_in(subjects, split.parts) == {"train": 10, "validation": 5, "test": 5}
+    assert 150 <= images["train"] <= 170  # of 320
+    assert 75 <= images["validation"] <= 85
+
+
+def test_a_person_with_two_classes_counts_for_the_more_frequent_one():
+    labels = ["a", "b", "b", "a", "b"]
+    split = split_by_subject(labels, ["p", "p", "p", "q", "r"])
+    assert split.parts[0] == split.parts[1] == split.parts[2]
+    assert [note[:21] for note in split.notes] == ["class a has 1 person,", "class b has 2 people,"]
+
+
+@pytest.mark.parametrize(
+    "fractions", [(0.5, 0.5), (0.8, 0.3, 0.1), (1.2, -0.1, -0.1), (0.0, 0.5, 0.5), (float("nan"), 1, 0)]
+)
+def test_fractions_that_are_none_are_refused(fractions):
+    with pytest.raises(UserError, match="split fractions"):
+        split_by_subject(["a"], ["p"], fractions)
+
+
+def test_a_leak_is_named():
+    assert_disjoint(["p", "q", "p"], ["train", "test", "train"])
+    with pytest.raises(UserError, match="subject q is in test and in train"):
+        assert_disjoint(["p", "q", "q"], ["train", "test", "train"])
+
+
+def test_a_given_split_is_honoured_and_still_checked():
+    given = Subjects("csv:x", ["p", "q"], [None, None], ["validation", "test"])
+    assert make_split(["a", "a"], given) == Split(["validation", "test"], [])
+    leaking = Subjects("csv:x", ["p", "p"], [None, None], ["train", "test"])
+    with pytest.raises(UserError, match="leaks"):
+        make_split(["a", "a"], leaking)
+    fresh = Subjects("none", ["p", "q"], [None, None], [None, None])
+    assert make_split(["a", "a"], fresh) == split_by_subject(["a", "a"], ["p", "q"])
+
+
+def test_a_written_split_reads_back_whatever_the_names(tmp_path):
+    names = [
+        "plain.png",
+        'with "quotes", commas.png',
+        "two\nlines.png",
+        "carriage\rreturn.png",
+        " spaces .png",
+        "\udcff.png",
+    ]
+    files = [ImageFile(f"class é/{name}", "class é") for name in names]
+    subjects = Subjects("none", [f"p\n{name}" for name in names], [1, None, 3, -4, 0, 6], [None] * 6)
+    parts = ["train", "validation", "test"] * 2
+    write_split(tmp_path / "split.csv", files, subjects, parts)
+    (tmp_path / "class é").mkdir()
+    for file in files:
+        (tmp_path / file.path).write_bytes(b"")
+    back = identify(tmp_path, files)
+    assert back.rule == f"csv:{tmp_path / 'split.csv'}"
+    assert (back.subject, back.slice, back.split) == (subjects.subject, subjects.slice, parts)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["split.csv"]
+
+
+def test_a_split_is_replaced_whole(tmp_path):
+    table = tmp_path / "split.csv"
+    table.write_text("old")
+    subjects = Subjects("none", ["p"], [2], [None])
+    write_split(table, [ImageFile("a/1.png", "a")], subjects, ["test"])
+    assert table.read_bytes().split() == [b"file,class,subject,slice,split", b"a/1.png,a,p,2,test"]

@@ -1,0 +1,414 @@
+"""NIfTI volumes become the same upright slices, whatever order and scale their files store."""
+
+import csv
+import gzip
+import itertools
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alzgan.data import volumes
+from alzgan.data.folder import scan
+from alzgan.data.subjects import identify
+from alzgan.data.volumes import BadVolume, find_volumes, slices, write_slices
+from alzgan.runtime.errors import UserError
+
+nibabel = pytest.importorskip("nibabel")
+
+NIFTI_ROOT = os.environ.get("ALZGAN_NIFTI_ROOT")
+ORIENTATIONS = [
+    "".join(signs)
+    for axes in itertools.permutations(["RL", "AP", "SI"])
+    for signs in itertools.product(*axes)
+]
+# One marker on each side of a head of 50: pixels of 255, 200 and 150 once the window is 50..305.
+RIGHT, FRONT, TOP = 305, 250, 200
+
+
+def head() -> np.ndarray:
+    """(11, 13, 9) voxels in the canonical frame: a grey block in black with three markers."""
+    voxels = np.zeros((11, 13, 9), np.float32)
+    voxels[2:9, 2:11, 2:7] = 50
+    voxels[8, 6, 4] = RIGHT
+    voxels[5, 10, 4] = FRONT
+    voxels[5, 6, 6] = TOP
+    return voxels
+
+
+def save(path: Path, voxels: np.ndarray, spacing=(1, 1, 1), orientation="RAS", slope=None) -> Path:
+    """Store canonical voxels in another order, with the affine that says so."""
+    image = nibabel.Nifti1Image(voxels, np.diag([*spacing, 1.0]))
+    turn = nibabel.orientations.ornt_transform(
+        nibabel.io_orientation(image.affine), nibabel.orientations.axcodes2ornt(orientation)
+    )
+    image = image.as_reoriented(turn)
+    image.header.set_slope_inter(slope)
+    nibabel.save(image, path)
+    return path
+
+
+def noise(shape=(12, 12, 12)) -> np.ndarray:
+    voxels = np.random.default_rng(0).integers(1, 1000, shape).astype(np.float32)
+    voxels[0] = voxels[-1] = 0
+    return voxels
+
+
+def peak(image: np.ndarray, value: int) -> list[tuple[int, int]]:
+    return [tuple(place) for place in np.argwhere(image == value).tolist()]
+
+
+@pytest.fixture
+def full_window(monkeypatch):
+    """Scale from the extremes, so that markers of one voxel are not clipped."""
+    monkeypatch.setattr(volumes, "PERCENTILES", (0, 100))
+
+
+@pytest.mark.usefixtures("full_window")
+def test_each_plane_is_right_side_up_with_the_left_on_the_left(tmp_path):
+    path = save(tmp_path / "head.nii", head())
+    axial, coronal, sagittal = (slices(path, plane=plane) for plane in ("axial", "coronal", "sagittal"))
+    assert axial.shape == (9, 13, 11)
+    assert coronal.shape == (13, 9, 11)
+    assert sagittal.shape == (11, 9, 13)
+    assert peak(axial[4], 255) == [(6, 8)]  # right of the middle column 5
+    assert peak(axial[4], 200) == [(2, 5)]  # above the middle row 6
+    assert peak(coronal[6], 255) == [(4, 8)]
+    assert peak(coronal[6], 150) == [(2, 5)]
+    assert peak(sagittal[5], 200) == [(4, 10)]  # the front is on the right
+    assert peak(sagittal[5], 150) == [(2, 6)]
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_the_48_orders_of_the_same_voxels_give_the_same_slices(tmp_path, plane):
+    assert len(set(ORIENTATIONS)) == 48
+    expected = slices(save(tmp_path / "head.nii", head(), (1, 2, 3)), plane=plane)
+    assert expected.max() > 150
+    for orientation in ORIENTATIONS:
+        path = save(tmp_path / f"{orientation}.nii", head(), (1, 2, 3), orientation)
+        np.testing.assert_array_equal(slices(path, plane=plane), expected, err_msg=orientation)
+
+
+@pytest.mark.parametrize(
+    ("plane", "shape"),
+    [("axial", (13 * 2, 11)), ("coronal", (9 * 3, 11)), ("sagittal", (round(9 * 1.5), 13))],
+)
+def test_pixels_are_square_whatever_the_voxels(tmp_path, plane, shape):
+    path = save(tmp_path / "head.nii", head(), (1, 2, 3))
+    assert slices(path, plane=plane).shape[1:] == shape
+
+
+def test_a_ball_of_flat_voxels_looks_round(tmp_path):
+    x, y, z = np.meshgrid(*(np.linspace(-20, 20, n) for n in (41, 41, 11)), indexing="ij")
+    ball = (np.sqrt(x**2 + y**2 + z**2) < 15) * (10 + x**2)
+    image = slices(save(tmp_path / "ball.nii", ball.astype(np.float32), (1, 1, 4)), plane="coronal")[20]
+    rows, columns = (np.flatnonzero((image > 0).any(axis=axis)) for axis in (1, 0))
+    assert np.ptp(columns) == 28
+    assert 26 <= np.ptp(rows) <= 32
+
+
+def test_the_window_is_the_robust_range_of_the_foreground(tmp_path):
+    voxels = np.zeros((30, 30, 30), np.float32)
+    voxels[5:25, 5:25, 5:25] = np.linspace(100, 300, 8000).reshape(20, 20, 20)
+    voxels[10, 10, 10] = 1e6  # one hot voxel must not darken the rest
+    image = slices(save(tmp_path / "scan.nii", voxels))
+    low, high = 101, 299  # 0.5 % of the range from either end, give or take the hot voxel
+    expected = np.clip((voxels - low) / (high - low) * 255, 0, 255)
+    np.testing.assert_allclose(image, expected.transpose(2, 1, 0)[:, ::-1], atol=1.0)
+    assert (image[voxels.transpose(2, 1, 0)[:, ::-1] == 0] == 0).all()
+
+
+def test_a_background_inside_the_range_of_the_brain_is_black(tmp_path):
+    voxels = np.zeros((20, 20, 20), np.float32)
+    voxels[4:16, 4:16, 4:16] = np.random.default_rng(0).standard_normal((12, 12, 12))  # z-scores
+    image = slices(save(tmp_path / "scan.nii", voxels), central=1)[0]
+    assert image[0, 0] == 0
+    assert 110 < np.median(image[4:16, 4:16]) < 145
+
+
+def test_the_window_belongs_to_the_volume_not_to_the_slice(tmp_path):
+    voxels = noise()
+    voxels[:, :, 3] *= 0.1
+    image = slices(save(tmp_path / "scan.nii", voxels))
+    assert image[3].max() < 30 < 200 < image[4].max()
+
+
+def test_slope_and_intercept_are_honoured(tmp_path):
+    voxels = noise().astype(np.int16)
+    plain = slices(save(tmp_path / "plain.nii", voxels))
+    header = nibabel.load(tmp_path / "plain.nii").header
+    stored = nibabel.Nifti1Image(1000 - voxels, np.eye(4), header)
+    stored.header.set_slope_inter(-2, 2000)
+    nibabel.save(stored, tmp_path / "scaled.nii")
+    raw = bytearray((tmp_path / "scaled.nii").read_bytes())
+    raw[352:] = (1000 - voxels).tobytes(order="F")  # nibabel.save divides by the slope; store as is
+    (tmp_path / "scaled.nii").write_bytes(raw)
+    np.testing.assert_array_equal(slices(tmp_path / "scaled.nii"), plain)
+
+
+def test_nan_and_infinity_become_black_and_do_not_widen_the_window(tmp_path):
+    voxels = noise()
+    clean = slices(save(tmp_path / "clean.nii", voxels), plane="axial")
+    voxels[5, 5, 5], voxels[5, 5, 6], voxels[5, 5, 7] = np.nan, np.inf, -np.inf
+    image = slices(save(tmp_path / "odd.nii", voxels), plane="axial")
+    assert image[5:8, 6, 5].tolist() == [0, 0, 0]
+    image[5:8, 6, 5] = clean[5:8, 6, 5]
+    np.testing.assert_allclose(image, clean, atol=1)
+
+
+def test_a_fourth_dimension_of_one_is_dropped(tmp_path):
+    expected = slices(save(tmp_path / "3d.nii", noise()))
+    nibabel.save(nibabel.Nifti1Image(noise()[..., None], np.eye(4)), tmp_path / "4d.nii")
+    np.testing.assert_array_equal(slices(tmp_path / "4d.nii"), expected)
+
+
+def test_between_and_central_choose_neighbouring_slices(tmp_path):
+    path = save(tmp_path / "scan.nii", noise((12, 12, 20)))
+    every = slices(path)
+    np.testing.assert_array_equal(slices(path, between=(0.25, 0.5)), every[5:10])
+    np.testing.assert_array_equal(slices(path, central=4), every[8:12])
+    np.testing.assert_array_equal(slices(path, between=(0.5, 1.0), central=2), every[14:16])
+
+
+def edited(path: Path, offset: int, content: bytes) -> Path:
+    raw = bytearray(path.read_bytes())
+    raw[offset : offset + len(content)] = content
+    path.write_bytes(raw)
+    return path
+
+
+def broken(folder: Path, kind: str) -> Path:
+    """A file that is no usable scan."""
+    path = save(folder / "scan.nii", noise())
+    zipped = save(folder / "scan.nii.gz", noise())
+    content = zipped.read_bytes()
+    affine = np.eye(4)
+    match kind:
+        case "no bytes":
+            path.write_bytes(b"")
+        case "no NIfTI":
+            path.write_bytes(b"not a scan\n" * 100)
+        case "short":
+            path.write_bytes(path.read_bytes()[:-10])
+        case "short gz":
+            path = zipped
+            path.write_bytes(content[: len(content) // 2])
+        case "gz without its end":
+            path = zipped
+            path.write_bytes(content[:-6])
+        case "gz with a wrong checksum":
+            path = edited(zipped, len(content) - 8, b"\0\0\0\0")
+        case "no gz":
+            path = zipped
+            path.write_bytes(save(folder / "other.nii", noise()).read_bytes())
+        case "four-dimensional":
+            nibabel.save(nibabel.Nifti1Image(np.stack([noise()] * 2, axis=-1), affine), path)
+        case "two-dimensional":
+            nibabel.save(nibabel.Nifti1Image(noise()[:, :, 0], affine), path)
+        case "complex":
+            nibabel.save(nibabel.Nifti1Image(noise().astype(np.complex64), affine), path)
+        case "no orientation":
+            nibabel.save(nibabel.Nifti1Image(noise(), None), path)
+        case "flat affine":
+            edited(path, 296, np.zeros(4, "<f4").tobytes())
+        case "giant":
+            edited(path, 42, np.array([30000, 30000, 30000], "<i2").tobytes())
+        case "needle voxels":
+            save(path, noise(), (1, 1, 1000))
+        case "empty":
+            save(path, np.zeros((5, 5, 5), np.float32))
+        case "constant":
+            save(path, np.full((5, 5, 5), 7, np.float32))
+        case "mask":
+            save(path, (noise() > 500).astype(np.uint8))
+        case "not a number":
+            save(path, np.full((5, 5, 5), np.nan, np.float32))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        *[(kind, "damaged or no NIfTI") for kind in ("no bytes", "no NIfTI", "short", "short gz")],
+        *[(f"gz {kind}", "damaged or no NIfTI") for kind in ("without its end", "with a wrong checksum")],
+        ("no gz", "damaged or no NIfTI"),
+        ("four-dimensional", r"shape \(12, 12, 12, 2\)"),
+        ("two-dimensional", r"shape \(12, 12\)"),
+        ("complex", "complex64"),
+        ("no orientation", "sform_code"),
+        ("flat affine", "affine"),
+        ("giant", "limit"),
+        ("needle voxels", "4096 pixels"),
+        *[(kind, "empty or constant") for kind in ("empty", "constant", "mask", "not a number")],
+    ],
+)
+def test_a_file_that_is_no_usable_scan_is_named_with_the_reason(tmp_path, kind, reason):
+    path = broken(tmp_path, kind)
+    with pytest.raises(BadVolume, match=reason) as raised:
+        slices(path)
+    assert str(path) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_gz_that_unpacks_without_end_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(volumes, "MAX_VOXELS", 12**3)
+    path = save(tmp_path / "scan.nii.gz", noise())
+    slices(path)
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + bytes(2**20)))
+    with pytest.raises(BadVolume, match="unpacks to more"):
+        slices(path)
+
+
+@pytest.mark.parametrize(
+    ("choice", "line"),
+    [
+        ({"plane": "oblique"}, "choose axial, coronal or sagittal"),
+        ({"between": (0.6, 0.4)}, "0.6 and 0.4"),
+        ({"between": (0, 2)}, "0 and 2"),
+        ({"central": 0}, "0 central slices"),
+        ({"central": 13}, "fewer axial slices"),
+        ({"between": (0.5, 0.51)}, "fewer axial slices"),
+    ],
+)
+def test_slices_that_cannot_be_are_refused(tmp_path, choice, line):
+    with pytest.raises(UserError, match=line):
+        slices(save(tmp_path / "scan.nii", noise()), **choice)
+
+
+def test_without_nibabel_one_line_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nibabel", None)
+    with pytest.raises(UserError, match=r"pip install 'alzgan\[nifti\]'"):
+        slices(tmp_path / "scan.nii")
+    with pytest.raises(UserError, match=r"pip install 'alzgan\[nifti\]'"):
+        write_slices(tmp_path, tmp_path / "slices")
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def test_volumes_are_found_with_class_and_person(tmp_path):
+    root = touch(
+        tmp_path,
+        *("CN/b.nii", "CN/a.NII.GZ", "CN/._a.nii.gz", "CN/notes.txt", "README.md"),
+        *("AD/p7/one.nii", "AD/p7/two.nii", "AD/sub-3_ses-1_T1w.nii.gz"),
+    )
+    found = [(volume.label, volume.subject, volume.name) for volume in find_volumes(root)]
+    assert found == [
+        ("AD", "p7", "p7_one"),
+        ("AD", "p7", "p7_two"),
+        ("AD", "sub-3", "sub-3_ses-1_T1w"),
+        ("CN", "a", "a"),
+        ("CN", "b", "b"),
+    ]
+
+
+def test_a_flat_folder_is_one_class(tmp_path):
+    found = find_volumes(touch(tmp_path, "a.nii", "b.nii.gz"))
+    assert [(volume.label, volume.subject) for volume in found] == [("all", "a"), ("all", "b")]
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        (["CN/a.png"], "holds no .nii"),
+        (["CN/a.nii", "b.nii"], "b.nii beside them"),
+        (["sub-1/anat/a.nii", "sub-2/anat/a.nii"], "BIDS"),
+        (["CN/a.nii", "CN/a.nii.gz"], "same names"),
+    ],
+)
+def test_folders_that_do_not_say_what_is_what_are_refused(tmp_path, names, line):
+    with pytest.raises(UserError, match=line):
+        find_volumes(touch(tmp_path, *names))
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(UserError, match="nowhere"):
+        find_volumes(tmp_path / "nowhere")
+
+
+@pytest.fixture
+def study(tmp_path) -> Path:
+    root = tmp_path / "study"
+    for label, name in [("AD", "p1"), ("AD", "p2"), ("CN", "p3")]:
+        (root / label).mkdir(parents=True, exist_ok=True)
+        save(root / label / f"{name}.nii.gz", noise())
+    return root
+
+
+def test_the_folder_of_slices_and_its_manifest_are_what_the_scanner_of_images_reads(study, tmp_path):
+    destination = tmp_path / "slices"
+    assert write_slices(study, destination, central=2, progress=False) == []
+    with (destination / "manifest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["file", "class", "subject", "slice", "split"]
+    assert [(row["file"], row["class"], row["subject"], row["slice"], row["split"]) for row in rows[:3]] == [
+        ("AD/p1_slice-005.png", "AD", "p1", "5", ""),
+        ("AD/p1_slice-006.png", "AD", "p1", "6", ""),
+        ("AD/p2_slice-005.png", "AD", "p2", "5", ""),
+    ]
+    files = scan(destination)
+    assert [file.path for file in files] == [row["file"] for row in rows]
+    assert identify(destination, files).subject == ["p1", "p1", "p2", "p2", "p3", "p3"]
+    with Image.open(destination / "CN/p3_slice-005.png") as image:
+        assert image.mode == "L"
+        np.testing.assert_array_equal(image, slices(study / "CN/p3.nii.gz", central=2)[0])
+
+
+def test_a_bad_volume_leaves_nothing_behind_or_is_skipped_and_told(study, tmp_path):
+    (study / "AD/p2.nii.gz").write_bytes(b"")
+    with pytest.raises(BadVolume, match=r"p2\.nii\.gz"):
+        write_slices(study, tmp_path / "slices", progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["study"]
+    ((path, reason),) = write_slices(study, tmp_path / "slices", bad_files="skip", progress=False)
+    assert path == "AD/p2.nii.gz"
+    assert reason.startswith("damaged")
+    assert sorted(path.name for path in (tmp_path / "slices").iterdir()) == ["AD", "CN", "manifest.csv"]
+
+
+def test_a_folder_of_bad_volumes_only_is_an_error_even_where_they_may_be_skipped(tmp_path):
+    with pytest.raises(UserError, match="nor can any other"):
+        write_slices(
+            touch(tmp_path / "study", "a.nii"), tmp_path / "slices", bad_files="skip", progress=False
+        )
+    assert not (tmp_path / "slices").exists()
+
+
+def test_a_folder_that_holds_something_is_never_overwritten(study, tmp_path):
+    touch(tmp_path, "slices/precious.txt")
+    with pytest.raises(UserError, match="is there already"):
+        write_slices(study, tmp_path / "slices", progress=False)
+    assert [path.name for path in (tmp_path / "slices").iterdir()] == ["precious.txt"]
+
+
+@pytest.mark.skipif(NIFTI_ROOT is None, reason="ALZGAN_NIFTI_ROOT is unset")
+def test_real_heads_stand_upright(tmp_path):
+    for name in ("IXI012-HH-1211_T1.nii.gz", "IXI015-HH-1258_T1.nii.gz"):
+        path = Path(NIFTI_ROOT, name)
+        sagittal = slices(path, plane="sagittal", central=1)[0] > 40
+        top, bottom = sagittal[:10].sum(), sagittal[-10:].sum()
+        assert top < bottom, "air above the head, the neck cut off below"
+        front, back = sagittal[:60, -20:].sum(), sagittal[:60, :20].sum()
+        assert front < back, "the face recedes above the nose, the back of the head does not"
+        image = nibabel.load(path)
+        turned = image.as_reoriented(nibabel.orientations.axcodes2ornt("SAL"))
+        nibabel.save(turned, tmp_path / name)
+        for plane in ("axial", "coronal", "sagittal"):
+            np.testing.assert_allclose(
+                slices(tmp_path / name, plane=plane).astype(int), slices(path, plane=plane), atol=1
+            )
+
+
+@pytest.mark.skipif(NIFTI_ROOT is None, reason="ALZGAN_NIFTI_ROOT is unset")
+def test_the_real_brain_is_longer_than_wide_and_nearly_symmetric_about_the_middle_column():
+    axial = slices(Path(NIFTI_ROOT, "spm152.nii.gz"), central=1)[0]
+    rows, columns = (np.ptp(np.flatnonzero((axial > 40).any(axis=axis))) for axis in (1, 0))
+    assert 1.1 < rows / columns < 1.4
+    middle = axial[:, 2:]  # the affine puts x = 0 at voxel 102.7 of 207
+    assert np.corrcoef(middle.ravel(), middle[:, ::-1].ravel())[0, 1] > 0.9

@@ -1,0 +1,34 @@
+import re
+import shlex
+import subprocess
+
+import pytest
+from conftest import REPOSITORY, settings
+
+README = (REPOSITORY / "README.md").read_text()
+TRAININGS = re.findall(r"python -m alzgan\.train [^`\n#]*", README)
+
+
+@pytest.mark.parametrize("command", TRAININGS)
+def test_every_training_command_of_the_readme_composes(command: str):
+    arguments = [word for word in shlex.split(command)[3:] if word not in ("-m", "--help")]
+    single = [word.split(",")[0] for word in arguments if not word.startswith("launcher=submitit")]
+    config = settings(*single)
+    assert config.model._target_ == "alzgan.gan.GAN"
+
+
+def test_every_make_target_of_the_readme_exists():
+    targets = set(re.findall(r"make ([a-z-]+)", README))
+    assert {"train", "test", "help", "tensorboard"} <= targets
+    for target in targets:
+        subprocess.run(["make", "--dry-run", target], cwd=REPOSITORY, check=True, capture_output=True)
+
+
+def test_the_readme_names_every_verb_and_only_those_that_exist():
+    verbs = {path.stem for path in (REPOSITORY / "alzgan").glob("*.py") if "__main__" in path.read_text()}
+    assert set(re.findall(r"python -m alzgan\.(\w+)", README)) == verbs
+
+
+def test_pictures_of_the_readme_are_there():
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
+        assert (REPOSITORY / picture).is_file()

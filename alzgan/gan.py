@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from alzgan.losses import NonSaturatingLoss
+from alzgan.runtime.devices import to_device
 from alzgan.runtime.images import to_uint8
 from alzgan.runtime.streams import stream
 
@@ -61,11 +63,22 @@ class GAN(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> STEP_OUTPUT:
         """One alternation on real images (N, C, H, W) in [-1, 1].
 
-        Both players see the same fakes, as in the DCGAN's own loop. Returns detached tensors, to be read
-        only when something is logged: reading them waits for the device.
+        Returns detached tensors, to be read only when something is logged: reading them waits for the
+        device.
         """
         real, _ = batch
-        fake = self.generator(self.latents(len(real), "train", self.global_step, self.global_rank))
+        latents = self.latents(len(real), "train", self.global_step, self.global_rank)
+        outputs = self.alternation(real, latents)
+        self.count_step()
+        return outputs
+
+    def alternation(self, real: Tensor, latents: Tensor) -> dict[str, Tensor]:
+        """The discriminator's step, then the generator's; both see the same fakes, as in the DCGAN's own loop.
+
+        All that changes from step to step comes in as a tensor, so that it can be captured as a CUDA graph
+        (`alzgan.runtime.graphs`).
+        """
+        fake = self.generator(latents)
         real_logits, fake_logits, discriminator_loss = self.discriminator_step(real, fake.detach())
         fake_logits_after, generator_loss = self.generator_step(fake, real_logits)
         return {
@@ -82,10 +95,7 @@ class GAN(LightningModule):
         real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
         loss = self.loss.discriminator(real_logits, fake_logits)
         optimizer, _ = self.optimizers()
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        # Past LightningOptimizer.step, which would count: one step of the trainer is one alternation.
-        self.trainer.strategy.optimizer_step(optimizer.optimizer, lambda: None)
+        self.descend(loss, optimizer)
         return real_logits.detach(), fake_logits.detach(), loss.detach()
 
     def generator_step(self, fake: Tensor, real_logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,18 +105,29 @@ class GAN(LightningModule):
         fake_logits = self.discriminator(fake)
         loss = self.loss.generator(fake_logits, real_logits)
         _, optimizer = self.optimizers()
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
+        self.descend(loss, optimizer)
         self.discriminator.requires_grad_(True)
         return fake_logits.detach(), loss.detach()
+
+    def descend(self, loss: Tensor, optimizer: LightningOptimizer) -> None:
+        """One step of a player's optimizer down its loss."""
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        # Past LightningOptimizer.step, which would count each player's: one alternation is one step.
+        self.trainer.strategy.optimizer_step(optimizer.optimizer, lambda: None)
+
+    def count_step(self) -> None:
+        """Tell the trainer that an alternation is done: this is what its `global_step` counts."""
+        optimizer, _ = self.optimizers()
+        optimizer._on_before_step()
+        optimizer._on_after_step()
 
     def latents(self, count: int, purpose: str, step: int = 0, rank: int = 0) -> Tensor:
         """Latents (count, latent_dim) from N(0, I), the same ones for the same arguments and seed."""
         draws = stream(self.seed, f"latents/{purpose}", step, rank).standard_normal(
             (count, self.latent_dim), dtype="float32"
         )
-        return torch.from_numpy(draws).to(self.device, self.dtype, non_blocking=True)
+        return to_device(draws, self.device).to(self.dtype)
 
     @torch.no_grad()
     def sample(self, latents: Tensor) -> Tensor:

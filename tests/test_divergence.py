@@ -46,7 +46,7 @@ def test_an_infinite_weight_is_refused_at_the_save(
 ):
     def poisoned(self, fake, real_logits):
         result = original(self, fake, real_logits)
-        if self.global_step == 4:
+        if self.global_step == 3:  # inside the fourth step
             with torch.no_grad():
                 self.generator[1].weight[0, 0] = float("inf")
         return result

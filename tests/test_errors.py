@@ -29,6 +29,10 @@ def error_line(*arguments: str, code: int = 1) -> str:
         ("data.image_size=48", "data.image_size=48 must be a power of two: 32, 64, 128 or 256"),
         ("data.fit=squash", "data.fit=squash must be one of crop, pad"),
         ("data.channels=2", "data.channels=2 must be 1 (grey) or 3 (RGB)"),
+        ("data.channels=5", "neighbouring slices as channels need data.slices_as_channels=true"),
+        ("data.slices_as_channels=true data.channels=4", "data.channels=4 must be an odd number from 3 on"),
+        ("data.fractions=[0.5,0.2,0.2]", "give three for train, validation and test that add up to 1"),
+        ("data.split_seed=-1", "data.split_seed=-1 must not be negative"),
         ("data=mri", "data.root is not set; add data.root=... to the command line"),
         ("seed=1,2", "Ambiguous value for argument 'seed=1,2'"),
         ("seed", "Error parsing override 'seed'"),
@@ -39,7 +43,7 @@ def error_line(*arguments: str, code: int = 1) -> str:
     ],
 )
 def test_a_wrong_setting_gets_one_line(override: str, expected: str, tmp_path: Path):
-    assert expected in error_line(override, f"run_dir={tmp_path / 'run'}")
+    assert expected in error_line(*override.split(), f"run_dir={tmp_path / 'run'}")
 
 
 @pytest.mark.parametrize(
@@ -83,6 +87,10 @@ def test_a_folder_that_cannot_be_used_gets_one_line(tmp_path: Path):
     assert str(empty) in line(empty)
     assert "1 image" in line(flat)
     few = folder_of(tmp_path / "few", 7)
+    weights = ("data.sampling={Healthy: 1, Ill: 2}", "data.batch_size=4")
+    assert "there is no class Ill, only Healthy" in error_line(
+        "data=mri", f"data.root={few}", f"run_dir={tmp_path / 'run'}", *SMALL, *weights
+    )
     assert f"{few} has 7 images, fewer than a batch; set data.batch_size to 7 or less" in line(few)
 
 

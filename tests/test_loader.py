@@ -1,10 +1,12 @@
+from collections import Counter
 from itertools import chain
 
 import numpy as np
 import pytest
 import torch
 
-from alzgan.data.loader import ShuffledBatches, SliceDataset
+from alzgan.data.loader import ShuffledBatches, SliceDataset, WeightedBatches
+from alzgan.runtime.errors import UserError
 
 
 def batches(step: int = 0, **options) -> list[list[int]]:
@@ -48,3 +50,80 @@ def test_a_batch_is_what_the_array_holds():
     assert np.array_equal(batch[0].permute(1, 2, 0).numpy(), images[4])
     assert np.array_equal(batch[1].permute(1, 2, 0).numpy(), images[2])
     assert labels.tolist() == [40, 20]
+
+
+LABELS = np.repeat([0, 1, 2], [13, 7, 3])  # 23 images of three classes, 20 of them in an epoch
+
+
+def weighted(weights: list[float], step: int = 0, **options) -> list[list[int]]:
+    settings = {"batch_size": 4, "seed": 0} | options
+    sampler = WeightedBatches(LABELS, weights, step=lambda: step, **settings)
+    return [batch.tolist() for batch in sampler]
+
+
+def shown(weights: list[float], epochs: int, **options) -> Counter:
+    return Counter(
+        index for epoch in range(epochs) for index in chain(*weighted(weights, 5 * epoch, **options))
+    )
+
+
+@pytest.mark.parametrize(
+    ("weights", "counts"),
+    [([1, 1, 1], [7, 7, 6]), ([1, 0, 1], [10, 0, 10]), ([1, 2, 4], [3, 6, 11]), ([0.01, 0, 0], [20, 0, 0])],
+)
+def test_each_class_has_its_exact_share_of_every_epoch(weights: list[float], counts: list[int]):
+    for epoch in range(4):
+        classes = LABELS[list(chain(*weighted(weights, step=5 * epoch)))]
+        assert np.bincount(classes, minlength=3).tolist() == counts
+
+
+def test_no_image_comes_again_before_all_of_its_class_have():
+    for epochs in range(1, 8):
+        counts = shown([1, 1, 1], epochs)
+        for label in range(3):
+            of_class = [counts[index] for index in np.flatnonzero(label == LABELS)]
+            assert max(of_class) - min(of_class) <= 1
+            assert sum(of_class) == epochs * [7, 7, 6][label]
+
+
+def test_a_class_is_dealt_in_packs_that_are_shuffled_anew():
+    sampler = WeightedBatches(LABELS, [1, 1, 1], 4, seed=0, step=lambda: 0)
+    packs = [sampler.deal(0, 13 * pack, 13).tolist() for pack in range(3)]
+    assert [sorted(pack) for pack in packs] == [list(range(13))] * 3
+    assert len({tuple(pack) for pack in packs}) == 3
+    assert sampler.deal(0, 10, 20).tolist() == (packs[0] + packs[1] + packs[2])[10:30]
+
+
+@pytest.mark.parametrize("step", range(5))
+def test_a_resumed_weighted_epoch_continues_with_the_batches_that_were_left(step: int):
+    assert weighted([1, 1, 1], step=5 + step) == weighted([1, 1, 1], step=5)[step:]
+
+
+def test_weighted_epochs_and_seeds_differ_and_classes_are_mixed():
+    assert weighted([1, 1, 1], step=0) != weighted([1, 1, 1], step=5)
+    assert weighted([1, 1, 1], seed=0) != weighted([1, 1, 1], seed=1)
+    labels = LABELS[list(chain(*weighted([1, 1, 1])))].tolist()
+    assert labels != sorted(labels)
+
+
+def test_ranks_share_a_weighted_epoch_out():
+    parts = [list(chain(*weighted([1, 1, 1], batch_size=2, rank=rank, world_size=2))) for rank in (0, 1)]
+    assert len(parts[0]) == len(parts[1]) == 10
+    assert Counter(parts[0] + parts[1]) == shown([1, 1, 1], 1)
+
+
+def test_a_class_without_images_has_no_share():
+    assert set(LABELS[list(chain(*weighted([1, 1, 0, 5])))]) == {0, 1}
+    with pytest.raises(UserError, match="leaves nothing"):
+        weighted([0, 0, 0, 5])
+
+
+def test_slices_become_channels_with_the_label_of_the_middle_one():
+    images = np.random.default_rng(0).integers(0, 256, (6, 5, 4, 1), dtype=np.uint8)
+    stacks = np.array([[0, 0, 1], [2, 3, 4]])
+    batch, labels = SliceDataset(images, np.arange(6) * 10, stacks)[np.array([1, 0])]
+    assert batch.shape == (2, 3, 5, 4)
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+    assert np.array_equal(batch[0].numpy(), images[[2, 3, 4], :, :, 0])
+    assert np.array_equal(batch[1].numpy(), images[[0, 0, 1], :, :, 0])
+    assert labels.tolist() == [30, 0]

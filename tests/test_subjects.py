@@ -232,3 +232,21 @@ def test_auto_that_finds_nothing_lists_the_choices(tmp_path):
     for choice in ("csv:FILE", "regex:PATTERN", "none"):
         assert choice in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_what_content_recovered_is_kept_until_a_file_changes(tmp_path, monkeypatch):
+    root, cache = tmp_path / "brains", tmp_path / "cache"
+    write_phantom(root, people=12, slices=6, size=64)
+    (root / "manifest.csv").unlink()
+    files = scan(root)
+    found = identify(root, files, "content", cache)
+    with monkeypatch.context() as patch:
+        patch.setattr("alzgan.data.subjects.thumbnails", lambda *_: pytest.fail("an image was read again"))
+        assert identify(root, files, "content", cache) == found
+    (kept,) = cache.iterdir()
+    for damage in (b"", b"{}", b'{"subject": ["p"], "slice": [1], "notes": []}'):
+        kept.write_bytes(damage)
+        assert identify(root, files, "content", cache) == found
+    os.utime(root / files[0].path, (0, 0))
+    assert identify(root, files, "content", cache) == found
+    assert len(list(cache.iterdir())) == 2

@@ -1,7 +1,7 @@
 """`checkpoints/last.ckpt`, where a run goes on, and `checkpoints/best.ckpt`, what it is worth."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from lightning import Trainer
 from lightning.pytorch.callbacks import Checkpoint
@@ -27,26 +27,43 @@ class RunCheckpoint(Checkpoint):
         self.last_saved_step = -1
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: GAN, *args: Any) -> None:
-        """Save every n steps."""
-        if trainer.global_step % self.every_n_train_steps == 0 and not run_is_over(trainer):
-            self.save_last(trainer)
+        """Save every n steps; an epoch's last step is saved when the epoch has ended."""
+        if trainer.global_step % trainer.num_training_batches != 0:
+            self.save_if_due(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: GAN) -> None:
-        """Save where the quality metric, lower is better, has just got better."""
+        """Save where the quality metric, lower is better, has just got better, and every n steps."""
         objective = float(trainer.callback_metrics.get("objective", float("inf")))
         if objective < self.best_objective:
             self.best_objective, self.best_step = objective, trainer.global_step
-            trainer.save_checkpoint(self.path(trainer, "best"))
+            self.save(trainer, "best")
+        self.save_if_due(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: GAN) -> None:
         """Save the end of the run."""
         self.save_last(trainer)
 
+    def save_if_due(self, trainer: Trainer) -> None:
+        """Write `last.ckpt` every n steps; the run's last step is saved at its end."""
+        if trainer.global_step % self.every_n_train_steps == 0 and not run_is_over(trainer):
+            self.save_last(trainer)
+
     def save_last(self, trainer: Trainer) -> None:
         """Write `last.ckpt`, once a step."""
         if trainer.global_step != self.last_saved_step:
+            self.save(trainer, "last")
             self.last_saved_step = trainer.global_step
-            trainer.save_checkpoint(self.path(trainer, "last"))
+
+    def save(self, trainer: Trainer, name: str) -> None:
+        """Write a checkpoint; what was logged before it is on the disk before it."""
+        if trainer.logger is not None:
+            trainer.logger.save()
+        trainer.save_checkpoint(self.path(trainer, name))
+
+    @classmethod
+    def of(cls, trainer: Trainer) -> Self | None:
+        """The trainer's, if it has one."""
+        return next((callback for callback in trainer.callbacks if isinstance(callback, cls)), None)
 
     @staticmethod
     def path(trainer: Trainer, name: str) -> Path:

@@ -1,5 +1,6 @@
 """Stop a run whose numbers are no longer numbers, before they reach a checkpoint."""
 
+import math
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from alzgan.runtime.errors import UserError
 class DivergenceGuard(Callback):
     """Raise at the first loss that is NaN or infinite, and never let such weights be saved.
 
-    On a CPU every step is read. Elsewhere the first bad step is remembered on the device and read every
+    On a CPU every step is read. Elsewhere the losses stay on the device and are read every
     `trainer.log_every_n_steps` steps and before a checkpoint is written, so that no step waits.
 
     Raises:
@@ -21,28 +22,39 @@ class DivergenceGuard(Callback):
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: GAN) -> None:
-        """Nothing has gone wrong yet."""
-        self.bad_step = torch.tensor(-1, device=pl_module.device)
+        """Make room for as many sums of losses as there are steps between two looks."""
+        self.sums = torch.zeros(trainer.log_every_n_steps, device=pl_module.device)
+        self.checked_step = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: GAN, outputs: dict[str, Tensor], *args: Any
     ) -> None:
-        """Look at both losses."""
-        finite = (outputs["discriminator_loss"] + outputs["generator_loss"]).isfinite()
-        self.bad_step = torch.where((self.bad_step < 0) & ~finite, trainer.global_step, self.bad_step)
-        if pl_module.device.type == "cpu" or trainer.global_step % trainer.log_every_n_steps == 0:
-            self.check()
+        """Look at both losses, or remember them on the device."""
+        losses = outputs["discriminator_loss"], outputs["generator_loss"]
+        if pl_module.device.type != "cpu":
+            self.remember(trainer, losses)
+        elif not all(math.isfinite(loss) for loss in losses):
+            raise diverged("a loss", trainer.global_step)
+
+    def remember(self, trainer: Trainer, losses: tuple[Tensor, Tensor]) -> None:
+        """Keep this step's losses on the device, in one operation."""
+        torch.add(*losses, out=self.sums[(trainer.global_step - 1) % len(self.sums)])
+        if trainer.global_step % len(self.sums) == 0:
+            self.check(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: GAN, checkpoint: dict[str, Any]) -> None:
         """Refuse to save a state that has diverged."""
-        self.check()
+        self.check(trainer)
         if not all(parameter.isfinite().all() for parameter in pl_module.parameters()):
             raise diverged("a weight", trainer.global_step)
 
-    def check(self) -> None:
-        """Read the device's verdict."""
-        if (step := int(self.bad_step)) >= 0:
-            raise diverged("a loss", step)
+    def check(self, trainer: Trainer) -> None:
+        """Read what the device remembers of the steps since the last look."""
+        sums, steps = self.sums.tolist(), range(self.checked_step + 1, trainer.global_step + 1)
+        self.checked_step = trainer.global_step
+        for step in steps:
+            if not math.isfinite(sums[(step - 1) % len(sums)]):
+                raise diverged("a loss", step)
 
 
 def diverged(what: str, step: int) -> UserError:

@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,9 @@ from alzgan.callbacks.schedule import epoch_is_due
 from alzgan.data.arrays import cache_folder
 from alzgan.gan import GAN
 from alzgan.metrics.features import default_extractor
+from alzgan.runtime.errors import UserError
 from alzgan.runtime.files import replacing
+from alzgan.runtime.images import viewable
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +65,7 @@ class Quality(Callback):
         # Kept out of the module, where its states would enter every checkpoint.
         self.distance = FrechetInceptionDistance(self.extractor, reset_real_features=False)
         self.distance.to(pl_module.device)
+        self.distance.orig_dtype = torch.float32  # set by its updates only: a rank may have none
         self.describe(trainer)
         self.load_real(trainer)
 
@@ -70,30 +74,43 @@ class Quality(Callback):
         if not epoch_is_due(trainer, self.every_n_epochs):
             return
         value = self.measure(pl_module)
-        pl_module.log("objective", value, logger=False, rank_zero_only=False)
+        pl_module.log("objective", value, logger=False, sync_dist=True)
         if trainer.logger is not None:
             trainer.logger.log_metrics({self.tag: value}, step=trainer.global_step)
 
     def measure(self, gan: GAN) -> float:
         """The distance of `n_samples` fresh samples; every rank generates its share of the batches."""
+        for buffer in gan.generator.buffers():  # a checkpoint has the first rank's batch-norm statistics
+            buffer.copy_(gan.trainer.strategy.broadcast(buffer))
         starts = range(0, self.n_samples, self.batch_size)
         for batch in range(gan.global_rank, len(starts), gan.trainer.world_size):
             count = min(self.batch_size, self.n_samples - starts[batch])
-            self.distance.update(gan.sample(gan.latents(count, "quality", batch)), real=False)
+            self.distance.update(viewable(gan.sample(gan.latents(count, "quality", batch))), real=False)
         value = self.distance.compute().item()
         self.distance.reset()
         return value
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the run's values were measured by."""
+        return {"extractor": self.extractor.name}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Check that they stay comparable: the best of a run is chosen among them."""
+        if state_dict["extractor"] != self.extractor.name:
+            raise UserError(
+                f"the run was measured by {state_dict['extractor']}, here is {self.extractor.name}: set "
+                "callbacks.quality.weights to the file that the run began with, or callbacks.quality=null"
+            )
 
     def load_real(self, trainer: Trainer) -> None:
         """Take the real statistics from the cache, or compute them and put them there."""
         data = trainer.datamodule
         key = hashlib.sha256(f"{self.extractor.name} {data.fingerprint}".encode()).hexdigest()[:16]
         path = self.cache_dir / f"statistics-{key}.npz"
-        if not path.is_file():
+        if trainer.is_global_zero and not path.is_file():
             self.compute_real(data.real_batches(self.batch_size))
-            if trainer.is_global_zero:
-                self.save_real(path)
-            trainer.strategy.barrier()
+            self.save_real(path)
+        trainer.strategy.barrier()
         with np.load(path, allow_pickle=False) as arrays:
             for name in REAL_STATISTICS:
                 # Under DDP the ranks' sums are added: one rank brings the real ones.
@@ -103,7 +120,7 @@ class Quality(Callback):
     def compute_real(self, batches: Iterable[Tensor]) -> None:
         """Extract the features of all real training images."""
         for images in batches:
-            self.distance.update(images.to(self.distance.device), real=True)
+            self.distance.update(viewable(images).to(self.distance.device), real=True)
 
     def save_real(self, path: Path) -> None:
         """Write the sums of the real features to the cache."""
@@ -118,5 +135,5 @@ class Quality(Callback):
             f"{len(trainer.datamodule)} real training images, resize {self.extractor.resize}"
         )
         log.info(text)
-        if trainer.logger is not None:
+        if trainer.logger is not None and trainer.ckpt_path is None:
             trainer.logger.experiment.add_text("quality/method", text, trainer.global_step)

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from alzgan.callbacks.checkpoint import RunCheckpoint
 from alzgan.callbacks.quality import Quality
 from alzgan.gan import GAN
+from alzgan.runtime.checkpoints import between_steps
 from alzgan.runtime.files import write_json
 
 
@@ -29,13 +30,14 @@ class RunRecord(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: GAN) -> None:
         """Show the config in TensorBoard's text tab."""
-        if trainer.logger is not None:
+        if trainer.logger is not None and trainer.global_step == 0:
             text = OmegaConf.to_yaml(self.config)
             # Four spaces make it a block of code in TensorBoard's markdown.
             trainer.logger.experiment.add_text("config", "    " + text.replace("\n", "\n    "), 0)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: GAN, checkpoint: dict[str, Any]) -> None:
-        """Let the verbs rebuild the model from the file alone."""
+        """Let the verbs rebuild the model from the file alone, and the run go on from it."""
+        between_steps(checkpoint, trainer.num_training_batches)
         checkpoint["alzgan"] = {"config": self.config, "provenance": self.provenance}
 
     def on_train_end(self, trainer: Trainer, pl_module: GAN) -> None:
@@ -53,7 +55,7 @@ class RunRecord(Callback):
 def outcome(trainer: Trainer) -> dict[str, Any]:
     """The run's length and, where its quality was measured, the final and the best value, by name."""
     quality = next((c for c in trainer.callbacks if isinstance(c, Quality)), None)
-    checkpoint = next((c for c in trainer.callbacks if isinstance(c, RunCheckpoint)), None)
+    checkpoint = RunCheckpoint.of(trainer)
     metrics: dict[str, Any] = {"steps": trainer.global_step}
     if quality is not None and "objective" in trainer.callback_metrics:
         metrics |= {"objective": quality.tag, "final": trainer.callback_metrics["objective"].item()}

@@ -12,6 +12,7 @@ from torchvision.utils import make_grid
 from alzgan.callbacks.schedule import epoch_is_due, run_is_over
 from alzgan.gan import GAN
 from alzgan.runtime.files import replacing
+from alzgan.runtime.images import viewable
 
 
 class FixedLatentSamples(Callback):
@@ -59,13 +60,8 @@ class FixedLatentSamples(Callback):
             self.write(trainer, images, "samples/grid", f"step_{trainer.global_step:07d}")
 
     def write(self, trainer: Trainer, images: Tensor, tag: str, name: str) -> None:
-        """Write uint8 images (N, C, H, W) as one grid, to TensorBoard and to a PNG file.
-
-        Volumes' neighbouring slices or other channel counts are shown by their middle channel.
-        """
-        if images.shape[1] not in (1, 3):
-            images = images[:, images.shape[1] // 2, None]
-        grid = make_grid(images.cpu(), nrow=round(len(images) ** 0.5), padding=2)
+        """Write uint8 images (N, C, H, W) as one grid, to TensorBoard and to a PNG file."""
+        grid = make_grid(viewable(images).cpu(), nrow=round(len(images) ** 0.5), padding=2)
         folder = Path(trainer.default_root_dir) / "samples"
         folder.mkdir(exist_ok=True)
         with replacing(folder / f"{name}.png") as part:

@@ -118,6 +118,14 @@ def cache_folder(cache_dir: Path | str | None = None) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "alzgan"
 
 
+def stamp(root: Path | str, files: Iterable[ImageFile]) -> str:
+    """Digest of the files' names, sizes and times: another one wherever a file may have changed.
+
+    No file is opened. The time of change tells a file swapped under its old size and date, too.
+    """
+    return _digest(_status(Path(root), file) for file in files).hexdigest()
+
+
 class _Record:
     """What the cache knows of one root under one preprocessing."""
 
@@ -125,7 +133,7 @@ class _Record:
         self.root, self.files, self.preprocessing, self.cache = root, files, preprocessing, cache
         self.name = _digest([os.fsencode(root.resolve()), str(preprocessing).encode()]).hexdigest()
         # Taken before the contents are read: what changes from here on is seen at the next start.
-        self.stamp = _digest(_stamp(root, file) for file in files).hexdigest()
+        self.stamp = stamp(root, files)
         self.path = cache / f"{self.name}.json"
 
     def load(self) -> Decoded | None:
@@ -285,8 +293,7 @@ def _publish(part: BinaryIO, target: Path) -> None:
     os.replace(part.name, target)
 
 
-def _stamp(root: Path, file: ImageFile) -> bytes:
-    """Name, size and times; the time of change tells a file swapped under its old size and date, too."""
+def _status(root: Path, file: ImageFile) -> bytes:
     try:
         status = os.stat(root / file.path)
     except OSError as error:  # a dangling link: it will be a bad image

@@ -28,6 +28,7 @@ from alzgan.runtime.errors import UserError
 from alzgan.runtime.files import replacing
 
 NEAR = 0.98  # correlation of thumbnails from which on a test image is a near-duplicate of a train image
+LISTED = 20  # unreadable files on the terminal; the report has all
 BITS = {"1": 1, "I": 32, "F": 32}  # a channel, by Pillow's mode; "I;16..." has 16, any other 8
 SHEET_ROWS, SHEET_COLUMNS, SHEET_SIDE, SHEET_LABEL = 24, 10, 96, 16  # classes, images, pixels, pixels
 
@@ -70,6 +71,7 @@ def audit(
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
     seed: int = 0,
     bad_files: str = "error",
+    cache_dir: Path | str | None = None,
     progress: bool = True,
 ) -> Audit:
     """Read a whole image folder and judge it.
@@ -89,6 +91,7 @@ def audit(
         fractions: of train, validation and test.
         seed: of the split.
         bad_files: what training would do with a file that cannot be read: "error" or "skip".
+        cache_dir: as for `alzgan.data.subjects.identify`.
         progress: show a bar.
 
     Raises:
@@ -96,7 +99,7 @@ def audit(
     """
     facts, unreadable = inspect(root, scan(root), progress)
     files = [fact.file for fact in facts]
-    subjects, refusal = _subjects(root, files, rule)
+    subjects, refusal = _subjects(root, files, rule, cache_dir)
     split, leaks = None, None
     if subjects:
         split = make_split([file.label for file in files], subjects, fractions, seed)
@@ -163,7 +166,8 @@ def lines(report: dict[str, Any]) -> list[str]:
         f"intensity: {intensity['lowest']} to {intensity['highest']}, mean {intensity['mean']:.1f}, "
         f"{intensity['zeros']:.0%} of the pixels 0; constant images: {len(intensity['constant'])}",
         f"unreadable images: {len(report['unreadable'])}; other files, ignored: {report['ignored_files']}",
-        *(f"  {path}: {reason}" for path, reason in report["unreadable"]),
+        *(f"  {path}: {reason}" for path, reason in report["unreadable"][:LISTED]),
+        *(["  ..."] if len(report["unreadable"]) > LISTED else []),
         f"exact duplicates: {len(report['duplicates'])} groups, "
         f"{report['duplicates_in_two_classes']} of them in two classes",
         *(_people_lines(report) if report["split"] else ["subjects: unknown"]),
@@ -198,9 +202,11 @@ def contact_sheet(root: Path | str, files: Sequence[ImageFile], path: Path | str
 
 def _people_lines(report: dict[str, Any]) -> list[str]:
     slices, split = report["slices_per_subject"], report["split"]
+    spread = f"{slices['lowest']} to {slices['highest']} slices each, median {slices['median']:g}"
+    if slices["lowest"] == slices["highest"]:
+        spread = f"{slices['lowest']} slices each"
     return [
-        f"subjects: {report['subjects']} by {printable(report['subject_rule'])}, {slices['lowest']} to "
-        f"{slices['highest']} slices each, median {slices['median']:g}",
+        f"subjects: {report['subjects']} by {printable(report['subject_rule'])}, {spread}",
         *(f"{part}: {n['images']} images of {n['subjects']} subjects" for part, n in split.items()),
         f"near-duplicates: {_leak(report)}",
     ]
@@ -241,10 +247,12 @@ def _facts(root: Path, file: ImageFile) -> Facts:
     )
 
 
-def _subjects(root: Path | str, files: Sequence[ImageFile], rule: str) -> tuple[Subjects | None, str | None]:
+def _subjects(
+    root: Path | str, files: Sequence[ImageFile], rule: str, cache_dir: Path | str | None
+) -> tuple[Subjects | None, str | None]:
     """Who is in the files, or why the folder does not say; a rule that the user named must fit."""
     try:
-        return identify(root, files, rule), None
+        return identify(root, files, rule, cache_dir), None
     except UserError as error:
         if rule not in ("auto", "content"):
             raise

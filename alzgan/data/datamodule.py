@@ -1,6 +1,8 @@
 """The Lightning face of the data: a folder of slices becomes batches."""
 
+import hashlib
 import logging
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,17 +10,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning import LightningDataModule
+from lightning import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from alzgan.data.arrays import cache_folder, decode
 from alzgan.data.folder import class_names
-from alzgan.data.loader import ShuffledBatches, SliceDataset
+from alzgan.data.loader import (
+    Batches,
+    ResidentSlices,
+    ShuffledBatches,
+    SliceDataset,
+    WeightedBatches,
+    fits_on_device,
+)
 from alzgan.data.phantom import write_phantom
+from alzgan.data.sampling import Sampling, class_weights
 from alzgan.data.splits import make_split, write_split
-from alzgan.data.subjects import identify
+from alzgan.data.stacks import neighbouring_slices
+from alzgan.data.subjects import PARTS, identify
+from alzgan.runtime.checks import check_channels
 from alzgan.runtime.errors import UserError
+from alzgan.runtime.files import write_table
 from alzgan.runtime.images import to_float
 from alzgan.runtime.streams import stream
 
@@ -34,20 +47,29 @@ class MRIDataModule(LightningDataModule):
         data.setup()
         images, labels = next(iter(data.train_dataloader()))  # uint8 (64, 3, 64, 64), int64 (64,)
 
-    Under a Trainer the module receives float images in [-1, 1]: they cross to the device as uint8.
+        held_out = data.part("test")  # of people who are not in train; data.subjects says who is who
+        images, labels = held_out[np.arange(len(held_out))]
+
+    Under a Trainer the module receives float images in [-1, 1]: they cross to the device as uint8. There is
+    no `val_dataloader`: nothing is fitted to the held-out people, `part` gives them to whoever measures.
 
     Args:
         root: the folder.
         image_size: height and width of the images, in pixels.
-        channels: 1 (grey) or 3 (RGB).
+        channels: 1 (grey) or 3 (RGB); with `slices_as_channels` an odd number from 3 on.
+        slices_as_channels: an image is a grey slice with its neighbours of the same person as channels
+            ("2.5-D"); at the ends of a stack the last slice is repeated.
         batch_size: images in a batch of one device.
-        num_workers: of the DataLoader; decoded data does not need any.
+        num_workers: of a DataLoader; 0, since decoded data needs none: batches are taken in this process, on
+            a CUDA device from a copy there.
         fit: how an image that is not square becomes so, "crop" or "pad".
         bad_files: "error" at the first unreadable image, or "skip" and list them.
         cache_dir: of the decoded images; None: $ALZGAN_CACHE, else ~/.cache/alzgan.
         subjects: who is in which slice, see `alzgan.data.subjects.identify`.
         fractions: of the people in train, validation and test; only train is trained on.
         split_seed: of the split; not `seed`, so that the runs of a sweep hold out the same people.
+        sampling: how often each class is shown, "as_is", "balanced" or a weight for each,
+            see `alzgan.data.sampling.class_weights`.
         seed: of the order of the batches.
     """
 
@@ -56,6 +78,7 @@ class MRIDataModule(LightningDataModule):
         root: str | Path,
         image_size: int = 64,
         channels: int = 3,
+        slices_as_channels: bool = False,
         batch_size: int = 64,
         num_workers: int = 0,
         fit: str = "crop",
@@ -64,12 +87,14 @@ class MRIDataModule(LightningDataModule):
         subjects: str = "auto",
         fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
         split_seed: int = 0,
+        sampling: Sampling = "as_is",
         seed: int = 0,
     ):
         super().__init__()
         self.root = Path(root).expanduser()
         self.image_size = image_size
         self.channels = channels
+        self.slices_as_channels = slices_as_channels
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.fit = fit
@@ -78,6 +103,7 @@ class MRIDataModule(LightningDataModule):
         self.subject_rule = subjects
         self.fractions = fractions
         self.split_seed = split_seed
+        self.sampling = sampling
         self.seed = seed
         self.dataset: SliceDataset | None = None
 
@@ -89,28 +115,49 @@ class MRIDataModule(LightningDataModule):
         """
         if self.dataset is not None:
             return
+        check_channels(self.channels, self.slices_as_channels)
         decoded = decode(
             self.root,
             image_size=self.image_size,
-            channels=self.channels,
+            channels=1 if self.slices_as_channels else self.channels,
             fit=self.fit,
             bad_files=self.bad_files,
             cache_dir=self.cache_dir,
         )
-        self.fingerprint = decoded.fingerprint
         self.files, self.skipped = decoded.files, decoded.skipped
         self.classes = class_names(self.files)
         names = [file.label for file in self.files]
-        self.subjects = identify(self.root, self.files, self.subject_rule)
+        self.labels = np.array([self.classes.index(name) for name in names])
+        self.weights = class_weights(self.sampling, self.classes)
+        self.subjects = identify(self.root, self.files, self.subject_rule, self.cache_dir)
         self.split = make_split(names, self.subjects, self.fractions, self.split_seed)
         for note in (*self.subjects.notes, *self.split.notes):
             log.info(note)
-        train = np.flatnonzero(np.array(self.split.parts) == "train")
-        self.dataset = SliceDataset(decoded.images, np.array([self.classes.index(n) for n in names]), train)
+        self.images, self.stacks = decoded.images, np.arange(len(self.files))
+        if self.slices_as_channels:
+            self.stacks = neighbouring_slices(self.files, self.subjects, self.channels)
+        self.dataset = self.part("train")
+        # Of what is trained on: another split is another data set.
+        identity = decoded.fingerprint.encode() + self.dataset.stacks.tobytes()
+        self.fingerprint = hashlib.blake2b(identity, digest_size=16).hexdigest()
 
-    def write_split(self, path: Path) -> None:
-        """Write who is in which part as a CSV that `data.subjects=csv:FILE` reads back."""
-        write_split(path, self.files, self.subjects, self.split.parts)
+    def part(self, name: str) -> SliceDataset:
+        """One of "train", "validation" and "test": index it with an array to get images and labels.
+
+        Raises:
+            UserError: there is no such part.
+        """
+        if name not in PARTS:
+            raise UserError(f"there is no part {name} of the data, only {', '.join(PARTS)}")
+        chosen = np.flatnonzero(np.array(self.split.parts) == name)
+        return SliceDataset(self.images, self.labels, self.stacks[chosen])
+
+    def write_tables(self, folder: Path) -> None:
+        """Write `split.csv`, which `data.subjects=csv:FILE` reads back, and `skipped.csv` if any file was."""
+        write_split(folder / "split.csv", self.files, self.subjects, self.split.parts)
+        if self.skipped:
+            write_table(folder / "skipped.csv", ["file", "reason"], self.skipped)
+            log.info(f"{len(self.skipped)} unreadable images skipped: {folder / 'skipped.csv'}")
 
     def describe(self) -> dict[str, Any]:
         """What the run's record says of the data: plain containers."""
@@ -120,6 +167,7 @@ class MRIDataModule(LightningDataModule):
             "images": len(self.files),
             "classes": dict(Counter(file.label for file in self.files)),
             "subject_rule": self.subjects.rule,
+            "notes": [*self.subjects.notes, *self.split.notes],
             "subjects": len(set(self.subjects.subject)),
             "split": dict(Counter(self.split.parts)),
             "skipped": [list(item) for item in self.skipped],
@@ -129,29 +177,40 @@ class MRIDataModule(LightningDataModule):
         """Number of training images."""
         return len(self.dataset)
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> Batches | DataLoader:
         """Batches of uint8 images (N, C, H, W) and labels (N,), continuing at the trainer's step."""
         trainer = self.trainer
-        batches = ShuffledBatches(
-            len(self.dataset),
-            self.batch_size,
-            self.seed,
-            step=lambda: trainer.global_step if trainer else 0,
-            rank=trainer.global_rank if trainer else 0,
-            world_size=trainer.world_size if trainer else 1,
-        )
+        course = {
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "step": lambda: trainer.global_step if trainer else 0,
+            "rank": trainer.global_rank if trainer else 0,
+            "world_size": trainer.world_size if trainer else 1,
+        }
+        if self.weights is None:
+            batches = ShuffledBatches(len(self), **course)
+        else:
+            batches = WeightedBatches(self.dataset.labels, self.weights, **course)
         if len(batches) == 0:
             raise UserError(
                 f"{self.root} has {len(self)} images to train on, fewer than a batch; "
                 f"set data.batch_size to {len(self)} or less"
             )
+        if self.num_workers == 0:
+            return Batches(self.served_from(trainer), batches)
         return DataLoader(
             self.dataset,
             sampler=batches,
             batch_size=None,
             num_workers=self.num_workers,
+            worker_init_fn=leave_signals_to_the_run,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def served_from(self, trainer: Trainer | None) -> SliceDataset | ResidentSlices:
+        """The training images where batches are fastest taken from: on a CUDA device, if there is room."""
+        device = trainer.strategy.root_device if trainer else torch.device("cpu")
+        return ResidentSlices(self.dataset, device) if fits_on_device(self.dataset, device) else self.dataset
 
     def on_after_batch_transfer(
         self, batch: tuple[Tensor, Tensor], dataloader_idx: int
@@ -169,6 +228,12 @@ class MRIDataModule(LightningDataModule):
         """A random `count` of the training images, uint8 (N, C, H, W), with labels; the same for a seed."""
         count = min(count, len(self))
         return self.dataset[stream(self.seed, "real grid").choice(len(self), count, replace=False)]
+
+
+def leave_signals_to_the_run(worker: int) -> None:
+    """Let a loader's worker live on where its whole process group is told to stop: the run still needs it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class PhantomDataModule(MRIDataModule):

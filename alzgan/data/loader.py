@@ -1,13 +1,18 @@
 """Batches from the decoded array, in an order that is a function of (seed, epoch) alone."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from alzgan.data.sampling import apportion
+from alzgan.runtime.devices import to_device
+from alzgan.runtime.errors import UserError
 from alzgan.runtime.streams import stream
+
+BLOCK = 1024  # images that are copied to a device at a time
 
 
 class SliceDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -16,22 +21,73 @@ class SliceDataset(Dataset[tuple[Tensor, Tensor]]):
     Args:
         images: uint8 (M, H, W, C), may be memory-mapped.
         labels: (M,) class indices.
-        chosen: (K,) which of them the dataset has, the training part say.
+        chosen: (K,) which of them the dataset has, the training part say; or (K, k), then an item has the
+            channels of k images (`alzgan.data.stacks`) and the label of the middle one.
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, chosen: np.ndarray):
         self.images = images
-        self.labels = labels
-        self.chosen = chosen
+        self.stacks = chosen.reshape(len(chosen), -1)
+        self.labels = labels[self.stacks[:, self.stacks.shape[1] // 2]]
 
     def __len__(self) -> int:
-        return len(self.chosen)
+        return len(self.stacks)
 
     def __getitem__(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
         """The batch at an array of indices (N,), each below K."""
-        rows = self.chosen[indices]
-        images = torch.from_numpy(self.images[rows]).permute(0, 3, 1, 2)
-        return images, torch.from_numpy(self.labels[rows])
+        stacks = self.images[self.stacks[indices]]  # (N, k, H, W, C)
+        count, _, height, width, _ = stacks.shape
+        images = np.ascontiguousarray(stacks.transpose(0, 2, 3, 1, 4)).reshape(count, height, width, -1)
+        return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(self.labels[indices])
+
+
+class ResidentSlices:
+    """The same batches from a copy of the data set in a device's memory: only the indices travel.
+
+    Args:
+        dataset: what to copy.
+        device: where to.
+    """
+
+    def __init__(self, dataset: SliceDataset, device: torch.device):
+        blocks = np.array_split(np.arange(len(dataset)), -(-len(dataset) // BLOCK))
+        # As it is stored, channels last, so that a batch is too.
+        images = [dataset[block][0].permute(0, 2, 3, 1).to(device) for block in blocks]
+        self.images = torch.cat(images)
+        self.labels = torch.from_numpy(dataset.labels).to(device)
+
+    def __getitem__(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The batch at an array of indices (N,)."""
+        rows = to_device(indices, self.images.device)
+        return self.images[rows].permute(0, 3, 1, 2), self.labels[rows]
+
+
+class Batches:
+    """A data set's batches in a sampler's order, made in this process.
+
+    What a DataLoader without workers gives; its own work would be as long as that of a small step.
+
+    Args:
+        dataset: gives the batch at an array of indices.
+        order: the arrays of indices.
+    """
+
+    def __init__(self, dataset: SliceDataset | ResidentSlices, order: "ShuffledBatches"):
+        self.dataset = dataset
+        self.order = order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return map(self.dataset.__getitem__, self.order)
+
+
+def fits_on_device(dataset: SliceDataset, device: torch.device) -> bool:
+    """Whether the device is a CUDA one with room for the data set: a quarter of what is free."""
+    if device.type != "cuda" or len(dataset) == 0:
+        return False
+    return len(dataset) * dataset[np.arange(1)][0].numel() <= torch.cuda.mem_get_info(device)[0] // 4
 
 
 class ShuffledBatches(Sampler[np.ndarray]):
@@ -70,7 +126,65 @@ class ShuffledBatches(Sampler[np.ndarray]):
 
     def __iter__(self) -> Iterator[np.ndarray]:
         epoch, first = divmod(self.step(), len(self))
-        order = stream(self.seed, "batches", epoch).permutation(self.length)
+        order = self.order(epoch)
         for batch in range(first, len(self)):
             start = (batch * self.world_size + self.rank) * self.batch_size
             yield order[start : start + self.batch_size]
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The images of an epoch for all ranks, in the order they are shown."""
+        return stream(self.seed, "batches", epoch).permutation(self.length)
+
+
+class WeightedBatches(ShuffledBatches):
+    """The same number of batches, of which each class has its exact share.
+
+    How many images of a class an epoch shows is its weight by largest remainder. Each class is dealt like a
+    pack of cards, epoch after epoch: no image comes again before all of its class have, then the pack is
+    shuffled anew. So after any number of epochs two images of a class differ by one showing at most.
+
+    Raises:
+        UserError: no image is left to be shown.
+
+    Args:
+        labels: (K,) class index of each image.
+        weights: of each class, see `alzgan.data.sampling.class_weights`; a class without images has none.
+        batch_size: as of `ShuffledBatches`, and so are the rest.
+        seed: see there.
+        step: see there.
+        rank: see there.
+        world_size: see there.
+    """
+
+    def __init__(
+        self,
+        labels: np.ndarray,
+        weights: Sequence[float],
+        batch_size: int,
+        seed: int,
+        step: Callable[[], int],
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        super().__init__(len(labels), batch_size, seed, step, rank, world_size)
+        self.members = [np.flatnonzero(labels == label) for label in range(len(weights))]
+        self.weights = [w * (len(images) > 0) for w, images in zip(weights, self.members, strict=True)]
+        if not any(self.weights):
+            raise UserError("data.sampling leaves nothing: no class with a weight has an image to train on")
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The images of an epoch for all ranks: each class's next ones, mixed."""
+        shares = apportion(len(self) * self.batch_size * self.world_size, self.weights)
+        dealt = [self.deal(label, epoch * share, share) for label, share in enumerate(shares) if share]
+        return stream(self.seed, "batches", epoch).permutation(np.concatenate(dealt))
+
+    def deal(self, label: int, start: int, count: int) -> np.ndarray:
+        """Images number `start` to `start + count` of the class's endless row of shuffled packs."""
+        images = self.members[label]
+        first, last = start // len(images), (start + count - 1) // len(images)
+        packs = [
+            stream(self.seed, "class order", pack, label).permutation(images)
+            for pack in range(first, last + 1)
+        ]
+        offset = start - first * len(images)
+        return np.concatenate(packs)[offset : offset + count]

@@ -1,7 +1,5 @@
 """Train, validation and test parts in which no person is in two, and the CSV that keeps them."""
 
-import csv
-import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +8,7 @@ from pathlib import Path
 from alzgan.data.folder import ImageFile, printable
 from alzgan.data.subjects import PARTS, Subjects
 from alzgan.runtime.errors import UserError
+from alzgan.runtime.files import write_table
 from alzgan.runtime.streams import stream
 
 NEEDED_FIRST = ("train", "test", "validation")  # who gets the people of a class that has too few
@@ -64,7 +63,7 @@ def split_by_subject(
     Raises:
         UserError: fractions that are negative, do not add up to 1, or leave no train.
     """
-    shares = _shares(fractions)
+    shares = part_shares(fractions)
     images = Counter(subjects)
     rng = stream(seed, "split")
     part_of: dict[str, str] = {}
@@ -75,6 +74,21 @@ def split_by_subject(
         if absent := [part for part in shares if not quota[part]]:
             notes.append(_too_few(label, len(people), absent))
     return Split([part_of[subject] for subject in subjects], notes)
+
+
+def part_shares(fractions: Sequence[float]) -> dict[str, float]:
+    """The parts that are wanted, with their fractions.
+
+    Raises:
+        UserError: fractions that are negative, do not add up to 1, or leave no train.
+    """
+    if len(fractions) != 3 or not all(0 <= f <= 1 for f in fractions) or abs(sum(fractions) - 1) > 1e-6:
+        raise UserError(
+            f"split fractions {list(fractions)}: give three for train, validation and test that add up to 1"
+        )
+    if fractions[0] == 0:
+        raise UserError("split fractions leave nothing to train on: the first must be above 0")
+    return {part: float(f) for part, f in zip(PARTS, fractions, strict=True) if f > 0}
 
 
 def assert_disjoint(subjects: Sequence[str], parts: Sequence[str]) -> None:
@@ -99,26 +113,9 @@ def write_split(
 
     Bytes that are no UTF-8 in names are written as they are. The table appears whole or not at all.
     """
-    path = Path(path)
-    part_file = path.with_name(path.name + ".part")
-    with open(part_file, "w", newline="", encoding="utf-8", errors="surrogateescape") as handle:
-        table = csv.writer(handle)
-        table.writerow(["file", "class", "subject", "slice", "split"])
-        for row in zip(files, subjects.subject, subjects.slice, parts, strict=True):
-            file, subject, place, part = row
-            table.writerow([file.path, file.label, subject, "" if place is None else place, part])
-    os.replace(part_file, path)
-
-
-def _shares(fractions: Sequence[float]) -> dict[str, float]:
-    """The parts that are wanted, with their fractions."""
-    if len(fractions) != 3 or not all(0 <= f <= 1 for f in fractions) or abs(sum(fractions) - 1) > 1e-6:
-        raise UserError(
-            f"split fractions {list(fractions)}: give three for train, validation and test that add up to 1"
-        )
-    if fractions[0] == 0:
-        raise UserError("split fractions leave nothing to train on: the first must be above 0")
-    return {part: float(f) for part, f in zip(PARTS, fractions, strict=True) if f > 0}
+    people = zip(files, subjects.subject, subjects.slice, parts, strict=True)
+    rows = ([file.path, file.label, subject, place, part] for file, subject, place, part in people)
+    write_table(Path(path), ["file", "class", "subject", "slice", "split"], rows)
 
 
 def _people_by_class(labels: Sequence[str], subjects: Sequence[str]) -> dict[str, list[str]]:

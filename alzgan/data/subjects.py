@@ -4,7 +4,10 @@ Slices of one person on both sides of a split make every score a lie, so each im
 anything is split. A rule either fits every file or is refused: a half-known folder is an unknown one.
 """
 
+import contextlib
 import csv
+import hashlib
+import json
 import os
 import re
 from collections import Counter, defaultdict
@@ -12,9 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from alzgan.data.arrays import cache_folder, stamp
 from alzgan.data.folder import ImageFile, printable
 from alzgan.data.similarity import recover, thumbnails
 from alzgan.runtime.errors import UserError
+from alzgan.runtime.files import write_json
 
 PARTS = ("train", "validation", "test")
 BESIDE = (
@@ -22,6 +27,7 @@ BESIDE = (
     "manifest.csv",
     "split.csv",
 )  # tables that auto looks for in the root, in this order
+RECOVERY = 1  # version of content: raise it when the same images would give other people
 BIDS = r"(?:^|[/_])(?P<subject>sub-[A-Za-z0-9]+)(?:.*[/_]slice-(?P<slice>\d+))?"
 CHOICES = (
     "data.subjects=csv:FILE (columns file, subject), data.subjects=regex:PATTERN (with a group 'subject') "
@@ -49,7 +55,12 @@ class Subjects:
     notes: list[str] = field(default_factory=list)
 
 
-def identify(root: Path | str, files: Sequence[ImageFile], rule: str = "auto") -> Subjects:
+def identify(
+    root: Path | str,
+    files: Sequence[ImageFile],
+    rule: str = "auto",
+    cache_dir: Path | str | None = None,
+) -> Subjects:
     """Find the person of each file.
 
     Args:
@@ -61,6 +72,7 @@ def identify(root: Path | str, files: Sequence[ImageFile], rule: str = "auto") -
             Kaggle 4-class Alzheimer set), "bids" (sub-LABEL and _slice-NUMBER in the path), "content" (the
             images), "none" (each image on its own), or "auto": `BESIDE` in the root, else kaggle4 or bids
             if every file fits, else content.
+        cache_dir: where what content recovered is kept, see `alzgan.data.arrays.cache_folder`.
 
     Raises:
         UserError: the rule is unknown or does not fit; the line says where and what to give instead.
@@ -68,7 +80,7 @@ def identify(root: Path | str, files: Sequence[ImageFile], rule: str = "auto") -
     name, _, argument = rule.partition(":")
     match name, bool(argument):
         case "auto", False:
-            return _auto(root, files)
+            return _auto(root, files, cache_dir)
         case "csv", True:
             return read_table(root, files, argument)
         case "regex", True:
@@ -78,7 +90,7 @@ def identify(root: Path | str, files: Sequence[ImageFile], rule: str = "auto") -
         case "bids", False:
             return match_paths(files, BIDS, rule)
         case "content", False:
-            return from_content(root, files)
+            return from_content(root, files, cache_dir)
         case "none", False:
             return nobody(files)
     raise UserError(
@@ -138,19 +150,24 @@ def kaggle4(files: Sequence[ImageFile]) -> Subjects:
     return Subjects("kaggle4", list(subject), list(place), [None] * len(files))
 
 
-def from_content(root: Path | str, files: Sequence[ImageFile]) -> Subjects:
+def from_content(
+    root: Path | str, files: Sequence[ImageFile], cache_dir: Path | str | None = None
+) -> Subjects:
     """Recover people and slice order from the images; the direction, up or down, stays unknown.
+
+    The answer is kept in the cache and holds until a file changes.
 
     Raises:
         UserError: the images do not say it beyond doubt, or one cannot be read.
     """
-    small = thumbnails(root, files)
-    try:
-        recovered = recover(small, [file.label for file in files])
-    except UserError as error:
-        raise UserError(f"{error}; give {CHOICES}") from None
-    names = [f"person-{person + 1:04d}" for person in recovered.person.tolist()]
-    return Subjects("content", names, recovered.position, [None] * len(files), [recovered.note])
+    path = cache_folder(cache_dir) / f"people-{_recovery_key(root, files)}.json"
+    if kept := _kept(path, len(files)):
+        return kept
+    found = _recovered(root, files)
+    with contextlib.suppress(OSError):  # a start that cannot keep it only takes seconds longer
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"subject": found.subject, "slice": found.slice, "notes": found.notes})
+    return found
 
 
 def nobody(files: Sequence[ImageFile]) -> Subjects:
@@ -195,7 +212,7 @@ def read_table(root: Path | str, files: Sequence[ImageFile], table: str) -> Subj
     return Subjects(f"csv:{table}", subject, places, _split_column(path, chosen))
 
 
-def _auto(root: Path | str, files: Sequence[ImageFile]) -> Subjects:
+def _auto(root: Path | str, files: Sequence[ImageFile], cache_dir: Path | str | None) -> Subjects:
     for name in BESIDE:
         if (Path(root) / name).is_file():
             return read_table(root, files, str(Path(root) / name))
@@ -204,7 +221,33 @@ def _auto(root: Path | str, files: Sequence[ImageFile]) -> Subjects:
             return identify(root, files, rule)
         except UserError:  # the rule does not fit: the next one may
             continue
-    return from_content(root, files)
+    return from_content(root, files, cache_dir)
+
+
+def _recovery_key(root: Path | str, files: Sequence[ImageFile]) -> str:
+    """What the recovery depends on: the way it is done, the folder, and its files as they are."""
+    place = [f"version {RECOVERY}".encode(), os.fsencode(os.path.realpath(root)), stamp(root, files).encode()]
+    return hashlib.blake2b(b"\0".join(place), digest_size=16).hexdigest()
+
+
+def _kept(path: Path, count: int) -> Subjects | None:
+    """The answer of an earlier start, if it is there and whole."""
+    try:
+        stored = json.loads(path.read_bytes())
+        subject, place, notes = stored["subject"], stored["slice"], stored["notes"]
+        return Subjects("content", subject, place, [None] * count, notes) if len(subject) == count else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _recovered(root: Path | str, files: Sequence[ImageFile]) -> Subjects:
+    small = thumbnails(root, files)
+    try:
+        recovered = recover(small, [file.label for file in files])
+    except UserError as error:
+        raise UserError(f"{error}; give {CHOICES}") from None
+    names = [f"person-{person + 1:04d}" for person in recovered.person.tolist()]
+    return Subjects("content", names, recovered.position, [None] * len(files), [recovered.note])
 
 
 def _whole(text: str | None, path: str) -> int | None:

@@ -7,7 +7,6 @@ the head is up in coronal and sagittal ones. Pixels are square: voxel sizes are 
 """
 
 import contextlib
-import csv
 import gzip
 import math
 import os
@@ -25,6 +24,7 @@ from tqdm import tqdm
 
 from alzgan.data.folder import printable
 from alzgan.runtime.errors import UserError
+from alzgan.runtime.files import write_table
 
 if TYPE_CHECKING:
     import nibabel
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}  # the axis of the canonical frame that a plane cuts
 FLAT_CLASS = "all"  # the class of volumes that lie in no class folder
 PERCENTILES = (0.5, 99.5)  # of the foreground: become 0 and 255
+SUFFIXES = (".nii", ".nii.gz")
 MAX_VOXELS = 512**3  # 0.5 GiB as float32; a whole head at 0.4 mm has 1e8
 MAX_SIDE = 4096  # pixels of a slice
 
@@ -201,13 +202,13 @@ def write_slices(
                 rows.append([path, file.label, file.subject, index, ""])
         if not rows:
             raise BadVolume(volumes[0].path, f"{skipped[0][1]}, nor can any other one in {printable(root)}")
-        _write_manifest(folder / "manifest.csv", rows)
+        write_table(folder / "manifest.csv", ["file", "class", "subject", "slice", "split"], rows)
     return skipped
 
 
 def _is_volume(path: Path) -> bool:
     # Names that begin with a dot are what file managers leave behind ("._scan.nii.gz"), not scans.
-    return path.name.lower().endswith((".nii", ".nii.gz")) and path.name[0] != "." and path.is_file()
+    return path.name.lower().endswith(SUFFIXES) and path.name[0] != "." and path.is_file()
 
 
 def _described(path: Path, folder: Path, label: str) -> VolumeFile:
@@ -355,9 +356,3 @@ def _new_folder(destination: Path) -> Iterator[Path]:
         raise UserError(f"cannot write {printable(destination)}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _write_manifest(path: Path, rows: list[list]) -> None:
-    # Names that are no UTF-8 keep their bytes.
-    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        csv.writer(file).writerows([["file", "class", "subject", "slice", "split"], *rows])

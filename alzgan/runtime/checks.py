@@ -2,10 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from alzgan.data.folder import scan
+from alzgan.data.folder import class_names, scan
+from alzgan.data.sampling import class_weights
+from alzgan.data.splits import part_shares
 from alzgan.runtime.errors import UserError
 
 IMAGE_SIZES = (32, 64, 128, 256)
@@ -17,42 +20,104 @@ def check_settings(config: DictConfig) -> None:
     Raises:
         UserError: at the first that cannot work.
     """
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise UserError(f"{missing[0]} is not set; add {missing[0]}=... to the command line")
+    check_missing(config)
     data, trainer = config.data, config.trainer
     if data.image_size not in IMAGE_SIZES:
         raise UserError(f"data.image_size={data.image_size} must be a power of two: 32, 64, 128 or 256")
     for name in ("data.batch_size", "data.channels", "model.latent_dim", "trainer.log_every_n_steps"):
         if (value := OmegaConf.select(config, name)) < 1:
             raise UserError(f"{name}={value} must be at least 1")
-    if data.channels not in (1, 3):
-        raise UserError(f"data.channels={data.channels} must be 1 (grey) or 3 (RGB)")
-    for name, choices in (("data.fit", ("crop", "pad")), ("data.bad_files", ("error", "skip"))):
-        if (value := OmegaConf.select(config, name)) not in choices:
-            raise UserError(f"{name}={value} must be one of {', '.join(choices)}")
+    check_channels(data.channels, data.slices_as_channels)
+    check_choice(config, "data.fit", ("crop", "pad"))
+    check_source(config)
     if data.seed < 0 or config.seed < 0:
         raise UserError(f"seed={config.seed} must not be negative")
     if not trainer.max_epochs and trainer.max_steps < 0:
         raise UserError("set trainer.max_epochs or trainer.max_steps: without either, a run would do nothing")
     if data.root is not None and data._target_.endswith(".MRIDataModule"):
-        check_folder(Path(data.root).expanduser(), data.batch_size)
+        check_folder(Path(data.root).expanduser(), data.batch_size, data.sampling)
 
 
-def check_folder(root: Path, batch_size: int) -> None:
-    """Check that there are images in class folders, enough for a batch.
+def check_missing(config: DictConfig) -> None:
+    """Check that everything that has no default is set.
 
     Raises:
-        UserError: there are not; the line says what was found.
+        UserError: something is not.
     """
-    images = len(scan(root))
-    if images < batch_size:
+    if missing := sorted(OmegaConf.missing_keys(config)):
+        raise UserError(f"{missing[0]} is not set; add {missing[0]}=... to the command line")
+
+
+def check_choice(config: DictConfig, name: str, choices: tuple[str, ...]) -> None:
+    """Check that a setting is one of the words it may be.
+
+    Raises:
+        UserError: it is another; the line lists them.
+    """
+    if (value := OmegaConf.select(config, name)) not in choices:
+        raise UserError(f"{name}={value} must be one of {', '.join(choices)}")
+
+
+def check_source(config: DictConfig) -> None:
+    """Check what training and preparation have in common: the folder, and how it is split.
+
+    Raises:
+        UserError: at the first that cannot work.
+    """
+    check_choice(config, "data.bad_files", ("error", "skip"))
+    part_shares(config.data.fractions)
+    if config.data.split_seed < 0:
+        raise UserError(f"data.split_seed={config.data.split_seed} must not be negative")
+
+
+def check_channels(channels: int, slices_as_channels: bool) -> None:
+    """Check that images can have so many channels.
+
+    Raises:
+        UserError: they cannot.
+    """
+    if slices_as_channels and (channels < 3 or channels % 2 == 0):
         raise UserError(
-            f"{root} has {images} images, fewer than a batch; set data.batch_size to {images} or less"
+            f"data.channels={channels} must be an odd number from 3 on with data.slices_as_channels=true: "
+            "a slice and as many neighbours on each side"
+        )
+    if not slices_as_channels and channels not in (1, 3):
+        raise UserError(
+            f"data.channels={channels} must be 1 (grey) or 3 (RGB); neighbouring slices as channels need "
+            "data.slices_as_channels=true"
         )
 
 
-def check_devices(accelerator: str, devices: int | str) -> None:
+def check_folder(root: Path, batch_size: int, sampling: Any) -> None:
+    """Check that there are images in class folders, enough for a batch, and that the classes have weights.
+
+    Raises:
+        UserError: there are not, or they have not; the line says what was found.
+    """
+    files = scan(root)
+    if len(files) < batch_size:
+        raise UserError(
+            f"{root} has {len(files)} images, fewer than a batch; set data.batch_size to {len(files)} or less"
+        )
+    class_weights(sampling, class_names(files))
+
+
+def check_job(config: DictConfig) -> None:
+    """Check what a sweep's job may not have.
+
+    Raises:
+        UserError: it has it.
+    """
+    if config.ckpt_path is not None:
+        raise UserError("ckpt_path continues one run: leave out -m (--multirun)")
+    if str(config.trainer.devices) != "1" or config.trainer.num_nodes > 1:
+        # Each rank would start a sweep of its own.
+        raise UserError(
+            f"trainer.devices={config.trainer.devices}: the jobs of a sweep have one device each; set it to 1"
+        )
+
+
+def check_devices(trainer: DictConfig) -> None:
     """Check that the machine has what is asked for. Loads torch, so not before the rest is in order.
 
     Raises:
@@ -60,14 +125,17 @@ def check_devices(accelerator: str, devices: int | str) -> None:
     """
     import torch
 
+    accelerator, devices = trainer.accelerator, trainer.devices
     gpus = torch.cuda.device_count()
     if accelerator not in ("auto", "cpu", "gpu", "cuda", "mps", "tpu"):
         raise UserError(f"trainer.accelerator={accelerator} must be one of auto, cpu, gpu, cuda, mps, tpu")
     if accelerator in ("gpu", "cuda") and gpus == 0:
         raise UserError(f"trainer.accelerator={accelerator}: there is no CUDA device; use cpu or auto")
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and gpus == 0)
+    if trainer.sync_batchnorm and on_cpu:
+        raise UserError("trainer.sync_batchnorm=true needs CUDA devices; set it to false")
     if isinstance(devices, str) or devices == -1:
         return  # "auto", a list, or all: Lightning's to say
-    on_cpu = accelerator == "cpu" or (accelerator == "auto" and gpus == 0)
     available = os.cpu_count() if on_cpu else gpus
     if not 1 <= devices <= available:
         kind = "CPU cores, one for each process" if on_cpu else "CUDA devices"

@@ -12,7 +12,7 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from alzgan.runtime.errors import UserError
+from alzgan.runtime.errors import UserError, user_error
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # In a checkout `conf/` stands beside the package, in an installed wheel inside it.
@@ -38,13 +38,16 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
             if not isinstance(cause, UserError):
                 raise
             raise SystemExit(f"alzgan: {cause}") from None
+        except KeyboardInterrupt:
+            print("alzgan: interrupted", file=sys.stderr)
+            raise SystemExit(130) from None
 
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)()
     except (HydraException, OmegaConfBaseException) as error:
         if started:  # not the user's command line, then: a bug
             raise
-        sys.exit(f"alzgan: {one_line(error)}")
+        sys.exit(f"alzgan: {user_error(error) or one_line(error)}")
     except (OSError, ValueError) as error:
         # Hydra makes the run's folder and opens its log there (logging wraps that error in a ValueError).
         reason = error if isinstance(error, OSError) else error.__cause__

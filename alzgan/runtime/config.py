@@ -1,4 +1,4 @@
-"""The schema of `conf/train.yaml`: the names and types of every setting, checked before anything heavy loads.
+"""The schemas of `conf/*.yaml`: the names and types of every setting, checked before anything heavy loads.
 
 Open places (`dict[str, Any]`) take any class with a `_target_`: a new network, loss, dataset or callback is
 one class and one yaml, not a change here.
@@ -15,24 +15,33 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from alzgan.runtime.errors import UserError
+from alzgan.runtime.resume import run_folder
 
 
 @dataclass
-class DataConfig:
-    """Where the images come from and how they are served."""
+class SourceConfig:
+    """Which images, who is in them, and who is held out."""
+
+    root: str | None = MISSING
+    subjects: str = MISSING
+    bad_files: str = MISSING
+    fractions: tuple[float, float, float] = MISSING
+    split_seed: int = MISSING
+    cache_dir: str | None = None
+
+
+@dataclass
+class DataConfig(SourceConfig):
+    """How they are served."""
 
     _target_: str = MISSING
-    root: str | None = MISSING
     image_size: int = MISSING
     channels: int = MISSING
+    slices_as_channels: bool = MISSING
     batch_size: int = MISSING
     num_workers: int = MISSING
     fit: str = MISSING
-    bad_files: str = MISSING
-    cache_dir: str | None = None
-    subjects: str = MISSING
-    fractions: tuple[float, float, float] = MISSING
-    split_seed: int = MISSING
+    sampling: Any = MISSING  # a word, or a weight for each class
     seed: int = MISSING
 
 
@@ -72,6 +81,7 @@ class TrainerConfig:
     devices: int | str = MISSING
     num_nodes: int = 1
     strategy: str = MISSING
+    sync_batchnorm: bool = False
     precision: str = MISSING
     max_epochs: int | None = None
     max_steps: int = -1
@@ -115,6 +125,7 @@ class TrainConfig:
     """The whole of `conf/train.yaml`."""
 
     seed: int = MISSING
+    ckpt_path: str | None = None
     run_dir: str = MISSING
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -128,9 +139,39 @@ class TrainConfig:
     )
 
 
+@dataclass
+class VolumesConfig:
+    """Which slices of NIfTI volumes."""
+
+    plane: str = MISSING
+    between: tuple[float, float] = MISSING
+    central: int | None = None
+
+
+@dataclass
+class PrepareConfig:
+    """The whole of `conf/prepare.yaml`."""
+
+    run_dir: str = MISSING
+    data: SourceConfig = field(default_factory=SourceConfig)
+    images: str | None = None
+    volumes: VolumesConfig = field(default_factory=VolumesConfig)
+
+
 def register() -> None:
-    """Make the schema known to Hydra under the name that `conf/train.yaml` begins with."""
-    ConfigStore.instance().store(name="train_schema", node=TrainConfig)
+    """Make the schemas known to Hydra under the names that `conf/*.yaml` begin with, and what they call."""
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    OmegaConf.register_new_resolver("native_precision", native_precision, replace=True)
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=TrainConfig)
+    store.store(name="prepare_schema", node=PrepareConfig)
+
+
+def native_precision(accelerator: str) -> str:
+    """See `alzgan.runtime.devices`; loads torch, where a config asks for it."""
+    from alzgan.runtime import devices
+
+    return devices.native_precision(accelerator)
 
 
 def check_targets(config: DictConfig) -> None:

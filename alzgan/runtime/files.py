@@ -1,11 +1,18 @@
 """Files that are there whole or not at all."""
 
 import contextlib
+import csv
+import errno
 import json
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from alzgan.runtime.errors import UserError, causes, user_error
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE)
 
 
 @contextlib.contextmanager
@@ -33,7 +40,58 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def remove_parts(folder: Path) -> None:
+    """Remove what killed processes were writing; for the one process that writes to the folder now."""
+    for part in folder.rglob("*.part"):
+        part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def disk_errors_told(folder: Path) -> Iterator[None]:
+    """Tell in one line that the folder cannot be written to any more, whoever was writing.
+
+    Raises:
+        UserError: it cannot; or what the block raised, where failures of closing files have covered it.
+    """
+    report = threading.excepthook
+    # TensorBoard's writing thread hands its failure to the main thread, too.
+    threading.excepthook = lambda failure: concerns(failure.exc_value, folder) or report(failure)
+    try:
+        yield
+    except Exception as error:
+        if (told := user_error(error)) is not None:
+            raise told from None
+        failed = next((cause for cause in causes(error) if concerns(cause, folder)), None)
+        if failed is None:
+            raise
+        raise UserError(
+            f"cannot write to {folder}: {failed.strerror}; free or mount the disk, then continue with "
+            f"ckpt_path={folder}"
+        ) from error
+    finally:
+        threading.excepthook = report
+
+
+def concerns(error: BaseException, folder: Path) -> bool:
+    """Whether it is the system's answer to writing in the folder."""
+    if not isinstance(error, OSError):
+        return False
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | Path) else ""
+    return error.errno in DISK_ERRORS or name.startswith(str(folder))
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write indented JSON, ended by a newline."""
     with replacing(path) as part:
         part.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV in UTF-8; bytes that are none, of odd file names, are written as they are."""
+    with (
+        replacing(path) as part,
+        part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        table = csv.writer(file)
+        table.writerow(header)
+        table.writerows(rows)

@@ -1,4 +1,4 @@
-"""The only way between float images in [-1, 1] and uint8 images, one function each way."""
+"""The only way between float images in [-1, 1] and uint8 images, one function each way; and what is shown."""
 
 import torch
 from torch import Tensor
@@ -12,3 +12,12 @@ def to_float(images: Tensor) -> Tensor:
 def to_uint8(images: Tensor) -> Tensor:
     """Turn float images (any shape) in [-1, 1] into uint8, rounded to nearest; values outside are clipped."""
     return images.float().add(1).mul_(255 / 2).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def viewable(images: Tensor) -> Tensor:
+    """Images (N, C, H, W) as a picture or a network of photographs takes them: C = 1 or 3.
+
+    Of neighbouring slices as channels the one in the middle stands for all, unless they are three.
+    """
+    channels = images.shape[1]
+    return images if channels in (1, 3) else images[:, channels // 2, None]

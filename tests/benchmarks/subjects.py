@@ -1,6 +1,6 @@
-"""Time and peak memory of recovering people from images, and what three ways to split leak.
+"""Time and peak memory of recovering people from images.
 
-python tests/benchmarks/subjects.py FOLDER     the images of a folder; the leaks where names say who is who
+python tests/benchmarks/subjects.py FOLDER     the images of a folder
 python tests/benchmarks/subjects.py 100000     as many made-up thumbnails, 32 slices a person
 """
 
@@ -11,10 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from alzgan.data.folder import ImageFile, scan
-from alzgan.data.similarity import THUMBNAIL, leak_count, recover, thumbnails
-from alzgan.data.splits import split_by_subject
-from alzgan.data.subjects import kaggle4
+from alzgan.data.folder import scan
+from alzgan.data.similarity import THUMBNAIL, recover, thumbnails
 from alzgan.runtime.errors import UserError
 from alzgan.runtime.streams import stream
 
@@ -42,20 +40,6 @@ def timed_recovery(thumbs: np.ndarray, labels: Sequence[str]) -> None:
     print(f"recovery {time.perf_counter() - start:.1f} s, peak memory {peak:.2f} GiB\n{answer}")
 
 
-def print_leaks(files: Sequence[ImageFile], thumbs: np.ndarray) -> None:
-    labels = [file.label for file in files]
-    drawn = stream(0, "benchmark").permutation(len(files)) < 0.2 * len(files)
-    splits = {
-        "Kaggle's own": ["train" if "Dem" in file.path.rpartition("/")[2] else "test" for file in files],
-        "random by image": np.where(drawn, "test", "train").tolist(),
-        "by person": split_by_subject(labels, kaggle4(files).subject, (0.8, 0.0, 0.2)).parts,
-    }
-    for name, parts in splits.items():
-        test = parts.count("test")
-        leaks = leak_count(thumbs, parts)
-        print(f"{name}: {leaks} of {test} test images ({leaks / test:.1%}) have a train neighbour above 0.98")
-
-
 def main(what: str) -> None:
     """Measure a folder, or as many made-up images as the number says."""
     if what.isdecimal():
@@ -66,7 +50,6 @@ def main(what: str) -> None:
     thumbs = thumbnails(what, files)
     print(f"{len(files)} thumbnails {time.perf_counter() - start:.1f} s")
     timed_recovery(thumbs, [file.label for file in files])
-    print_leaks(files, thumbs)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,111 @@
+"""Warn of the two ways in which a GAN's training dies while its numbers stay finite."""
+
+import logging
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+from torch import Tensor
+
+from alzgan.gan import GAN
+
+log = logging.getLogger(__name__)
+
+ADVICE = {
+    "won": (
+        "the discriminator has won: its loss has been below {limit} for {steps} steps, so the "
+        "generator learns nothing more. Try a lower model.discriminator_optimizer.lr, a smaller "
+        "model.discriminator.width or more data"
+    ),
+    "collapsed": (
+        "the generator has collapsed: for {steps} steps its samples have differed by less than {limit:.0%} "
+        "of what real images do. Try a lower model.generator_optimizer.lr, a larger "
+        "data.batch_size or another seed"
+    ),
+}
+
+
+class TrainingHealth(Callback):
+    """Warn once where the discriminator has won and once where the generator has collapsed.
+
+    `health/discriminator_won` in TensorBoard counts the steps for which the discriminator's loss has been
+    near 0 without a break. `health/sample_diversity` is the root mean square distance between samples of
+    fixed latents, relative to that between real images: 1 is as diverse as they, 0 is one image.
+
+    Args:
+        every_n_train_steps: between two looks at the samples and two reads of the count.
+        patience: steps for which it must last; a healthy game comes back within some ten.
+        won_loss: below it D(x) and 1 - D(G(z)) are above 0.97 on average, for the cross-entropy.
+        collapsed_diversity: real slices of one class alone still have about 0.9 of all classes' diversity.
+        count: of samples and of real images compared.
+    """
+
+    def __init__(
+        self,
+        every_n_train_steps: int = 100,
+        patience: int = 500,
+        won_loss: float = 0.05,
+        collapsed_diversity: float = 0.1,
+        count: int = 64,
+    ):
+        self.every_n_train_steps = every_n_train_steps
+        self.patience = patience
+        self.won_loss = won_loss
+        self.collapsed_diversity = collapsed_diversity
+        self.count = count
+        self.won_for: Tensor | int = 0
+        self.collapsed_for = 0
+        self.warned: list[str] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: GAN) -> None:
+        """Look at the real images, once."""
+        self.won_for = torch.as_tensor(self.won_for, device=pl_module.device)
+        self.real_spread = spread(trainer.datamodule.sample_real(self.count)[0])
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: GAN, outputs: dict[str, Tensor], *args: Any
+    ) -> None:
+        """Count on the device; every n steps, read the count and look at samples."""
+        # A critic's loss is near 0 also where it cannot tell real from fake: then it has not won.
+        apart = outputs["real_logits"].mean() - outputs["fake_logits"].mean() > 0.5
+        won = (outputs["discriminator_loss"].abs() < self.won_loss) & apart
+        self.won_for = torch.where(won, self.won_for + 1, 0)
+        if trainer.global_step % self.every_n_train_steps == 0 and trainer.is_global_zero:
+            self.look(trainer, pl_module)
+
+    def look(self, trainer: Trainer, gan: GAN) -> None:
+        """Log both, and warn where one has lasted."""
+        diversity = spread(gan.sample(gan.latents(self.count, "health"))) / self.real_spread
+        collapsed = diversity < self.collapsed_diversity
+        self.collapsed_for = self.collapsed_for + self.every_n_train_steps if collapsed else 0
+        won_for = int(self.won_for)
+        if trainer.logger is not None:
+            values = {"health/discriminator_won": won_for, "health/sample_diversity": diversity}
+            trainer.logger.log_metrics(values, step=trainer.global_step)
+        self.warn("won", won_for, self.won_loss)
+        self.warn("collapsed", self.collapsed_for, self.collapsed_diversity)
+
+    def warn(self, what: str, steps: int, limit: float) -> None:
+        """Say it and what to try, the first time that it has lasted."""
+        if steps >= self.patience and what not in self.warned:
+            self.warned.append(what)
+            log.warning(ADVICE[what].format(steps=steps, limit=limit))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counts, and what has been said."""
+        return {
+            "won_for": int(self.won_for),
+            "collapsed_for": self.collapsed_for,
+            "warned": list(self.warned),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore them."""
+        self.won_for, self.collapsed_for = state_dict["won_for"], state_dict["collapsed_for"]
+        self.warned = list(state_dict["warned"])
+
+
+def spread(images: Tensor) -> float:
+    """Root mean square distance, per pixel value, between two of the images (N, C, H, W), in their unit."""
+    # Two independent draws are sqrt(2) standard deviations apart.
+    return float((2 * images.float().var(dim=0).mean()).sqrt())

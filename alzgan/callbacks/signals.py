@@ -1,0 +1,116 @@
+"""Stop where a run can be continued: SIGTERM and Ctrl-C wait for the end of the step and save."""
+
+import logging
+import os
+import shlex
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+
+from alzgan.callbacks.checkpoint import RunCheckpoint
+from alzgan.gan import GAN
+
+log = logging.getLogger(__name__)
+
+EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}  # 128 + the signal's number, as shells have it
+
+
+class Stopped(SystemExit):
+    """The end of a run that was told to stop and has saved its state.
+
+    Args:
+        number: of the signal.
+        code: of the process's exit; 0 on all ranks but the first, whose launcher would kill the others.
+    """
+
+    def __init__(self, number: int, code: int):
+        super().__init__(code)
+        self.signal = signal.Signals(number)
+
+
+class StopOnSignal(Checkpoint):
+    """On SIGTERM or Ctrl-C, save `last.ckpt` after the step and exit; a second Ctrl-C exits at once.
+
+    An epoch's last step ends with the epoch, its measurements included. Slurm's requeue signal, which
+    Lightning would answer in the middle of a step, waits too. A `Checkpoint`, since Lightning calls these
+    last: what the step has to log and write is done.
+
+    Raises:
+        Stopped: with exit code 143 (SIGTERM) or 130 (Ctrl-C).
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: GAN) -> None:
+        """Take over from Lightning, which puts everything back when the run ends."""
+        self.received = int(signal.SIGTERM) if trainer.received_sigterm else 0
+        self.requeue: Callable[[], None] | None = None
+        if threading.current_thread() is not threading.main_thread():
+            return  # Python allows no handlers there
+        for number in EXIT_CODES:
+            signal.signal(number, self.remember)
+        environment = getattr(trainer.strategy, "cluster_environment", None)
+        if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
+            self.defer(environment.requeue_signal or signal.SIGUSR1)
+
+    def remember(self, number: int, frame: FrameType | None) -> None:
+        """Note the signal; at the second Ctrl-C, leave: checkpoints are whole or not there."""
+        if number == self.received == signal.SIGINT:
+            os._exit(EXIT_CODES[signal.SIGINT])
+        self.received = number
+
+    def defer(self, number: int) -> None:
+        """Let what is installed for the signal happen after the step."""
+        handler = signal.getsignal(number)
+        if callable(handler):
+            signal.signal(number, lambda *arguments: setattr(self, "requeue", lambda: handler(*arguments)))
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: GAN, *args: Any) -> None:
+        """Stop after the step, unless the epoch ends with it."""
+        if trainer.global_step % trainer.num_training_batches != 0:
+            self.stop_if_told(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: GAN) -> None:
+        """Stop after the epoch."""
+        self.stop_if_told(trainer)
+
+    def stop_if_told(self, trainer: Trainer) -> None:
+        """Save and leave, all ranks at the same step."""
+        if self.requeue is not None:
+            requeue, self.requeue = self.requeue, None
+            requeue()
+        number = agreed(trainer, self.received)
+        if number == 0:
+            return
+        if (checkpoint := RunCheckpoint.of(trainer)) is not None:
+            checkpoint.save_last(trainer)
+        raise Stopped(number, EXIT_CODES[number] if trainer.is_global_zero else 0)
+
+    def on_exception(self, trainer: Trainer, pl_module: GAN, exception: BaseException) -> None:
+        """Say how to go on; at a failure, end the other ranks, whose complaints would bury its cause."""
+        if isinstance(exception, Stopped):
+            log.info(
+                f"Stopped by {exception.signal.name} after step {trainer.global_step}; continue with: "
+                f"python -m alzgan.train ckpt_path={shlex.quote(str(trainer.default_root_dir))}"
+            )
+        elif isinstance(exception, KeyboardInterrupt):
+            log.info("Interrupted before the first step: there is nothing to continue")
+            raise SystemExit(EXIT_CODES[signal.SIGINT])
+        elif not trainer.is_global_zero:
+            time.sleep(5)  # if the first rank has failed of the same, it says so and ends this one meanwhile
+        elif hasattr(trainer.strategy.launcher, "procs"):
+            trainer.strategy.launcher.kill(signal.SIGKILL)
+
+
+def agreed(trainer: Trainer, number: int) -> int:
+    """The signal that any rank has received, 0 for none."""
+    if trainer.world_size == 1:
+        return number
+    numbers = torch.tensor(number, device=trainer.strategy.root_device)
+    return int(trainer.strategy.reduce(numbers, reduce_op="max"))

@@ -1,0 +1,62 @@
+"""How often each class is shown: its share of the images of an epoch."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from alzgan.data.folder import printable
+from alzgan.runtime.errors import UserError
+
+Sampling = str | Mapping[str, float]  # "as_is", "balanced", or a weight for each class
+
+
+def class_weights(sampling: Sampling, classes: Sequence[str]) -> list[float] | None:
+    """The weight of each class; None where each image is to be shown once an epoch.
+
+    Args:
+        sampling: "as_is"; "balanced", all classes weigh the same; or the weight of every class by name, its
+            share of an epoch as against the others: {"AD": 1, "CN": 2}, a 0 leaves the class out.
+        classes: their names.
+
+    Raises:
+        UserError: another word; a class unknown or left without a weight; weights that are no numbers from 0
+            on, or all 0.
+    """
+    if sampling == "as_is":
+        return None
+    if sampling == "balanced":
+        return [1.0] * len(classes)
+    names = ", ".join(map(printable, classes))
+    if not isinstance(sampling, Mapping):
+        raise UserError(
+            f"data.sampling={sampling} must be as_is, balanced or {{NAME: WEIGHT, ...}} with a weight for "
+            f"each of {names}"
+        )
+    weight_of = {str(name): weight for name, weight in sampling.items()}  # YAML reads 1 as a number
+    if unknown := [name for name in weight_of if name not in classes]:
+        raise UserError(f"data.sampling: there is no class {printable(unknown[0])}, only {names}")
+    if missing := [name for name in classes if name not in weight_of]:
+        raise UserError(f"data.sampling: class {printable(missing[0])} has no weight; 0 would leave it out")
+    for name, weight in weight_of.items():
+        if not is_number(weight) or not 0 <= weight < np.inf:
+            raise UserError(f"data.sampling: weight {weight} of {printable(name)} must be a number from 0 on")
+    if not any(weight_of.values()):
+        raise UserError("data.sampling: all weights are 0; give at least one class a weight")
+    return [float(weight_of[name]) for name in classes]
+
+
+def is_number(value: object) -> bool:
+    """Whether it is an int or a float; Python counts booleans among the ints."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def apportion(total: int, weights: Sequence[float]) -> list[int]:
+    """Divide `total` into whole numbers in proportion to the weights, by largest remainder.
+
+    Of equal remainders the first ones are rounded up.
+    """
+    exact = total * np.asarray(weights, float) / np.sum(weights)
+    parts = np.floor(exact + 1e-9).astype(int)
+    rounded_up = np.argsort(parts - exact, kind="stable")[: total - parts.sum()]
+    parts[rounded_up] += 1
+    return parts.tolist()

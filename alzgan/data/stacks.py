@@ -1,0 +1,57 @@
+"""Neighbouring slices of a person as the channels of one image ("2.5-D")."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from alzgan.data.folder import ImageFile, printable
+from alzgan.data.subjects import Subjects
+from alzgan.runtime.errors import UserError
+
+
+def neighbouring_slices(files: Sequence[ImageFile], subjects: Subjects, channels: int) -> np.ndarray:
+    """For each file the files that make up its channels, itself in the middle.
+
+    Neighbours are the next slices that are there, by slice number. Beyond the ends of a stack the first and
+    the last slice are repeated.
+
+    Args:
+        files: N slices.
+        subjects: who is in them, and where.
+        channels: k, an odd number.
+
+    Returns:
+        (N, k) indices, in the order of rising slice numbers.
+
+    Raises:
+        UserError: nobody knows who is who; the place of a slice is unknown; two files are the same slice of a
+            person, who may have been scanned twice.
+    """
+    if subjects.rule == "none":
+        raise UserError(
+            "data.slices_as_channels needs to know who is in which slice, data.subjects=none does not: "
+            "give csv:FILE with columns file, subject, slice"
+        )
+    table = np.empty((len(files), channels), np.int64)
+    for stack in _stacks(files, subjects):
+        places = np.arange(len(stack))[:, None] + np.arange(channels) - channels // 2
+        table[stack] = stack[places.clip(0, len(stack) - 1)]
+    return table
+
+
+def _stacks(files: Sequence[ImageFile], subjects: Subjects) -> list[np.ndarray]:
+    """The files of each person, from slice to slice."""
+    people: dict[str, dict[int, int]] = defaultdict(dict)
+    for index, (file, subject, place) in enumerate(zip(files, subjects.subject, subjects.slice, strict=True)):
+        if place is None:
+            raise UserError(
+                f"data.slices_as_channels needs the place of every slice, but data.subjects={subjects.rule} "
+                f"gives {printable(file.path)} none: use csv:FILE with a column slice"
+            )
+        if (twin := people[subject].setdefault(place, index)) != index:
+            raise UserError(
+                f"data.slices_as_channels: {printable(files[twin].path)} and {printable(file.path)} are both "
+                f"slice {place} of {printable(subject)}: if these are two scans, name them as two subjects"
+            )
+    return [np.array([slices[place] for place in sorted(slices)]) for slices in people.values()]

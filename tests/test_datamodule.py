@@ -1,0 +1,110 @@
+"""The data used alone, as from a notebook, and what it leaves in a run's folder."""
+
+import csv
+import shutil
+from collections import Counter
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import small_settings
+
+from alzgan import training
+from alzgan.data.arrays import decode
+from alzgan.data.datamodule import MRIDataModule
+from alzgan.runtime.errors import UserError
+
+
+def module(root: Path, **options) -> MRIDataModule:
+    data = MRIDataModule(root=root, **({"image_size": 32, "batch_size": 8} | options))
+    data.setup()
+    return data
+
+
+def test_a_folder_alone_is_enough(slices: Path):
+    data = MRIDataModule(root=slices, batch_size=8)
+    data.setup()
+    images, labels = next(iter(data.train_dataloader()))
+    assert (images.shape, images.dtype) == ((8, 3, 64, 64), torch.uint8)
+    assert (labels.shape, labels.dtype) == ((8,), torch.int64)
+    assert data.classes == ["Demented", "Healthy"]
+
+
+def test_the_parts_are_all_images_once_and_no_person_twice(slices: Path):
+    data = module(slices)
+    parts = {name: data.part(name) for name in ("train", "validation", "test")}
+    rows = {name: part.stacks.ravel().tolist() for name, part in parts.items()}
+    assert {name: len(part) for name, part in parts.items()} == {"train": 32, "validation": 4, "test": 4}
+    assert sorted(chain(*rows.values())) == list(range(40))
+    people = [{data.subjects.subject[row] for row in part} for part in rows.values()]
+    assert len(set.union(*people)) == sum(map(len, people)) == 20
+    images, labels = parts["test"][np.arange(4)]
+    pixels = decode(slices, image_size=32, progress=False).images
+    assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), pixels[rows["test"]])
+    assert [data.classes[label] for label in labels] == [data.files[row].label for row in rows["test"]]
+    with pytest.raises(UserError, match="there is no part val of the data, only train, validation, test"):
+        data.part("val")
+
+
+def test_nothing_is_validated_on_the_held_out_people(slices: Path):
+    assert "val_dataloader" not in vars(MRIDataModule)
+
+
+def test_the_fingerprint_tells_other_training_images_apart(slices: Path):
+    first = module(slices).fingerprint
+    assert module(slices).fingerprint == first
+    assert module(slices, split_seed=1).fingerprint != first
+    grey = module(slices, channels=1).fingerprint
+    assert grey not in (first, module(slices, slices_as_channels=True).fingerprint)
+
+
+def test_balanced_batches_are_balanced(slices: Path, tmp_path: Path):
+    root = tmp_path / "unequal"
+    shutil.copytree(slices, root)
+    for path in sorted((root / "Healthy").iterdir())[8:]:
+        path.unlink()
+
+    def classes(sampling) -> Counter:
+        data = module(root, sampling=sampling)
+        return Counter(data.classes[label] for _, labels in data.train_dataloader() for label in labels)
+
+    assert classes("balanced") == {"Demented": 8, "Healthy": 8}
+    assert classes({"Demented": 3, "Healthy": 1}) == {"Demented": 12, "Healthy": 4}
+    assert classes("as_is")["Demented"] > 8
+
+
+def test_neighbouring_slices_are_channels(slices: Path):
+    data = module(slices, channels=5, slices_as_channels=True)
+    images, _ = data.part("test")[np.arange(4)]
+    pixels = decode(slices, image_size=32, channels=1, progress=False).images
+    assert images.shape == (4, 5, 32, 32)
+    with pytest.raises(UserError, match="must be an odd number from 3 on"):
+        module(slices, channels=4, slices_as_channels=True)
+    for image, stack in zip(images, data.part("test").stacks, strict=True):
+        assert np.array_equal(image.numpy(), pixels[stack, :, :, 0])
+        # Two slices a person: the first or the second in the middle, the ends repeated.
+        low, high = sorted(set(stack.tolist()))
+        assert stack.tolist() in ([low, low, low, high, high], [low, low, high, high, high])
+        assert data.subjects.subject[low] == data.subjects.subject[high]
+
+
+def test_a_run_on_neighbouring_slices_and_skipped_files_leaves_its_tables(slices: Path, tmp_path: Path):
+    root = tmp_path / "root"
+    shutil.copytree(slices, root)
+    (root / "Healthy" / "sub-01_slice-0.png").write_bytes(b"nothing")
+    overrides = [
+        "data.channels=5",
+        "data.slices_as_channels=true",
+        "data.bad_files=skip",
+        "data.sampling=balanced",
+        "trainer.max_steps=2",
+    ]
+    training.run(small_settings(root, tmp_path / "run", *overrides))
+    with open(tmp_path / "run" / "skipped.csv", newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert [row["file"] for row in rows] == ["Healthy/sub-01_slice-0.png"]
+    assert "no image" in rows[0]["reason"]
+    again = module(root, bad_files="skip", subjects=f"csv:{tmp_path / 'run' / 'split.csv'}", split_seed=9)
+    assert again.split.parts == module(root, bad_files="skip").split.parts

@@ -1,0 +1,244 @@
+"""`python -m alzgan.prepare`: what it says, and what it leaves behind."""
+
+import csv
+import json
+import os
+import shlex
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SMALL, alzgan
+from omegaconf import OmegaConf
+from PIL import Image
+
+from alzgan.data.folder import scan
+from alzgan.data.phantom import write_phantom
+from alzgan.data.subjects import identify
+from alzgan.runtime.cli import CONF
+
+PEOPLE, SLICES = 12, 6
+
+
+@pytest.fixture(scope="module")
+def brains(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A phantom of 12 people with 6 slices each, and its manifest."""
+    root = tmp_path_factory.mktemp("phantom") / "brains"
+    write_phantom(root, people=PEOPLE, slices=SLICES, size=64)
+    return root
+
+
+def prepare(root: Path, run_dir: Path, *options: str) -> list[str]:
+    """The lines that a preparation which ends well prints."""
+    result = alzgan(f"data.root={root}", f"run_dir={run_dir}", *options, verb="prepare")
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
+
+
+def error_line(*options: str) -> str:
+    """The one line of a preparation that fails, beside its bars."""
+    result = alzgan(*options, verb="prepare")
+    assert result.returncode == 1, result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("alzgan")]
+    assert len(lines) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    return lines[0]
+
+
+def rows(table: Path) -> list[dict[str, str]]:
+    with open(table, newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_folder_is_reported_and_its_manifest_reads_back(brains: Path, tmp_path: Path):
+    lines = prepare(brains, tmp_path / "run")
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "report.json",
+        "manifest.csv",
+        "contact_sheet.png",
+    }
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    assert (report["images"], report["subjects"]) == (PEOPLE * SLICES, PEOPLE)
+    assert report["root"] == str(brains)
+    verdict = lines.index(f"verdict: {report['verdict']}")
+    assert report["verdict"].startswith("ready to train: 72 images of 12 people in 4 classes")
+    assert lines[verdict + 1].startswith(f"written to {tmp_path / 'run'}: contact_sheet.png, manifest.csv")
+    manifest = rows(tmp_path / "run/manifest.csv")
+    assert Counter(row["split"] for row in manifest) == {
+        part: numbers["images"] for part, numbers in report["split"].items()
+    }
+    back = identify(brains, scan(brains), f"csv:{tmp_path / 'run/manifest.csv'}")
+    assert back.subject == [row["subject"] for row in manifest]
+    with Image.open(tmp_path / "run/contact_sheet.png") as sheet:
+        assert sheet.size == (960, 4 * 112)
+
+
+def test_the_command_it_ends_with_trains_on_the_same_split(brains: Path, tmp_path: Path):
+    options = ["data.split_seed=3", "data.fractions=[0.5,0.25,0.25]", "data.subjects=bids"]
+    *_, last = prepare(brains, tmp_path / "run", *options)
+    command = shlex.split(last.removeprefix("train on it: python -m alzgan.train "))
+    result = alzgan(*command, *SMALL, "trainer.max_steps=1", f"run_dir={tmp_path / 'trained'}")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "trained/split.csv").read_bytes() == (tmp_path / "run/manifest.csv").read_bytes()
+
+
+def test_bad_files_are_listed_with_their_reason(brains: Path, tmp_path: Path):
+    root = tmp_path / "brains"
+    shutil.copytree(brains, root)
+    bad = [file.path for file in scan(root)][:2]
+    for path in bad:
+        (root / path).write_bytes(b"")
+    lines = prepare(root, tmp_path / "strict")
+    assert [line for line in lines if line.startswith("verdict: not ready to train: 2 images cannot be read")]
+    assert not [line for line in lines if line.startswith("train on it")]
+    lines = prepare(root, tmp_path / "run", "data.bad_files=skip")
+    assert [line for line in lines if line.startswith("verdict: ready to train: 70 images")]
+    assert lines[-1].endswith("data.bad_files=skip")
+    assert rows(tmp_path / "run/skipped.csv") == [
+        {"file": path, "reason": "the file is empty"} for path in bad
+    ]
+    assert not {row["file"] for row in rows(tmp_path / "run/manifest.csv")} & set(bad)
+
+
+def test_a_hostile_folder_is_reported_and_never_a_crash(brains: Path, tmp_path: Path):
+    root = tmp_path / "two words"
+    shutil.copytree(brains, root)
+    (root / "loop").symlink_to(".")
+    (root / "NonDemented/dangling.png").symlink_to("nowhere.png")
+    copied = next((root / "NonDemented").glob("*.png")).read_bytes()
+    odd = Path(os.fsdecode(b"\xff\n"))  # no UTF-8, and a line's end
+    (root / odd).mkdir()
+    (root / odd / odd.with_suffix(".png")).write_bytes(copied)
+    lines = prepare(root, tmp_path / "run", "data.subjects=none", "data.bad_files=skip")
+    assert [line for line in lines if line.startswith("verdict: not safe to evaluate")]
+    assert [line for line in lines if line.startswith("note: each image counts as a person of its own")]
+    assert [row["file"] for row in rows(tmp_path / "run/skipped.csv")] == ["NonDemented/dangling.png"]
+    assert f"{odd}/{odd}.png" in {row["file"] for row in rows(tmp_path / "run/manifest.csv")}
+
+
+def test_where_nobody_is_known_the_manifest_waits_to_be_filled_in(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "data/A").mkdir(parents=True)
+    for number in range(8):
+        noise = rng.integers(0, 256, (40, 40), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"data/A/{number}.png")
+    lines = prepare(tmp_path / "data", tmp_path / "run")
+    assert lines[-1].startswith(
+        f"to say who is who, fill in the column subject of {tmp_path}/run/manifest.csv"
+    )
+    manifest = rows(tmp_path / "run/manifest.csv")
+    assert [(row["subject"], row["split"]) for row in manifest] == [("", "")] * 8
+    line = error_line(
+        f"data.root={tmp_path / 'data'}",
+        f"run_dir={tmp_path / 'again'}",
+        f"data.subjects=csv:{tmp_path}/run/manifest.csv",
+    )
+    assert "manifest.csv line 2: no subject for A/0.png" in line
+
+
+def volume(path: Path, seed: int) -> None:
+    """A 20 x 24 x 16 head of 2 x 2 x 3 mm: a bright ball with noise."""
+    nibabel = pytest.importorskip("nibabel")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grid = np.moveaxis(np.indices((20, 24, 16)), 0, -1) - [10, 12, 8]
+    noise = np.random.default_rng(seed).uniform(100, 200, (20, 24, 16))
+    head = (np.linalg.norm(grid * [2, 2, 3], axis=-1) < 18) * noise
+    nibabel.save(nibabel.Nifti1Image(head.astype(np.float32), np.diag([2.0, 2, 3, 1])), path)
+
+
+def test_volumes_become_an_image_folder_that_is_judged(tmp_path: Path):
+    for person in range(4):
+        volume(tmp_path / f"scans/{'AD' if person % 2 else 'CN'}/p{person}.nii.gz", person)
+    (tmp_path / "scans/AD/broken.nii").write_bytes(b"nothing")
+    options = ["volumes.plane=coronal", "volumes.central=5", "data.bad_files=skip"]
+    lines = prepare(tmp_path / "scans", tmp_path / "run", *options)
+    images = tmp_path / "run/images"
+    assert f"data.root={images}" in lines[-1]
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    assert (report["images"], report["subjects"]) == (20, 4)
+    assert report["classes"] == {"AD": 10, "CN": 10}
+    assert report["sizes"] == {"20x24": 20}  # 40 x 48 mm at 2 mm a pixel
+    assert [path for path, _ in report["skipped_volumes"]] == ["AD/broken.nii"]
+    assert [row["file"] for row in rows(tmp_path / "run/skipped.csv")] == ["AD/broken.nii"]
+    manifest = rows(tmp_path / "run/manifest.csv")
+    assert {row["file"] for row in manifest} == {file.path for file in scan(images)}
+    assert {row["slice"] for row in manifest} == {"9", "10", "11", "12", "13"}
+    line = error_line(
+        f"data.root={tmp_path / 'scans'}", f"run_dir={tmp_path / 'strict'}", "volumes.central=5"
+    )
+    assert "broken.nii" in line
+    assert not (tmp_path / "strict/images").exists()
+
+
+def test_slices_go_where_the_user_says_and_nowhere_over_others(tmp_path: Path):
+    volume(tmp_path / "scans/p1.nii", 1)
+    folder = tmp_path / "slices"
+    prepare(tmp_path / "scans", tmp_path / "run", f"images={folder}", "volumes.between=[0.25,0.75]")
+    assert len(scan(folder)) == 8
+    root, again = f"data.root={tmp_path / 'scans'}", f"run_dir={tmp_path / 'again'}"
+    assert f"{folder} is there already" in error_line(root, again, f"images={folder}")
+
+
+def test_images_beside_volumes_are_refused(brains: Path, tmp_path: Path):
+    root = tmp_path / "brains"
+    shutil.copytree(brains, root)
+    volume(root / "p1.nii.gz", 1)
+    line = error_line(f"data.root={root}", f"run_dir={tmp_path / 'run'}")
+    assert "has both images" in line
+    assert "(p1.nii.gz)" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], "data.root is not set; add data.root=... to the command line"),
+        (["data.root=nowhere"], "there is no folder nowhere"),
+        (["data.root=.", "data.bad_files=ignore"], "data.bad_files=ignore must be one of error, skip"),
+        (["data.root=.", "data.fractions=[1,1,1]"], "that add up to 1"),
+        (["data.root=.", "data.split_seed=x"], "Value 'x' of type 'str' could not be converted to Integer"),
+        (["data.root=.", "data.image_size=64"], "Could not override 'data.image_size'"),
+        (
+            ["data.root=.", "volumes.central=few"],
+            "Value 'few' of type 'str' could not be converted to Integer",
+        ),
+    ],
+)
+def test_a_wrong_setting_gets_one_line(options: list[str], expected: str, tmp_path: Path):
+    assert expected in error_line(*options, f"run_dir={tmp_path / 'run'}")
+
+
+def test_a_run_folder_that_cannot_be_written_gets_one_line(brains: Path, tmp_path: Path):
+    (tmp_path / "file").touch()
+    assert "cannot be written" in error_line(f"data.root={brains}", f"run_dir={tmp_path / 'file'}")
+    (tmp_path / "run/report.json").mkdir(parents=True)
+    assert f"cannot write to run_dir={tmp_path / 'run'}" in error_line(
+        f"data.root={brains}", f"run_dir={tmp_path / 'run'}"
+    )
+
+
+def test_its_defaults_are_those_of_training():
+    data = OmegaConf.load(CONF / "prepare.yaml").data
+    training = OmegaConf.load(CONF / "data/mri.yaml")
+    assert {name: training._get_node(name)._value() for name in data} == {
+        name: data._get_node(name)._value() for name in data
+    }
+
+
+def test_help_says_what_it_is_for():
+    result = alzgan("--help", verb="prepare")
+    assert result.returncode == 0
+    assert result.stdout.startswith("Report what a folder of images or NIfTI volumes holds")
+    assert "subjects: auto" in result.stdout
+
+
+@pytest.mark.skipif("ALZGAN_MRI_ROOT" not in os.environ, reason="ALZGAN_MRI_ROOT, the real slices, is unset")
+def test_the_real_slices_are_ready_and_content_finds_the_same_people(tmp_path: Path):
+    root = Path(os.environ["ALZGAN_MRI_ROOT"])
+    lines = prepare(root, tmp_path / "run", "data.subjects=content")
+    assert [line for line in lines if line.startswith("verdict: ready to train: 6400 images of 200 people")]
+    by_content = [row["subject"] for row in rows(tmp_path / "run/manifest.csv")]
+    by_name = identify(root, scan(root), "kaggle4").subject
+    pairs = set(zip(by_name, by_content, strict=True))
+    assert len(pairs) == len(set(by_name)) == len(set(by_content)) == 200

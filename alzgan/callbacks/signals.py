@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shlex
 import signal
 import threading
 import time
@@ -17,6 +16,7 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from alzgan.callbacks.checkpoint import RunCheckpoint
 from alzgan.gan import GAN
+from alzgan.runtime.resume import shell_override
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class StopOnSignal(Checkpoint):
         if isinstance(exception, Stopped):
             log.info(
                 f"Stopped by {exception.signal.name} after step {trainer.global_step}; continue with: "
-                f"python -m alzgan.train ckpt_path={shlex.quote(str(trainer.default_root_dir))}"
+                f"python -m alzgan.train {shell_override('ckpt_path', trainer.default_root_dir)}"
             )
         elif isinstance(exception, KeyboardInterrupt):
             log.info("Interrupted before the first step: there is nothing to continue")

@@ -12,6 +12,17 @@ from alzgan.data.splits import part_shares
 from alzgan.runtime.errors import UserError
 
 IMAGE_SIZES = (32, 64, 128, 256)
+BENCHMARK_PARTS = ("loops", "stages", "start", "decoding", "quality", "growth")
+BENCHMARK_LOOPS = (
+    "product",
+    "product_fast",
+    "textbook",
+    "textbook_resident",
+    "bare",
+    "bare_fast",
+    "trainer",
+    "fast",
+)
 
 
 def check_settings(config: DictConfig) -> None:
@@ -100,6 +111,19 @@ def check_folder(root: Path, batch_size: int, sampling: Any) -> None:
             f"{root} has {len(files)} images, fewer than a batch; set data.batch_size to {len(files)} or less"
         )
     class_weights(sampling, class_names(files))
+
+
+def check_benchmark(config: DictConfig) -> None:
+    """Check what is asked of a benchmark.
+
+    Raises:
+        UserError: there is no such part or loop, or nothing would be measured.
+    """
+    for name, choices in (("parts", BENCHMARK_PARTS), ("loops", BENCHMARK_LOOPS)):
+        if unknown := [word for word in config[name] if word not in choices]:
+            raise UserError(f"{name}: there is no {unknown[0]}; choose of {', '.join(choices)}")
+    if config.rounds < 1 or config.seconds <= 0:
+        raise UserError(f"rounds={config.rounds} and seconds={config.seconds} must be above 0")
 
 
 def check_job(config: DictConfig) -> None:

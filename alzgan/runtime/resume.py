@@ -4,6 +4,8 @@ Loads nothing heavy, since `conf/train.yaml` asks it for the run's folder.
 """
 
 import os
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,3 +173,11 @@ def check_unfinished(settings: DictConfig, checkpoint: dict[str, Any], path: Pat
         raise UserError(f"{path} is finished at step {step}: raise trainer.max_steps to go on")
     if limits.max_epochs and 0 <= limits.max_epochs <= epoch:
         raise UserError(f"{path} is finished after {epoch} epochs: raise trainer.max_epochs to go on")
+
+
+def shell_override(name: str, path: str | Path) -> str:
+    """`name=path` as a shell and Hydra both understand it, whatever characters are in the path."""
+    if re.fullmatch(r"[\w/.+-]+", str(path)):
+        return f"{name}={path}"
+    quoted = str(path).replace("'", "\\'")
+    return shlex.quote(f"{name}='{quoted}'")

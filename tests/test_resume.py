@@ -1,0 +1,194 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from benchmarks.kills import digests
+from conftest import REPOSITORY, alzgan, settings, small_settings
+from omegaconf import DictConfig, OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from alzgan import training
+from alzgan.runtime.checkpoints import load_checkpoint
+from alzgan.runtime.errors import UserError
+from alzgan.runtime.resume import Previous, checkpoint_file, run_folder, run_to_continue, shell_override
+
+# 4 steps an epoch, so that saves fall on the middle and on the end of epochs.
+SAVES = ("callbacks.checkpoint.every_n_train_steps=3", "callbacks.quality.every_n_epochs=1")
+
+
+def go_on(path: Path, *overrides: str) -> None:
+    """Continue as `python -m alzgan.train ckpt_path=PATH ...` does."""
+    composed = settings(f"ckpt_path='{path}'", *overrides)
+    previous = run_to_continue(composed, path)
+    resumed = previous.settings(composed, overrides)
+    resumed.run_dir = run_folder(str(path), "")
+    training.run(resumed, overrides, previous)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("undisturbed")
+    training.run(small_settings(slices, run_dir, *SAVES, "trainer.max_epochs=4"))
+    return run_dir
+
+
+def same_end(one: Path, two: Path) -> bool:
+    return digests(load_checkpoint(one / "checkpoints/last.ckpt")) == digests(
+        load_checkpoint(two / "checkpoints/last.ckpt")
+    )
+
+
+def no_step_is_shown_twice(run_dir: Path) -> bool:
+    """In TensorBoard, of any scalar."""
+    events = EventAccumulator(str(run_dir), {"scalars": 0}).Reload()
+    steps = {tag: [event.step for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    assert len(steps["loss/generator"]) == 8
+    return all(len(found) == len(set(found)) for found in steps.values())
+
+
+def test_kills_leave_no_trace(tmp_path: Path):
+    """Real processes, SIGKILL at random moments; see tests/benchmarks/kills.py for the long form."""
+    command = [sys.executable, "tests/benchmarks/kills.py", "--short", str(tmp_path / "kills.json")]
+    subprocess.run(command, cwd=REPOSITORY, check=True, timeout=120, capture_output=True)
+    results = json.loads((tmp_path / "kills.json").read_text())
+    (run,) = results["runs"]
+    assert run["kills"] == 3
+    assert run["tensors"] > 50
+    assert (run["unloadable"], run["differences"], run["doubled_steps"]) == (0, 0, 0), run
+    assert results["control_differences"] > 50  # the check can fail
+
+
+@pytest.mark.parametrize("first", ["trainer.max_epochs=2", "trainer.max_steps=6", "trainer.max_steps=8"])
+def test_a_finished_run_goes_on_as_if_it_had_not_ended(
+    first: str, slices: Path, undisturbed: Path, tmp_path: Path
+):
+    # An end is measured; here every epoch is, so the best stays the same but for an end in mid-epoch.
+    training.run(small_settings(slices, tmp_path, *SAVES, first))
+    go_on(tmp_path, "trainer.max_steps=-1", "trainer.max_epochs=4")
+    ours, theirs = (load_checkpoint(folder / "checkpoints/last.ckpt") for folder in (tmp_path, undisturbed))
+    if first == "trainer.max_steps=6":
+        ours.pop("callbacks"), theirs.pop("callbacks")
+    assert no_step_is_shown_twice(tmp_path)
+    assert digests(ours) == digests(theirs)
+
+
+def test_the_best_checkpoint_can_be_continued_too(slices: Path, undisturbed: Path, tmp_path: Path):
+    training.run(small_settings(slices, tmp_path, *SAVES, "trainer.max_epochs=3"))
+    best = load_checkpoint(tmp_path / "checkpoints/best.ckpt")["global_step"]
+    assert best % 4 == 0
+    go_on(tmp_path / "checkpoints/best.ckpt", "trainer.max_epochs=4")
+    assert same_end(tmp_path, undisturbed)
+    assert no_step_is_shown_twice(tmp_path)
+
+
+def test_a_run_keeps_the_command_lines_of_its_sessions(slices: Path, tmp_path: Path):
+    training.run(small_settings(slices, tmp_path, "trainer.max_steps=2"), ["seed=0"])
+    go_on(tmp_path, "trainer.max_steps=3")
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert [session["from_step"] for session in record["sessions"]] == [0, 2]
+    assert record["overrides"] == ["seed=0", "trainer.max_steps=3"]
+    assert record["world_size"] == 1
+    config = OmegaConf.load(tmp_path / "config.yaml")
+    assert (config.trainer.max_steps, config.ckpt_path) == (3, None)
+
+
+def previous_run(**changed: object) -> Previous:
+    config = OmegaConf.to_container(
+        settings("data.image_size=32", "seed=7", "trainer.max_steps=9"), resolve=True
+    )
+    provenance = {"overrides": ["data.image_size=32", "seed=7"]}
+    checkpoint = {"global_step": 5, "epoch": 1, "alzgan": {"config": config, "provenance": provenance}}
+    return Previous(Path("run/checkpoints/last.ckpt"), {**checkpoint, **changed})
+
+
+def resumed(*overrides: str) -> DictConfig:
+    return previous_run().settings(settings(*overrides), overrides)
+
+
+def test_a_resumed_run_has_its_own_settings_and_takes_those_that_keep_its_meaning():
+    assert resumed().data.seed == 7
+    config = resumed("trainer.max_steps=20", "data.num_workers=2", "callbacks.samples.every_n_epochs=1")
+    assert (config.trainer.max_steps, config.data.num_workers) == (20, 2)
+    assert config.callbacks.samples.every_n_epochs == 1
+    assert (config.seed, config.data.image_size) == (7, 32)
+    assert resumed("seed=7", "data.image_size=32").seed == 7  # what it was started with is no change
+
+
+@pytest.mark.parametrize(
+    ("override", "has"),
+    [
+        ("seed=1", "seed=7"),
+        ("data.batch_size=16", "data.batch_size=64"),
+        ("model.generator.width=8", "model.generator.width=64"),
+        ("model.generator_optimizer.lr=0.1", "model.generator_optimizer.lr=0.0002"),
+        ("callbacks.quality.n_samples=8", "callbacks.quality.n_samples=2048"),
+    ],
+)
+def test_what_would_make_it_another_run_is_refused_with_its_own_value(override: str, has: str):
+    with pytest.raises(UserError, match=f"{override} would make it another run: it has {has};"):
+        resumed(override)
+
+
+def test_a_run_that_has_ended_says_what_to_raise():
+    with pytest.raises(UserError, match=r"finished at step 9: raise trainer.max_steps"):
+        previous_run(global_step=9).settings(settings(), ())
+    with pytest.raises(UserError, match=r"finished after 100 epochs: raise trainer.max_epochs"):
+        previous_run(epoch=100).settings(settings(), ())
+
+
+def test_a_config_of_another_version_says_what_is_unknown():
+    previous = previous_run()
+    previous.checkpoint["alzgan"]["config"]["data"]["slicing"] = 1
+    with pytest.raises(UserError, match=r"another version of alzgan: .*slicing"):
+        previous.settings(settings(), ())
+
+
+def test_other_images_and_another_number_of_processes_are_refused(slices: Path, tmp_path: Path):
+    training.run(small_settings(slices, tmp_path, "trainer.max_steps=2"))
+    path = tmp_path / "checkpoints/last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    provenance = checkpoint["alzgan"]["provenance"]
+    for place, line in ((provenance, "trained by 2 processes"), (provenance["data"], "training images in")):
+        kept = dict(place)
+        place.update({"world_size": 2} if place is provenance else {"fingerprint": "other"})
+        torch.save(checkpoint, path)
+        with pytest.raises(UserError, match=line):
+            go_on(tmp_path, "trainer.max_steps=4")
+        place.update(kept)
+
+
+def test_there_must_be_something_to_continue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(UserError, match="there is no such run or file"):
+        checkpoint_file(str(tmp_path / "nothing"))
+    with pytest.raises(UserError, match=r"no checkpoints/last.ckpt in it"):
+        checkpoint_file(str(tmp_path))
+    last = tmp_path / "checkpoints/last.ckpt"
+    last.parent.mkdir()
+    torch.save({"state_dict": {}, "alzgan": {"config": {}, "provenance": {}}}, last)
+    assert checkpoint_file(str(tmp_path)) == checkpoint_file(str(last)) == last
+    assert run_folder(str(last), "new") == run_folder(str(tmp_path), "new") == str(tmp_path)
+    assert run_folder(None, "new") == "new"
+    with pytest.raises(UserError, match="holds a run already; continue it with ckpt_path="):
+        run_to_continue(settings(), tmp_path)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")  # the same command again, from the queue
+    assert run_to_continue(settings(), tmp_path).path == last
+
+
+def test_a_command_for_the_shell_is_understood_by_hydra_too():
+    for path in ("runs/a", "runs/a b,c=(1)", "it's"):
+        command = shell_override("ckpt_path", path)
+        (argument,) = subprocess.run(
+            ["bash", "-c", f"printf '%s\\n' {command}"], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        assert settings(argument, "run_dir=x").ckpt_path == path
+
+
+def test_a_wrong_ckpt_path_makes_no_folder_and_gets_one_line(tmp_path: Path):
+    result = alzgan(f"ckpt_path={tmp_path / 'nothing'}")
+    assert result.returncode == 1
+    assert result.stderr == f"alzgan: ckpt_path={tmp_path / 'nothing'}: there is no such run or file\n"
+    assert os.listdir(tmp_path) == []

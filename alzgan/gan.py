@@ -73,7 +73,7 @@ class GAN(LightningModule):
         return outputs
 
     def alternation(self, real: Tensor, latents: Tensor) -> dict[str, Tensor]:
-        """The discriminator's step, then the generator's; both see the same fakes, as in the DCGAN's own loop.
+        """The discriminator's step, then the generator's, on the same fakes, as in the DCGAN's own loop.
 
         All that changes from step to step comes in as a tensor, so that it can be captured as a CUDA graph
         (`alzgan.runtime.graphs`).

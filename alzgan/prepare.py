@@ -21,6 +21,8 @@ from alzgan.runtime.files import write_json, write_table
 def prepare(settings: DictConfig) -> None:
     """Report what `conf/prepare.yaml` points at; where it is volumes, make an image folder of them first."""
     check_missing(settings)
+    if settings.data.root is None:
+        raise UserError("data.root is not set; add data.root=... to the command line")
     check_source(settings)
     hydra = HydraConfig.get()
     run_dir, root = Path(hydra.runtime.output_dir), Path(settings.data.root).expanduser()

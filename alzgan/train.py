@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from alzgan.runtime import cli, config
 from alzgan.runtime.checks import check_devices, check_job, check_settings
 from alzgan.runtime.resume import run_to_continue
+from alzgan.runtime.sweep import outliving_failures
 
 
 def train(settings: DictConfig) -> float:
@@ -31,4 +32,4 @@ def train(settings: DictConfig) -> float:
 
 if __name__ == "__main__":
     config.register()
-    cli.run(train, "train")
+    cli.run(outliving_failures(train), "train")

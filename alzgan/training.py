@@ -1,5 +1,6 @@
 """One training run, from accepted settings to the lines that say what came out."""
 
+import contextlib
 import logging
 import shlex
 from collections.abc import Sequence
@@ -7,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning import Trainer
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from alzgan.callbacks.checkpoint import RunCheckpoint
@@ -16,10 +20,16 @@ from alzgan.callbacks.record import RunRecord
 from alzgan.callbacks.signals import StopOnSignal
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.gan import GAN
-from alzgan.runtime.checkpoints import AtomicCheckpointIO, check_continuable, check_weights
+from alzgan.runtime.checkpoints import AtomicCheckpointIO, check_continuable, check_weights, load_checkpoint
 from alzgan.runtime.config import check_targets
 from alzgan.runtime.errors import UserError
-from alzgan.runtime.files import disk_errors_told, remove_parts, replacing, write_json
+from alzgan.runtime.files import (
+    disk_errors_told,
+    remove_parts,
+    replacing,
+    write_json,
+    written_by_one_process,
+)
 from alzgan.runtime.overhead import Unprofiled, ask_the_runtime_for_devices
 from alzgan.runtime.provenance import provenance
 from alzgan.runtime.quiet import quiet
@@ -39,19 +49,23 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
         previous: the run so far, to be continued.
 
     Raises:
-        UserError: the run cannot be continued from there, training diverged, or the disk does not take more.
+        UserError: the run cannot be continued from there, another process writes to its folder, training
+            diverged, or the disk does not take more.
     """
     run_dir = Path(settings.run_dir)
     check_targets(settings)
     ask_the_runtime_for_devices()
-    with quiet(), disk_errors_told(run_dir):
-        data = instantiate(settings.data, _convert_="all")
+    # The first rank holds the lock for all.
+    lock = contextlib.nullcontext() if rank_zero_only.rank else written_by_one_process(run_dir)
+    with quiet(), disk_errors_told(run_dir), lock:
+        data = build("data", settings.data)
         data.setup()
         gan = build_model(settings)
         record = describe_run(overrides, data, previous)
         trainer = build_trainer(settings, record, previous)
         if previous is not None:
             check_continuation(previous, record, gan)
+            tell_steps_taken_again(previous)
         if trainer.is_global_zero:
             write_record(settings, record, data)
         log.info(
@@ -104,11 +118,37 @@ def check_continuation(previous: Previous, record: dict[str, Any], gan: GAN) -> 
     )
 
 
+def tell_steps_taken_again(previous: Previous) -> None:
+    """Say which steps of the run are done already, where an earlier checkpoint than its last is continued."""
+    last = previous.path.with_name("last.ckpt")
+    if previous.path == last or previous.path.parent.name != "checkpoints" or not last.is_file():
+        return
+    with contextlib.suppress(UserError):  # a damaged last.ckpt may be why another is continued
+        done = load_checkpoint(last)["global_step"]
+        if done > previous.step:
+            log.info(f"Steps {previous.step + 1} to {done} are taken again: {last} goes on to step {done}")
+
+
+def build(name: str, node: DictConfig, **arguments: Any) -> Any:
+    """Make what a node of the config names.
+
+    Raises:
+        UserError: the class refuses the values that it was given.
+    """
+    try:
+        return instantiate(node, _convert_="all", **arguments)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError | MisconfigurationException):
+            reason = " ".join(str(error.__cause__).split())
+            raise UserError(f"{name}: {reason}") from error
+        raise
+
+
 def build_model(settings: DictConfig) -> GAN:
     """The model with its first weights, which are a function of the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(purpose_key(f"weights {settings.model.seed}") >> 32)
-        gan = instantiate(settings.model, _convert_="all")
+        gan = build("model", settings.model)
     # The layout of the decoded array; the arithmetic is the same, the convolutions are faster.
     return gan.to(memory_format=torch.channels_last)
 
@@ -117,10 +157,10 @@ def build_trainer(settings: DictConfig, record: dict[str, Any], previous: Previo
     """The Trainer with its callbacks and its logger; the number of processes is added to the record."""
     run_dir = Path(settings.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    callbacks = [instantiate(node, _convert_="all") for node in settings.callbacks.values() if node]
-    trainer = instantiate(
+    callbacks = [build(f"callbacks.{name}", node) for name, node in settings.callbacks.items() if node]
+    trainer = build(
+        "trainer",
         settings.trainer,
-        _convert_="all",
         default_root_dir=run_dir,
         callbacks=[*callbacks, RunRecord(plain(settings), record), StopOnSignal()],
         logger=RunLogger(run_dir, purge_step=previous.step + 1 if previous else None),

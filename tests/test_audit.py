@@ -107,7 +107,7 @@ def test_an_image_that_cannot_be_read_stops_training_unless_skipped(folder):
 def test_a_folder_without_one_readable_image_is_an_error(tmp_path):
     (tmp_path / "A").mkdir()
     (tmp_path / "A/a.png").write_bytes(b"")
-    with pytest.raises(UserError, match=r"none of the 1 images .* A/a\.png \(the file is empty\)"):
+    with pytest.raises(UserError, match=r"not one image .* A/a\.png \(the file is empty\)"):
         audit(tmp_path, progress=False)
 
 
@@ -119,13 +119,22 @@ def test_the_same_pixels_in_other_bytes_are_a_duplicate(folder):
     assert report["verdict"].startswith("ready to train")
 
 
-@pytest.mark.parametrize(("name", "classes", "people"), [("B/p0_9.png", 1, 0), ("A/p1_9.png", 0, 1)])
-def test_the_same_image_in_two_classes_or_of_two_people_is_not_safe(folder, name, classes, people):
+@pytest.mark.parametrize(
+    ("name", "classes", "people", "said"),
+    [
+        ("B/p0_9.png", 1, 0, "in two classes 1 time"),
+        ("A/p1_9.png", 0, 1, "of two people 1 time"),
+        ("B/p11_9.png", 1, 1, "in two classes 1 time and of two people 1 time"),
+    ],
+)
+def test_the_same_image_in_two_classes_or_of_two_people_is_not_safe(folder, name, classes, people, said):
     save(folder, name, picture(0, 0))
     report = report_of(folder)
     assert report["duplicates_in_two_classes"] == classes
     assert report["duplicates_of_two_subjects"] == people
-    assert report["verdict"].startswith("not safe to evaluate: the same image")
+    assert report["verdict"] == (
+        f"not safe to evaluate: the same image is there {said}: keep one of each group of `duplicates`"
+    )
 
 
 def test_black_images_are_constant_and_no_duplicates(folder):
@@ -134,7 +143,36 @@ def test_black_images_are_constant_and_no_duplicates(folder):
     report = report_of(folder)
     assert report["duplicates"] == []
     assert report["intensity"]["constant"] == ["A/p0_9.png", "B/p14_9.png"]
-    assert report["verdict"].startswith("ready to train")
+    assert report["verdict"] == (
+        "ready to train: 62 images of 15 people in 2 classes; "
+        "no person, copy or near-duplicate on both sides of the split (constant images aside)"
+    )
+    assert "exact duplicates (constant images aside): 0 groups, 0 of them in two classes" in lines(report)
+
+
+def test_a_folder_of_mostly_constant_images_is_not_ready(folder):
+    for number in range(19):
+        save(folder, f"A/p{number % 10}_{number + 10}.png", np.full((40, 36), 7, np.uint8))
+    assert report_of(folder)["verdict"].startswith("ready to train: 79 images")
+    save(folder, "B/p14_30.png", np.full((40, 36), 7, np.uint8))
+    assert report_of(folder)["verdict"] == (
+        "not ready to train: 20 of 80 images are of one constant value, the first is A/p0_10.png: remove them"
+    )
+
+
+def test_one_of_a_thing_is_told_in_the_singular(tmp_path):
+    save(tmp_path, "A/p0_0.png", picture(0))
+    told = lines(report_of(tmp_path))
+    assert told[0] == "images: 1 in 1 class: A 1 (100.0%)"
+    assert "exact duplicates: 0 groups, 0 of them in two classes" in told
+    assert f"subjects: 1 by {BY_NAME}, 1 slice each" in told
+    assert "train: 1 image of 1 subject" in told
+    assert "test: 0 images of 0 subjects" in told
+    save(tmp_path, "A/p0_1.png", picture(0))
+    (tmp_path / "A/p0_2.png").touch()
+    report = report_of(tmp_path)
+    assert "exact duplicates: 1 group, 0 of them in two classes" in lines(report)
+    assert report["verdict"].startswith("not ready to train: 1 image cannot be read, the first is A/p0_2.png")
 
 
 def test_images_without_people_are_not_safe_and_the_leak_is_counted(folder):

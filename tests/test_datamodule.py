@@ -5,6 +5,7 @@ import shutil
 from collections import Counter
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,6 +31,35 @@ def test_a_folder_alone_is_enough(slices: Path):
     assert (images.shape, images.dtype) == ((8, 3, 64, 64), torch.uint8)
     assert (labels.shape, labels.dtype) == ((8,), torch.int64)
     assert data.classes == ["Demented", "Healthy"]
+
+
+def test_what_asks_for_the_data_reads_it(slices: Path):
+    loader = MRIDataModule(root=slices, image_size=32, batch_size=8).train_dataloader()
+    assert next(iter(loader))[0].shape == (8, 3, 32, 32)
+    assert len(MRIDataModule(root=slices, image_size=32, batch_size=8).part("test")) == 4
+
+
+def test_a_root_that_is_not_set_is_told():
+    with pytest.raises(UserError, match=r"^data\.root is not set; add data\.root=DIR"):
+        MRIDataModule(root=None)
+
+
+def test_a_batch_larger_than_the_train_part_is_refused_at_once(slices: Path):
+    module(slices, batch_size=32)
+    data = MRIDataModule(root=slices, image_size=32, batch_size=33)
+    for _ in range(2):
+        with pytest.raises(UserError) as caught:
+            data.setup()
+        assert str(caught.value) == (
+            f"{slices} has 32 images to train on, fewer than a batch; set data.batch_size to 32 or less"
+        )
+
+
+def test_each_of_several_devices_needs_a_batch(slices: Path):
+    data = module(slices, batch_size=32)
+    data.trainer = SimpleNamespace(global_step=0, global_rank=0, world_size=2)
+    with pytest.raises(UserError, match=r"for each of 2 devices; set data\.batch_size to 16 or less$"):
+        data.train_dataloader()
 
 
 def test_the_parts_are_all_images_once_and_no_person_twice(slices: Path):

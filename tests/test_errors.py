@@ -32,7 +32,7 @@ def error_line(*arguments: str, code: int = 1) -> str:
         ("data.channels=5", "neighbouring slices as channels need data.slices_as_channels=true"),
         ("data.slices_as_channels=true data.channels=4", "data.channels=4 must be an odd number from 3 on"),
         ("data.fractions=[0.5,0.2,0.2]", "give three for train, validation and test that add up to 1"),
-        ("data.split_seed=-1", "data.split_seed=-1 must not be negative"),
+        ("data.split_seed=-1", "data.split_seed=-1 must be a whole number from 0"),
         ("data=mri", "data.root is not set; add data.root=... to the command line"),
         ("seed=1,2", "Ambiguous value for argument 'seed=1,2'"),
         ("seed", "Error parsing override 'seed'"),
@@ -40,6 +40,16 @@ def error_line(*arguments: str, code: int = 1) -> str:
         ("trainer.devices=0", "trainer.devices=0: this machine has"),
         ("trainer.accelerator=abacus", "trainer.accelerator=abacus must be one of auto, cpu, gpu"),
         ("trainer.max_epochs=null", "set trainer.max_epochs or trainer.max_steps"),
+        ("trainer.max_steps=0", "trainer.max_steps=0 must be at least 1, or -1 for no limit"),
+        ("trainer.max_epochs=-5", "trainer.max_epochs=-5 must be at least 1, or -1 for no limit"),
+        ("callbacks.samples.count=0", "callbacks.samples.count=0 must be at least 1"),
+        ("callbacks.samples.every_n_epochs=-1", "callbacks.samples.every_n_epochs=-1 must be at least 1"),
+        ("callbacks.quality.n_samples=1", "callbacks.quality.n_samples=1 must be at least 2"),
+        ("callbacks.health.every_n_train_steps=0", "health.every_n_train_steps=0 must be at least 1"),
+        ("data.num_workers=-1", "data.num_workers=-1 must be at least 0"),
+        (f"seed={2**63}", f"seed={2**63} must be a whole number from 0 to 2**63 - 1"),
+        ("model.generator_optimizer.lr=-1", "model.generator_optimizer.lr=-1.0 must be above 0"),
+        ("model.generator_optimizer.betas=[0.5]", "betas=[0.5] must be two numbers from 0 to below 1"),
     ],
 )
 def test_a_wrong_setting_gets_one_line(override: str, expected: str, tmp_path: Path):
@@ -58,6 +68,9 @@ def test_a_wrong_setting_gets_one_line(override: str, expected: str, tmp_path: P
             "model.loss._target_=alzgan.losses.Nothing",
             "model.loss._target_=alzgan.losses.Nothing: there is no such class",
         ),
+        ("model.generator.width=0", "alzgan: model: "),
+        ("trainer.precision=8", "alzgan: trainer: Precision '8' is invalid."),
+        ("trainer.strategy=foo", "alzgan: trainer: You selected an invalid strategy name"),
         ("callbacks.quality.weights=/nowhere.pth", "/nowhere.pth: No such file"),
     ],
 )
@@ -115,6 +128,10 @@ def test_a_read_only_run_folder_gets_one_line(tmp_path: Path):
     assert "cannot be written: Permission denied" in error_line(f"run_dir={tmp_path / 'run'}", *SMALL)
 
 
+def test_an_empty_run_folder_is_refused():
+    assert error_line("run_dir=") == "alzgan: run_dir is empty; name a folder"
+
+
 def test_help_shows_the_groups_and_the_options():
     result = alzgan("--help")
     assert result.returncode == 0
@@ -126,3 +143,29 @@ def test_settings_are_judged_before_anything_heavy_is_loaded():
     code = "import sys, alzgan.train; print({'torch', 'lightning', 'torchvision'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("value", ["~/nope", "/x/a=b", "/x/a[b]", "/x/a{b}", "/x/a(b)"])
+def test_a_value_that_hydra_cannot_read_is_to_be_quoted(value: str, tmp_path: Path):
+    line = error_line("data=mri", f"data.root={value}", f"run_dir={tmp_path / 'run'}")
+    assert f"in data.root={value} quote the value, as in \"data.root='/path/x=y'\"" in line
+    assert "write $HOME instead of ~" in line
+
+
+def test_a_quoted_value_is_read(tmp_path: Path):
+    line = error_line("data=mri", "data.root='/x/a=b[c]{d}'", f"run_dir={tmp_path / 'run'}")
+    assert line == "alzgan: there is no folder /x/a=b[c]{d}: check data.root"
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit"])
+def test_a_launcher_that_is_not_installed_says_how_to_install_it(launcher: str):
+    program = (
+        "import sys; from hydra.core.plugins import Plugins; from alzgan.runtime import cli, config\n"
+        "Plugins.is_in_toplevel_plugins_module = staticmethod(lambda name: False)\n"
+        f"sys.modules['hydra_plugins.hydra_{launcher}_launcher'] = None\n"
+        f"config.register(); sys.argv = ['train', '-m', 'launcher={launcher}', 'seed=1,2']\n"
+        "cli.run(print, 'train')\n"
+    )
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].endswith(f"; first: pip install 'alzgan[{launcher}]'")

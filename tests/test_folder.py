@@ -94,6 +94,13 @@ def test_a_missing_root_is_named(tmp_path):
         scan(tmp_path / "nowhere")
 
 
+def test_a_missing_root_that_is_relative_is_named_with_the_place_that_was_tried(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        scan("some/nowhere")
+    assert str(caught.value) == f"there is no folder some/nowhere ({tmp_path}/some/nowhere): check data.root"
+
+
 def test_a_root_that_is_a_file_is_named(tmp_path):
     with pytest.raises(UserError, match=f"^{tmp_path}/scans.zip is a file: data.root must be a folder$"):
         scan(fill(tmp_path, "scans.zip") / "scans.zip")

@@ -181,6 +181,18 @@ def test_slices_go_where_the_user_says_and_nowhere_over_others(tmp_path: Path):
     assert f"{folder} is there already" in error_line(root, again, f"images={folder}")
 
 
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("volumes.between=[0.1]", "alzgan: volumes.between=[0.1]: give two fractions"),
+        ("volumes.central=99999", "volumes.central=99999, but it has 16 axial slices"),
+    ],
+)
+def test_slices_that_no_volume_has_get_one_line(option: str, expected: str, tmp_path: Path):
+    volume(tmp_path / "scans/p1.nii", 1)
+    assert expected in error_line(f"data.root={tmp_path / 'scans'}", f"run_dir={tmp_path / 'run'}", option)
+
+
 def test_images_beside_volumes_are_refused(brains: Path, tmp_path: Path):
     root = tmp_path / "brains"
     shutil.copytree(brains, root)
@@ -194,6 +206,7 @@ def test_images_beside_volumes_are_refused(brains: Path, tmp_path: Path):
     ("options", "expected"),
     [
         ([], "data.root is not set; add data.root=... to the command line"),
+        (["data.root=null"], "data.root is not set; add data.root=... to the command line"),
         (["data.root=nowhere"], "there is no folder nowhere"),
         (["data.root=.", "data.bad_files=ignore"], "data.bad_files=ignore must be one of error, skip"),
         (["data.root=.", "data.fractions=[1,1,1]"], "that add up to 1"),

@@ -1,5 +1,6 @@
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from alzgan import training
 from alzgan.callbacks.quality import Quality
+from alzgan.data.datamodule import MRIDataModule
 from alzgan.metrics import features
 from alzgan.metrics.features import RandomConvFeatures, default_extractor
 from alzgan.runtime.errors import UserError
@@ -77,6 +79,67 @@ def test_the_real_statistics_are_computed_once(slices: Path, tmp_path: Path, mon
     second = training.run(small_settings(slices, tmp_path / "2", *overrides))
     assert calls == [1]
     assert first == second
+
+
+def no_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
+def one_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, real_features_sum=np.zeros(3))
+
+
+def other_features(path: Path) -> None:
+    with np.load(path) as arrays:
+        fewer = {name: array[..., :-1] if array.ndim else array for name, array in arrays.items()}
+    with path.open("wb") as file:
+        np.savez(file, **fewer)
+
+
+def flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_damaged_statistics_are_computed_anew(slices: Path, tmp_path: Path, own_cache: Path):
+    data = MRIDataModule(slices, image_size=32, channels=1, batch_size=8)
+    data.setup()
+    trainer = SimpleNamespace(
+        datamodule=data, is_global_zero=True, strategy=SimpleNamespace(barrier=lambda: None)
+    )
+
+    def real_sum() -> torch.Tensor:
+        quality = Quality(download=False)
+        quality.distance = FrechetInceptionDistance(quality.extractor, reset_real_features=False)
+        quality.load_real(trainer)
+        return quality.distance.real_features_cov_sum
+
+    expected = real_sum()
+    (path,) = own_cache.glob("statistics-*.npz")
+    whole = path.read_bytes()
+    damages = [
+        lambda path: path.write_bytes(b"garbage"),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(whole[: len(whole) // 2]),
+        *(no_array, one_array, other_features, flipped),
+    ]
+    for damage in damages:
+        damage(path)
+        assert path.read_bytes() != whole
+        assert torch.equal(real_sum(), expected)
+        with np.load(path) as arrays:
+            assert np.array_equal(arrays["real_features_cov_sum"], expected.numpy())
+
+
+def test_statistics_that_cannot_be_kept_get_one_line(tmp_path: Path):
+    (tmp_path / "file").touch()
+    quality = Quality(download=False, cache_dir=str(tmp_path / "file"))
+    quality.distance = FrechetInceptionDistance(quality.extractor, reset_real_features=False)
+    with pytest.raises(UserError, match=f"cannot write the cache {tmp_path}/file: .* is a file, no folder"):
+        quality.save_real(quality.cache_dir / "statistics-0.npz")
 
 
 def test_without_weights_the_run_says_which_file_goes_where(caplog: pytest.LogCaptureFixture):

@@ -1,5 +1,8 @@
+import errno
+import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from alzgan import training
 from alzgan.runtime.checkpoints import load_checkpoint
 from alzgan.runtime.errors import UserError
+from alzgan.runtime.files import written_by_one_process
 from alzgan.runtime.resume import Previous, checkpoint_file, run_folder, run_to_continue, shell_override
 
 # 4 steps an epoch, so that saves fall on the middle and on the end of epochs.
@@ -76,13 +80,76 @@ def test_a_finished_run_goes_on_as_if_it_had_not_ended(
     assert digests(ours) == digests(theirs)
 
 
-def test_the_best_checkpoint_can_be_continued_too(slices: Path, undisturbed: Path, tmp_path: Path):
+def test_the_best_checkpoint_can_be_continued_too(
+    slices: Path, undisturbed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     training.run(small_settings(slices, tmp_path, *SAVES, "trainer.max_epochs=3"))
     best = load_checkpoint(tmp_path / "checkpoints/best.ckpt")["global_step"]
     assert best % 4 == 0
-    go_on(tmp_path / "checkpoints/best.ckpt", "trainer.max_epochs=4")
+    with caplog.at_level("INFO"):
+        go_on(tmp_path / "checkpoints/best.ckpt", "trainer.max_epochs=4")
+    assert caplog.text.count(f"Steps {best + 1} to 12 are taken again") == (best < 12)
     assert same_end(tmp_path, undisturbed)
     assert no_step_is_shown_twice(tmp_path)
+
+
+def test_steps_that_are_taken_again_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    record = {"alzgan": {"config": {}, "provenance": {}}, "state_dict": {"weight": torch.zeros(1)}}
+    torch.save({**record, "global_step": 12}, folder / "last.ckpt")
+    with caplog.at_level("INFO"):
+        for step, name in ((8, "best.ckpt"), (12, "best.ckpt"), (12, "last.ckpt")):
+            training.tell_steps_taken_again(Previous(folder / name, {"global_step": step}))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Steps 9 to 12 are taken again: {folder / 'last.ckpt'} goes on to step 12"
+    ]
+
+
+def test_two_processes_do_not_write_one_run(slices: Path, tmp_path: Path):
+    """Neither two new runs, nor two sessions of one."""
+    run_dir = tmp_path / "run"
+    first = small_settings(slices, run_dir, "trainer.max_steps=1")
+    refusal = f"{run_dir} is being written by another process; choose another run_dir"
+    with written_by_one_process(run_dir):
+        with pytest.raises(UserError) as refused:
+            training.run(first)
+        assert str(refused.value) == refusal
+        assert list(run_dir.iterdir()) == []
+    training.run(first)
+    with written_by_one_process(run_dir), pytest.raises(UserError, match="written by another process"):
+        go_on(run_dir, "trainer.max_steps=2")
+    go_on(run_dir, "trainer.max_steps=2")  # the lock ends with the run
+    assert load_checkpoint(run_dir / "checkpoints/last.ckpt")["global_step"] == 2
+
+
+def test_a_loaders_worker_does_not_keep_a_killed_runs_lock(tmp_path: Path):
+    program = (
+        "import os, pathlib, signal, sys, time\n"
+        "from alzgan.runtime.files import written_by_one_process\n"
+        "started, start = os.pipe()\n"
+        "with written_by_one_process(pathlib.Path(sys.argv[1])):\n"
+        "    if (worker := os.fork()) == 0:\n"
+        "        os.write(start, b'.'); os.close(1); time.sleep(60); os._exit(0)\n"
+        "    os.read(started, 1); print(worker, flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    killed = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    try:
+        assert killed.returncode == -signal.SIGKILL
+        with written_by_one_process(tmp_path):
+            pass
+    finally:
+        os.kill(int(killed.stdout), signal.SIGKILL)
+
+
+def test_a_file_system_without_locks_is_used_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def unsupported(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with written_by_one_process(tmp_path):
+        pass
 
 
 def test_a_run_keeps_the_command_lines_of_its_sessions(slices: Path, tmp_path: Path):

@@ -1,3 +1,5 @@
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -6,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, SMALL
+from conftest import REPOSITORY, SMALL, small_settings
 
-from alzgan.callbacks.signals import StopOnSignal
+from alzgan import training
+from alzgan.callbacks.signals import StopOnSignal, Stopped
 from alzgan.runtime.checkpoints import load_checkpoint
 
-SIGNALS = {signal.SIGTERM: 143, signal.SIGINT: 130}
+SIGNALS = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +83,72 @@ def test_slurms_requeue_waits_for_the_end_of_the_step():
         assert seen == [signal.SIGUSR1]
     finally:
         signal.signal(signal.SIGUSR1, previous)
+
+
+@pytest.fixture
+def hangup_ignored() -> Iterator[None]:
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGHUP, previous)
+
+
+def hang_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the run's first step receive SIGHUP."""
+    step = training.GAN.training_step
+
+    def interrupted(model: training.GAN, *args: object) -> object:
+        signal.raise_signal(signal.SIGHUP)
+        return step(model, *args)
+
+    monkeypatch.setattr(training.GAN, "training_step", interrupted)
+
+
+def test_a_run_under_nohup_goes_on(
+    slices: Path, tmp_path: Path, hangup_ignored: None, monkeypatch: pytest.MonkeyPatch
+):
+    hang_up(monkeypatch)
+    training.run(small_settings(slices, tmp_path, "trainer.max_steps=2"))
+    assert load_checkpoint(tmp_path / "checkpoints/last.ckpt")["global_step"] == 2
+
+
+def test_a_closed_terminal_does_not_keep_the_run_from_saving(
+    slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    kept = os.dup(2)
+    screen, terminal = pty.openpty()
+    os.dup2(terminal, 2)
+    os.close(terminal)
+    try:
+        hang_up(monkeypatch)
+        monkeypatch.setattr(sys, "stderr", os.fdopen(2, "w", closefd=False))
+        # Closing the master's end hangs up the terminal: each further write there is an error.
+        start = StopOnSignal.on_train_start
+        monkeypatch.setattr(
+            StopOnSignal, "on_train_start", lambda self, *args: (start(self, *args), os.close(screen))
+        )
+        with pytest.raises(Stopped) as stopped:
+            training.run(
+                small_settings(slices, tmp_path, "trainer.max_steps=9", "trainer.log_every_n_steps=1")
+            )
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+    assert stopped.value.code == 129
+    assert load_checkpoint(tmp_path / "checkpoints/last.ckpt")["global_step"] == 1
+
+
+def test_an_interrupt_while_modules_load_leaves_one_line(tmp_path: Path):
+    program = (
+        "import sys\n"
+        "from alzgan.runtime import cli, config\n"
+        "def task(settings):\n"
+        "    import torch._subclasses.fake_tensor\n"
+        "    import logging; logging.getLogger('torch').setLevel(logging.NOTSET)\n"
+        "    raise KeyboardInterrupt\n"
+        "config.register()\n"
+        "sys.argv = ['train', 'hydra.run.dir=' + sys.argv[1]]\n"
+        "cli.run(task, 'train')\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "alzgan: interrupted\n")

@@ -96,7 +96,28 @@ def test_a_person_with_two_classes_counts_for_the_more_frequent_one():
     labels = ["a", "b", "b", "a", "b"]
     split = split_by_subject(labels, ["p", "p", "p", "q", "r"])
     assert split.parts[0] == split.parts[1] == split.parts[2]
-    assert [note[:21] for note in split.notes] == ["class a has 1 person,", "class b has 2 people,"]
+    assert split.notes[0] == (
+        "1 of 3 subjects has images of several classes: each is dealt with the class of most of its images"
+    )
+    assert [note[:21] for note in split.notes[1:]] == ["class a has 2 people,", "class b has 2 people,"]
+
+
+def test_people_with_an_image_of_each_class_count_for_each():
+    labels = ["a"] * 30 + ["b"] * 30
+    split = split_by_subject(labels, [f"p{k}" for k in range(30)] * 2)
+    assert Counter(split.parts[:30]) == {"train": 24, "validation": 3, "test": 3}
+    assert split.parts[:30] == split.parts[30:]
+    assert split.notes == [
+        "30 of 30 subjects have images of several classes: each is dealt with the class of most of its images"
+    ]
+
+
+def test_a_class_that_lacks_a_part_by_its_peoples_other_images_is_not_too_small():
+    people = [f"p{k}" for k in range(30)]
+    parts = split_by_subject(["a"] * 30, people).parts
+    trained = [person for person, part in zip(people, parts, strict=True) if part == "train"]
+    split = split_by_subject(["a"] * 30 + ["b"] * 4, people + trained[:4], (0.8, 0.1, 0.1))
+    assert split.notes[1:] == ["class b has 4 people: none in validation and test"]
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,16 @@
 import csv
 import json
+import math
 from pathlib import Path
 
 import pytest
 from conftest import SMALL, alzgan
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from alzgan.runtime.errors import UserError
+from alzgan.runtime.sweep import SweepTable, outliving_failures
 
 SWEEP = ("seed=1,2", "model.generator_optimizer.lr=1e-4,2e-4", "trainer.max_steps=2")
 
@@ -26,8 +33,11 @@ def test_a_sweep_runs_every_job_and_ends_with_a_table_best_first(slices: Path, t
         assert float(row["objective"]) == metrics["best"]
         assert (tmp_path / row["job"] / "checkpoints/last.ckpt").is_file()
         assert row["metric"] == "quality/frechet_random_conv"
-    table = result.stdout[result.stdout.index("job ") :]
-    assert [line.split()[0] for line in table.splitlines()[:5]] == ["job", *(row["job"] for row in rows)]
+    lines = result.stdout[result.stdout.index("job ") :].splitlines()
+    varied = ["seed", "model.generator_optimizer.lr"]  # not trainer.max_steps, which is the same for all
+    assert lines[0].split() == list(rows[0]) == ["job", "objective", "metric", *varied]
+    for line, row in zip(lines[1:5], rows, strict=True):
+        assert line.split()[:2] == [row["job"], f"{float(row['objective']):.6g}"]
 
 
 @pytest.mark.slow
@@ -37,3 +47,89 @@ def test_joblib_runs_the_jobs_side_by_side(slices: Path, tmp_path: Path):
     result = alzgan("-m", "launcher=joblib", "data=mri", root, run_dir, *SMALL, *SWEEP)
     assert result.returncode == 0, result.stderr
     assert len(rows_of(tmp_path)) == 4
+
+
+@pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.slow)])
+def test_a_failing_job_does_not_end_the_sweep(launcher: str, slices: Path, tmp_path: Path):
+    if launcher == "joblib":
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="pip install 'alzgan[joblib]'")
+    where = (f"data.root={slices}", f"run_dir={tmp_path}", f"hydra/launcher={launcher}")
+    result = alzgan("-m", "data=mri", *where, *SMALL, "trainer.max_steps=1", "data.channels=1,2,3")
+    assert result.returncode == 1, result.stderr
+    told = [line for line in result.stderr.splitlines() if line.startswith("alzgan: ")]
+    assert len(told) == 2, result.stderr
+    assert told[0].startswith("alzgan: job_1 (data=mri")
+    assert " data.channels=2 " in told[0].partition("): ")[0]
+    assert "): data.channels=2 must be 1 (grey) or 3 (RGB)" in told[0]
+    assert told[1] == "alzgan: 1 of 3 jobs failed: job_1"
+    assert "Traceback" not in result.stderr
+    rows = rows_of(tmp_path)
+    assert {(row["job"], row["data.channels"]) for row in rows} == {
+        (f"job_{n}", str(n + 1)) for n in range(3)
+    }
+    assert [row["job"] for row in rows][2] == "job_1"
+    assert rows[2]["objective"] == "failed"
+    assert max(float(row["objective"]) for row in rows[:2]) < math.inf
+
+
+def in_a_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.mkdir(exist_ok=True)
+    hydra = {
+        "mode": RunMode.MULTIRUN,
+        "runtime": {"output_dir": str(folder)},
+        "overrides": {"task": ["seed=3"]},
+    }
+    monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create(hydra))
+
+
+def test_a_bug_in_a_job_is_shown_with_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    in_a_job(tmp_path / "job_0", monkeypatch)
+
+    def broken(settings: object) -> float:
+        raise ZeroDivisionError("of a bug")
+
+    assert outliving_failures(broken)(OmegaConf.create()) == math.inf
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1] == "alzgan: job_0 (seed=3): ZeroDivisionError: of a bug"
+    # The next sweep in the same folder forgets it.
+    assert outliving_failures(lambda settings: 2.5)(OmegaConf.create()) == 2.5
+    assert list((tmp_path / "job_0").iterdir()) == []
+
+
+def test_a_signal_ends_the_whole_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    in_a_job(tmp_path / "job_0", monkeypatch)
+    for stop in (SystemExit(143), KeyboardInterrupt()):
+
+        def stopped(settings: object, stop: BaseException = stop) -> float:
+            raise stop
+
+        with pytest.raises(type(stop)):
+            outliving_failures(stopped)(OmegaConf.create())
+
+
+def test_the_table_has_what_failed_last_and_all_digits_in_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def fail(settings: object) -> float:
+        raise UserError("no")
+
+    in_a_job(tmp_path / "job_0", monkeypatch)
+    outliving_failures(fail)(OmegaConf.create())
+    (tmp_path / "job_1").mkdir()  # killed before it left anything
+    for number, best in ((2, 12.3456789), (10, 1.25)):
+        (tmp_path / f"job_{number}").mkdir()
+        record = {"overrides": [f"seed={number}", "data=mri", "~callbacks.samples"]}
+        (tmp_path / f"job_{number}" / "run.json").write_text(json.dumps(record))
+        (tmp_path / f"job_{number}" / "metrics.json").write_text(
+            json.dumps({"objective": "fid", "best": best})
+        )
+    with pytest.raises(SystemExit, match="alzgan: 2 of 4 jobs failed: job_0, job_1"):
+        SweepTable().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+    rows = rows_of(tmp_path)
+    assert [row["job"] for row in rows] == ["job_10", "job_2", "job_0", "job_1"]
+    assert [row["objective"] for row in rows] == ["1.25", "12.3456789", "failed", "failed"]
+    assert [row["seed"] for row in rows] == ["10", "2", "3", ""]
+    assert "  12.3457  " in capsys.readouterr().out

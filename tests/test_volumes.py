@@ -265,12 +265,19 @@ def test_a_gz_that_unpacks_without_end_is_stopped(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("choice", "line"),
     [
-        ({"plane": "oblique"}, "choose axial, coronal or sagittal"),
-        ({"between": (0.6, 0.4)}, "0.6 and 0.4"),
-        ({"between": (0, 2)}, "0 and 2"),
-        ({"central": 0}, "0 central slices"),
-        ({"central": 13}, "fewer axial slices"),
-        ({"between": (0.5, 0.51)}, "fewer axial slices"),
+        ({"plane": "oblique"}, r"^volumes\.plane=oblique: choose axial, coronal or sagittal$"),
+        ({"between": (0.6, 0.4)}, r"^volumes\.between=\[0\.6, 0\.4\]: give two fractions"),
+        ({"between": (0, 2)}, r"^volumes\.between=\[0, 2\]: give two fractions"),
+        ({"between": (0.1,)}, r"^volumes\.between=\[0\.1\]: give two fractions"),
+        ({"central": 0}, r"^volumes\.central=0: give 1 or more"),
+        (
+            {"central": 13},
+            r"volumes\.central=13, but it has 12 axial slices in volumes\.between=\[0\.0, 1\.0\]; give fewer",
+        ),
+        (
+            {"between": (0.5, 0.51)},
+            r": none of its 12 axial slices lies in volumes\.between=\[0\.5, 0\.51\]; give a wider part$",
+        ),
     ],
 )
 def test_slices_that_cannot_be_are_refused(tmp_path, choice, line):

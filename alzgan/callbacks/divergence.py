@@ -10,6 +10,8 @@ from torch import Tensor
 from alzgan.gan import GAN
 from alzgan.runtime.errors import UserError
 
+LONGEST = 1000  # steps between two looks, however rarely is logged
+
 
 class DivergenceGuard(Callback):
     """Raise at the first loss that is NaN or infinite, and never let such weights be saved.
@@ -23,7 +25,7 @@ class DivergenceGuard(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: GAN) -> None:
         """Make room for as many sums of losses as there are steps between two looks."""
-        self.sums = torch.zeros(trainer.log_every_n_steps, device=pl_module.device)
+        self.sums = torch.zeros(min(trainer.log_every_n_steps, LONGEST), device=pl_module.device)
         self.checked_step = trainer.global_step
 
     def on_train_batch_end(

@@ -2,9 +2,11 @@
 
 import hashlib
 import logging
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from alzgan.callbacks.schedule import epoch_is_due
-from alzgan.data.arrays import cache_folder
+from alzgan.data.arrays import cache_folder, unwritable_cache
 from alzgan.gan import GAN
 from alzgan.metrics.features import default_extractor
 from alzgan.runtime.errors import UserError
@@ -107,15 +109,21 @@ class Quality(Callback):
         data = trainer.datamodule
         key = hashlib.sha256(f"{self.extractor.name} {data.fingerprint}".encode()).hexdigest()[:16]
         path = self.cache_dir / f"statistics-{key}.npz"
-        if trainer.is_global_zero and not path.is_file():
+        if trainer.is_global_zero and not self.holds_real(path):
             self.compute_real(data.real_batches(self.batch_size))
             self.save_real(path)
         trainer.strategy.barrier()
-        with np.load(path, allow_pickle=False) as arrays:
-            for name in REAL_STATISTICS:
-                # Under DDP the ranks' sums are added: one rank brings the real ones.
-                values = torch.from_numpy(arrays[name]) * int(trainer.is_global_zero)
-                setattr(self.distance, name, values.to(self.distance.device))
+        for name, values in read_statistics(path).items():
+            # Under DDP the ranks' sums are added: one rank brings the real ones.
+            setattr(self.distance, name, (values * int(trainer.is_global_zero)).to(self.distance.device))
+
+    def holds_real(self, path: Path) -> bool:
+        """Whether the file has whole statistics of this extractor's features; what is damaged is replaced."""
+        try:
+            stored = read_statistics(path)
+        except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile, zlib.error):
+            return False
+        return all(values.shape == getattr(self.distance, name).shape for name, values in stored.items())
 
     def compute_real(self, batches: Iterable[Tensor]) -> None:
         """Extract the features of all real training images."""
@@ -123,10 +131,18 @@ class Quality(Callback):
             self.distance.update(viewable(images).to(self.distance.device), real=True)
 
     def save_real(self, path: Path) -> None:
-        """Write the sums of the real features to the cache."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part, part.open("wb") as file:
-            np.savez(file, **{name: getattr(self.distance, name).cpu().numpy() for name in REAL_STATISTICS})
+        """Write the sums of the real features to the cache.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        sums = {name: getattr(self.distance, name).cpu().numpy() for name in REAL_STATISTICS}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as part, part.open("wb") as file:
+                np.savez(file, **sums)
+        except OSError as error:
+            raise UserError(unwritable_cache(path.parent, error)) from None
 
     def describe(self, trainer: Trainer) -> None:
         """Log the extractor, the counts and the resize setting: what the numbers mean."""
@@ -137,3 +153,10 @@ class Quality(Callback):
         log.info(text)
         if trainer.logger is not None and trainer.ckpt_path is None:
             trainer.logger.experiment.add_text("quality/method", text, trainer.global_step)
+
+
+def read_statistics(path: Path) -> dict[str, Tensor]:
+    """The sums of the real features that `Quality.save_real` wrote, by name."""
+    # Opened here: numpy leaves a file that is no zip archive open.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return {name: torch.from_numpy(arrays[name]) for name in REAL_STATISTICS}

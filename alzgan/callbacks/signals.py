@@ -1,4 +1,4 @@
-"""Stop where a run can be continued: SIGTERM and Ctrl-C wait for the end of the step and save."""
+"""Stop where a run can be continued: SIGTERM, SIGHUP and Ctrl-C wait for the end of the step and save."""
 
 import logging
 import os
@@ -20,7 +20,8 @@ from alzgan.runtime.resume import shell_override
 
 log = logging.getLogger(__name__)
 
-EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}  # 128 + the signal's number, as shells have it
+# 128 + the signal's number, as shells have it.
+EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
 
 
 class Stopped(SystemExit):
@@ -37,14 +38,14 @@ class Stopped(SystemExit):
 
 
 class StopOnSignal(Checkpoint):
-    """On SIGTERM or Ctrl-C, save `last.ckpt` after the step and exit; a second Ctrl-C exits at once.
+    """On SIGTERM, SIGHUP (a closed terminal) or Ctrl-C, save `last.ckpt` after the step and exit.
 
-    An epoch's last step ends with the epoch, its measurements included. Slurm's requeue signal, which
-    Lightning would answer in the middle of a step, waits too. A `Checkpoint`, since Lightning calls these
-    last: what the step has to log and write is done.
+    A second Ctrl-C exits at once. An epoch's last step ends with the epoch, its measurements included.
+    Slurm's requeue signal, which Lightning would answer in the middle of a step, waits too. A `Checkpoint`,
+    since Lightning calls these last: what the step has to log and write is done.
 
     Raises:
-        Stopped: with exit code 143 (SIGTERM) or 130 (Ctrl-C).
+        Stopped: with exit code 143 (SIGTERM), 129 (SIGHUP) or 130 (Ctrl-C).
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: GAN) -> None:
@@ -54,7 +55,9 @@ class StopOnSignal(Checkpoint):
         if threading.current_thread() is not threading.main_thread():
             return  # Python allows no handlers there
         for number in EXIT_CODES:
-            signal.signal(number, self.remember)
+            by_nohup = number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
+            if not by_nohup:
+                signal.signal(number, self.remember)
         environment = getattr(trainer.strategy, "cluster_environment", None)
         if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
             self.defer(environment.requeue_signal or signal.SIGUSR1)

@@ -118,6 +118,16 @@ def cache_folder(cache_dir: Path | str | None = None) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "alzgan"
 
 
+def unwritable_cache(cache: Path, error: OSError) -> str:
+    """The line for a cache that cannot be written; it names the file that stands where a folder should."""
+    files = [path for path in (cache, *cache.parents) if path.exists() and not path.is_dir()]
+    reason = f"{printable(files[0])} is a file, no folder" if files else error.strerror or error
+    return (
+        f"cannot write the cache {printable(cache)}: {reason}; "
+        "set data.cache_dir or ALZGAN_CACHE to a folder that can be written and has room"
+    )
+
+
 def stamp(root: Path | str, files: Iterable[ImageFile]) -> str:
     """Digest of the files' names, sizes and times: another one wherever a file may have changed.
 
@@ -202,10 +212,7 @@ def _decode_under_lock(record: _Record, progress: bool) -> Decoded:
                 record.remove_stale_parts()
             return record.load() or _decode_all(record, progress)
     except OSError as error:
-        raise UserError(
-            f"cannot write the cache {printable(record.cache)}: {error.strerror or error}; "
-            "set ALZGAN_CACHE to a folder that can be written and has room"
-        ) from None
+        raise UserError(unwritable_cache(record.cache, error)) from None
 
 
 def _locked(lock: BinaryIO, progress: bool) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from alzgan.data.folder import ImageFile, printable, scan, survey
+from alzgan.data.folder import ImageFile, counted, printable, scan, survey
 from alzgan.data.images import FORMATS, BadImage, decode_image, quiet, read_bytes, read_image, resize
 from alzgan.data.similarity import leak_count, thumbnails
 from alzgan.data.splits import Split, make_split
@@ -27,6 +27,7 @@ from alzgan.data.subjects import PARTS, Subjects, identify
 from alzgan.runtime.errors import UserError
 from alzgan.runtime.files import replacing
 
+MOSTLY_CONSTANT = 0.25  # share of constant images from which on a set is no training set
 NEAR = 0.98  # correlation of thumbnails from which on a test image is a near-duplicate of a train image
 LISTED = 20  # unreadable files on the terminal; the report has all
 BITS = {"1": 1, "I": 32, "F": 32}  # a channel, by Pillow's mode; "I;16..." has 16, any other 8
@@ -149,8 +150,8 @@ def inspect(
     if not facts:
         path, reason = unreadable[0]
         raise UserError(
-            f"none of the {len(files)} images in {printable(root)} can be read, "
-            f"the first is {printable(path)} ({reason}): mend them"
+            f"not one image in {printable(root)} can be read, "
+            f"the first of {len(files)} is {printable(path)} ({reason}): mend them"
         )
     return facts, unreadable
 
@@ -160,7 +161,7 @@ def lines(report: dict[str, Any]) -> list[str]:
     count, intensity = report["images"], report["intensity"]
     classes = (f"{printable(name)} {n} ({n / count:.1%})" for name, n in report["classes"].items())
     return [
-        f"images: {count} in {len(report['classes'])} classes: {', '.join(classes)}",
+        f"images: {count} in {counted(len(report['classes']), 'class', 'classes')}: {', '.join(classes)}",
         f"width x height: {_counts(report['sizes'])}",
         f"modes: {_counts(report['modes'])}; bits a channel: {_counts(report['bit_depths'])}",
         f"intensity: {intensity['lowest']} to {intensity['highest']}, mean {intensity['mean']:.1f}, "
@@ -168,7 +169,7 @@ def lines(report: dict[str, Any]) -> list[str]:
         f"unreadable images: {len(report['unreadable'])}; other files, ignored: {report['ignored_files']}",
         *(f"  {path}: {reason}" for path, reason in report["unreadable"][:LISTED]),
         *(["  ..."] if len(report["unreadable"]) > LISTED else []),
-        f"exact duplicates: {len(report['duplicates'])} groups, "
+        f"exact duplicates{_aside(report)}: {counted(len(report['duplicates']), 'group')}, "
         f"{report['duplicates_in_two_classes']} of them in two classes",
         *(_people_lines(report) if report["split"] else ["subjects: unknown"]),
         *(f"note: {note}" for note in report["notes"]),
@@ -204,17 +205,26 @@ def _people_lines(report: dict[str, Any]) -> list[str]:
     slices, split = report["slices_per_subject"], report["split"]
     spread = f"{slices['lowest']} to {slices['highest']} slices each, median {slices['median']:g}"
     if slices["lowest"] == slices["highest"]:
-        spread = f"{slices['lowest']} slices each"
+        spread = f"{counted(slices['lowest'], 'slice')} each"
     return [
         f"subjects: {report['subjects']} by {printable(report['subject_rule'])}, {spread}",
-        *(f"{part}: {n['images']} images of {n['subjects']} subjects" for part, n in split.items()),
-        f"near-duplicates: {_leak(report)}",
+        *(
+            f"{part}: {counted(n['images'], 'image')} of {counted(n['subjects'], 'subject')}"
+            for part, n in split.items()
+        ),
+        f"near-duplicates{_aside(report)}: {_leak(report)}",
     ]
+
+
+def _aside(report: dict[str, Any]) -> str:
+    """That constant images are no duplicates, where there are any."""
+    return " (constant images aside)" if report["intensity"]["constant"] else ""
 
 
 def _leak(report: dict[str, Any]) -> str:
     leaks, test = report["near_duplicates_across_splits"], report["split"]["test"]["images"]
-    return f"{leaks} of {test} test images have a train image correlated above {NEAR}"
+    verb = "has" if leaks == 1 else "have"
+    return f"{leaks} of {counted(test, 'test image')} {verb} a train image correlated above {NEAR}"
 
 
 def _counts(numbers: dict[str, int]) -> str:
@@ -335,14 +345,23 @@ def _verdict(report: dict[str, Any], refusal: str | None, bad_files: str) -> str
     if report["unreadable"] and bad_files == "error":
         path, reason = report["unreadable"][0]
         return (
-            f"not ready to train: {len(report['unreadable'])} images cannot be read, the first is {path} "
-            f"({reason}): mend or remove them, or set data.bad_files=skip"
+            f"not ready to train: {counted(len(report['unreadable']), 'image')} cannot be read, the first is "
+            f"{path} ({reason}): mend or remove them, or set data.bad_files=skip"
+        )
+    constant = report["intensity"]["constant"]
+    if len(constant) >= MOSTLY_CONSTANT * report["images"]:
+        return (
+            f"not ready to train: {len(constant)} of {counted(report['images'], 'image')} "
+            f"{'is' if len(constant) == 1 else 'are'} of one constant value, the first is "
+            f"{printable(constant[0])}: remove them"
         )
     if harm := refusal or _harm(report):
         return f"not safe to evaluate: {harm}"
     return (
-        f"ready to train: {report['images']} images of {report['subjects']} people in "
-        f"{len(report['classes'])} classes; no person, copy or near-duplicate on both sides of the split"
+        f"ready to train: {counted(report['images'], 'image')} of "
+        f"{counted(report['subjects'], 'person', 'people')} in "
+        f"{counted(len(report['classes']), 'class', 'classes')}; "
+        f"no person, copy or near-duplicate on both sides of the split{_aside(report)}"
     )
 
 
@@ -356,10 +375,12 @@ def _harm(report: dict[str, Any]) -> str | None:
             "say who is who with data.subjects=csv:FILE, regex:PATTERN or content"
         )
     if report["duplicates_in_two_classes"] or report["duplicates_of_two_subjects"]:
-        return (
-            f"the same image is there in two classes {report['duplicates_in_two_classes']} times and of two "
-            f"people {report['duplicates_of_two_subjects']} times: keep one of each group of `duplicates`"
-        )
+        kinds = {
+            "in two classes": report["duplicates_in_two_classes"],
+            "of two people": report["duplicates_of_two_subjects"],
+        }
+        found = " and ".join(f"{kind} {counted(times, 'time')}" for kind, times in kinds.items() if times)
+        return f"the same image is there {found}: keep one of each group of `duplicates`"
     if report["near_duplicates_across_splits"]:
         return f"{_leak(report)}: one person may be there under two names; mend what data.subjects names"
     return None

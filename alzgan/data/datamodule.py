@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from alzgan.data.arrays import cache_folder, decode
-from alzgan.data.folder import class_names
+from alzgan.data.folder import class_names, counted
 from alzgan.data.loader import (
     Batches,
     ResidentSlices,
@@ -71,6 +71,9 @@ class MRIDataModule(LightningDataModule):
         sampling: how often each class is shown, "as_is", "balanced" or a weight for each,
             see `alzgan.data.sampling.class_weights`.
         seed: of the order of the batches.
+
+    Raises:
+        UserError: `root` is None.
     """
 
     def __init__(
@@ -91,6 +94,10 @@ class MRIDataModule(LightningDataModule):
         seed: int = 0,
     ):
         super().__init__()
+        if root is None:  # data.root=null on the command line
+            raise UserError(
+                "data.root is not set; add data.root=DIR, a folder with a subfolder for each class"
+            )
         self.root = Path(root).expanduser()
         self.image_size = image_size
         self.channels = channels
@@ -111,7 +118,7 @@ class MRIDataModule(LightningDataModule):
         """Scan and decode the folder, once.
 
         Raises:
-            UserError: the folder cannot be used; the message says why.
+            UserError: the folder cannot be used, or its train part has no batch; the message says why.
         """
         if self.dataset is not None:
             return
@@ -136,7 +143,10 @@ class MRIDataModule(LightningDataModule):
         self.images, self.stacks = decoded.images, np.arange(len(self.files))
         if self.slices_as_channels:
             self.stacks = neighbouring_slices(self.files, self.subjects, self.channels)
-        self.dataset = self.part("train")
+        dataset = self._part("train")
+        if len(dataset) < self.batch_size:
+            raise UserError(self._too_few(len(dataset), "a batch", len(dataset)))
+        self.dataset = dataset
         # Of what is trained on: another split is another data set.
         identity = decoded.fingerprint.encode() + self.dataset.stacks.tobytes()
         self.fingerprint = hashlib.blake2b(identity, digest_size=16).hexdigest()
@@ -145,10 +155,14 @@ class MRIDataModule(LightningDataModule):
         """One of "train", "validation" and "test": index it with an array to get images and labels.
 
         Raises:
-            UserError: there is no such part.
+            UserError: there is no such part, or the folder cannot be used.
         """
         if name not in PARTS:
             raise UserError(f"there is no part {name} of the data, only {', '.join(PARTS)}")
+        self.setup()
+        return self._part(name)
+
+    def _part(self, name: str) -> SliceDataset:
         chosen = np.flatnonzero(np.array(self.split.parts) == name)
         return SliceDataset(self.images, self.labels, self.stacks[chosen])
 
@@ -178,7 +192,12 @@ class MRIDataModule(LightningDataModule):
         return len(self.dataset)
 
     def train_dataloader(self) -> Batches | DataLoader:
-        """Batches of uint8 images (N, C, H, W) and labels (N,), continuing at the trainer's step."""
+        """Batches of uint8 images (N, C, H, W) and labels (N,), continuing at the trainer's step.
+
+        Raises:
+            UserError: the folder cannot be used, or has no batch for each device.
+        """
+        self.setup()
         trainer = self.trainer
         course = {
             "batch_size": self.batch_size,
@@ -191,10 +210,10 @@ class MRIDataModule(LightningDataModule):
             batches = ShuffledBatches(len(self), **course)
         else:
             batches = WeightedBatches(self.dataset.labels, self.weights, **course)
-        if len(batches) == 0:
+        if len(batches) == 0:  # `setup` knows of no other device
+            devices = course["world_size"]
             raise UserError(
-                f"{self.root} has {len(self)} images to train on, fewer than a batch; "
-                f"set data.batch_size to {len(self)} or less"
+                self._too_few(len(self), f"a batch for each of {devices} devices", len(self) // devices)
             )
         if self.num_workers == 0:
             return Batches(self.served_from(trainer), batches)
@@ -206,6 +225,10 @@ class MRIDataModule(LightningDataModule):
             worker_init_fn=leave_signals_to_the_run,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def _too_few(self, images: int, wanted: str, largest: int) -> str:
+        advice = f"set data.batch_size to {largest} or less" if largest else "give more"
+        return f"{self.root} has {counted(images, 'image')} to train on, fewer than {wanted}; {advice}"
 
     def served_from(self, trainer: Trainer | None) -> SliceDataset | ResidentSlices:
         """The training images where batches are fastest taken from: on a CUDA device, if there is room."""

@@ -94,6 +94,11 @@ def printable(path: Path | str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in os.fspath(path))
 
 
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """The number with its noun: "1 image", "2 images"; `plural` where an "s" does not make it."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def _walk(root: str) -> Iterator[tuple[str, bool]]:
     """Yield (relative path, is it a folder) of everything under the root, level after level."""
     real_root = os.path.realpath(root)
@@ -120,7 +125,8 @@ def _entries(folder: str) -> list[os.DirEntry]:
         with os.scandir(folder) as entries:
             return list(entries)
     except FileNotFoundError:
-        raise UserError(f"there is no folder {printable(folder)}: check data.root") from None
+        place = "" if os.path.isabs(folder) else f" ({printable(os.path.abspath(folder))})"
+        raise UserError(f"there is no folder {printable(folder)}{place}: check data.root") from None
     except NotADirectoryError:
         raise UserError(f"{printable(folder)} is a file: data.root must be a folder") from None
     except OSError as error:
@@ -159,9 +165,9 @@ def _refuse_split_folders(root: Path | str, listing: Listing) -> None:
 
 def _nothing_to_read(root: Path | str, listing: Listing) -> str:
     expected = "data.root must hold one folder a class with images in it"
-    folders = _counted(len(listing.folders), "folder") if listing.folders else "no folders"
+    folders = counted(len(listing.folders), "folder") if listing.folders else "no folders"
     kinds = Counter(_kind(path) for path in listing.others)
-    found = " and ".join([*(_counted(n, kind) for kind, n in kinds.most_common(3)), folders])
+    found = " and ".join([*(counted(n, kind) for kind, n in kinds.most_common(3)), folders])
     if not listing.others and not listing.folders:
         found = "nothing"
     return f"no images to read: {printable(root)} holds {found}; {expected} ({_suffix_examples()})"
@@ -171,10 +177,6 @@ def _kind(path: str) -> str:
     if _has_image_suffix(path):
         return "image"
     return printable(f"{PurePosixPath(path).suffix.lower()} file").strip()
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _suffix_examples() -> str:

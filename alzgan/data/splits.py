@@ -1,11 +1,11 @@
 """Train, validation and test parts in which no person is in two, and the CSV that keeps them."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from alzgan.data.folder import ImageFile, printable
+from alzgan.data.folder import ImageFile, counted, printable
 from alzgan.data.subjects import PARTS, Subjects
 from alzgan.runtime.errors import UserError
 from alzgan.runtime.files import write_table
@@ -16,7 +16,7 @@ NEEDED_FIRST = ("train", "test", "validation")  # who gets the people of a class
 
 @dataclass(frozen=True)
 class Split:
-    """The part of each file, and one line for each class that is not in all parts."""
+    """The part of each file, and lines about people of several classes and classes not in all parts."""
 
     parts: list[str]
     notes: list[str]
@@ -67,13 +67,10 @@ def split_by_subject(
     images = Counter(subjects)
     rng = stream(seed, "split")
     part_of: dict[str, str] = {}
-    notes = []
-    for label, people in sorted(_people_by_class(labels, subjects).items()):
+    for _, people in sorted(_people_by_class(labels, subjects).items()):
         quota = _quota(len(people), shares)
         part_of |= _deal([people[i] for i in rng.permutation(len(people))], images, quota, shares)
-        if absent := [part for part in shares if not quota[part]]:
-            notes.append(_too_few(label, len(people), absent))
-    return Split([part_of[subject] for subject in subjects], notes)
+    return Split([part_of[subject] for subject in subjects], _notes(labels, subjects, part_of, shares))
 
 
 def part_shares(fractions: Sequence[float]) -> dict[str, float]:
@@ -159,8 +156,29 @@ def _deal(
     return dealt
 
 
-def _too_few(label: str, people: int, absent: list[str]) -> str:
-    noun = "person" if people == 1 else "people"
+def _notes(
+    labels: Sequence[str], subjects: Sequence[str], part_of: dict[str, str], parts: Collection[str]
+) -> list[str]:
+    """One line if people have images of several classes, and one for each class that lacks a part."""
+    pairs = set(zip(labels, subjects, strict=True))
+    classes_of = Counter(subject for _, subject in pairs)
+    several = sum(count > 1 for count in classes_of.values())
+    notes = []
+    if several:
+        notes.append(
+            f"{several} of {counted(len(classes_of), 'subject')} {'has' if several == 1 else 'have'} images "
+            "of several classes: each is dealt with the class of most of its images"
+        )
+    for label in sorted(set(labels)):
+        people = [subject for other, subject in pairs if other == label]
+        if absent := [part for part in parts if part not in {part_of[person] for person in people}]:
+            notes.append(_absence(label, len(people), absent, too_few=len(people) < len(parts)))
+    return notes
+
+
+def _absence(label: str, people: int, absent: list[str], too_few: bool) -> str:
+    reason = ", too few for all parts" if too_few else ""
     return (
-        f"class {printable(label)} has {people} {noun}, too few for all parts: none in {' and '.join(absent)}"
+        f"class {printable(label)} has {counted(people, 'person', 'people')}{reason}: "
+        f"none in {' and '.join(absent)}"
     )

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from alzgan.data.folder import printable
+from alzgan.data.folder import counted, printable
 from alzgan.runtime.errors import UserError
 from alzgan.runtime.files import write_table
 
@@ -38,14 +38,14 @@ MAX_SIDE = 4096  # pixels of a slice
 
 
 class BadVolume(UserError):
-    """A file that cannot be read as one scan: the line names the file and the reason.
+    """A file that cannot be read as one scan, or is too small for what is asked: the line says which.
 
     Attributes:
         reason: the reason alone.
     """
 
-    def __init__(self, path: Path, reason: str):
-        super().__init__(f"cannot use the volume {printable(path)}: {reason}; mend or remove it")
+    def __init__(self, path: Path, reason: str, advice: str = "mend or remove it"):
+        super().__init__(f"cannot use the volume {printable(path)}: {reason}; {advice}")
         self.reason = reason
 
 
@@ -242,21 +242,28 @@ def _check_layout(root: Path, flat: list[VolumeFile], nested: list[VolumeFile]) 
 
 def _check_choice(plane: str, between: tuple[float, float], central: int | None) -> None:
     if plane not in PLANES:
-        raise UserError(f"there is no plane {plane!r}: choose axial, coronal or sagittal")
-    low, high = between
-    if not 0 <= low < high <= 1:
-        raise UserError(f"no slice lies between {low} and {high}: give fractions with 0 <= low < high <= 1")
+        raise UserError(f"volumes.plane={printable(plane)}: choose axial, coronal or sagittal")
+    if len(between) != 2 or not 0 <= between[0] < between[1] <= 1:
+        raise UserError(f"volumes.between={list(between)}: give two fractions with 0 <= low < high <= 1")
     if central is not None and central < 1:
-        raise UserError(f"{central} central slices are asked for: give 1 or more, or null for all")
+        raise UserError(f"volumes.central={central}: give 1 or more, or null for all")
 
 
-def _positions(depth: int, between: tuple[float, float], central: int | None) -> range:
-    """Which of `depth` slices to take; empty where there are too few."""
+def _positions(
+    path: Path, depth: int, plane: str, between: tuple[float, float], central: int | None
+) -> range:
+    """Which of the volume's `depth` slices to take."""
     part = range(round(between[0] * depth), round(between[1] * depth))
+    if not part:
+        reason = f"none of its {depth} {plane} slices lies in volumes.between={list(between)}"
+        raise BadVolume(path, reason, "give a wider part")
     if central is None:
         return part
+    if central > len(part):
+        reason = f"volumes.central={central}, but it has {counted(len(part), f'{plane} slice')}"
+        raise BadVolume(path, f"{reason} in volumes.between={list(between)}", "give fewer")
     start = (len(part) - central) // 2
-    return part[start : start + central] if start >= 0 else range(0)
+    return part[start : start + central]
 
 
 def _cut(
@@ -264,9 +271,7 @@ def _cut(
 ) -> tuple[range, np.ndarray]:
     """The chosen slices, uint8 (K, H, W), and where they lie along the canonical axis."""
     volume = _load(path)
-    indices = _positions(volume.voxels.shape[PLANES[plane]], between, central)
-    if not indices:
-        raise BadVolume(path, f"shape {volume.voxels.shape} has fewer {plane} slices than asked for")
+    indices = _positions(path, volume.voxels.shape[PLANES[plane]], plane, between, central)
     return indices, np.stack([volume.slice(plane, index) for index in indices])
 
 

@@ -13,8 +13,10 @@ def stage_widths(image_size: int, width: int) -> list[int]:
     """Channels of the stages between the 4 x 4 map and the image, deepest first: 64 -> [8w, 4w, 2w, w].
 
     Raises:
-        ValueError: image_size is not a power of two from 32 to 256.
+        ValueError: image_size is not a power of two from 32 to 256, or width is below 1.
     """
+    if width < 1:
+        raise ValueError(f"width must be at least 1, not {width}")
     if image_size not in (32, 64, 128, 256):
         raise ValueError(f"image_size must be 32, 64, 128 or 256, not {image_size}")
     stages = image_size.bit_length() - 3
@@ -34,7 +36,7 @@ class Generator(nn.Sequential):
     """Latents (N, latent_dim) to images (N, channels, image_size, image_size) in [-1, 1].
 
     Raises:
-        ValueError: image_size is not a power of two from 32 to 256.
+        ValueError: image_size is not a power of two from 32 to 256, or width is below 1.
     """
 
     def __init__(self, latent_dim: int = 100, image_size: int = 64, channels: int = 3, width: int = 64):
@@ -61,7 +63,7 @@ class Discriminator(nn.Sequential):
     """Images (N, channels, image_size, image_size) in [-1, 1] to logits (N,), high where they look real.
 
     Raises:
-        ValueError: image_size is not a power of two from 32 to 256.
+        ValueError: image_size is not a power of two from 32 to 256, or width is below 1.
     """
 
     def __init__(self, image_size: int = 64, channels: int = 3, width: int = 64):

@@ -12,6 +12,24 @@ from alzgan.data.splits import part_shares
 from alzgan.runtime.errors import UserError
 
 IMAGE_SIZES = (32, 64, 128, 256)
+SEEDS = ("seed", "data.seed", "model.seed")
+# The least that each setting can be where it is set at all; null is off.
+LEAST = {
+    "data.batch_size": 1,
+    "data.channels": 1,
+    "data.num_workers": 0,
+    "model.latent_dim": 1,
+    "trainer.log_every_n_steps": 1,
+    "callbacks.checkpoint.every_n_train_steps": 1,
+    "callbacks.samples.count": 1,
+    "callbacks.samples.every_n_epochs": 1,
+    "callbacks.samples.every_n_train_steps": 1,
+    "callbacks.quality.n_samples": 2,  # a covariance needs two
+    "callbacks.quality.every_n_epochs": 1,
+    "callbacks.quality.batch_size": 1,
+    "callbacks.health.every_n_train_steps": 1,
+    "callbacks.health.patience": 1,
+}
 BENCHMARK_PARTS = ("loops", "stages", "start", "decoding", "quality", "growth")
 BENCHMARK_LOOPS = (
     "product",
@@ -35,18 +53,47 @@ def check_settings(config: DictConfig) -> None:
     data, trainer = config.data, config.trainer
     if data.image_size not in IMAGE_SIZES:
         raise UserError(f"data.image_size={data.image_size} must be a power of two: 32, 64, 128 or 256")
-    for name in ("data.batch_size", "data.channels", "model.latent_dim", "trainer.log_every_n_steps"):
-        if (value := OmegaConf.select(config, name)) < 1:
-            raise UserError(f"{name}={value} must be at least 1")
+    check_numbers(config)
     check_channels(data.channels, data.slices_as_channels)
     check_choice(config, "data.fit", ("crop", "pad"))
     check_source(config)
-    if data.seed < 0 or config.seed < 0:
-        raise UserError(f"seed={config.seed} must not be negative")
-    if not trainer.max_epochs and trainer.max_steps < 0:
-        raise UserError("set trainer.max_epochs or trainer.max_steps: without either, a run would do nothing")
+    if trainer.max_epochs is None and trainer.max_steps < 0:
+        raise UserError("set trainer.max_epochs or trainer.max_steps: without either, a run has no end")
     if data.root is not None and data._target_.endswith(".MRIDataModule"):
         check_folder(Path(data.root).expanduser(), data.batch_size, data.sampling)
+
+
+def check_numbers(config: DictConfig) -> None:
+    """Check that each number is one that its setting can have.
+
+    Raises:
+        UserError: at the first that is not.
+    """
+    for name, least in LEAST.items():
+        if (value := OmegaConf.select(config, name)) is not None and value < least:
+            raise UserError(f"{name}={value} must be at least {least}")
+    for name in SEEDS:
+        check_seed(config, name)
+    for name in ("trainer.max_steps", "trainer.max_epochs"):
+        if (value := OmegaConf.select(config, name)) is not None and value != -1 and value < 1:
+            raise UserError(f"{name}={value} must be at least 1, or -1 for no limit")
+    for player in ("generator", "discriminator"):
+        optimizer = config.model[f"{player}_optimizer"]
+        if not 0 < optimizer.lr < float("inf"):
+            raise UserError(f"model.{player}_optimizer.lr={optimizer.lr} must be above 0")
+        if len(optimizer.betas) != 2 or not all(0 <= beta < 1 for beta in optimizer.betas):
+            betas = f"model.{player}_optimizer.betas={list(optimizer.betas)}"
+            raise UserError(f"{betas} must be two numbers from 0 to below 1")
+
+
+def check_seed(config: DictConfig, name: str) -> None:
+    """Check that a setting can key a stream.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if not 0 <= (value := OmegaConf.select(config, name)) < 2**63:
+        raise UserError(f"{name}={value} must be a whole number from 0 to 2**63 - 1")
 
 
 def check_missing(config: DictConfig) -> None:
@@ -77,8 +124,10 @@ def check_source(config: DictConfig) -> None:
     """
     check_choice(config, "data.bad_files", ("error", "skip"))
     part_shares(config.data.fractions)
-    if config.data.split_seed < 0:
-        raise UserError(f"data.split_seed={config.data.split_seed} must not be negative")
+    if not 0 <= config.data.split_seed < 2**63:
+        raise UserError(
+            f"data.split_seed={config.data.split_seed} must be a whole number from 0 to 2**63 - 1"
+        )
 
 
 def check_channels(channels: int, slices_as_channels: bool) -> None:

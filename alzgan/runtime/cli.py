@@ -1,5 +1,6 @@
 """How a verb is started: Hydra composes its config, and what a user can mend is told in one line."""
 
+import logging
 import os
 import re
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -38,12 +39,13 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
             if not isinstance(cause, UserError):
                 raise
             raise SystemExit(f"alzgan: {cause}") from None
-        except KeyboardInterrupt:
-            print("alzgan: interrupted", file=sys.stderr)
-            raise SystemExit(130) from None
 
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)()
+    except KeyboardInterrupt:
+        logging.disable()  # torch, half imported, would log statistics at exit
+        print("alzgan: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
     except (HydraException, OmegaConfBaseException) as error:
         if started:  # not the user's command line, then: a bug
             raise
@@ -64,4 +66,16 @@ def one_line(error: Exception) -> str:
         text = re.sub(r"\s+", " ", line).strip()
         if text and text not in kept and not text.startswith(("object_type", "reference_type", "full_key")):
             kept.append(text)
-    return "; ".join(kept).replace(":;", ":")
+    return "; ".join(kept).replace(":;", ":") + hint(error)
+
+
+def hint(error: Exception) -> str:
+    """What to do about it, where Hydra does not say so."""
+    if missing := re.search(r"Could not find 'hydra/launcher/(joblib|submitit)", str(error)):
+        return f"; first: pip install 'alzgan[{missing[1]}]'"
+    if isinstance(error, OverrideParseException) and "=" in error.override:
+        return (
+            f"; in {error.override} quote the value, as in \"data.root='/path/x=y'\", and write $HOME instead"
+            " of ~"
+        )
+    return ""

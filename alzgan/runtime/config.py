@@ -158,13 +158,39 @@ class PrepareConfig:
     volumes: VolumesConfig = field(default_factory=VolumesConfig)
 
 
+@dataclass
+class BenchmarkConfig(TrainConfig):
+    """The whole of `conf/benchmark.yaml`."""
+
+    parts: list[str] = MISSING
+    loops: list[str] = MISSING
+    rounds: int = MISSING
+    seconds: float = MISSING
+    batch_sizes: list[int] = MISSING
+    image_sizes: list[int] = MISSING
+    image_counts: list[int] = MISSING
+
+
 def register() -> None:
     """Make the schemas known to Hydra under the names that `conf/*.yaml` begin with, and what they call."""
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    OmegaConf.register_new_resolver("named", named, replace=True)
     OmegaConf.register_new_resolver("native_precision", native_precision, replace=True)
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
     store.store(name="prepare_schema", node=PrepareConfig)
+    store.store(name="benchmark_schema", node=BenchmarkConfig)
+
+
+def named(run_dir: str) -> str:
+    """The folder, which an unset shell variable would leave without a name: the current one, then.
+
+    Raises:
+        UserError: it has none.
+    """
+    if not run_dir:
+        raise UserError("run_dir is empty; name a folder")
+    return run_dir
 
 
 def native_precision(accelerator: str) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import errno
+import fcntl
 import json
 import os
 import threading
@@ -13,6 +14,40 @@ from typing import Any
 from alzgan.runtime.errors import UserError, causes, user_error
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE)
+
+_locks: set[int] = set()
+# A loader's worker that outlives its killed run for a while must not keep the run's lock meanwhile.
+os.register_at_fork(after_in_child=lambda: [os.close(_locks.pop()) for _ in range(len(_locks))])
+
+
+@contextlib.contextmanager
+def written_by_one_process(folder: Path) -> Iterator[None]:
+    """Make the folder and hold a lock on it, which ends with the process and leaves no file.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    _locks.add(descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        release(descriptor)
+        raise UserError(f"{folder} is being written by another process; choose another run_dir") from None
+    except OSError:
+        pass  # a file system without locks
+    try:
+        yield
+    finally:
+        release(descriptor)
+
+
+def release(descriptor: int) -> None:
+    """Give a lock back; in a forked process, which has closed it, there is none."""
+    if descriptor in _locks:
+        _locks.remove(descriptor)
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

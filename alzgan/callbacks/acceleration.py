@@ -1,0 +1,40 @@
+"""What makes the same alternation faster on the hardware found; the game is untouched."""
+
+import torch
+from lightning import Callback, Trainer
+
+from alzgan.gan import GAN
+from alzgan.runtime.graphs import CapturedStep
+
+
+class Acceleration(Callback):
+    """Train by one CUDA graph a step, and by compiled networks if asked; on a CPU nothing is captured.
+
+    Args:
+        cuda_graph: replay the whole alternation as one graph, on one CUDA device. Whatever is in it must
+            be the same at every step.
+        compile: both networks by torch.compile, which needs a C++ compiler.
+    """
+
+    def __init__(self, cuda_graph: bool = True, compile: bool = False):
+        self.cuda_graph = cuda_graph
+        self.compile = compile
+
+    def setup(self, trainer: Trainer, pl_module: GAN, stage: str) -> None:
+        """Choose the faster arithmetic where a float32 product is left on CUDA: TensorFloat-32."""
+        if trainer.strategy.root_device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
+        # `trainer.deterministic` would fill each new tensor, to show reads of what was never written.
+        torch.utils.deterministic.fill_uninitialized_memory = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: GAN) -> None:
+        """Put the captured alternation in the place of the module's."""
+        if self.compile:
+            pl_module.generator.compile()
+            pl_module.discriminator.compile()
+        if self.cuda_graph and pl_module.device.type == "cuda" and trainer.world_size == 1:
+            pl_module.alternation = CapturedStep(pl_module.alternation, trainer.optimizers)
+
+    def teardown(self, trainer: Trainer, pl_module: GAN, stage: str) -> None:
+        """Give the module its own alternation back, and the graph its memory."""
+        vars(pl_module).pop("alternation", None)

@@ -1,0 +1,173 @@
+import copy
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import settings, small_settings
+from test_game import SMALL_MODEL, play
+from torch import Tensor
+
+from alzgan import training
+from alzgan.callbacks.acceleration import Acceleration
+from alzgan.callbacks.divergence import DivergenceGuard
+from alzgan.data.loader import Batches, ResidentSlices, ShuffledBatches, SliceDataset
+from alzgan.runtime import devices
+from alzgan.runtime.checkpoints import load_checkpoint
+from alzgan.runtime.errors import UserError
+from alzgan.runtime.graphs import WARM_UP_STEPS, CapturedStep, capturable
+from alzgan.runtime.resume import Previous
+
+BATCHES = [torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(i)) * 2 - 1 for i in range(7)]
+
+
+def recorded(body):
+    """A stand-in for a CUDA graph: nothing runs at the capture, results are written to the same tensors."""
+    outputs: dict[str, Tensor] = {}
+
+    def replay() -> None:
+        for name, value in body().items():
+            outputs.setdefault(name, torch.empty_like(value)).copy_(value)
+
+    return replay, outputs
+
+
+def as_it_is(step, *inputs: Tensor):
+    return step(*inputs)
+
+
+def test_a_captured_alternation_trains_the_same_weights_and_counts_the_same_steps(recwarn):
+    plain = training.build_model(settings(*SMALL_MODEL))
+    captured = copy.deepcopy(plain)
+    play(plain, BATCHES)
+    steps: list[CapturedStep] = []
+
+    class Capture(Acceleration):
+        def on_train_start(self, trainer, pl_module):
+            steps.append(CapturedStep(pl_module.alternation, trainer.optimizers, recorded, as_it_is))
+            pl_module.alternation = steps[0]
+
+    trainer = play(captured, BATCHES, callbacks=[Capture()])
+    assert trainer.global_step == steps[0].calls == len(BATCHES) > WARM_UP_STEPS + 1
+    assert "alternation" not in vars(captured)
+    for (name, ours), theirs in zip(plain.state_dict().items(), captured.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs), name
+    state = trainer.optimizers[0].state_dict()
+    assert not state["param_groups"][0]["capturable"]
+    assert {int(entry["step"]) for entry in state["state"].values()} == {len(BATCHES)}
+
+
+def test_optimizers_can_be_captured_only_while_they_are():
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], fused=True)
+    with capturable([optimizer]):
+        assert optimizer.param_groups[0]["capturable"]
+    assert not optimizer.param_groups[0]["capturable"]
+
+
+def test_on_a_cpu_nothing_is_captured(recwarn):
+    gan = training.build_model(settings(*SMALL_MODEL))
+
+    class Look(Acceleration):
+        def on_train_batch_end(self, trainer, pl_module, *args):
+            assert "alternation" not in vars(pl_module)
+
+    play(gan, BATCHES[:2], callbacks=[Look()])
+
+
+FAST = ("trainer=fast", "trainer.accelerator=cpu", "trainer.precision=bf16-mixed")
+
+
+def run_fast(slices: Path, run_dir: Path, *overrides: str) -> dict:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        training.run(small_settings(slices, run_dir, *FAST, *overrides))
+    return torch.load(run_dir / "checkpoints/last.ckpt", weights_only=True)
+
+
+def test_a_fast_run_is_the_same_run_again_and_keeps_float32_weights(slices: Path, tmp_path: Path):
+    one, two = (run_fast(slices, tmp_path / name, "trainer.max_steps=6") for name in "ab")
+    for name, value in one["state_dict"].items():
+        assert value.dtype in (torch.float32, torch.int64)
+        assert torch.equal(value, two["state_dict"][name]), name
+    assert one["alzgan"]["config"]["trainer"]["precision"] == "bf16-mixed"
+
+
+def test_a_fast_run_that_was_stopped_goes_on_to_the_bit(slices: Path, tmp_path: Path):
+    whole = run_fast(slices, tmp_path / "whole", "trainer.max_steps=7")
+    run_fast(slices, tmp_path / "part", "trainer.max_steps=3")
+    path = tmp_path / "part" / "checkpoints" / "last.ckpt"
+    options = (*FAST, "trainer.max_steps=7")
+    training.run(
+        small_settings(slices, path.parent.parent, *options), (), Previous(path, load_checkpoint(path))
+    )
+    resumed = torch.load(path, weights_only=True)
+    assert resumed["global_step"] == whole["global_step"] == 7
+    for name, value in whole["state_dict"].items():
+        assert torch.equal(value, resumed["state_dict"][name]), name
+
+
+def test_in_bfloat16_the_generator_learns_from_the_discriminator_as_it_is_now(recwarn):
+    # Autocast's cache keeps a learning weight's copy until the step's end, and D changes in its midst:
+    # Lightning turns the cache off, and D does not learn in G's step.
+    gan = training.build_model(settings(*SMALL_MODEL, "model.discriminator_optimizer.lr=0.1"))
+    seen: list[Tensor] = []
+
+    def spy(fake: Tensor, real_logits: Tensor):
+        fresh = copy.deepcopy(gan.discriminator)
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+            seen.append(fresh(fake.detach()))
+        result = original(fake, real_logits)
+        seen.append(result[0])
+        return result
+
+    original, gan.generator_step = gan.generator_step, spy
+    play(gan, BATCHES[:1], precision="bf16-mixed")
+    assert torch.equal(seen[0], seen[1])
+
+
+def test_precision_is_native_or_float32(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for flags, precision in (
+        ("flags : sse4_2 avx512f avx512_bf16", "bf16-mixed"),
+        ("Features : asimd bf16 i8mm", "bf16-mixed"),
+        ("flags : sse4_2 avx2", "32-true"),
+    ):
+        (tmp_path / "cpuinfo").write_text(flags)
+        monkeypatch.setattr(devices, "CPU_FLAGS", tmp_path / "cpuinfo")
+        assert devices.native_precision("cpu") == devices.native_precision("auto") == precision
+        assert devices.native_precision("mps") == "32-true"
+    monkeypatch.setattr(devices, "CPU_FLAGS", tmp_path / "nothing")
+    assert devices.native_precision("cpu") == "32-true"
+
+
+@pytest.mark.parametrize("step", [0, 7])
+def test_resident_batches_are_those_of_the_array(step: int):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2500, 4, 4, 3), dtype=np.uint8)
+    data = SliceDataset(images, rng.integers(0, 5, 2500), rng.permutation(2500)[:2100])
+    order = ShuffledBatches(len(data), 64, seed=0, step=lambda: step)
+    resident = Batches(ResidentSlices(data, torch.device("cpu")), order)
+    loader = torch.utils.data.DataLoader(data, sampler=order, batch_size=None)
+    count = 0
+    for (ours, our_labels), (theirs, their_labels) in zip(resident, loader, strict=True):
+        assert torch.equal(ours, theirs)
+        assert torch.equal(our_labels, their_labels)
+        assert ours.stride() == theirs.stride()
+        count += 1
+    assert count == len(resident) - step == 32 - step
+
+
+def test_off_the_cpu_a_bad_loss_is_told_with_its_step_at_the_next_look():
+    class Stand:
+        log_every_n_steps, global_step, device = 4, 8, torch.device("cpu")
+
+    trainer, guard = Stand(), DivergenceGuard()
+    guard.on_train_start(trainer, trainer)
+    for step in range(9, 12):
+        trainer.global_step = step
+        loss = torch.tensor(float("nan") if step == 9 else 1.0)
+        guard.remember(trainer, (loss, torch.tensor(0.5)))
+    trainer.global_step = 12
+    with pytest.raises(UserError, match="a loss became NaN or infinite at step 9"):
+        guard.remember(trainer, (torch.tensor(1.0), torch.tensor(1.0)))

@@ -1,0 +1,141 @@
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import REPOSITORY, SMALL, alzgan, settings, small_settings
+from torch import Tensor
+
+from alzgan.benchmarks.contest import ratios
+from alzgan.benchmarks.costs import growth_with_images
+from alzgan.benchmarks.loops import BareGame, LoopSettings, TextbookGame, resident_noise, textbook_batches
+from alzgan.training import build_model
+
+
+@pytest.fixture(scope="module")
+def measured(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder and the table of a benchmark of three loops on tiny networks."""
+    run_dir = tmp_path_factory.mktemp("benchmark")
+    result = alzgan(
+        "data=mri",
+        f"data.root={slices}",
+        f"run_dir={run_dir}",
+        *SMALL,
+        "parts=[loops]",
+        "loops=[textbook,bare,trainer]",
+        "rounds=2",
+        "seconds=0.05",
+        verb="benchmark",
+    )
+    assert result.returncode == 0, result.stderr
+    return run_dir, result.stdout
+
+
+def test_the_verb_leaves_numbers_and_a_picture(measured: tuple[Path, str]):
+    run_dir, table = measured
+    assert (run_dir / "benchmark.png").stat().st_size > 1000
+    rows = {line.split()[0] for line in table.splitlines() if line}
+    assert {"loop", "textbook", "bare", "trainer"} <= rows
+
+
+def test_the_numbers_follow_from_each_other(measured: tuple[Path, str]):
+    results = json.loads((measured[0] / "benchmark.json").read_text())
+    loops, batch = results["loops"], results["batch_size"]
+    assert batch == 8
+    for loop in loops.values():
+        assert len(loop["rounds"]) == 2
+        assert loop["seconds_a_step"] == pytest.approx(statistics.median(loop["rounds"]))
+        assert loop["images_per_second"] == pytest.approx(batch / loop["seconds_a_step"])
+        quotient = loops["textbook"]["seconds_a_step"] / loop["seconds_a_step"]
+        assert loop["over_textbook"]["ratio"] == pytest.approx(quotient)
+        assert 50 < loop["peak_mebibytes"] < 10_000
+    extra = loops["trainer"]["seconds_a_step"] - loops["bare"]["seconds_a_step"]
+    assert loops["trainer"]["overhead"]["milliseconds"] == pytest.approx(1e3 * extra)
+    flops = loops["bare"]["flops_a_step"]
+    for name in ("bare", "trainer", "textbook"):
+        assert loops[name]["flops_per_second"] == pytest.approx(flops / loops[name]["seconds_a_step"])
+
+
+def test_spread_is_that_of_the_rounds():
+    found = ratios([1.0, 2.0, 4.0], [4.0, 4.0, 4.0])
+    assert found == {"ratio": 2.0, "low": 1.5, "high": 3.0}
+    assert ratios([2.0], [3.0]) == {"ratio": 1.5, "low": 1.5, "high": 1.5}
+
+
+def test_a_part_that_does_not_exist_gets_one_line(tmp_path: Path):
+    result = alzgan("parts=[loop]", f"run_dir={tmp_path}", verb="benchmark")
+    assert result.returncode == 1
+    assert result.stderr.startswith("alzgan: parts: there is no loop; choose of loops, stages")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_gpu_script_says_in_one_line_that_there_is_no_gpu():
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    script = REPOSITORY / "tests" / "benchmarks" / "gpu.py"
+    result = subprocess.run([sys.executable, str(script), "x"], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr == "alzgan: there is no CUDA device here: run this on a machine that has one\n"
+
+
+@pytest.fixture
+def tiny(slices: Path, tmp_path: Path) -> LoopSettings:
+    return LoopSettings(small_settings(slices, tmp_path), str(slices))
+
+
+def test_the_textbook_loop_reads_the_folder_and_trains_both_players(tiny: LoopSettings):
+    game = TextbookGame(tiny)
+    players = (game.generator, game.discriminator)
+    before = [[p.clone() for p in player.parameters()] for player in players]
+    batches = textbook_batches(tiny)
+    for _ in range(2):
+        real = next(batches)
+        assert real.shape == (8, 1, 32, 32)
+        assert -1 <= real.min() < real.max() <= 1
+        values = game.step(real)
+    assert all(0 < probability < 1 for probability in values[2:])
+    for player, old in zip(players, before, strict=True):
+        for now, then in zip(player.parameters(), old, strict=True):
+            assert not torch.equal(now, then)
+
+
+def test_the_bare_loop_plays_alzgans_game(tiny: LoopSettings, recwarn):
+    from test_game import play
+
+    gan, game = build_model(tiny.training), BareGame(tiny)
+    game.generator.load_state_dict(gan.generator.state_dict())
+    game.discriminator.load_state_dict(gan.discriminator.state_dict())
+    images = resident_noise(tiny)
+    batches: list[Tensor] = []
+    for step in range(3):
+        real, _ = game.inputs(images)
+        batches.append(real)
+        game.alternation(real, gan.latents(8, "train", step))
+    play(gan, batches)
+    for player in ("generator", "discriminator"):
+        for ours, theirs in zip(
+            getattr(gan, player).parameters(), getattr(game, player).parameters(), strict=True
+        ):
+            assert torch.equal(ours, theirs)
+
+
+def test_a_step_costs_what_its_layers_say():
+    from alzgan.benchmarks.loops import count_flops
+
+    tiny = LoopSettings(settings("data.batch_size=1", "trainer.accelerator=cpu"))
+    game = BareGame(tiny)
+    # Multiply-adds of one image: 3 passes over G but for its latents' gradient; over D 3 for the real and 3
+    # for the fake, both but for the image's gradient, then 2 in G's step.
+    generator = [100 * 512 * 16, *[512 * 256 * 4 * 4 * 16] * 3, 64 * 3 * 32 * 32 * 16]
+    discriminator = [3 * 64 * 32 * 32 * 16, *[64 * 128 * 16 * 16 * 16] * 3, 512 * 16]
+    expected = 3 * sum(generator) - generator[0] + 8 * sum(discriminator) - 2 * discriminator[0]
+    assert count_flops(lambda: game.alternation(*game.inputs(resident_noise(tiny)))) == 2 * expected
+
+
+def test_memory_does_not_grow_with_the_array_beyond_its_order():
+    small, large = growth_with_images([1000, 100_000], image_size=64, channels=1, batch=8)
+    # The array of the larger one is 390 MiB; the order of its images and their labels are a few.
+    assert large["mebibytes"] - small["mebibytes"] < 20

@@ -36,6 +36,7 @@ def error_line(*arguments: str, code: int = 1) -> str:
         ("data=mri", "data.root is not set; add data.root=... to the command line"),
         ("seed=1,2", "Ambiguous value for argument 'seed=1,2'"),
         ("seed", "Error parsing override 'seed'"),
+        ("callbacks=null", "Config group override must be a string or a list"),
         ("trainer.devices=1000", "trainer.devices=1000: this machine has"),
         ("trainer.devices=0", "trainer.devices=0: this machine has"),
         ("trainer.accelerator=abacus", "trainer.accelerator=abacus must be one of auto, cpu, gpu"),

@@ -53,8 +53,10 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
     except (OSError, ValueError) as error:
         # Hydra makes the run's folder and opens its log there (logging wraps that error in a ValueError).
         reason = error if isinstance(error, OSError) else error.__cause__
-        if started or not isinstance(reason, OSError):
+        if started:
             raise
+        if not isinstance(reason, OSError):  # Hydra's plain answer to a group that is set to null, say
+            sys.exit(f"alzgan: {one_line(error)}")
         sys.exit(f"alzgan: run_dir={reason.filename} cannot be written: {reason.strerror}; choose another")
 
 

@@ -189,7 +189,7 @@ def test_a_resumed_run_has_its_own_settings_and_takes_those_that_keep_its_meanin
     ("override", "has"),
     [
         ("seed=1", "seed=7"),
-        ("data.batch_size=16", "data.batch_size=64"),
+        ("data.batch_size=16", "data.batch_size=32"),
         ("model.generator.width=8", "model.generator.width=64"),
         ("model.generator_optimizer.lr=0.1", "model.generator_optimizer.lr=0.0002"),
         ("callbacks.quality.n_samples=8", "callbacks.quality.n_samples=2048"),

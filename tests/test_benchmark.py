@@ -11,7 +11,16 @@ from torch import Tensor
 
 from alzgan.benchmarks.contest import ratios
 from alzgan.benchmarks.costs import growth_with_images
-from alzgan.benchmarks.loops import BareGame, LoopSettings, TextbookGame, resident_noise, textbook_batches
+from alzgan.benchmarks.loops import (
+    BareGame,
+    LoopSettings,
+    TextbookGame,
+    flops_a_step,
+    products,
+    resident_noise,
+    textbook_batches,
+)
+from alzgan.benchmarks.trainer import stage_times, times_between_steps
 from alzgan.training import build_model
 
 
@@ -49,8 +58,11 @@ def test_the_numbers_follow_from_each_other(measured: tuple[Path, str]):
         assert len(loop["rounds"]) == 2
         assert loop["seconds_a_step"] == pytest.approx(statistics.median(loop["rounds"]))
         assert loop["images_per_second"] == pytest.approx(batch / loop["seconds_a_step"])
-        quotient = loops["textbook"]["seconds_a_step"] / loop["seconds_a_step"]
-        assert loop["over_textbook"]["ratio"] == pytest.approx(quotient)
+        # The median of two rounds is their mean.
+        each = [
+            theirs / ours for theirs, ours in zip(loops["textbook"]["rounds"], loop["rounds"], strict=True)
+        ]
+        assert loop["over_textbook"]["ratio"] == pytest.approx(sum(each) / 2)
         assert 50 < loop["peak_mebibytes"] < 10_000
     extra = loops["trainer"]["seconds_a_step"] - loops["bare"]["seconds_a_step"]
     assert loops["trainer"]["overhead"]["milliseconds"] == pytest.approx(1e3 * extra)
@@ -59,9 +71,12 @@ def test_the_numbers_follow_from_each_other(measured: tuple[Path, str]):
         assert loops[name]["flops_per_second"] == pytest.approx(flops / loops[name]["seconds_a_step"])
 
 
-def test_spread_is_that_of_the_rounds():
+def test_a_ratio_and_its_spread_are_those_of_the_rounds():
     found = ratios([1.0, 2.0, 4.0], [4.0, 4.0, 4.0])
     assert found == {"ratio": 2.0, "low": 1.5, "high": 3.0}
+    # Both loops slower in the last round: the quotient of the medians would be 2.
+    assert ratios([1.0, 2.0, 8.0], [1.0, 4.0, 24.0])["ratio"] == 2.0
+    assert ratios([1.0, 4.0, 6.0], [3.0, 8.0, 18.0])["ratio"] == 3.0
     assert ratios([2.0], [3.0]) == {"ratio": 1.5, "low": 1.5, "high": 1.5}
 
 
@@ -123,19 +138,60 @@ def test_the_bare_loop_plays_alzgans_game(tiny: LoopSettings, recwarn):
 
 
 def test_a_step_costs_what_its_layers_say():
-    from alzgan.benchmarks.loops import count_flops
-
     tiny = LoopSettings(settings("data.batch_size=1", "trainer.accelerator=cpu"))
-    game = BareGame(tiny)
     # Multiply-adds of one image: 3 passes over G but for its latents' gradient; over D 3 for the real and 3
     # for the fake, both but for the image's gradient, then 2 in G's step.
     generator = [100 * 512 * 16, *[512 * 256 * 4 * 4 * 16] * 3, 64 * 3 * 32 * 32 * 16]
     discriminator = [3 * 64 * 32 * 32 * 16, *[64 * 128 * 16 * 16 * 16] * 3, 512 * 16]
     expected = 3 * sum(generator) - generator[0] + 8 * sum(discriminator) - 2 * discriminator[0]
-    assert count_flops(lambda: game.alternation(*game.inputs(resident_noise(tiny)))) == 2 * expected
+    assert flops_a_step(tiny) == 2 * expected
+
+
+def test_the_stages_of_a_step_are_the_step(slices: Path, tmp_path: Path, recwarn):
+    found = stage_times(small_settings(slices, tmp_path, "trainer.max_epochs=-1"), steps=6)
+    assert set(found) == {
+        "data", "latents", "fakes", "discriminator step", "generator step", "callbacks", "Lightning", "step"
+    }  # fmt: skip
+    whole = found.pop("step")
+    assert sum(found.values()) == pytest.approx(whole)
+    assert all(value > 0 for value in found.values()), found
+    # Each is counted once: the steps within the alternation are not part of what it leaves, the fakes.
+    assert found["fakes"] < found["generator step"]
+
+
+def test_shares_are_those_of_the_intervals_that_are_set(slices: Path, tmp_path: Path, recwarn):
+    found = times_between_steps(
+        small_settings(
+            slices,
+            tmp_path,
+            "callbacks.quality.every_n_epochs=3",
+            "callbacks.samples.every_n_epochs=7",
+            "callbacks.checkpoint.every_n_train_steps=11",
+        )
+    )
+    epoch = 32 // 8  # 80 % of 40 images, 8 in a batch
+    intervals = {name: task["every_n_steps"] for name, task in found.items() if isinstance(task, dict)}
+    assert intervals == {"quality": 3 * epoch, "grid": 7 * epoch, "checkpoint": 11}
+    steps = [
+        task["seconds"] * (1 - task["share"]) / task["share"] / task["every_n_steps"]
+        for task in found.values()
+        if isinstance(task, dict)
+    ]
+    assert steps == pytest.approx([steps[0]] * 3)  # all shares are of the same step
+    assert found["samples_per_second"] > 0
+
+
+def test_the_product_is_the_same_in_each_way_of_computing_it():
+    left, right = (torch.randn(256, 256, generator=torch.Generator().manual_seed(i)) for i in range(2))
+    expected = left.double() @ right.double()
+    for name, way in products(left, right).items():
+        found = way().double()
+        # As a convolution it comes as an image, whose pixels are the rows.
+        found = found.permute(0, 2, 3, 1).reshape(256, 256) if found.ndim == 4 else found
+        assert torch.allclose(found, expected, atol=1e-4), name
 
 
 def test_memory_does_not_grow_with_the_array_beyond_its_order():
-    small, large = growth_with_images([1000, 100_000], image_size=64, channels=1, batch=8)
+    small, large = growth_with_images([1000, 100_000], image_size=64, batch=8)
     # The array of the larger one is 390 MiB; the order of its images and their labels are a few.
     assert large["mebibytes"] - small["mebibytes"] < 20

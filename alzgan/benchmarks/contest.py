@@ -77,25 +77,24 @@ class Contestant:
 
     def run(self, steps: int) -> float:
         """Seconds that a number of steps take."""
-        self.line.send(steps)
-        return self.answer()
+        return self.answer(steps)
 
     def finish(self) -> dict[str, Any]:
         """End the loop; returns its facts, `peak_mebibytes` among them."""
-        self.line.send(0)
-        facts = self.answer()
+        facts = self.answer(0)
         self.process.join()
         return facts
 
-    def answer(self) -> Any:
-        """What the loop says.
+    def answer(self, steps: int) -> Any:
+        """What the loop says to a number of steps.
 
         Raises:
             RuntimeError: it has died.
         """
         try:
+            self.line.send(steps)
             return self.line.recv()
-        except EOFError:
+        except (EOFError, BrokenPipeError, ConnectionResetError):
             raise RuntimeError(f"the loop {self.name} has died: see its log in the run's folder") from None
 
 
@@ -152,10 +151,19 @@ def steps_that_take(seconds: float, loop: Contestant) -> int:
 
 
 def ratios(times: list[float], reference: list[float]) -> dict[str, float]:
-    """How many times faster than the reference: quotient of the medians, and quartiles over the rounds."""
-    each = sorted(theirs / ours for ours, theirs in zip(times, reference, strict=True))
-    low, _, high = statistics.quantiles(each, n=4, method="inclusive") if len(each) > 1 else each * 3
-    return {"ratio": statistics.median(reference) / statistics.median(times), "low": low, "high": high}
+    """How many times faster than the reference in the same round: median and quartiles over the rounds."""
+    each = [theirs / ours for ours, theirs in zip(times, reference, strict=True)]
+    low, ratio, high = statistics.quantiles(each, n=4, method="inclusive") if len(each) > 1 else each * 3
+    return {"ratio": ratio, "low": low, "high": high}
+
+
+def elapsed(action: Callable[[], object]) -> float:
+    """Seconds that the action takes, the device included."""
+    synchronize()
+    start = time.perf_counter()
+    action()
+    synchronize()
+    return time.perf_counter() - start
 
 
 def peak_mebibytes() -> float:

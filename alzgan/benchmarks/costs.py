@@ -87,21 +87,21 @@ def decode_once(root: str, image_size: int, channels: int, cache: str) -> dict[s
     }
 
 
-def growth_with_images(counts: Sequence[int], image_size: int, channels: int, batch: int) -> list[dict]:
-    """Time and memory of the first batches of array files with so many images."""
+def growth_with_images(counts: Sequence[int], image_size: int, batch: int) -> list[dict]:
+    """Time and memory of the first batches of array files with so many grey images."""
     with tempfile.TemporaryDirectory() as folder:
         return [
-            {"images": count, **apart(first_batches, Path(folder), count, image_size, channels, batch)}
+            {"images": count, **apart(first_batches, Path(folder), count, image_size, batch)}
             for count in counts
         ]
 
 
-def first_batches(folder: Path, count: int, image_size: int, channels: int, batch: int) -> dict[str, float]:
-    """Map an array file (its pixels are holes) and take batches; the file's own pages are not counted."""
+def first_batches(folder: Path, count: int, image_size: int, batch: int) -> dict[str, float]:
+    """Map an array file and take batches; the file's own pages are not counted."""
     from alzgan.data.loader import ShuffledBatches, SliceDataset
 
-    path, shape = folder / f"{count}.npy", (count, image_size, image_size, channels)
-    np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape).flush()
+    path = folder / f"{count}.npy"
+    write_noise(path, (count, image_size, image_size, 1))
     before = anonymous_mebibytes()
     start = time.perf_counter()
     images = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -113,11 +113,23 @@ def first_batches(folder: Path, count: int, image_size: int, channels: int, batc
     for _ in range(min(BATCHES, count // batch - 1)):
         data[next(order)]
     seconds = time.perf_counter() - start
+    memory = anonymous_mebibytes() - before
+    path.unlink()
     return {
         "first_batch_seconds": first,
         "images_per_second": min(BATCHES, count // batch - 1) * batch / seconds,
-        "mebibytes": anonymous_mebibytes() - before,
+        "mebibytes": memory,
     }
+
+
+def write_noise(path: Path, shape: tuple[int, int, int, int]) -> None:
+    """Write a .npy file without holes, in which the system would have to make pages at each look."""
+    block = np.random.default_rng(0).integers(256, size=(1000, *shape[1:]), dtype=np.uint8)
+    with path.open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, shape[0], len(block)):
+            file.write(block[: shape[0] - start].data)
 
 
 def anonymous_mebibytes() -> float:

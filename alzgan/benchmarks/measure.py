@@ -104,20 +104,22 @@ class Bench:
             "fast": (trainer.paced, fast),
         }
 
-    def contest(self, chosen: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+    def contest(
+        self, chosen: dict[str, tuple[Any, Any]], rounds: int | None = None, batch: int | None = None
+    ) -> dict[str, Any]:
         """Time the loops against each other and say what each is worth."""
         with contest(chosen, self.run_dir) as contestants:
-            times = interleave(contestants, self.settings.rounds, self.settings.seconds)
+            times = interleave(contestants, rounds or self.settings.rounds, self.settings.seconds)
             facts = {loop.name: loop.finish() for loop in contestants}
-        return summary(times, facts, self.settings.data.batch_size)
+        return summary(times, facts, batch or self.settings.data.batch_size)
 
     def stages(self) -> dict[str, float]:
         """Milliseconds of a step by stage, in the default trainer."""
         return costs.apart(trainer.stage_times, self.training("stages", NO_BAR), 20)
 
-    def quality(self) -> dict[str, float]:
-        """The quality metric and sampling alone."""
-        return costs.apart(trainer.quality_times, self.training("quality", NO_BAR))
+    def between(self) -> dict[str, Any]:
+        """Sampling, the quality metric, a grid and a checkpoint alone, and their share of a run."""
+        return costs.apart(trainer.times_between_steps, self.training("between", NO_BAR))
 
     def start(self) -> dict[str, float]:
         """Seconds until something happens."""
@@ -128,29 +130,28 @@ class Bench:
         return costs.decoding_times(self.folder, self.settings.data.image_size, self.settings.data.channels)
 
     def growth(self) -> dict[str, Any]:
-        """Images a second by batch size and by image size; time and memory by number of images."""
-        settings = self.settings
-        sizes = [(f"data.batch_size={n}", n) for n in settings.batch_sizes]
-        by_batch = {n: self.bare_speed(override, f"batch_{n}") for override, n in sizes}
-        small = "data.batch_size=4"  # of the largest images, more would take minutes
-        by_size = {
-            n: self.bare_speed(f"data.image_size={n}", f"size_{n}", small) for n in settings.image_sizes
-        }
-        data = settings.data
+        """Speed of the Trainer by batch size and by image size; time and memory by number of images."""
+        settings, data = self.settings, self.settings.data
+        small = "data.batch_size=16"  # of the largest images, more would take minutes
         return {
-            "images_per_second_by_batch_size": by_batch,
-            "images_per_second_by_image_size": by_size,
+            "by_batch_size": {n: self.speed(f"data.batch_size={n}") for n in settings.batch_sizes},
+            "by_image_size": {n: self.speed(f"data.image_size={n}", small) for n in settings.image_sizes},
             "by_number_of_images": costs.growth_with_images(
-                settings.image_counts, data.image_size, data.channels, data.batch_size
+                settings.image_counts, data.image_size, data.batch_size
             ),
         }
 
-    def bare_speed(self, override: str, name: str, *more: str) -> float:
-        """Images a second of the bare loop under an override."""
-        settings = self.training(name, override, *more)
-        with contest({name: (loops.bare, LoopSettings(settings))}, self.run_dir) as contestants:
-            times = interleave(contestants, 1, self.settings.seconds)
-        return settings.data.batch_size / times[name][0]
+    def speed(self, *overrides: str) -> dict[str, float]:
+        """Images and floating-point operations a second, and peak memory, of the Trainer under overrides."""
+        settings = self.training("growth_" + overrides[0].split(".")[-1].replace("=", "_"), *overrides)
+        alone = {"trainer": (trainer.paced, settings)}
+        found = self.contest(alone, rounds=1, batch=settings.data.batch_size)["trainer"]
+        flops = costs.apart(loops.flops_a_step, LoopSettings(settings))
+        return {
+            "images_per_second": found["images_per_second"],
+            "flops_per_second": flops / found["seconds_a_step"],
+            "peak_mebibytes": found["peak_mebibytes"],
+        }
 
 
 def summary(times: dict[str, list[float]], facts: dict[str, dict[str, Any]], batch: int) -> dict[str, Any]:

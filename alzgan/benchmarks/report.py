@@ -44,11 +44,14 @@ def stage_lines(stages: dict[str, float]) -> Iterator[str]:
     yield "a step in ms: " + ", ".join(f"{name} {value:.2f}" for name, value in stages.items())
 
 
-def quality_lines(quality: dict[str, float]) -> Iterator[str]:
-    """A line: what is between the steps."""
-    yield f"sampling: {quality['samples_per_second']:.0f} images/s"
-    if "quality_seconds" in quality:
-        yield f"quality of {quality['quality_samples']} samples: {quality['quality_seconds']:.1f} s"
+def between_lines(between: dict[str, Any]) -> Iterator[str]:
+    """A line: what is between the steps, and how much of a run it takes at the intervals that are set."""
+    tasks = [
+        f"{name} {task['seconds']:.2f} s every {task['every_n_steps']} steps ({task['share']:.1%} of a run)"
+        for name, task in between.items()
+        if isinstance(task, dict)
+    ]
+    yield "; ".join([f"sampling: {between['samples_per_second']:.0f} images/s", *tasks])
 
 
 def start_lines(start: dict[str, float]) -> Iterator[str]:
@@ -68,8 +71,11 @@ def decoding_lines(decoding: dict[str, Any]) -> Iterator[str]:
 def growth_lines(growth: dict[str, Any]) -> Iterator[str]:
     """A line for each thing that grows."""
     for name in ("batch_size", "image_size"):
-        speeds = growth[f"images_per_second_by_{name}"].items()
-        yield f"images/s by {name}: " + ", ".join(f"{size}: {speed:.1f}" for size, speed in speeds)
+        table = [[name.replace("_", " "), "images/s", "GFLOP/s", "peak MiB"]]
+        for size, found in growth[f"by_{name}"].items():
+            speed, rate = found["images_per_second"], found["flops_per_second"] / 1e9
+            table.append([str(size), f"{speed:.1f}", f"{rate:.0f}", f"{found['peak_mebibytes']:.0f}"])
+        yield from aligned(table)
     for row in growth["by_number_of_images"]:
         yield (
             f"an array of {row['images']:,} images: first batch after {row['first_batch_seconds']:.3f} s, "
@@ -80,9 +86,9 @@ def growth_lines(growth: dict[str, Any]) -> Iterator[str]:
 PARTS = {
     "loops": loop_lines,
     "stages": stage_lines,
+    "between": between_lines,
     "start": start_lines,
     "decoding": decoding_lines,
-    "quality": quality_lines,
     "growth": growth_lines,
 }
 
@@ -96,15 +102,15 @@ def plot(results: dict[str, Any], path: Path) -> None:
         return
     loops = {n: v for n, v in results.get("loops", {}).items() if "images_per_second" in v}
     growth = results.get("growth", {})
-    sizes = [name for name in ("batch_size", "image_size") if f"images_per_second_by_{name}" in growth]
-    figure = Figure(figsize=(5 * (1 + len(sizes)), 4), layout="constrained")
-    axes = figure.subplots(1, 1 + len(sizes), squeeze=False)[0]
+    grown = ("batch_size", "image_size") if growth else ()
+    figure = Figure(figsize=(5 * (1 + len(grown)), 4), layout="constrained")
+    axes = figure.subplots(1, 1 + len(grown), squeeze=False)[0]
     axes[0].barh(list(loops), [loop["images_per_second"] for loop in loops.values()])
     axes[0].invert_yaxis()
     axes[0].set_xlabel("images/s")
-    for axis, name in zip(axes[1:], sizes, strict=True):
-        speeds = growth[f"images_per_second_by_{name}"]
-        axis.loglog([int(size) for size in speeds], list(speeds.values()), "o-")
+    for axis, name in zip(axes[1:], grown, strict=True):
+        sizes = growth[f"by_{name}"]
+        axis.loglog(list(sizes), [found["images_per_second"] for found in sizes.values()], "o-")
         axis.set_xlabel(name.replace("_", " "))
         axis.set_ylabel("images/s")
     figure.savefig(path)

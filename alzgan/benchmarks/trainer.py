@@ -4,25 +4,31 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from hydra.utils import instantiate
 from lightning import Callback, Trainer
 from omegaconf import DictConfig
 
-from alzgan.benchmarks.contest import Finished, Pace, synchronize
+from alzgan.benchmarks.contest import Finished, Pace, elapsed, synchronize
+from alzgan.callbacks.checkpoint import RunCheckpoint
 from alzgan.callbacks.quality import Quality
+from alzgan.callbacks.samples import FixedLatentSamples
 from alzgan.gan import GAN
-from alzgan.runtime.overhead import ask_the_runtime_for_devices
+from alzgan.runtime.overhead import leave_out_what_serves_nobody
 from alzgan.runtime.quiet import quiet
 from alzgan.training import build_model, build_trainer
 
 SAMPLES = 256
+SKIP = 5  # first steps that do not count: kernels are chosen, graphs captured
+STEPS = 20
+SELDOM = 1_000_000
 
 
 def train(settings: DictConfig, *probes: Callback) -> None:
     """Train as `alzgan.training.run` does, with callbacks added behind all others."""
-    ask_the_runtime_for_devices()
+    leave_out_what_serves_nobody()
     with quiet():
         data = instantiate(settings.data, _convert_="all")
         data.setup()
@@ -32,7 +38,13 @@ def train(settings: DictConfig, *probes: Callback) -> None:
 
 
 def paced(pace: Pace, settings: DictConfig) -> None:
-    """The real Trainer with its callbacks and its logger."""
+    """The real Trainer with its callbacks and its logger: all that belongs to a step.
+
+    What comes every few epochs would fall into some rounds and not into others: see `BetweenSteps`.
+    """
+    for name in ("quality", "samples"):
+        if settings.callbacks[name] is not None:
+            settings.callbacks[name].every_n_epochs = SELDOM
     train(settings, Paced(pace))
 
 
@@ -58,16 +70,15 @@ class Paced(Callback):
 class Stages(Callback):
     """Seconds a step of each stage of the training, from a few steps on; the rest is Lightning's.
 
+    A stage within a stage counts for itself alone.
+
     On a CUDA device each stage waits for the device, so their sum is more than a step takes; batches of a
     resident data set count as Lightning's.
-
-    Args:
-        skip: first steps that do not count.
     """
 
-    def __init__(self, skip: int = 3):
-        self.skip = skip
+    def __init__(self):
         self.seconds: dict[str, float] = defaultdict(float)
+        self.within = 0.0  # seconds of the stages within the one that runs
 
     def on_fit_start(self, trainer: Trainer, pl_module: GAN) -> None:
         """Put a clock around each stage."""
@@ -76,6 +87,7 @@ class Stages(Callback):
             (data.dataset, "__getitem__", "data"),
             (data, "on_after_batch_transfer", "data"),
             (pl_module, "latents", "latents"),
+            (pl_module, "alternation", "fakes"),  # what both steps within it leave
             (pl_module, "discriminator_step", "discriminator step"),
             (pl_module, "generator_step", "generator step"),
             *((callback, "on_train_batch_end", "callbacks") for callback in trainer.callbacks[:-1]),
@@ -87,73 +99,90 @@ class Stages(Callback):
         original = getattr(owner, method)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
+            outside, self.within = self.within, 0.0
             start = time.perf_counter()
             result = original(*args, **kwargs)
             synchronize()
-            self.seconds[stage] += time.perf_counter() - start
+            taken = time.perf_counter() - start
+            self.seconds[stage] += taken - self.within
+            self.within = outside + taken
             return result
 
         setattr(owner, method, timed)
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         """Begin to count after the first steps."""
-        if trainer.global_step == self.skip:
+        if trainer.global_step == SKIP:
             self.seconds.clear()
             self.start = time.perf_counter()
         self.end = time.perf_counter()
 
     def milliseconds(self, steps: int) -> dict[str, float]:
         """Of each stage, of a whole step, and of what is neither."""
-        counted = steps - self.skip
+        counted = steps - SKIP
         stages = {name: 1e3 * seconds / counted for name, seconds in self.seconds.items()}
         whole = 1e3 * (self.end - self.start) / counted
         rest = whole - sum(stages.values())
-        return {**stages, "fakes and Lightning": rest, "step": whole}
+        return {**stages, "Lightning": rest, "step": whole}
 
 
-class QualityClock(Callback):
-    """Time the quality metric and sampling alone, before the first step, and end the run.
+class BetweenSteps(Callback):
+    """Time what a run does now and then, beside the steps between, and end the run.
 
     Raises:
-        Finished: when both are measured.
+        Finished: when all is measured.
     """
 
     def __init__(self):
-        self.found: dict[str, float] = {}
+        self.found: dict[str, Any] = {}
 
-    def on_train_start(self, trainer: Trainer, pl_module: GAN) -> None:
-        """Measure both once, after a warm-up."""
-        pl_module.sample(pl_module.latents(64, "benchmark"))
-        seconds = elapsed(lambda: pl_module.sample(pl_module.latents(SAMPLES, "benchmark")))
+    def on_train_batch_end(self, trainer: Trainer, pl_module: GAN, *args: Any) -> None:
+        """Time some steps after the first ones, then the rest."""
+        if trainer.global_step == SKIP:
+            synchronize()
+            self.start = time.perf_counter()
+        if trainer.global_step == SKIP + STEPS:
+            synchronize()
+            self.measure(trainer, pl_module, (time.perf_counter() - self.start) / STEPS)
+            raise Finished
+
+    def measure(self, trainer: Trainer, gan: GAN, step: float) -> None:
+        """Seconds of each task, and its share of the run's time at the intervals that are set."""
+        seconds = elapsed(lambda: gan.sample(gan.latents(SAMPLES, "benchmark")))
         self.found["samples_per_second"] = SAMPLES / seconds
-        quality = next((c for c in trainer.callbacks if isinstance(c, Quality)), None)
-        if quality is not None:
-            self.found["quality_samples"] = quality.n_samples
-            self.found["quality_seconds"] = elapsed(lambda: quality.measure(pl_module))
-        raise Finished
+        for name, (task, every_n_steps) in self.tasks(trainer, gan).items():
+            seconds = elapsed(task)
+            share = seconds / (seconds + every_n_steps * step)
+            self.found[name] = {"seconds": seconds, "every_n_steps": every_n_steps, "share": share}
 
-
-def elapsed(action: Callable[[], object]) -> float:
-    """Seconds that the action takes, the device included."""
-    synchronize()
-    start = time.perf_counter()
-    action()
-    synchronize()
-    return time.perf_counter() - start
+    @staticmethod
+    def tasks(trainer: Trainer, gan: GAN) -> dict[str, tuple[Callable[[], Any], int]]:
+        """What the run's callbacks do, and after how many steps each."""
+        epoch, tasks = trainer.num_training_batches, {}
+        for callback in trainer.callbacks:
+            if isinstance(callback, Quality):
+                tasks["quality"] = partial(callback.measure, gan), callback.every_n_epochs * epoch
+            elif isinstance(callback, FixedLatentSamples):
+                steps = callback.every_n_train_steps or (callback.every_n_epochs or 0) * epoch
+                if steps:
+                    tasks["grid"] = partial(callback.draw, trainer, gan), steps
+            elif isinstance(callback, RunCheckpoint):
+                tasks["checkpoint"] = partial(callback.save, trainer, "last"), callback.every_n_train_steps
+        return tasks
 
 
 def stage_times(settings: DictConfig, steps: int) -> dict[str, float]:
     """Milliseconds a step by stage, in this process."""
     stages = Stages()
-    settings.trainer.max_steps = steps + stages.skip
+    settings.trainer.max_steps = steps + SKIP
     settings.callbacks.quality = None  # at the end of the run, not in a step
     train(settings, stages)
-    return stages.milliseconds(steps + stages.skip)
+    return stages.milliseconds(steps + SKIP)
 
 
-def quality_times(settings: DictConfig) -> dict[str, float]:
-    """Seconds of a quality measurement, and samples a second, in this process."""
-    clock = QualityClock()
+def times_between_steps(settings: DictConfig) -> dict[str, Any]:
+    """What is between the steps, in this process."""
+    clock = BetweenSteps()
     with contextlib.suppress(Finished):
         train(settings, clock)
     return clock.found

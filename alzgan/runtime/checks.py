@@ -30,7 +30,7 @@ LEAST = {
     "callbacks.health.every_n_train_steps": 1,
     "callbacks.health.patience": 1,
 }
-BENCHMARK_PARTS = ("loops", "stages", "start", "decoding", "quality", "growth")
+BENCHMARK_PARTS = ("loops", "stages", "between", "start", "decoding", "growth")
 BENCHMARK_LOOPS = (
     "product",
     "product_fast",

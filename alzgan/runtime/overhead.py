@@ -1,11 +1,22 @@
 """Work that is done at every step for nobody, and is left undone."""
 
 import contextlib
+import ctypes
 import os
 
 from lightning.pytorch.profilers import PassThroughProfiler
 
 _NOTHING = contextlib.nullcontext()
+
+# Of glibc's malloc.h: parameters of `mallopt`, and the largest value that it takes.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+LARGEST = 2**31 - 1
+
+
+def leave_out_what_serves_nobody() -> None:
+    """What a process does once, before it trains."""
+    ask_the_runtime_for_devices()
+    keep_freed_memory()
 
 
 class Unprofiled(PassThroughProfiler):
@@ -25,3 +36,16 @@ def ask_the_runtime_for_devices() -> None:
     Where there is none, each step of Adam searches the disk for that library: 0.4 ms for both players' steps.
     """
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what a step frees for the next one, where it is one that can be told so.
+
+    glibc gives large blocks back to the system, and gets them again page by page, each filled with zeros: on
+    a CPU thousands of pages a step, 3 % of its time in float32 and 5 % in bfloat16.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        # Both: a threshold that is set is no longer adapted, and the other one's default is low.
+        mallopt(M_MMAP_THRESHOLD, LARGEST)
+        mallopt(M_TRIM_THRESHOLD, LARGEST)

@@ -30,7 +30,7 @@ from alzgan.runtime.files import (
     write_json,
     written_by_one_process,
 )
-from alzgan.runtime.overhead import Unprofiled, leave_out_what_serves_nobody
+from alzgan.runtime.overhead import Unprofiled, leave_out_needless_work
 from alzgan.runtime.provenance import provenance
 from alzgan.runtime.quiet import quiet
 from alzgan.runtime.resume import Previous
@@ -54,7 +54,7 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
     """
     run_dir = Path(settings.run_dir)
     check_targets(settings)
-    leave_out_what_serves_nobody()
+    leave_out_needless_work()
     # The first rank holds the lock for all.
     lock = contextlib.nullcontext() if rank_zero_only.rank else written_by_one_process(run_dir)
     with quiet(), disk_errors_told(run_dir), lock:

@@ -16,7 +16,7 @@ from alzgan.callbacks.checkpoint import RunCheckpoint
 from alzgan.callbacks.quality import Quality
 from alzgan.callbacks.samples import FixedLatentSamples
 from alzgan.gan import GAN
-from alzgan.runtime.overhead import leave_out_what_serves_nobody
+from alzgan.runtime.overhead import leave_out_needless_work
 from alzgan.runtime.quiet import quiet
 from alzgan.training import build_model, build_trainer
 
@@ -28,7 +28,7 @@ SELDOM = 1_000_000
 
 def train(settings: DictConfig, *probes: Callback) -> None:
     """Train as `alzgan.training.run` does, with callbacks added behind all others."""
-    leave_out_what_serves_nobody()
+    leave_out_needless_work()
     with quiet():
         data = instantiate(settings.data, _convert_="all")
         data.setup()

@@ -13,7 +13,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST = 2**31 - 1
 
 
-def leave_out_what_serves_nobody() -> None:
+def leave_out_needless_work() -> None:
     """What a process does once, before it trains."""
     ask_the_runtime_for_devices()
     keep_freed_memory()

@@ -1,0 +1,123 @@
+"""What a step asks of a GPU, seen on a device that has no values: whoever reads one there gets an error."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import small_settings
+from lightning import Callback, Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from test_acceleration import as_it_is, recorded
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from alzgan.callbacks.divergence import DivergenceGuard
+from alzgan.callbacks.health import TrainingHealth
+from alzgan.callbacks.progress import TrainingProgress
+from alzgan.data.datamodule import MRIDataModule
+from alzgan.data.loader import ResidentSlices
+from alzgan.runtime.graphs import WARM_UP_STEPS, CapturedStep
+from alzgan.training import build
+
+META = torch.device("meta")
+STEPS = WARM_UP_STEPS + 4
+
+
+class AnyDevice(CPUAccelerator):
+    def setup_device(self, device: torch.device) -> None:
+        pass
+
+
+class WithoutValues(SingleDeviceStrategy):
+    def __init__(self):
+        super().__init__(META, accelerator=AnyDevice())
+
+    def reduce(self, *args, **kwargs) -> int:  # Lightning asks at the start how many batches there are
+        return STEPS
+
+    def teardown(self) -> None:
+        pass
+
+
+class Copies(TorchDispatchMode):
+    """Counts the copies to the device, and whether they are waited for."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
+        if {tensor.device.type for tensor in tensors} == {"cpu", "meta"}:
+            awaited = not (kwargs or {}).get("non_blocking")
+            self.seen[f"{func.overloadpacket} of {tensors[0].dtype}{' awaited' if awaited else ''}"] += 1
+        return result
+
+
+class Watch(Callback):
+    """Looks at each step from its batch on; behind all other callbacks."""
+
+    def __init__(self):
+        self.copies = Copies()
+        self.steps: list[dict[str, int]] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module) -> None:
+        steps = CapturedStep(pl_module.alternation, trainer.optimizers, recorded, as_it_is)
+        pl_module.alternation = steps
+        self.copies.__enter__()
+
+    def on_train_batch_end(self, *args) -> None:
+        self.steps.append(dict(self.copies.seen))
+        self.copies.seen.clear()
+
+    def on_train_end(self, *args) -> None:
+        self.copies.__exit__(None, None, None)
+
+    def on_exception(self, *args) -> None:
+        self.copies.__exit__(None, None, None)
+
+
+@pytest.fixture
+def watched(slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn) -> Callable:
+    """Trains on the device without values, logging every n steps; returns the copies of each step."""
+    monkeypatch.setattr(MRIDataModule, "served_from", lambda self, _: ResidentSlices(self.dataset, META))
+    # Its look at the real images is a read, before the first step.
+    monkeypatch.setattr(TrainingHealth, "on_train_start", lambda *args: None)
+
+    def watched(log_every_n_steps: int) -> list[dict[str, int]]:
+        # Adam knows no fused step there.
+        unfused = [f"model.{player}_optimizer.fused=false" for player in ("generator", "discriminator")]
+        settings = small_settings(slices, tmp_path, *unfused)
+        data = build("data", settings.data)
+        with META:
+            gan = build("model", settings.model)
+        watch = Watch()
+        trainer = Trainer(
+            strategy=WithoutValues(),
+            precision="bf16-mixed",
+            max_steps=STEPS,
+            log_every_n_steps=log_every_n_steps,
+            callbacks=[TrainingProgress(bar=False), TrainingHealth(), DivergenceGuard(), watch],
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(gan, datamodule=data)
+        return watch.steps
+
+    return watched
+
+
+def test_a_step_reads_nothing_of_the_device_and_waits_for_no_copy(watched):
+    # Of all that a step needs only two things travel: which images, and the latents.
+    assert watched(1000) == [{"aten._to_copy of torch.int64": 1, "aten._to_copy of torch.float32": 1}] * STEPS
+
+
+def test_a_step_that_is_logged_reads_its_values(watched):
+    with pytest.raises(RuntimeError, match="meta"):
+        watched(STEPS - 1)

@@ -1,6 +1,7 @@
 import copy
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -73,6 +74,24 @@ def test_on_a_cpu_nothing_is_captured(recwarn):
             assert "alternation" not in vars(pl_module)
 
     play(gan, BATCHES[:2], callbacks=[Look()])
+
+
+@pytest.mark.parametrize(
+    ("cuda_graph", "device", "processes", "scaler", "captured"),
+    [
+        (True, "cuda", 1, None, True),
+        (False, "cuda", 1, None, False),
+        (True, "cpu", 1, None, False),
+        (True, "cuda", 2, None, False),
+        (True, "cuda", 1, object(), False),
+    ],
+)
+def test_only_what_is_the_same_at_every_step_of_one_gpu_is_captured(
+    cuda_graph: bool, device: str, processes: int, scaler: object, captured: bool
+):
+    trainer = SimpleNamespace(world_size=processes, precision_plugin=SimpleNamespace(scaler=scaler))
+    gan = SimpleNamespace(device=torch.device(device))
+    assert Acceleration(cuda_graph).captures(trainer, gan) is captured
 
 
 FAST = ("trainer=fast", "trainer.accelerator=cpu", "trainer.precision=bf16-mixed")

@@ -96,6 +96,53 @@ def test_the_gpu_script_says_in_one_line_that_there_is_no_gpu():
     assert result.stderr == "alzgan: there is no CUDA device here: run this on a machine that has one\n"
 
 
+@pytest.mark.slow
+def test_the_gpu_script_runs_from_end_to_end(slices: Path, tmp_path: Path):
+    script = str(REPOSITORY / "tests" / "benchmarks" / "gpu.py")
+    command = [sys.executable, script, str(slices), "--run-dir", str(tmp_path), "--rehearse"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert set(found["exactness"].values()) == {0}
+    assert len(found["exactness"]) == 5
+    assert all(value > 0 for value in found["batch 8"]["targets"].values())
+
+
+@pytest.mark.slow
+def test_every_part_of_the_benchmark_ends_in_the_table_and_the_picture(slices: Path, tmp_path: Path):
+    result = alzgan(
+        "data=mri",
+        f"data.root={slices}",
+        f"run_dir={tmp_path}",
+        *SMALL,
+        "parts=[loops,stages,between,start,decoding,growth]",
+        "loops=[bare,trainer]",
+        "rounds=2",
+        "seconds=0.05",
+        "batch_sizes=[4,8]",
+        "image_sizes=[32,64]",
+        "image_counts=[100,1000]",
+        verb="benchmark",
+        timeout=400,
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads((tmp_path / "benchmark.json").read_text())
+    assert set(found["growth"]["by_batch_size"]) == {"4", "8"}
+    for speeds in (found["growth"]["by_batch_size"], found["growth"]["by_image_size"]):
+        assert all(value > 0 for row in speeds.values() for value in row.values())
+    assert 0 < found["start"]["help"] < found["start"]["first_step"]
+    for words in (
+        "a step in ms",
+        "of a run",
+        "to the first step",
+        "decoding, warm",
+        "batch size",
+        "1,000 images",
+    ):
+        assert words in result.stdout
+    assert (tmp_path / "benchmark.png").stat().st_size > 1000
+
+
 @pytest.fixture
 def tiny(slices: Path, tmp_path: Path) -> LoopSettings:
     return LoopSettings(small_settings(slices, tmp_path), str(slices))

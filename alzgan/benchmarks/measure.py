@@ -117,9 +117,9 @@ class Bench:
         """Milliseconds of a step by stage, in the default trainer."""
         return costs.apart(trainer.stage_times, self.training("stages", NO_BAR), 20)
 
-    def between(self) -> dict[str, Any]:
+    def between(self, *overrides: str) -> dict[str, Any]:
         """Sampling, the quality metric, a grid and a checkpoint alone, and their share of a run."""
-        return costs.apart(trainer.times_between_steps, self.training("between", NO_BAR))
+        return costs.apart(trainer.times_between_steps, self.training("between", NO_BAR, *overrides))
 
     def start(self) -> dict[str, float]:
         """Seconds until something happens."""

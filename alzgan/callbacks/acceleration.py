@@ -11,8 +11,8 @@ class Acceleration(Callback):
     """Train by one CUDA graph a step, and by compiled networks if asked; on a CPU nothing is captured.
 
     Args:
-        cuda_graph: replay the whole alternation as one graph, on one CUDA device. Whatever is in it must
-            be the same at every step.
+        cuda_graph: replay the whole alternation as one graph, on one CUDA device and without float16's loss
+            scaling. Whatever is in it must be the same at every step.
         compile: both networks by torch.compile, which needs a C++ compiler.
     """
 
@@ -32,8 +32,14 @@ class Acceleration(Callback):
         if self.compile:
             pl_module.generator.compile()
             pl_module.discriminator.compile()
-        if self.cuda_graph and pl_module.device.type == "cuda" and trainer.world_size == 1:
+        if self.captures(trainer, pl_module):
             pl_module.alternation = CapturedStep(pl_module.alternation, trainer.optimizers)
+
+    def captures(self, trainer: Trainer, gan: GAN) -> bool:
+        """Whether the alternation becomes a graph: asked for, and the same work at every step."""
+        # float16's loss scale leaves steps out; several processes talk to each other in a step.
+        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        return self.cuda_graph and gan.device.type == "cuda" and trainer.world_size == 1 and not scaled
 
     def teardown(self, trainer: Trainer, pl_module: GAN, stage: str) -> None:
         """Give the module its own alternation back, and the graph its memory."""

@@ -1,69 +1,93 @@
 """Every GPU figure that the project is held to, in one run of under 10 minutes.
 
-    python tests/benchmarks/gpu.py FOLDER_OF_SLICES [RUN_DIR]
+    python tests/benchmarks/gpu.py FOLDER_OF_SLICES [--run-dir DIR]
+    python tests/benchmarks/gpu.py FOLDER_OF_SLICES --rehearse    tiny, on the CPU: does this script run?
 
 For batches of 128 and 512: the textbook loop from the files and on resident data, the bare CUDA-graph loop,
-and alzgan's Trainer with trainer=default, trainer=fast and trainer=fast with torch.compile; then the time of
-an epoch of 6,400 images, the stages of a step, and whether a graph trains the weights that its steps would.
+alzgan's Trainer with trainer=default and trainer=fast, and the latter with each of its options turned the
+other way; the time of an epoch of 6,400 images; the stages of a step, and the share of what is between
+steps. Then whether a graph trains the weights that its steps would, and whether a fast run that was stopped
+ends as the one that was not.
 """
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+from kills import differing, loads, train  # beside this file
 
-from alzgan.benchmarks import report, trainer
+from alzgan.benchmarks import costs, report, trainer
 from alzgan.benchmarks.loops import BareGame, LoopSettings, resident_noise
 from alzgan.benchmarks.measure import Bench, compose_settings
 from alzgan.runtime import config
+from alzgan.runtime.checkpoints import load_checkpoint
 from alzgan.runtime.files import write_json
 from alzgan.runtime.graphs import WARM_UP_STEPS
 from alzgan.runtime.provenance import provenance
 
 BATCHES = (128, 512)
-COMPILED = ("trainer=fast", "callbacks.acceleration.compile=true")
 EPOCH = 6400
+VARIANTS = {  # of trainer=fast, one option turned the other way
+    "compiled": "callbacks.acceleration.compile=true",
+    "without_graph": "callbacks.acceleration.cuda_graph=false",
+    "in_float32": "trainer.precision=32-true",
+    "not_deterministic": "trainer.deterministic=false",
+}
 TARGETS = {  # row of the table: the loop, what it is compared with, the least ratio of images/s
     "over the textbook loop": ("fast", "textbook", 10),
     "over the textbook loop on resident data": ("fast", "textbook_resident", 3),
     "over the bare CUDA-graph loop": ("fast", "bare_fast", 1 / 1.15),
 }
+TINY = (
+    "data.image_size=32",
+    "model.generator.width=8",
+    "model.discriminator.width=8",
+    "trainer.accelerator=cpu",
+)
 
 
 def main() -> None:
     """Measure and print; write `gpu.json`."""
-    if not torch.cuda.is_available():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("root", help="folder of slices")
+    parser.add_argument("--run-dir", type=Path, default=Path("outputs/gpu"))
+    parser.add_argument("--rehearse", action="store_true", help="tiny, on the CPU")
+    arguments = parser.parse_args()
+    if not (torch.cuda.is_available() or arguments.rehearse):
         sys.exit("alzgan: there is no CUDA device here: run this on a machine that has one")
-    if len(sys.argv) < 2:
-        sys.exit("alzgan: give the folder of slices: python tests/benchmarks/gpu.py FOLDER")
-    root, run_dir = sys.argv[1], Path((*sys.argv[2:], "outputs/gpu")[0]).absolute()
     config.register()
-    results = {**provenance(), **{f"batch {batch}": at_batch(root, run_dir, batch) for batch in BATCHES}}
+    root, run_dir = f"data.root='{Path(arguments.root).absolute()}'", arguments.run_dir.absolute()
+    overrides = ["data=mri", root, *(TINY if arguments.rehearse else ())]
+    results: dict[str, Any] = provenance()
+    for batch in (8,) if arguments.rehearse else BATCHES:
+        times = ["rounds=2", "seconds=0.05"] if arguments.rehearse else ["rounds=5", "seconds=1"]
+        folder = run_dir / str(batch)
+        folder.mkdir(parents=True, exist_ok=True)
+        own = [*overrides, f"data.batch_size={batch}"]
+        results[f"batch {batch}"] = at_batch(
+            Bench(compose_settings("benchmark", [*times, *own]), own, folder)
+        )
+    results["exactness"] = exactness(run_dir, own)
+    print("\n".join(f"{what}: {found}" for what, found in results["exactness"].items()))
     write_json(run_dir / "gpu.json", results)
     print(f"written to {run_dir / 'gpu.json'}")
 
 
-def at_batch(root: str, run_dir: Path, batch: int) -> dict[str, Any]:
+def at_batch(bench: Bench) -> dict[str, Any]:
     """All figures at one batch size."""
-    overrides = ["data=mri", f"data.root='{root}'", f"data.batch_size={batch}"]
-    folder = run_dir / str(batch)
-    folder.mkdir(parents=True, exist_ok=True)
-    bench = Bench(compose_settings("benchmark", ["rounds=5", "seconds=2", *overrides]), overrides, folder)
-    found = bench.contest(
-        {
-            **bench.available_loops(),
-            "compiled_fast": (trainer.paced, bench.training("compiled", *COMPILED)),
-        }
-    )
-    print("\n".join([f"batch {batch}:", *report.loop_lines(found)]))
+    variants = {
+        name: (trainer.paced, bench.training(name, "trainer=fast", option))
+        for name, option in VARIANTS.items()
+    }
+    found = bench.contest({**bench.available_loops(), **variants})
+    print("\n".join([f"batch {bench.settings.data.batch_size}:", *report.loop_lines(found)]))
     rows = targets(found)
     print("\n".join(f"  {row}: {value:.3g}" for row, value in rows.items()))
-    stages = bench.stages()
-    print("\n".join(report.stage_lines(stages)))
-    difference = graph_difference(LoopSettings(bench.training("equality"), precision="bf16-mixed"))
-    print(f"largest difference of a weight, with and without a graph: {difference:.3g}")
-    return {"loops": found, "targets": rows, "stages": stages, "graph_difference": difference}
+    stages, between = bench.stages(), bench.between("trainer=fast")
+    print("\n".join([*report.stage_lines(stages), *report.between_lines(between)]), flush=True)
+    return {"loops": found, "targets": rows, "stages": stages, "between": between}
 
 
 def targets(found: dict[str, Any]) -> dict[str, float]:
@@ -75,11 +99,46 @@ def targets(found: dict[str, Any]) -> dict[str, float]:
     return {**rows, f"seconds an epoch of {EPOCH} (at most 0.15)": EPOCH / speed["fast"]}
 
 
+def exactness(folder: Path, overrides: list[str], steps: int = WARM_UP_STEPS + 9) -> dict[str, Any]:
+    """How many values of the last checkpoint differ between runs that should end alike; 0 is the aim."""
+    fast = [*overrides, "trainer=fast", "data.fractions=[1,0,0]", "callbacks.quality=null"]
+    plans = {
+        "whole": [[f"trainer.max_steps={steps}"]],
+        "the same again": [[f"trainer.max_steps={steps}"]],
+        "stopped in the warm-up": [["trainer.max_steps=2"], [f"trainer.max_steps={steps}"]],
+        "stopped while replaying": [[f"trainer.max_steps={steps - 3}"], [f"trainer.max_steps={steps}"]],
+        "without a graph": [[f"trainer.max_steps={steps}", VARIANTS["without_graph"]]],
+    }
+    last = {name: folder / name.replace(" ", "_") / "checkpoints" / "last.ckpt" for name in plans}
+    for name, sessions in plans.items():
+        for session in sessions:
+            costs.apart(train_apart, last[name].parent.parent, [*fast, *session])
+    whole = load_checkpoint(last["whole"])
+    settings = LoopSettings(compose_settings("train", fast), precision="bf16-mixed")
+    return {
+        **{
+            name: len(differing(whole, load_checkpoint(path)))
+            for name, path in last.items()
+            if name != "whole"
+        },
+        "largest difference of a weight in the bare loop, with and without a graph": graph_difference(
+            settings
+        ),
+    }
+
+
+def train_apart(run_dir: Path, overrides: list[str]) -> None:
+    """One session of a run, in a new process."""
+    config.register()
+    train(run_dir, overrides)
+    assert loads(run_dir / "checkpoints" / "last.ckpt")
+
+
 def graph_difference(settings: LoopSettings, steps: int = WARM_UP_STEPS + 5) -> float:
     """Largest difference between the weights of the same steps as they are and as a graph; 0 is the aim."""
     torch.use_deterministic_algorithms(True)
     weights = []
-    for captured in (False, True):
+    for captured in (False, settings.device.type == "cuda"):
         torch.manual_seed(0)
         game = BareGame(settings)
         images = resident_noise(settings)

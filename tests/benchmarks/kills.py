@@ -209,14 +209,18 @@ def loads(path: Path) -> bool:
 def compare(outcome: Outcome, reference: Path, run_dir: Path) -> None:
     """Count what differs in both checkpoints, and the steps that TensorBoard has twice."""
     for name in ("last.ckpt", "best.ckpt"):
-        one, two = (
-            digests(load_checkpoint(folder / "checkpoints" / name)) for folder in (reference, run_dir)
-        )
-        outcome.tensors += sum(value.startswith("tensor") for value in one.values())
-        different = [f"{name}{key}" for key in sorted({*one, *two}) if one.get(key) != two.get(key)]
+        one, two = (load_checkpoint(folder / "checkpoints" / name) for folder in (reference, run_dir))
+        outcome.tensors += sum(value.startswith("tensor") for value in digests(one).values())
+        different = [f"{name}{key}" for key in differing(one, two)]
         outcome.differences += len(different)
         outcome.first_difference = outcome.first_difference or next(iter(different), None)
     outcome.doubled_steps = doubled_steps(reference, run_dir)
+
+
+def differing(one: dict[str, Any], two: dict[str, Any]) -> list[str]:
+    """The places at which two checkpoints do not hold the same."""
+    one, two = digests(one), digests(two)
+    return [key for key in sorted({*one, *two}) if one.get(key) != two.get(key)]
 
 
 def digests(checkpoint: dict[str, Any]) -> dict[str, str]:

@@ -43,7 +43,7 @@ def paced(pace: Pace, settings: DictConfig) -> None:
     What comes every few epochs would fall into some rounds and not into others: see `BetweenSteps`.
     """
     for name in ("quality", "samples"):
-        if settings.callbacks[name] is not None:
+        if settings.callbacks.get(name) is not None:
             settings.callbacks[name].every_n_epochs = SELDOM
     train(settings, Paced(pace))
 
@@ -70,10 +70,8 @@ class Paced(Callback):
 class Stages(Callback):
     """Seconds a step of each stage of the training, from a few steps on; the rest is Lightning's.
 
-    A stage within a stage counts for itself alone.
-
-    On a CUDA device each stage waits for the device, so their sum is more than a step takes; batches of a
-    resident data set count as Lightning's.
+    A stage within a stage counts for itself alone. On a CUDA device each stage waits for the device, so that
+    their sum is more than an undisturbed step takes; batches of a resident data set count as Lightning's.
     """
 
     def __init__(self):

@@ -22,6 +22,10 @@ class Acceleration(Callback):
 
     def setup(self, trainer: Trainer, pl_module: GAN, stage: str) -> None:
         """Choose the faster arithmetic where a float32 product is left on CUDA: TensorFloat-32."""
+        self.before = (
+            torch.get_float32_matmul_precision(),
+            torch.utils.deterministic.fill_uninitialized_memory,
+        )
         if trainer.strategy.root_device.type == "cuda":
             torch.set_float32_matmul_precision("high")
         # `trainer.deterministic` would fill each new tensor, to show reads of what was never written.
@@ -42,5 +46,7 @@ class Acceleration(Callback):
         return self.cuda_graph and gan.device.type == "cuda" and trainer.world_size == 1 and not scaled
 
     def teardown(self, trainer: Trainer, pl_module: GAN, stage: str) -> None:
-        """Give the module its own alternation back, and the graph its memory."""
+        """Give the module its own alternation back, the graph its memory, and torch its settings."""
         vars(pl_module).pop("alternation", None)
+        precision, torch.utils.deterministic.fill_uninitialized_memory = self.before
+        torch.set_float32_matmul_precision(precision)

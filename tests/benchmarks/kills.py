@@ -1,6 +1,6 @@
 """Kill training with SIGKILL at random moments, resume it until done, and compare with the undisturbed run.
 
-python tests/benchmarks/kills.py [FILE.json]      everything, about 6 minutes
+python tests/benchmarks/kills.py [FILE.json]      everything, about 7 minutes
 python tests/benchmarks/kills.py --short [FILE]   one run with 3 kills, and the negative control
 
 The processes are real; they are forked from this one, which has loaded torch and Lightning already, so that
@@ -8,12 +8,14 @@ a kill costs a second and not ten. What is random here need not be repeatable: a
 """
 
 import argparse
+import contextlib
 import errno
 import hashlib
 import json
 import logging
 import os
 import random
+import select
 import signal
 import socket
 import subprocess
@@ -29,6 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
+from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
@@ -61,6 +64,7 @@ TINY = [
     "callbacks.checkpoint.every_n_train_steps=1",  # so that kills fall into saves too
 ]
 IGNORED = ("alzgan", "pytorch-lightning_version")  # provenance names the sessions, and must differ
+START_LIMIT = 120  # seconds to the first step
 SIZE = 2 << 20  # of the floats in a checkpoint whose saving is killed: 8 MB
 
 
@@ -110,6 +114,8 @@ def fork(task: Callable[[], Any], log: Path, **environment: str) -> int:
     code = 1
     try:
         os.environ.update(environment)
+        # Lightning read it when it was imported, which is before the fork.
+        rank_zero_only.rank = int(environment.get("LOCAL_RANK", 0))
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(output, 1)
         os.dup2(output, 2)
@@ -158,18 +164,21 @@ def start_session(task: Callable[[], Any], log: Path, processes: int) -> tuple[l
 def run_session(task: Callable[[], Any], log: Path, processes: int, kill_after: float | None) -> bool:
     """Run a session, killed so many seconds after training has started; returns whether it was killed."""
     pids, pipe = start_session(task, log, processes)
-    os.read(pipe, 1)
+    started = select.select([pipe], [], [], START_LIMIT)[0] and os.read(pipe, 1)
     os.close(pipe)
-    killed = False
-    if kill_after is not None:
+    if started and kill_after is not None:
         time.sleep(kill_after)
         killed = os.waitpid(pids[0], os.WNOHANG)[0] == 0
-        for pid in pids if killed else pids[1:]:
+    else:
+        killed = not started or os.waitpid(pids[0], 0)[1] != 0
+    for pid in pids if killed else pids[1:]:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    elif os.waitpid(pids[0], 0)[1] != 0:
+    for pid in pids:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+    if killed and (kill_after is None or not started):
         raise RuntimeError(log.read_text())
-    for pid in pids[0 if killed else 1 :]:
-        os.waitpid(pid, 0)
     return killed
 
 
@@ -392,7 +401,10 @@ def measure(folder: Path, short: bool) -> dict[str, Any]:
         for name, (extra, processes, kills) in plans.items()
     ]
     if not short:
-        runs.append(killed_ddp(folder, limited))
+        fast = [*limited, "trainer=fast", "trainer.precision=bf16-mixed"]
+        runs.append(killed_otherwise("fast", folder, fast, 1, 12, 1.0))
+        ddp = [*limited, "trainer=ddp", "trainer.devices=2"]
+        runs.append(killed_otherwise("DDP on 2", folder, ddp, 2, 8, 2.0))
     results: dict[str, Any] = {"runs": [asdict(run) for run in runs]}
     results["control_differences"] = negative_control(reference, folder, overrides, steps)
     if not short:
@@ -404,11 +416,13 @@ def measure(folder: Path, short: bool) -> dict[str, Any]:
     return results
 
 
-def killed_ddp(folder: Path, limited: list[str]) -> Outcome:
-    """The same on two processes, with their own undisturbed run."""
-    overrides, reference = [*limited, "trainer=ddp", "trainer.devices=2"], folder / "reference-ddp"
-    run_session(partial(train, reference, overrides), folder / "reference-ddp.log", 2, None)
-    return killed_run("DDP on 2", reference, folder, overrides, 2, 8, 2.0)
+def killed_otherwise(
+    name: str, folder: Path, overrides: list[str], processes: int, kills: int, span: float
+) -> Outcome:
+    """The same with another trainer, beside an undisturbed run of its own."""
+    reference = folder / f"{name} undisturbed"
+    run_session(partial(train, reference, overrides), folder / f"{name} undisturbed.log", processes, None)
+    return killed_run(name, reference, folder, overrides, processes, kills, span)
 
 
 if __name__ == "__main__":

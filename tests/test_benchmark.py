@@ -65,7 +65,14 @@ def test_the_numbers_follow_from_each_other(measured: tuple[Path, str]):
         assert loop["over_textbook"]["ratio"] == pytest.approx(sum(each) / 2)
         assert 50 < loop["peak_mebibytes"] < 10_000
     extra = loops["trainer"]["seconds_a_step"] - loops["bare"]["seconds_a_step"]
-    assert loops["trainer"]["overhead"]["milliseconds"] == pytest.approx(1e3 * extra)
+    added = loops["trainer"]["overhead"]
+    assert added["milliseconds"] == pytest.approx(1e3 * extra)
+    assert added["percent"] == pytest.approx(100 * extra / loops["bare"]["seconds_a_step"])
+    each = [
+        1e3 * (ours - bare)
+        for ours, bare in zip(*(loops[n]["rounds"] for n in ("trainer", "bare")), strict=True)
+    ]
+    assert min(each) <= added["low"] <= added["milliseconds"] <= added["high"] <= max(each)
     flops = loops["bare"]["flops_a_step"]
     for name in ("bare", "trainer", "textbook"):
         assert loops[name]["flops_per_second"] == pytest.approx(flops / loops[name]["seconds_a_step"])

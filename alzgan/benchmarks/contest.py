@@ -152,9 +152,13 @@ def steps_that_take(seconds: float, loop: Contestant) -> int:
 
 def ratios(times: list[float], reference: list[float]) -> dict[str, float]:
     """How many times faster than the reference in the same round: median and quartiles over the rounds."""
-    each = [theirs / ours for ours, theirs in zip(times, reference, strict=True)]
-    low, ratio, high = statistics.quantiles(each, n=4, method="inclusive") if len(each) > 1 else each * 3
+    low, ratio, high = quartiles([theirs / ours for ours, theirs in zip(times, reference, strict=True)])
     return {"ratio": ratio, "low": low, "high": high}
+
+
+def quartiles(values: list[float]) -> list[float]:
+    """The lower quartile, the median and the upper one; of a single value, three times that."""
+    return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
 
 
 def elapsed(action: Callable[[], object]) -> float:

@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from alzgan.benchmarks import costs, loops, report, trainer
-from alzgan.benchmarks.contest import contest, interleave, ratios
+from alzgan.benchmarks.contest import contest, interleave, quartiles, ratios
 from alzgan.benchmarks.loops import LoopSettings
 from alzgan.runtime.cli import CONF
 from alzgan.runtime.files import write_json
@@ -179,10 +179,13 @@ def summary(times: dict[str, list[float]], facts: dict[str, dict[str, Any]], bat
 
 
 def overhead(trainer: dict[str, Any], bare: dict[str, Any]) -> dict[str, float]:
-    """What a Trainer adds to a step: milliseconds, percent, and mebibytes of peak memory."""
-    extra = trainer["seconds_a_step"] - bare["seconds_a_step"]
+    """What a Trainer adds to a step: milliseconds with quartiles, percent, and mebibytes of peak memory."""
+    extra = [1e3 * (ours - theirs) for ours, theirs in zip(trainer["rounds"], bare["rounds"], strict=True)]
+    low, milliseconds, high = quartiles(extra)
     return {
-        "milliseconds": 1e3 * extra,
-        "percent": 100 * extra / bare["seconds_a_step"],
+        "milliseconds": milliseconds,
+        "low": low,
+        "high": high,
+        "percent": milliseconds / 10 / bare["seconds_a_step"],
         "mebibytes": trainer["peak_mebibytes"] - bare["peak_mebibytes"],
     }

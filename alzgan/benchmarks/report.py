@@ -27,7 +27,9 @@ def loop_lines(loops: dict[str, Any]) -> Iterator[str]:
                 "{ratio:.2f} ({low:.2f} to {high:.2f})".format(**loop["over_textbook"])
                 if "over_textbook" in loop
                 else "",
-                "{milliseconds:+.2f} ms {percent:+.1f} %".format(**loop["overhead"])
+                "{milliseconds:+.2f} ms ({low:+.2f} to {high:+.2f}), {percent:+.1f} %".format(
+                    **loop["overhead"]
+                )
                 if "overhead" in loop
                 else "",
                 f"{rate / 1e9:.0f}" if rate else "",

@@ -1,4 +1,5 @@
 import copy
+import platform
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from alzgan import training
 from alzgan.callbacks.acceleration import Acceleration
 from alzgan.callbacks.divergence import DivergenceGuard
 from alzgan.data.loader import Batches, ResidentSlices, ShuffledBatches, SliceDataset
-from alzgan.runtime import devices
+from alzgan.runtime import devices, provenance
 from alzgan.runtime.checkpoints import load_checkpoint
 from alzgan.runtime.errors import UserError
 from alzgan.runtime.graphs import WARM_UP_STEPS, CapturedStep, capturable
@@ -153,11 +154,19 @@ def test_precision_is_native_or_float32(monkeypatch: pytest.MonkeyPatch, tmp_pat
         ("flags : sse4_2 avx2", "32-true"),
     ):
         (tmp_path / "cpuinfo").write_text(flags)
-        monkeypatch.setattr(devices, "CPU_FLAGS", tmp_path / "cpuinfo")
+        monkeypatch.setattr(devices, "CPU_INFO", tmp_path / "cpuinfo")
         assert devices.native_precision("cpu") == devices.native_precision("auto") == precision
         assert devices.native_precision("mps") == "32-true"
-    monkeypatch.setattr(devices, "CPU_FLAGS", tmp_path / "nothing")
+    monkeypatch.setattr(devices, "CPU_INFO", tmp_path / "nothing")
     assert devices.native_precision("cpu") == "32-true"
+
+
+def test_the_record_names_the_processor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Maker's 9: X\nmodel name\t: Other\n")
+    monkeypatch.setattr(provenance, "CPU_INFO", tmp_path / "cpuinfo")
+    assert provenance.processor() == "Maker's 9: X"
+    monkeypatch.setattr(provenance, "CPU_INFO", tmp_path / "nothing")
+    assert provenance.processor() == (platform.processor() or "cpu")
 
 
 @pytest.mark.parametrize("step", [0, 7])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import REPOSITORY, SMALL, alzgan, settings, small_settings
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from alzgan.benchmarks.contest import ratios
@@ -20,6 +21,7 @@ from alzgan.benchmarks.loops import (
     resident_noise,
     textbook_batches,
 )
+from alzgan.benchmarks.report import machine, panels_of
 from alzgan.benchmarks.trainer import stage_times, times_between_steps
 from alzgan.training import build_model
 
@@ -76,6 +78,32 @@ def test_the_numbers_follow_from_each_other(measured: tuple[Path, str]):
     flops = loops["bare"]["flops_a_step"]
     for name in ("bare", "trainer", "textbook"):
         assert loops[name]["flops_per_second"] == pytest.approx(flops / loops[name]["seconds_a_step"])
+
+
+def test_the_picture_has_a_panel_for_each_thing_that_was_measured_and_says_of_what():
+    growth = {
+        "by_batch_size": {"4": {"batch_size": 4, "images_per_second": 1.0}},
+        "by_image_size": {
+            "32": {"batch_size": 16, "images_per_second": 900.0},
+            "64": {"batch_size": 16, "images_per_second": 30.0},
+        },
+        "by_number_of_images": [{"images": 1000, "mebibytes": 0.0}],
+    }
+    loops = {"product": {"flops_per_second": 1.0}, "bare": {"images_per_second": 2.0}}
+    labels = []
+    for draw in panels_of({"loops": loops, "growth": growth}):
+        axes = Figure().subplots()
+        draw(axes)
+        labels.append((axes.get_xlabel(), axes.get_yscale()))
+    assert labels == [
+        ("images/s", "linear"),
+        ("batch size", "linear"),
+        ("image size, batch 16", "log"),
+        ("images in the array", "linear"),
+    ]
+    assert list(panels_of({"stages": {}})) == []
+    results = {"device": "A", "threads": 2, "image_shape": [3, 64, 32], "batch_size": 8}
+    assert machine({**results, "packages": {"torch": "2"}}) == "A, 2 threads; 64 x 32 x 3, batch 8; torch 2"
 
 
 def test_a_ratio_and_its_spread_are_those_of_the_rounds():

@@ -43,7 +43,12 @@ def measure(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> di
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     bench = Bench(settings, overrides, run_dir)
-    results: dict[str, Any] = {**provenance(), "batch_size": settings.data.batch_size}
+    data = settings.data
+    results: dict[str, Any] = {
+        **provenance(),
+        "batch_size": data.batch_size,
+        "image_shape": [data.channels, data.image_size, data.image_size],
+    }
     for part in settings.parts:
         print(f"measuring: {part}", flush=True)
         results[part] = getattr(bench, part)()
@@ -148,6 +153,7 @@ class Bench:
         found = self.contest(alone, rounds=1, batch=settings.data.batch_size)["trainer"]
         flops = costs.apart(loops.flops_a_step, LoopSettings(settings))
         return {
+            "batch_size": settings.data.batch_size,
             "images_per_second": found["images_per_second"],
             "flops_per_second": flops / found["seconds_a_step"],
             "peak_mebibytes": found["peak_mebibytes"],

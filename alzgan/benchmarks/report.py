@@ -1,6 +1,7 @@
 """A benchmark's results as lines and as a picture."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,11 @@ def decoding_lines(decoding: dict[str, Any]) -> Iterator[str]:
 def growth_lines(growth: dict[str, Any]) -> Iterator[str]:
     """A line for each thing that grows."""
     for name in ("batch_size", "image_size"):
-        table = [[name.replace("_", " "), "images/s", "GFLOP/s", "peak MiB"]]
+        table = [[name.replace("_", " "), "batch", "images/s", "GFLOP/s", "peak MiB"]]
         for size, found in growth[f"by_{name}"].items():
             speed, rate = found["images_per_second"], found["flops_per_second"] / 1e9
-            table.append([str(size), f"{speed:.1f}", f"{rate:.0f}", f"{found['peak_mebibytes']:.0f}"])
+            batch, peak = found["batch_size"], found["peak_mebibytes"]
+            table.append([str(size), str(batch), f"{speed:.1f}", f"{rate:.0f}", f"{peak:.0f}"])
         yield from aligned(table)
     for row in growth["by_number_of_images"]:
         yield (
@@ -96,23 +98,72 @@ PARTS = {
 
 
 def plot(results: dict[str, Any], path: Path) -> None:
-    """Draw the loops' images/s and, if measured, their growth; without matplotlib print one line."""
+    """Draw the loops' images/s and, if measured, what grows; without matplotlib print one line."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         print("no picture: pip install 'alzgan[plot]'")
         return
-    loops = {n: v for n, v in results.get("loops", {}).items() if "images_per_second" in v}
-    growth = results.get("growth", {})
-    grown = ("batch_size", "image_size") if growth else ()
-    figure = Figure(figsize=(5 * (1 + len(grown)), 4), layout="constrained")
-    axes = figure.subplots(1, 1 + len(grown), squeeze=False)[0]
-    axes[0].barh(list(loops), [loop["images_per_second"] for loop in loops.values()])
-    axes[0].invert_yaxis()
-    axes[0].set_xlabel("images/s")
-    for axis, name in zip(axes[1:], grown, strict=True):
-        sizes = growth[f"by_{name}"]
-        axis.loglog(list(sizes), [found["images_per_second"] for found in sizes.values()], "o-")
-        axis.set_xlabel(name.replace("_", " "))
-        axis.set_ylabel("images/s")
+    panels = list(panels_of(results))
+    if not panels:
+        return
+    figure = Figure(figsize=(4.5 * len(panels), 4), layout="constrained")
+    for axes, draw in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        draw(axes)
+    figure.suptitle(machine(results))
     figure.savefig(path)
+
+
+def machine(results: dict[str, Any]) -> str:
+    """What the numbers are of, for a picture's title."""
+    channels, height, width = results["image_shape"]
+    images = f"{height} x {width} x {channels}, batch {results['batch_size']}"
+    return (
+        f"{results['device']}, {results['threads']} threads; {images}; torch {results['packages']['torch']}"
+    )
+
+
+def panels_of(results: dict[str, Any]) -> Iterator[Callable[[Any], None]]:
+    """What there is to draw: each draws itself on matplotlib's axes."""
+    loops = {n: v for n, v in results.get("loops", {}).items() if "images_per_second" in v}
+    if loops:
+        yield partial(draw_loops, loops)
+    growth = results.get("growth", {})
+    for name in ("batch_size", "image_size"):
+        if sizes := growth.get(f"by_{name}"):
+            speeds = {int(size): found["images_per_second"] for size, found in sizes.items()}
+            batch = "" if name == "batch_size" else f", batch {next(iter(sizes.values()))['batch_size']}"
+            yield partial(draw_growth, speeds, name.replace("_", " ") + batch, "images/s")
+    if rows := growth.get("by_number_of_images"):
+        memory = {row["images"]: row["mebibytes"] for row in rows}
+        yield partial(draw_growth, memory, "images in the array", "MiB beyond the memory map")
+
+
+def draw_loops(loops: dict[str, Any], axes: Any) -> None:
+    """A bar a loop, with its images/s and, where it is known, its ratio to the textbook loop."""
+    bars = axes.barh(list(loops), [loop["images_per_second"] for loop in loops.values()])
+    ratios = [loop.get("over_textbook", {}).get("ratio") for loop in loops.values()]
+    speeds = [f"{loop['images_per_second']:.0f}" for loop in loops.values()]
+    labels = [
+        f"{speed} ({ratio:.2f} x)" if ratio else speed for speed, ratio in zip(speeds, ratios, strict=True)
+    ]
+    axes.bar_label(bars, labels, padding=3)
+    axes.margins(x=0.35)
+    axes.invert_yaxis()
+    axes.set_xlabel("images/s (times the textbook loop's)" if any(ratios) else "images/s")
+
+
+def draw_growth(values: dict[int, float], size: str, value: str, axes: Any) -> None:
+    """A line over sizes, with a tick at each that was measured; logarithmic where the values span decades."""
+    found = list(values.values())
+    wide = min(found) > 0 and max(found) > 10 * min(found)
+    (axes.loglog if wide else axes.semilogx)(list(values), found, "o-")
+    axes.set_xticks(list(values), [f"{size:,}" for size in values])
+    axes.minorticks_off()
+    for point in values.items():
+        axes.annotate(f"{point[1]:.3g}", point, xytext=(0, 6), textcoords="offset points", ha="center")
+    axes.margins(0.15)
+    if not wide and max(found) > 0:
+        axes.set_ylim(0, 1.15 * max(found))
+    axes.set_xlabel(size)
+    axes.set_ylabel(value)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-CPU_FLAGS = Path("/proc/cpuinfo")
+CPU_INFO = Path("/proc/cpuinfo")
 # As x86 and Arm processors name their bfloat16 products.
 NATIVE_BFLOAT16 = {"amx_bf16", "avx512_bf16", "bf16"}
 
@@ -37,4 +37,4 @@ def native_precision(accelerator: str) -> str:
 
 def cpu_has_bfloat16() -> bool:
     """Whether the system says that the processor multiplies bfloat16; no where it says nothing."""
-    return CPU_FLAGS.is_file() and not NATIVE_BFLOAT16.isdisjoint(CPU_FLAGS.read_text().split())
+    return CPU_INFO.is_file() and not NATIVE_BFLOAT16.isdisjoint(CPU_INFO.read_text().split())

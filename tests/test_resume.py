@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from alzgan.runtime.checkpoints import load_checkpoint
 from alzgan.runtime.errors import UserError
 from alzgan.runtime.files import written_by_one_process
 from alzgan.runtime.resume import Previous, checkpoint_file, run_folder, run_to_continue, shell_override
+from alzgan.runtime.tensorboard import RunLogger
 
 # 4 steps an epoch, so that saves fall on the middle and on the end of epochs.
 SAVES = ("callbacks.checkpoint.every_n_train_steps=3", "callbacks.quality.every_n_epochs=1")
@@ -52,6 +54,23 @@ def no_step_is_shown_twice(run_dir: Path) -> bool:
     steps = {tag: [event.step for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
     assert len(steps["loss/generator"]) == 8
     return all(len(found) == len(set(found)) for found in steps.values())
+
+
+def test_a_session_in_the_same_second_hides_what_the_last_one_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    time.sleep(1 - time.time() % 1)  # a second begins
+    for pid, purge_step, steps in ((9999, None, range(1, 9)), (10000, 5, range(5, 9))):
+        monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
+        logger = RunLogger(tmp_path, purge_step)
+        for step in steps:
+            logger.log_metrics({"loss/generator": float(pid)}, step=step)
+        logger.experiment.close()
+    events = EventAccumulator(str(tmp_path), {"scalars": 0}).Reload().Scalars("loss/generator")
+    assert [(event.step, event.value) for event in events] == [
+        *((step, 9999.0) for step in range(1, 5)),
+        *((step, 10000.0) for step in range(5, 9)),
+    ]
 
 
 def test_kills_leave_no_trace(tmp_path: Path):

@@ -387,7 +387,7 @@ def print_table(results: dict[str, Any]) -> None:
 
 def measure(folder: Path, short: bool) -> dict[str, Any]:
     """All figures of the short or the long form."""
-    steps = 60 if short else 600
+    steps = 150 if short else 600
     overrides = [*TINY, f"data.root={folder / 'images'}"]
     limited = [*overrides, f"trainer.max_steps={steps}"]
     reference = folder / "reference"

@@ -126,7 +126,7 @@ def bare(pace: Pace, settings: LoopSettings) -> None:
     keep_freed_memory()
     game = BareGame(settings)
     images = resident_noise(settings)
-    pace.facts["flops_a_step"] = flops_a_step(settings)
+    pace.facts["flops_a_step"] = game.flops(images)
     alternation = game.captured() if settings.device.type == "cuda" else game.alternation
     pace.wait()
     for _ in count():
@@ -176,6 +176,12 @@ class BareGame:
         self.discriminator.requires_grad_(True)
         return {"discriminator": discriminator_loss.detach(), "generator": generator_loss.detach()}
 
+    def flops(self, images: Tensor) -> int:
+        """Operations of one alternation's products and convolutions, which is played; a multiply-add is two."""
+        with FlopCounterMode(display=False) as counter:
+            self.alternation(*self.inputs(images))
+        return counter.get_total_flops()
+
     def captured(self) -> CapturedStep:
         """The alternation as one CUDA graph."""
         return CapturedStep(self.alternation, [self.generator_optimizer, self.discriminator_optimizer])
@@ -222,9 +228,5 @@ def resident_noise(settings: LoopSettings, images: int = 1024) -> Tensor:
 
 
 def flops_a_step(settings: LoopSettings) -> int:
-    """Floating-point operations of an alternation's products and convolutions; a multiply-add is two."""
-    game = BareGame(settings)
-    inputs = game.inputs(resident_noise(settings))
-    with FlopCounterMode(display=False) as counter:
-        game.alternation(*inputs)
-    return counter.get_total_flops()
+    """Floating-point operations of one alternation, see `BareGame.flops`."""
+    return BareGame(settings).flops(resident_noise(settings))

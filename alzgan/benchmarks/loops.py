@@ -177,7 +177,7 @@ class BareGame:
         return {"discriminator": discriminator_loss.detach(), "generator": generator_loss.detach()}
 
     def flops(self, images: Tensor) -> int:
-        """Operations of one alternation's products and convolutions, which is played; a multiply-add is two."""
+        """Play one alternation; returns its floating-point operations, of which a multiply-add is two."""
         with FlopCounterMode(display=False) as counter:
             self.alternation(*self.inputs(images))
         return counter.get_total_flops()

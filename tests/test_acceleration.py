@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import settings, small_settings
+from lightning import Callback
 from test_game import SMALL_MODEL, play
 from torch import Tensor
 
@@ -65,6 +66,21 @@ def test_optimizers_can_be_captured_only_while_they_are():
     with capturable([optimizer]):
         assert optimizer.param_groups[0]["capturable"]
     assert not optimizer.param_groups[0]["capturable"]
+    with pytest.raises(KeyError), capturable([optimizer]):
+        raise KeyError
+    assert not optimizer.param_groups[0]["capturable"]
+
+
+def test_a_run_that_fails_leaves_torch_as_it_was(recwarn):
+    class Fail(Callback):
+        def on_train_batch_end(self, *args):
+            assert not torch.utils.deterministic.fill_uninitialized_memory
+            raise KeyError
+
+    gan = training.build_model(settings(*SMALL_MODEL))
+    with pytest.raises(KeyError):
+        play(gan, BATCHES[:2], callbacks=[Acceleration(), Fail()])
+    assert torch.utils.deterministic.fill_uninitialized_memory
 
 
 def test_on_a_cpu_nothing_is_captured(recwarn):
@@ -78,19 +94,24 @@ def test_on_a_cpu_nothing_is_captured(recwarn):
 
 
 @pytest.mark.parametrize(
-    ("cuda_graph", "device", "processes", "scaler", "captured"),
+    ("cuda_graph", "device", "processes", "scaler", "fused", "captured"),
     [
-        (True, "cuda", 1, None, True),
-        (False, "cuda", 1, None, False),
-        (True, "cpu", 1, None, False),
-        (True, "cuda", 2, None, False),
-        (True, "cuda", 1, object(), False),
+        (True, "cuda", 1, None, True, True),
+        (False, "cuda", 1, None, True, False),
+        (True, "cpu", 1, None, True, False),
+        (True, "cuda", 2, None, True, False),
+        (True, "cuda", 1, object(), True, False),
+        (True, "cuda", 1, None, False, False),
     ],
 )
 def test_only_what_is_the_same_at_every_step_of_one_gpu_is_captured(
-    cuda_graph: bool, device: str, processes: int, scaler: object, captured: bool
+    cuda_graph: bool, device: str, processes: int, scaler: object, fused: bool, captured: bool
 ):
-    trainer = SimpleNamespace(world_size=processes, precision_plugin=SimpleNamespace(scaler=scaler))
+    trainer = SimpleNamespace(
+        world_size=processes,
+        precision_plugin=SimpleNamespace(scaler=scaler),
+        optimizers=[torch.optim.Adam([torch.zeros(1)], fused=each) for each in (True, fused)],
+    )
     gan = SimpleNamespace(device=torch.device(device))
     assert Acceleration(cuda_graph).captures(trainer, gan) is captured
 
@@ -167,6 +188,24 @@ def test_the_record_names_the_processor(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert provenance.processor() == "Maker's 9: X"
     monkeypatch.setattr(provenance, "CPU_INFO", tmp_path / "nothing")
     assert provenance.processor() == (platform.processor() or "cpu")
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_on_cuda_batches_are_pinned_unless_they_are_there(
+    resident: bool, slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pinned: list[torch.dtype] = []
+    monkeypatch.setattr(Tensor, "pin_memory", lambda self: pinned.append(self.dtype) or self)
+    data = training.build("data", small_settings(slices, tmp_path).data)
+    data.setup()
+    copy_there = ResidentSlices(data.dataset, torch.device("cpu"))
+    monkeypatch.setattr(data, "served_from", lambda _: copy_there if resident else data.dataset)
+    strategy = SimpleNamespace(root_device=torch.device("cuda"))
+    data.trainer = SimpleNamespace(strategy=strategy, global_step=0, global_rank=0, world_size=1)
+    images, labels = next(iter(data.train_dataloader()))
+    expected, _ = data.dataset[next(iter(data.train_dataloader().order))]
+    assert torch.equal(images, expected)
+    assert pinned == ([] if resident else [images.dtype, labels.dtype])
 
 
 @pytest.mark.parametrize("step", [0, 7])

@@ -1,4 +1,5 @@
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import REPOSITORY, SMALL, alzgan, settings, small_settings
+from hydra import compose, initialize_config_dir
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -21,8 +23,13 @@ from alzgan.benchmarks.loops import (
     resident_noise,
     textbook_batches,
 )
-from alzgan.benchmarks.report import machine, panels_of
+from alzgan.benchmarks.measure import Bench, compose_settings
+from alzgan.benchmarks.report import panels_of
 from alzgan.benchmarks.trainer import stage_times, times_between_steps
+from alzgan.runtime import config
+from alzgan.runtime.checks import check_benchmark
+from alzgan.runtime.cli import CONF
+from alzgan.runtime.errors import UserError
 from alzgan.training import build_model
 
 
@@ -91,19 +98,18 @@ def test_the_picture_has_a_panel_for_each_thing_that_was_measured_and_says_of_wh
     }
     loops = {"product": {"flops_per_second": 1.0}, "bare": {"images_per_second": 2.0}}
     labels = []
-    for draw in panels_of({"loops": loops, "growth": growth}):
+    what = {"image_shape": [3, 64, 32], "batch_size": 8}
+    for draw in panels_of({**what, "loops": loops, "growth": growth}):
         axes = Figure().subplots()
         draw(axes)
-        labels.append((axes.get_xlabel(), axes.get_yscale()))
+        labels.append((axes.get_title(), axes.get_xlabel(), axes.get_yscale()))
     assert labels == [
-        ("images/s", "linear"),
-        ("batch size", "linear"),
-        ("image size, batch 16", "log"),
-        ("images in the array", "linear"),
+        ("64 x 32 x 3, batch 8", "images/s", "linear"),
+        ("64 x 32 x 3", "batch size", "linear"),
+        ("batch 16", "image size", "log"),
+        ("beyond the memory map", "images in the array", "linear"),
     ]
-    assert list(panels_of({"stages": {}})) == []
-    results = {"device": "A", "threads": 2, "image_shape": [3, 64, 32], "batch_size": 8}
-    assert machine({**results, "packages": {"torch": "2"}}) == "A, 2 threads; 64 x 32 x 3, batch 8; torch 2"
+    assert list(panels_of({**what, "stages": {}})) == []
 
 
 def test_a_ratio_and_its_spread_are_those_of_the_rounds():
@@ -115,11 +121,45 @@ def test_a_ratio_and_its_spread_are_those_of_the_rounds():
     assert ratios([2.0], [3.0]) == {"ratio": 1.5, "low": 1.5, "high": 1.5}
 
 
-def test_a_part_that_does_not_exist_gets_one_line(tmp_path: Path):
-    result = alzgan("parts=[loop]", f"run_dir={tmp_path}", verb="benchmark")
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("parts=[loop]", "parts: there is no loop; choose of loops, stages"),
+        ("parts=[]", "parts is empty; choose of loops"),
+        ("loops=[]", "loops is empty; choose of product"),
+        ("rounds=0", "rounds=0 must be at least 1"),
+        ("seconds=nan", "seconds=nan must be above 0"),
+        ("seconds=0", "seconds=0.0 must be above 0"),
+        ("batch_sizes=[0]", "batch_sizes: 0 must be at least 1"),
+        ("image_sizes=[48]", "image_sizes: 48 must be a power of two"),
+        ("image_counts=[40]", "image_counts: 40 must be at least 64, two batches"),
+        ("ckpt_path=run", "ckpt_path=run is for alzgan.train"),
+        ("trainer.devices=2", "trainer.devices=2: a benchmark is of one device"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(override: str, line: str):
+    config.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = compose("benchmark", ["data.batch_size=32", "parts=[growth]", override])
+    with pytest.raises(UserError, match=re.escape(line)):
+        check_benchmark(composed)
+
+
+def test_a_benchmark_is_not_written_over_what_is_there(measured: tuple[Path, str], slices: Path):
+    run_dir, _ = measured
+    before = (run_dir / "benchmark.json").read_bytes()
+    arguments = ("data=mri", f"data.root={slices}", *SMALL, "parts=[decoding]", f"run_dir={run_dir}")
+    result = alzgan(*arguments, verb="benchmark")
     assert result.returncode == 1
-    assert result.stderr.startswith("alzgan: parts: there is no loop; choose of loops, stages")
-    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr == f"alzgan: {run_dir} holds a benchmark already; choose another run_dir\n"
+    assert (run_dir / "benchmark.json").read_bytes() == before
+
+
+def test_more_images_in_a_batch_than_there_are_get_one_line(slices: Path, tmp_path: Path):
+    composed = ("parts=[growth]", "batch_sizes=[8,33]", "data=mri", f"data.root={slices}", *SMALL)
+    config.register()
+    with pytest.raises(UserError, match="batch_sizes: 33 is more than the 32 images to train on"):
+        Bench(compose_settings("benchmark", composed), composed, tmp_path)
 
 
 def test_the_gpu_script_says_in_one_line_that_there_is_no_gpu():
@@ -140,6 +180,7 @@ def test_the_gpu_script_runs_from_end_to_end(slices: Path, tmp_path: Path):
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert set(found["exactness"].values()) == {0}
     assert len(found["exactness"]) == 5
+    assert found["batch 8"]["compiled"]["fast"]["images_per_second"] > 0
     assert all(value > 0 for value in found["batch 8"]["targets"].values())
 
 
@@ -231,14 +272,13 @@ def test_a_step_costs_what_its_layers_say():
 
 def test_the_stages_of_a_step_are_the_step(slices: Path, tmp_path: Path, recwarn):
     found = stage_times(small_settings(slices, tmp_path, "trainer.max_epochs=-1"), steps=6)
-    assert set(found) == {
-        "data", "latents", "fakes", "discriminator step", "generator step", "callbacks", "Lightning", "step"
-    }  # fmt: skip
+    steps = {"discriminator step", "generator step", "step"}
+    assert set(found) == {"data", "latents", "making fakes", "callbacks", "Lightning"} | steps
     whole = found.pop("step")
     assert sum(found.values()) == pytest.approx(whole)
     assert all(value > 0 for value in found.values()), found
     # Each is counted once: the steps within the alternation are not part of what it leaves, the fakes.
-    assert found["fakes"] < found["generator step"]
+    assert found["making fakes"] < found["generator step"]
 
 
 def test_shares_are_those_of_the_intervals_that_are_set(slices: Path, tmp_path: Path, recwarn):

@@ -147,6 +147,7 @@ def steps_that_take(seconds: float, loop: Contestant) -> int:
     # Doubled, since batches that a loader has made ahead are no measure.
     while (taken := loop.run(steps)) < seconds / 2:
         steps *= 2
+    taken = min(taken, loop.run(steps))  # something may have been set up just then, a compiled network say
     return max(2, round(steps * seconds / taken))
 
 

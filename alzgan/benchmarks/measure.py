@@ -15,6 +15,7 @@ from alzgan.benchmarks import costs, loops, report, trainer
 from alzgan.benchmarks.contest import contest, interleave, quartiles, ratios
 from alzgan.benchmarks.loops import LoopSettings
 from alzgan.runtime.cli import CONF
+from alzgan.runtime.errors import UserError
 from alzgan.runtime.files import write_json
 from alzgan.runtime.provenance import provenance
 
@@ -48,9 +49,12 @@ def measure(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> di
         **provenance(),
         "batch_size": data.batch_size,
         "image_shape": [data.channels, data.image_size, data.image_size],
+        "config": OmegaConf.to_container(settings, resolve=True),
     }
     for part in settings.parts:
-        print(f"measuring: {part}", flush=True)
+        turns = settings.rounds * len(settings.loops)
+        told = f", {turns} turns of {settings.seconds:g} s" if part == "loops" else ""
+        print(f"measuring: {part}{told}", flush=True)
         results[part] = getattr(bench, part)()
     write_json(run_dir / "benchmark.json", results)
     print("\n".join(["", *report.lines(results), "", f"written to {run_dir / 'benchmark.json'}"]))
@@ -80,6 +84,8 @@ class Bench:
         self.overrides = [text for text in overrides if text.lstrip("+~").split("=")[0] not in OWN]
         data = instantiate(settings.data, _convert_="all")
         data.setup()  # makes the phantom, fills the cache
+        if "growth" in settings.parts and (most := max(settings.batch_sizes, default=0)) > len(data):
+            raise UserError(f"batch_sizes: {most} is more than the {len(data)} images to train on")
         self.folder = str(data.root)
 
     def training(self, name: str, *overrides: str) -> DictConfig:

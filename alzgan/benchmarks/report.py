@@ -16,7 +16,16 @@ def lines(results: dict[str, Any]) -> list[str]:
 def loop_lines(loops: dict[str, Any]) -> Iterator[str]:
     """One row a loop."""
     table = [
-        ["loop", "images/s", "over textbook", "over bare", "GFLOP/s", "of product", "peak MiB", "CUDA MiB"]
+        [
+            "loop",
+            "images/s",
+            "over textbook",
+            "added to bare",
+            "GFLOP/s",
+            "of product",
+            "peak MiB",
+            "CUDA MiB",
+        ]
     ]
     for name, loop in loops.items():
         product = loops.get("product_fast" if name.endswith("fast") else "product", {})
@@ -79,11 +88,11 @@ def growth_lines(growth: dict[str, Any]) -> Iterator[str]:
             speed, rate = found["images_per_second"], found["flops_per_second"] / 1e9
             batch, peak = found["batch_size"], found["peak_mebibytes"]
             table.append([str(size), str(batch), f"{speed:.1f}", f"{rate:.0f}", f"{peak:.0f}"])
-        yield from aligned(table)
+        yield from aligned(table) if table[1:] else ()
     for row in growth["by_number_of_images"]:
         yield (
             f"an array of {row['images']:,} images: first batch after {row['first_batch_seconds']:.3f} s, "
-            f"{row['mebibytes']:.0f} MiB beyond the map, then {row['images_per_second']:.0f} images/s"
+            f"{row['mebibytes']:.0f} MiB beyond the map, then {row['images_per_second']:,.0f} images/s taken"
         )
 
 
@@ -107,53 +116,54 @@ def plot(results: dict[str, Any], path: Path) -> None:
     panels = list(panels_of(results))
     if not panels:
         return
-    figure = Figure(figsize=(4.5 * len(panels), 4), layout="constrained")
+    figure = Figure(figsize=(max(6, 4.5 * len(panels)), 4), layout="constrained")
     for axes, draw in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         draw(axes)
-    figure.suptitle(machine(results))
-    figure.savefig(path)
-
-
-def machine(results: dict[str, Any]) -> str:
-    """What the numbers are of, for a picture's title."""
-    channels, height, width = results["image_shape"]
-    images = f"{height} x {width} x {channels}, batch {results['batch_size']}"
-    return (
-        f"{results['device']}, {results['threads']} threads; {images}; torch {results['packages']['torch']}"
+    figure.suptitle(
+        f"{results['device']}, {results['threads']} threads, torch {results['packages']['torch']}"
     )
+    figure.savefig(path)
 
 
 def panels_of(results: dict[str, Any]) -> Iterator[Callable[[Any], None]]:
     """What there is to draw: each draws itself on matplotlib's axes."""
+    channels, height, width = results["image_shape"]
+    shape = f"{height} x {width} x {channels}"
     loops = {n: v for n, v in results.get("loops", {}).items() if "images_per_second" in v}
     if loops:
-        yield partial(draw_loops, loops)
+        yield partial(draw_loops, loops, f"{shape}, batch {results['batch_size']}")
     growth = results.get("growth", {})
-    for name in ("batch_size", "image_size"):
-        if sizes := growth.get(f"by_{name}"):
-            speeds = {int(size): found["images_per_second"] for size, found in sizes.items()}
-            batch = "" if name == "batch_size" else f", batch {next(iter(sizes.values()))['batch_size']}"
-            yield partial(draw_growth, speeds, name.replace("_", " ") + batch, "images/s")
+    if sizes := growth.get("by_batch_size"):
+        yield partial(draw_growth, speeds(sizes), shape, "batch size", "images/s")
+    if sizes := growth.get("by_image_size"):
+        batch = next(iter(sizes.values()))["batch_size"]
+        yield partial(draw_growth, speeds(sizes), f"batch {batch}", "image size", "images/s")
     if rows := growth.get("by_number_of_images"):
         memory = {row["images"]: row["mebibytes"] for row in rows}
-        yield partial(draw_growth, memory, "images in the array", "MiB beyond the memory map")
+        yield partial(draw_growth, memory, "beyond the memory map", "images in the array", "MiB")
 
 
-def draw_loops(loops: dict[str, Any], axes: Any) -> None:
+def speeds(sizes: dict[Any, dict[str, float]]) -> dict[int, float]:
+    """Images/s by size."""
+    return {int(size): found["images_per_second"] for size, found in sizes.items()}
+
+
+def draw_loops(loops: dict[str, Any], title: str, axes: Any) -> None:
     """A bar a loop, with its images/s and, where it is known, its ratio to the textbook loop."""
     bars = axes.barh(list(loops), [loop["images_per_second"] for loop in loops.values()])
     ratios = [loop.get("over_textbook", {}).get("ratio") for loop in loops.values()]
-    speeds = [f"{loop['images_per_second']:.0f}" for loop in loops.values()]
     labels = [
-        f"{speed} ({ratio:.2f} x)" if ratio else speed for speed, ratio in zip(speeds, ratios, strict=True)
+        number(loop["images_per_second"]) + (f" ({ratio:.2f} x)" if ratio else "")
+        for loop, ratio in zip(loops.values(), ratios, strict=True)
     ]
     axes.bar_label(bars, labels, padding=3)
-    axes.margins(x=0.35)
+    axes.set_xlim(0, 1.5 * max(loop["images_per_second"] for loop in loops.values()))
+    axes.set_title(title)
     axes.invert_yaxis()
     axes.set_xlabel("images/s (times the textbook loop's)" if any(ratios) else "images/s")
 
 
-def draw_growth(values: dict[int, float], size: str, value: str, axes: Any) -> None:
+def draw_growth(values: dict[int, float], title: str, size: str, value: str, axes: Any) -> None:
     """A line over sizes, with a tick at each that was measured; logarithmic where the values span decades."""
     found = list(values.values())
     wide = min(found) > 0 and max(found) > 10 * min(found)
@@ -161,9 +171,15 @@ def draw_growth(values: dict[int, float], size: str, value: str, axes: Any) -> N
     axes.set_xticks(list(values), [f"{size:,}" for size in values])
     axes.minorticks_off()
     for point in values.items():
-        axes.annotate(f"{point[1]:.3g}", point, xytext=(0, 6), textcoords="offset points", ha="center")
+        axes.annotate(number(point[1]), point, xytext=(0, 6), textcoords="offset points", ha="center")
     axes.margins(0.15)
     if not wide and max(found) > 0:
         axes.set_ylim(0, 1.15 * max(found))
+    axes.set_title(title)
     axes.set_xlabel(size)
     axes.set_ylabel(value)
+
+
+def number(value: float) -> str:
+    """Three digits, or all of those before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

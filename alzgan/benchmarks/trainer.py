@@ -85,7 +85,7 @@ class Stages(Callback):
             (data.dataset, "__getitem__", "data"),
             (data, "on_after_batch_transfer", "data"),
             (pl_module, "latents", "latents"),
-            (pl_module, "alternation", "fakes"),  # what both steps within it leave
+            (pl_module, "alternation", "making fakes"),  # what both steps within it leave
             (pl_module, "discriminator_step", "discriminator step"),
             (pl_module, "generator_step", "generator step"),
             *((callback, "on_train_batch_end", "callbacks") for callback in trainer.callbacks[:-1]),

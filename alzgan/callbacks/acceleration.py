@@ -11,9 +11,10 @@ class Acceleration(Callback):
     """Train by one CUDA graph a step, and by compiled networks if asked; on a CPU nothing is captured.
 
     Args:
-        cuda_graph: replay the whole alternation as one graph, on one CUDA device and without float16's loss
-            scaling. Whatever is in it must be the same at every step.
-        compile: both networks by torch.compile, which needs a C++ compiler.
+        cuda_graph: replay the whole alternation as one graph, on one CUDA device, with fused optimizers and
+            without float16's loss scaling. Whatever is in it must be the same at every step.
+        compile: both networks by torch.compile, which needs a C++ compiler. That a run which was stopped then
+            goes on to the bit has not been shown.
     """
 
     def __init__(self, cuda_graph: bool = True, compile: bool = False):
@@ -41,12 +42,19 @@ class Acceleration(Callback):
 
     def captures(self, trainer: Trainer, gan: GAN) -> bool:
         """Whether the alternation becomes a graph: asked for, and the same work at every step."""
-        # float16's loss scale leaves steps out; several processes talk to each other in a step.
+        # float16's loss scale leaves steps out; several processes talk to each other in a step; an optimizer
+        # that is not fused counts its steps on the CPU.
         scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-        return self.cuda_graph and gan.device.type == "cuda" and trainer.world_size == 1 and not scaled
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        same = trainer.world_size == 1 and not scaled and all(group.get("fused") for group in groups)
+        return self.cuda_graph and gan.device.type == "cuda" and same
 
     def teardown(self, trainer: Trainer, pl_module: GAN, stage: str) -> None:
-        """Give the module its own alternation back, the graph its memory, and torch its settings."""
+        """Give the module its own alternation back, the system the graph's memory, and torch its settings."""
         vars(pl_module).pop("alternation", None)
         precision, torch.utils.deterministic.fill_uninitialized_memory = self.before
         torch.set_float32_matmul_precision(precision)
+
+    def on_exception(self, trainer: Trainer, pl_module: GAN, exception: BaseException) -> None:
+        """Do so too where a run fails: the next one of a sweep may be in this process."""
+        self.teardown(trainer, pl_module, "fit")

@@ -216,7 +216,9 @@ class MRIDataModule(LightningDataModule):
                 self._too_few(len(self), f"a batch for each of {devices} devices", len(self) // devices)
             )
         if self.num_workers == 0:
-            return Batches(self.served_from(trainer), batches)
+            source = self.served_from(trainer)
+            on_cuda = trainer is not None and trainer.strategy.root_device.type == "cuda"
+            return Batches(source, batches, pin=on_cuda and source is self.dataset)
         return DataLoader(
             self.dataset,
             sampler=batches,

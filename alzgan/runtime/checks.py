@@ -166,13 +166,53 @@ def check_benchmark(config: DictConfig) -> None:
     """Check what is asked of a benchmark.
 
     Raises:
-        UserError: there is no such part or loop, or nothing would be measured.
+        UserError: there is no such part or loop, nothing would be measured, or it is no benchmark's to say.
     """
     for name, choices in (("parts", BENCHMARK_PARTS), ("loops", BENCHMARK_LOOPS)):
         if unknown := [word for word in config[name] if word not in choices]:
             raise UserError(f"{name}: there is no {unknown[0]}; choose of {', '.join(choices)}")
-    if config.rounds < 1 or config.seconds <= 0:
-        raise UserError(f"rounds={config.rounds} and seconds={config.seconds} must be above 0")
+        if not config[name]:
+            raise UserError(f"{name} is empty; choose of {', '.join(choices)}")
+    if config.rounds < 1:
+        raise UserError(f"rounds={config.rounds} must be at least 1")
+    if not 0 < config.seconds < float("inf"):
+        raise UserError(f"seconds={config.seconds} must be above 0")
+    check_growth(config)
+    if config.ckpt_path is not None:
+        raise UserError(f"ckpt_path={config.ckpt_path} is for alzgan.train: a benchmark starts anew")
+    if str(config.trainer.devices) != "1" or config.trainer.num_nodes > 1:
+        raise UserError(
+            f"trainer.devices={config.trainer.devices}: a benchmark is of one device; set it to 1"
+        )
+
+
+def check_growth(config: DictConfig) -> None:
+    """Check the sizes that a benchmark goes through.
+
+    Raises:
+        UserError: one cannot be measured.
+    """
+    for size in config.batch_sizes:
+        if size < 1:
+            raise UserError(f"batch_sizes: {size} must be at least 1")
+    for size in config.image_sizes:
+        if size not in IMAGE_SIZES:
+            raise UserError(f"image_sizes: {size} must be a power of two: 32, 64, 128 or 256")
+    least = 2 * config.data.batch_size
+    for count in config.image_counts:
+        if count < least and "growth" in config.parts:
+            raise UserError(f"image_counts: {count} must be at least {least}, two batches")
+
+
+def check_new_benchmark(run_dir: Path) -> None:
+    """Check that a benchmark will not be written over another, nor into a training run.
+
+    Raises:
+        UserError: the folder holds one.
+    """
+    for name, what in (("benchmark.json", "a benchmark"), ("checkpoints", "a run")):
+        if (run_dir / name).exists():
+            raise UserError(f"{run_dir} holds {what} already; choose another run_dir")
 
 
 def check_job(config: DictConfig) -> None:

@@ -82,6 +82,8 @@ def capturable(optimizers: Sequence[Optimizer]) -> Iterator[None]:
     before = [group.get("capturable", False) for group in groups]
     for group in groups:
         group["capturable"] = True
-    yield
-    for group, value in zip(groups, before, strict=True):
-        group["capturable"] = value
+    try:
+        yield
+    finally:
+        for group, value in zip(groups, before, strict=True):
+            group["capturable"] = value

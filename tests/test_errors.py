@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, alzgan
+from conftest import REPOSITORY, SMALL, alzgan
 from PIL import Image
 
 
@@ -170,3 +170,12 @@ def test_a_launcher_that_is_not_installed_says_how_to_install_it(launcher: str):
     result = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True)
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].endswith(f"; first: pip install 'alzgan[{launcher}]'")
+
+
+def test_help_that_nobody_reads_on_ends_without_a_word():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "alzgan.train", "--help"]
+    result = subprocess.run(command, cwd=REPOSITORY, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (1, "")

@@ -55,6 +55,9 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
         reason = error if isinstance(error, OSError) else error.__cause__
         if started:
             raise
+        if isinstance(error, BrokenPipeError):  # `| head` has seen enough; what is buffered goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
         if not isinstance(reason, OSError):  # Hydra's plain answer to a group that is set to null, say
             sys.exit(f"alzgan: {one_line(error)}")
         sys.exit(f"alzgan: run_dir={reason.filename} cannot be written: {reason.strerror}; choose another")

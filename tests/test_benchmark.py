@@ -171,6 +171,15 @@ def test_the_gpu_script_says_in_one_line_that_there_is_no_gpu():
     assert result.stderr == "alzgan: there is no CUDA device here: run this on a machine that has one\n"
 
 
+def test_the_gpu_script_measures_into_a_folder_of_its_own(tmp_path: Path):
+    (tmp_path / "gpu.json").touch()
+    script = str(REPOSITORY / "tests" / "benchmarks" / "gpu.py")
+    command = [sys.executable, script, str(tmp_path), "--rehearse", "--run-dir", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr == f"alzgan: {tmp_path} is not empty: choose another --run-dir\n"
+
+
 @pytest.mark.slow
 def test_the_gpu_script_runs_from_end_to_end(slices: Path, tmp_path: Path):
     script = str(REPOSITORY / "tests" / "benchmarks" / "gpu.py")

@@ -60,6 +60,9 @@ def main() -> None:
         sys.exit("alzgan: there is no CUDA device here: run this on a machine that has one")
     if not Path(arguments.root).is_dir():
         sys.exit(f"alzgan: there is no folder {arguments.root}: give the folder of slices")
+    if arguments.run_dir.is_dir() and any(arguments.run_dir.iterdir()):
+        # Its runs would be continued.
+        sys.exit(f"alzgan: {arguments.run_dir} is not empty: choose another --run-dir")
     if arguments.rehearse:
         print("a rehearsal, tiny and on the CPU: that it ends is all it shows; some 2 minutes", flush=True)
     config.register()
@@ -118,9 +121,8 @@ def targets(found: dict[str, Any]) -> dict[str, float]:
     """The rows of the table: ratios with what is asked for, and the time of an epoch."""
     rows: dict[str, float] = {}
     for row, (loop, reference, least) in TARGETS.items():
-        rows[f"{row} (at least {least:.2f})"] = ratios(found[loop]["rounds"], found[reference]["rounds"])[
-            "ratio"
-        ]
+        against = ratios(found[loop]["rounds"], found[reference]["rounds"])
+        rows[f"{row} (at least {least:.2f})"] = against["ratio"]
     return {**rows, f"seconds an epoch of {EPOCH} (at most 0.15)": EPOCH / found["fast"]["images_per_second"]}
 
 

@@ -1,3 +1,3 @@
 """A laboratory for small-data medical image GANs."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,126 +1,245 @@
-"""The two-player game: one discriminator step, one generator step, over and over.
+"""The two-player game: the discriminator's turns, then the generator's, over and over.
 
 Devices, files, pictures, metrics and the source of randomness live elsewhere.
 """
 
-from collections.abc import Callable, Iterable
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from alzgan.losses import NonSaturatingLoss
-from alzgan.runtime.devices import to_device
-from alzgan.runtime.images import to_uint8
-from alzgan.runtime.streams import stream
+from alzgan.device.generators import torch_stream
+from alzgan.device.pixels import to_uint8
+from alzgan.device.precision import to_device
+from alzgan.device.streams import stream
+from alzgan.errors import at_least, seed_of_streams
+from alzgan.losses import AdversarialLoss
+from alzgan.penalties import Penalty, Seen
+from alzgan.schedules import OptimizerFactory, Schedules, make_optimizer
+from alzgan.upstream.lightning import count_step
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+LOOKS = (
+    4  # at augmented images in an alternation: D at real and fake, G at fake, and at real where the loss asks
+)
+
+
+class Turn(NamedTuple):
+    """All that changes from turn to turn, as tensors, so that a step can be captured as a CUDA graph.
+
+    Attributes:
+        real: images (N, C, H, W) in [-1, 1].
+        labels: their classes (N,); None for an unconditional model.
+        latents: (N, latent_dim).
+        fake_labels: the classes (N,) to generate; None for an unconditional model.
+        draws: uniforms (`LOOKS`, N, k) of the augmentation; None without one.
+    """
+
+    real: Tensor
+    labels: Tensor | None
+    latents: Tensor
+    fake_labels: Tensor | None
+    draws: Tensor | None
 
 
 class GAN(LightningModule):
     """A generator and a discriminator that train against each other (Goodfellow et al. 2014).
 
     Args:
-        generator: latents (N, latent_dim) to images (N, C, H, W) in [-1, 1].
-        discriminator: images (N, C, H, W) in [-1, 1] to logits (N,).
+        generator: latents (N, latent_dim) and labels (N,) or None to images (N, C, H, W) in [-1, 1].
+        discriminator: images (N, C, H, W) in [-1, 1] and labels (N,) or None to logits (N,).
         loss: turns logits into each player's scalar, see `alzgan.losses`.
-        generator_optimizer: makes an optimizer of the generator's parameters.
+        generator_optimizer: makes an optimizer of the generator's parameters; its options may be schedules.
         discriminator_optimizer: the same for the discriminator's.
         latent_dim: length of a latent vector, drawn from N(0, I).
-        seed: of every latent drawn.
+        classes: of the labels; 0: the model is unconditional.
+        penalties: on the discriminator, by name, see `alzgan.penalties`.
+        augment: what the discriminator sees is augmented by, see `alzgan.augment`.
+        average: makes `generator_average` follow the generator, see `alzgan.average`; samples are then its.
+        turns: of the discriminator for one of the generator; a batch is shared out among them.
+        gradient_clip: largest norm of a player's gradient; None: no limit.
+        seed: of every latent and every other number drawn.
+
+    Raises:
+        SettingError: a value is out of its range.
     """
 
     def __init__(
         self,
         generator: nn.Module,
         discriminator: nn.Module,
-        loss: NonSaturatingLoss,
+        loss: AdversarialLoss,
         generator_optimizer: OptimizerFactory,
         discriminator_optimizer: OptimizerFactory,
         latent_dim: int = 100,
+        classes: int = 0,
+        penalties: Mapping[str, Penalty] | None = None,
+        augment: nn.Module | None = None,
+        average: nn.Module | None = None,
+        turns: int = 1,
+        gradient_clip: float | None = None,
         seed: int = 0,
     ):
         super().__init__()
+        at_least(1, latent_dim=latent_dim, turns=turns)
+        at_least(0, classes=classes, gradient_clip=gradient_clip)
+        seed_of_streams(seed=seed)
         self.automatic_optimization = False
         self.generator = generator
         self.discriminator = discriminator
         self.loss = loss
-        self.generator_optimizer = generator_optimizer
-        self.discriminator_optimizer = discriminator_optimizer
+        self.optimizer_factories = (discriminator_optimizer, generator_optimizer)
         self.latent_dim = latent_dim
+        self.classes = classes
+        self.penalties = nn.ModuleDict(penalties or {})
+        self.augment = augment
+        self.average = average
+        self.generator_average = copy.deepcopy(generator).requires_grad_(False) if average else None
+        self.critic_turns = turns
+        self.gradient_clip = gradient_clip
         self.seed = seed
+        self.schedules = Schedules(self, self.optimizer_factories)
+        self.followers = [module for module in self.modules() if hasattr(module, "follow")]
+        self.images_a_step = 0  # of all processes together; known when training starts
 
     def configure_optimizers(self) -> tuple[Optimizer, Optimizer]:
         """The discriminator's optimizer, then the generator's: the order in which they play."""
-        return (
-            self.discriminator_optimizer(self.discriminator.parameters()),
-            self.generator_optimizer(self.generator.parameters()),
+        players = self.discriminator, self.generator
+        return tuple(
+            make_optimizer(factory, player.parameters())
+            for factory, player in zip(self.optimizer_factories, players, strict=True)
         )
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> STEP_OUTPUT:
-        """One alternation on real images (N, C, H, W) in [-1, 1].
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """One alternation on real images (N, C, H, W) in [-1, 1] with labels (N,).
 
-        Returns detached tensors, to be read only when something is logged: reading them waits for the
-        device.
+        Returns named scalars, to be read only when something is logged: reading them waits for the device.
         """
-        real, _ = batch
-        latents = self.latents(len(real), "train", self.global_step, self.global_rank)
-        outputs = self.alternation(real, latents)
-        self.count_step()
-        return outputs
+        if self.schedules:
+            done = self.global_step / self.trainer.estimated_stepping_batches
+            self.schedules.follow(done, self.trainer.optimizers)
+        due = tuple(name for name, each in self.penalties.items() if self.global_step % each.interval == 0)
+        turns = self.turns(*batch)
+        with torch_stream(self.device, self.seed, "networks", self.global_step, self.global_rank):
+            said = self.alternation(turns, due)
+        count_step(self.optimizers()[1])
+        return said
 
-    def alternation(self, real: Tensor, latents: Tensor) -> dict[str, Tensor]:
-        """The discriminator's step, then the generator's, on the same fakes, as in the DCGAN's own loop.
+    def turns(self, real: Tensor, labels: Tensor) -> list[Turn]:
+        """The batch shared out among the discriminator's turns, with all that is drawn for them.
 
-        All that changes from step to step comes in as a tensor, so that it can be captured as a CUDA graph
-        (`alzgan.runtime.graphs`).
+        Fakes take the labels of the reals: so they have the distribution that is sampled, and pairs of a
+        relativistic loss have one class.
         """
-        fake = self.generator(latents)
-        real_logits, fake_logits, discriminator_loss = self.discriminator_step(real, fake.detach())
-        fake_logits_after, generator_loss = self.generator_step(fake, real_logits)
+        self.images_a_step = len(real) * self.trainer.world_size
+        moment = self.global_step, self.global_rank
+        latents = self.latents(len(real), "train", *moment)
+        count = self.critic_turns
+        given: Sequence[Tensor | None] = labels.chunk(count) if self.classes else [None] * count
+        draws: Sequence[Tensor | None] = [None] * count
+        if self.augment is not None:
+            uniforms = self.augment.draw(stream(self.seed, "augment", *moment), LOOKS * len(real))
+            uniforms = to_device(uniforms.reshape(LOOKS, len(real), -1), self.device)
+            draws = uniforms.to(self.dtype).chunk(count, dim=1)
+        return [
+            Turn(real, labels, latents, labels, uniforms)
+            for real, labels, latents, uniforms in zip(
+                real.chunk(count), given, latents.chunk(count), draws, strict=True
+            )
+        ]
+
+    def alternation(self, turns: Sequence[Turn], due: Sequence[str]) -> dict[str, Tensor]:
+        """The discriminator's turns, then the generator's step on the fakes of the last one.
+
+        Args:
+            turns: what is new in each.
+            due: names of the penalties of this step.
+        """
+        for turn in turns:
+            fake = self.generator(turn.latents, turn.fake_labels)
+            said = self.discriminator_step(turn, fake.detach(), due)
+        said |= self.generator_step(turn, fake)
+        for follower in self.followers:
+            follower.follow(self, said)
+        return said
+
+    def discriminator_step(self, turn: Turn, fake: Tensor, due: Sequence[str]) -> dict[str, Tensor]:
+        """Teach the discriminator to tell real from fake, under the penalties that are due."""
+        # Two passes, so that batch norm sees each kind of image by itself.
+        on_real = self.judge(turn.real, turn.labels, turn.draws, 0, penalized=bool(due))
+        on_fake = self.judge(fake, turn.fake_labels, turn.draws, 1, penalized=bool(due))
+        loss = total = self.loss.discriminator(on_real.logits, on_fake.logits)
+        said = {
+            "loss/discriminator": loss.detach(),
+            f"{self.loss.reading}/D(x)": self.reading(on_real),
+            f"{self.loss.reading}/D(G(z))_before_D_step": self.reading(on_fake),
+        }
+        for name in due:
+            penalty = self.penalties[name]
+            value = penalty(self.judge, on_real, on_fake)
+            total = total + penalty.weight * penalty.interval * value
+            said[f"penalty/{name}"] = value.detach()
+        self.descend(total, self.optimizers()[0])
+        return said
+
+    def generator_step(self, turn: Turn, fake: Tensor) -> dict[str, Tensor]:
+        """Teach the generator by its fakes (with graph), which the discriminator judges as it is now."""
+        with frozen(self.discriminator):
+            on_fake = self.judge(fake, turn.fake_labels, turn.draws, 2)
+            loss = self.loss.generator(
+                on_fake.logits, lambda: self.judge(turn.real, turn.labels, turn.draws, 3).logits
+            )
+            self.descend(loss, self.optimizers()[1])
         return {
-            "discriminator_loss": discriminator_loss,
-            "generator_loss": generator_loss,
-            "real_logits": real_logits,
-            "fake_logits": fake_logits,
-            "fake_logits_after": fake_logits_after,
+            "loss/generator": loss.detach(),
+            f"{self.loss.reading}/D(G(z))_after_D_step": self.reading(on_fake),
         }
 
-    def discriminator_step(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Teach the discriminator; returns its logits for real and fake (N,) each, and its loss."""
-        # Two passes, so that batch norm sees each kind of image by itself.
-        real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
-        loss = self.loss.discriminator(real_logits, fake_logits)
-        optimizer, _ = self.optimizers()
-        self.descend(loss, optimizer)
-        return real_logits.detach(), fake_logits.detach(), loss.detach()
+    def judge(
+        self,
+        images: Tensor,
+        labels: Tensor | None,
+        draws: Tensor | None = None,
+        look: int = 0,
+        penalized: bool = False,
+    ) -> Seen:
+        """Let the discriminator look at images, augmented if draws are given; logits are float32 or more.
 
-    def generator_step(self, fake: Tensor, real_logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Teach the generator by its fakes (with graph); returns their new logits (N,) and its loss."""
-        # Gradients flow through the discriminator, not into it: a quarter of its backward pass is saved.
-        self.discriminator.requires_grad_(False)
-        fake_logits = self.discriminator(fake)
-        loss = self.loss.generator(fake_logits, real_logits)
-        _, optimizer = self.optimizers()
-        self.descend(loss, optimizer)
-        self.discriminator.requires_grad_(True)
-        return fake_logits.detach(), loss.detach()
+        Args:
+            images: (N, C, H, W) in [-1, 1].
+            labels: (N,) or None.
+            draws: of a turn.
+            look: which of its looks this is.
+            penalized: a penalty will differentiate the logits with respect to the images.
+        """
+        if draws is not None:
+            images = self.augment(images, draws[look])
+        if penalized:
+            images = images.detach().requires_grad_()
+        logits = self.discriminator(images, labels)
+        return Seen(images, labels, logits.to(torch.promote_types(logits.dtype, torch.float32)))
+
+    def reading(self, seen: Seen) -> Tensor:
+        """The mean of D(x), as the loss reads it."""
+        return self.loss.read(seen.logits.detach()).mean()
 
     def descend(self, loss: Tensor, optimizer: LightningOptimizer) -> None:
         """One step of a player's optimizer down its loss."""
         optimizer.zero_grad()
         self.manual_backward(loss)
+        for parameter in (each for group in optimizer.param_groups for each in group["params"]):
+            if parameter.grad is not None and parameter.grad.stride() != parameter.stride():
+                # Of a second derivative, in the channels-last layout; a fused Adam takes no other strides.
+                parameter.grad = torch.empty_like(parameter).copy_(parameter.grad)
+        if self.gradient_clip is not None:
+            self.clip_gradients(optimizer, self.gradient_clip, "norm")
         # Past LightningOptimizer.step, which would count each player's: one alternation is one step.
         self.trainer.strategy.optimizer_step(optimizer.optimizer, lambda: None)
-
-    def count_step(self) -> None:
-        """Tell the trainer that an alternation is done: this is what its `global_step` counts."""
-        optimizer, _ = self.optimizers()
-        optimizer._on_before_step()
-        optimizer._on_after_step()
 
     def latents(self, count: int, purpose: str, step: int = 0, rank: int = 0) -> Tensor:
         """Latents (count, latent_dim) from N(0, I), the same ones for the same arguments and seed."""
@@ -129,14 +248,34 @@ class GAN(LightningModule):
         )
         return to_device(draws, self.device).to(self.dtype)
 
-    @torch.no_grad()
-    def sample(self, latents: Tensor) -> Tensor:
-        """Images (N, C, H, W), uint8, for latents (N, latent_dim), in evaluation mode.
+    @property
+    def sampler(self) -> nn.Module:
+        """What makes samples: the generator's average, where there is one."""
+        return self.generator if self.generator_average is None else self.generator_average
 
-        Training is not disturbed: no batch-norm statistic moves and nothing is drawn.
+    @torch.no_grad()
+    def sample(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (N, C, H, W), uint8, for latents (N, latent_dim) and labels (N,), in evaluation mode.
+
+        Labels are for conditional models, which need them. Training is not disturbed: no batch-norm statistic
+        moves and nothing is drawn.
         """
-        training = self.generator.training
-        self.generator.eval()
-        images = to_uint8(self.generator(latents))
-        self.generator.train(training)
+        network = self.sampler
+        training = network.training
+        network.eval()
+        images = to_uint8(network(latents, labels if self.classes else None))
+        network.train(training)
         return images
+
+
+@contextlib.contextmanager
+def frozen(player: nn.Module) -> Iterator[None]:
+    """Let gradients flow through the player, not into it: a quarter of its backward pass is saved."""
+    learning = [parameter for parameter in player.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:  # those alone: what the user froze stays frozen
+            parameter.requires_grad_(True)

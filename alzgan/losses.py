@@ -1,25 +1,77 @@
 """Adversarial losses: how the discriminator's logits become the two players' scalars.
 
-Contract: ``discriminator(real_logits, fake_logits)`` and ``generator(fake_logits, real_logits)``, logits of
-shape (N,), each returns a scalar to be minimised. The generator's loss receives the real logits too, so
-that relativistic losses are no special case.
+Contract: ``discriminator(real_logits, fake_logits)`` and ``generator(fake_logits, real)``, logits of shape
+(N,), each returns a scalar to be minimised. ``real()`` gives fresh real logits from after the discriminator's
+step; relativistic losses alone call it. ``read(logits)`` says what the logits mean as D(x), and ``reading``
+what that is: a "probability" in [0, 1] or a "score" without a unit.
 """
+
+from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor
 
 
-class NonSaturatingLoss:
+class AdversarialLoss:
+    """What losses have in common: logits that are read as they are."""
+
+    reading = "score"
+
+    def read(self, logits: Tensor) -> Tensor:
+        """D(x) of each image (N,)."""
+        return logits
+
+
+class NonSaturatingLoss(AdversarialLoss):
     """Binary cross-entropy on logits with the non-saturating generator loss.
 
     L_D = E[softplus(-D(x))] + E[softplus(D(G(z)))] and L_G = E[softplus(-D(G(z)))], the cross-entropies
     of Goodfellow et al. 2014, "Generative Adversarial Nets", section 3; both lie in [0, inf).
     """
 
+    reading = "probability"
+
+    def read(self, logits: Tensor) -> Tensor:
+        """The probability that the discriminator gives an image of being real."""
+        return logits.sigmoid()
+
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """The discriminator's loss, 2 log 2 where it cannot tell real from fake."""
         return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
 
-    def generator(self, fake_logits: Tensor, real_logits: Tensor) -> Tensor:
+    def generator(self, fake_logits: Tensor, real: Callable[[], Tensor]) -> Tensor:
         """The generator's loss, log 2 where the discriminator cannot tell real from fake."""
         return F.softplus(-fake_logits).mean()
+
+
+class HingeLoss(AdversarialLoss):
+    """The hinge loss of Lim & Ye 2017, "Geometric GAN", as Miyato et al. 2018 use it with spectral norm.
+
+    L_D = E[relu(1 - D(x))] + E[relu(1 + D(G(z)))] in [0, inf) and L_G = -E[D(G(z))].
+    """
+
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """The discriminator's loss: 2 where it cannot tell, 0 where all logits are beyond their margin."""
+        return F.relu(1 - real_logits).mean() + F.relu(1 + fake_logits).mean()
+
+    def generator(self, fake_logits: Tensor, real: Callable[[], Tensor]) -> Tensor:
+        """The generator's loss, without bounds."""
+        return -fake_logits.mean()
+
+
+class RelativisticLoss(AdversarialLoss):
+    """The relativistic pairing loss: is this real image more real than that fake one?
+
+    L_D = E[softplus(-(D(x) - D(G(z))))] and L_G = E[softplus(-(D(G(z)) - D(x)))] in [0, inf), each image of a
+    batch paired with one of the other kind. Jolicoeur-Martineau 2018, "The relativistic discriminator"; Huang
+    et al. 2024, "The GAN is dead; long live the GAN! A modern GAN baseline", with R1 and R2. Only differences
+    of logits mean anything.
+    """
+
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """The discriminator's loss, log 2 where it cannot tell real from fake."""
+        return F.softplus(fake_logits - real_logits).mean()
+
+    def generator(self, fake_logits: Tensor, real: Callable[[], Tensor]) -> Tensor:
+        """The generator's loss, log 2 where the discriminator cannot tell real from fake."""
+        return F.softplus(real() - fake_logits).mean()

@@ -1,42 +1,58 @@
 """Look into a folder before training on it: ``python -m alzgan.prepare data.root=DIR``."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from alzgan.data.audit import Audit, audit, contact_sheet, lines
-from alzgan.data.folder import printable, survey
-from alzgan.data.splits import write_split
-from alzgan.data.subjects import Subjects
-from alzgan.data.volumes import SUFFIXES, write_slices
-from alzgan.runtime import cli, config
-from alzgan.runtime.checks import check_missing, check_source
-from alzgan.runtime.errors import UserError
-from alzgan.runtime.files import write_json, write_table
+from alzgan.errors import SettingError, UserError
+from alzgan.files import write_json, write_table
+from alzgan.images.folder import survey
+from alzgan.people.cohort import Cohort
+from alzgan.people.splits import write_split
+from alzgan.people.subjects import Subjects
+from alzgan.runs import cli
+from alzgan.runs.config import check_missing
+from alzgan.runs.signatures import check_arguments
+from alzgan.sources.audit import Audit, audit, contact_sheet, lines
+from alzgan.sources.volumes import SUFFIXES, write_slices
+from alzgan.text import printable
 
 
 def prepare(settings: DictConfig) -> None:
     """Report what `conf/prepare.yaml` points at; where it is volumes, make an image folder of them first."""
     check_missing(settings)
-    if settings.data.root is None:
-        raise UserError("data.root is not set; add data.root=... to the command line")
-    check_source(settings)
+    check_arguments("data", settings.data, Cohort, "data")
+    check_arguments("volumes", settings.volumes, write_slices, "volumes")
     hydra = HydraConfig.get()
-    run_dir, root = Path(hydra.runtime.output_dir), Path(settings.data.root).expanduser()
+    run_dir, cohort = Path(hydra.runtime.output_dir), cohort_of(settings)
+    root = cohort.folder
     extra: dict[str, Any] = {}
     if holds_volumes(root):
         root, extra["skipped_volumes"] = slice_volumes(settings, root, run_dir)
-    data = settings.data
-    found = audit(root, data.subjects, tuple(data.fractions), data.split_seed, data.bad_files, data.cache_dir)
+        cohort = replace(cohort, root=root)
+    found = audit(cohort)
     report = {"root": str(root), **extra, **found.report}
     try:
         write(found, report, root, run_dir)
     except OSError as error:
         raise UserError(f"cannot write to run_dir={run_dir}: {error.strerror}; choose another") from None
     print("\n".join([*lines(report), *next_steps(found, root, run_dir, hydra.overrides.task)]))
+
+
+def cohort_of(settings: DictConfig) -> Cohort:
+    """The folder as the settings read it.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+    try:
+        return Cohort(**OmegaConf.to_container(settings.data))
+    except SettingError as error:
+        raise UserError(f"data.{error}") from None
 
 
 def holds_volumes(root: Path) -> bool:
@@ -100,5 +116,4 @@ def next_steps(found: Audit, root: Path, run_dir: Path, overrides: list[str]) ->
 
 
 if __name__ == "__main__":
-    config.register()
     cli.run(prepare, "prepare")

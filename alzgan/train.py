@@ -6,10 +6,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from alzgan.runtime import cli, config
-from alzgan.runtime.checks import check_devices, check_job, check_settings
-from alzgan.runtime.resume import run_to_continue
-from alzgan.runtime.sweep import outliving_failures
+from alzgan.runs import cli
+from alzgan.runs.resume import run_to_continue
+from alzgan.runs.sweep import check_job, outliving_failures
 
 
 def train(settings: DictConfig) -> float:
@@ -21,15 +20,11 @@ def train(settings: DictConfig) -> float:
     previous = run_to_continue(settings, run_dir)
     if previous is not None:
         settings = previous.settings(settings, overrides)
-    check_settings(settings)
-    check_devices(settings.trainer)
-    # Lightning and torchmetrics take seconds to load: only when the settings are accepted.
-    from alzgan.training import run
+    from alzgan.runs.session import run  # loads torch and Lightning, which takes seconds
 
     settings.run_dir = str(run_dir)
     return run(settings, overrides, previous)
 
 
 if __name__ == "__main__":
-    config.register()
     cli.run(outliving_failures(train), "train")

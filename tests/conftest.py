@@ -1,19 +1,22 @@
 """What the tests share: small folders of images, small runs, real processes."""
 
+import importlib
+import logging
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
-from alzgan.runtime import config
-from alzgan.runtime.cli import CONF
+from alzgan.runs import cli
+from alzgan.runs.config import compose_config
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -68,14 +71,45 @@ def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(*overrides: str) -> DictConfig:
     """`conf/train.yaml` composed with the overrides, as the command line would."""
-    config.register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", overrides=list(overrides))
+    return compose_config("train", overrides)
 
 
 def small_settings(root: Path, run_dir: Path, *overrides: str) -> DictConfig:
     """The settings of a small run on a folder of images."""
     return settings("data=mri", f"data.root={root}", f"run_dir={run_dir}", *SMALL, *overrides)
+
+
+@pytest.fixture
+def error_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> Iterator[Callable[..., str]]:
+    """The one line that a verb ends with, run in this process; beside it only a bar may be shown."""
+
+    def error_line(*arguments: str, verb: str = "train") -> str:
+        task = importlib.import_module(f"alzgan.{verb}")
+        monkeypatch.setattr(sys, "argv", [f"alzgan.{verb}", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.run(getattr(task, verb), verb)
+        line = end.value.code
+        assert isinstance(line, str), line  # which Python prints, with exit code 1
+        assert line.startswith("alzgan: ")
+        assert "\n" not in line
+        shown = re.sub(r"\r?(decoding|reading|slicing):[^\n\r]*", "", capsys.readouterr().err)
+        assert not shown.strip(), shown
+        return line
+
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    loggers = [each for each in root.manager.loggerDict.values() if isinstance(each, logging.Logger)]
+    disabled = [each.disabled for each in loggers]
+    yield error_line
+    # Hydra sets up logging for the process, which is the tests' here.
+    for handler in set(root.handlers).difference(handlers):
+        handler.close()
+    root.handlers[:], root.level = handlers, level
+    for each, before in zip(loggers, disabled, strict=True):
+        each.disabled = before
 
 
 def alzgan(*arguments: str, verb: str = "train", timeout: float = 120) -> subprocess.CompletedProcess[str]:

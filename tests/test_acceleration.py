@@ -9,50 +9,38 @@ import pytest
 import torch
 from conftest import settings, small_settings
 from lightning import Callback
+from recorder import as_it_is, recorded
 from test_game import SMALL_MODEL, play
 from torch import Tensor
 
-from alzgan import training
 from alzgan.callbacks.acceleration import Acceleration
 from alzgan.callbacks.divergence import DivergenceGuard
 from alzgan.data.loader import Batches, ResidentSlices, ShuffledBatches, SliceDataset
-from alzgan.runtime import devices, provenance
-from alzgan.runtime.checkpoints import load_checkpoint
-from alzgan.runtime.errors import UserError
-from alzgan.runtime.graphs import WARM_UP_STEPS, CapturedStep, capturable
-from alzgan.runtime.resume import Previous
+from alzgan.device import precision as devices
+from alzgan.device.graphs import WARM_UP_STEPS, CapturedStep, capturable
+from alzgan.errors import UserError
+from alzgan.gan import Turn
+from alzgan.runs import build, provenance, session
+from alzgan.runs.checkpoints import load_checkpoint
+from alzgan.runs.resume import Previous
 
 BATCHES = [torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(i)) * 2 - 1 for i in range(7)]
 
 
-def recorded(body):
-    """A stand-in for a CUDA graph: nothing runs at the capture, results are written to the same tensors."""
-    outputs: dict[str, Tensor] = {}
-
-    def replay() -> None:
-        for name, value in body().items():
-            outputs.setdefault(name, torch.empty_like(value)).copy_(value)
-
-    return replay, outputs
-
-
-def as_it_is(step, *inputs: Tensor):
-    return step(*inputs)
-
-
 def test_a_captured_alternation_trains_the_same_weights_and_counts_the_same_steps(recwarn):
-    plain = training.build_model(settings(*SMALL_MODEL))
+    plain = build.build_model(settings(*SMALL_MODEL))
     captured = copy.deepcopy(plain)
     play(plain, BATCHES)
     steps: list[CapturedStep] = []
 
     class Capture(Acceleration):
         def on_train_start(self, trainer, pl_module):
-            steps.append(CapturedStep(pl_module.alternation, trainer.optimizers, recorded, as_it_is))
+            step = CapturedStep(pl_module.alternation, trainer.optimizers, (), recorded, as_it_is)
+            steps.append(step)
             pl_module.alternation = steps[0]
 
     trainer = play(captured, BATCHES, callbacks=[Capture()])
-    assert trainer.global_step == steps[0].calls == len(BATCHES) > WARM_UP_STEPS + 1
+    assert trainer.global_step == steps[0].calls[()] == len(BATCHES) > WARM_UP_STEPS + 1
     assert "alternation" not in vars(captured)
     for (name, ours), theirs in zip(plain.state_dict().items(), captured.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs), name
@@ -77,14 +65,14 @@ def test_a_run_that_fails_leaves_torch_as_it_was(recwarn):
             assert not torch.utils.deterministic.fill_uninitialized_memory
             raise KeyError
 
-    gan = training.build_model(settings(*SMALL_MODEL))
+    gan = build.build_model(settings(*SMALL_MODEL))
     with pytest.raises(KeyError):
         play(gan, BATCHES[:2], callbacks=[Acceleration(), Fail()])
     assert torch.utils.deterministic.fill_uninitialized_memory
 
 
 def test_on_a_cpu_nothing_is_captured(recwarn):
-    gan = training.build_model(settings(*SMALL_MODEL))
+    gan = build.build_model(settings(*SMALL_MODEL))
 
     class Look(Acceleration):
         def on_train_batch_end(self, trainer, pl_module, *args):
@@ -112,8 +100,11 @@ def test_only_what_is_the_same_at_every_step_of_one_gpu_is_captured(
         precision_plugin=SimpleNamespace(scaler=scaler),
         optimizers=[torch.optim.Adam([torch.zeros(1)], fused=each) for each in (True, fused)],
     )
-    gan = SimpleNamespace(device=torch.device(device))
+    schedules = SimpleNamespace(of_optimizers=[{}, {"lr": 1.0}])
+    gan = SimpleNamespace(device=torch.device(device), schedules=schedules)
     assert Acceleration(cuda_graph).captures(trainer, gan) is captured
+    schedules.of_optimizers.append({"betas": (0.0, 0.99)})  # which no fused Adam reads from a tensor
+    assert Acceleration(cuda_graph).captures(trainer, gan) is False
 
 
 FAST = ("trainer=fast", "trainer.accelerator=cpu", "trainer.precision=bf16-mixed")
@@ -122,7 +113,7 @@ FAST = ("trainer=fast", "trainer.accelerator=cpu", "trainer.precision=bf16-mixed
 def run_fast(slices: Path, run_dir: Path, *overrides: str) -> dict:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        training.run(small_settings(slices, run_dir, *FAST, *overrides))
+        session.run(small_settings(slices, run_dir, *FAST, *overrides))
     return torch.load(run_dir / "checkpoints/last.ckpt", weights_only=True)
 
 
@@ -139,7 +130,7 @@ def test_a_fast_run_that_was_stopped_goes_on_to_the_bit(slices: Path, tmp_path: 
     run_fast(slices, tmp_path / "part", "trainer.max_steps=3")
     path = tmp_path / "part" / "checkpoints" / "last.ckpt"
     options = (*FAST, "trainer.max_steps=7")
-    training.run(
+    session.run(
         small_settings(slices, path.parent.parent, *options), (), Previous(path, load_checkpoint(path))
     )
     resumed = torch.load(path, weights_only=True)
@@ -151,15 +142,15 @@ def test_a_fast_run_that_was_stopped_goes_on_to_the_bit(slices: Path, tmp_path: 
 def test_in_bfloat16_the_generator_learns_from_the_discriminator_as_it_is_now(recwarn):
     # Autocast's cache keeps a learning weight's copy until the step's end, and D changes in its midst:
     # Lightning turns the cache off, and D does not learn in G's step.
-    gan = training.build_model(settings(*SMALL_MODEL, "model.discriminator_optimizer.lr=0.1"))
+    gan = build.build_model(settings(*SMALL_MODEL, "model.discriminator_optimizer.lr=0.1"))
     seen: list[Tensor] = []
 
-    def spy(fake: Tensor, real_logits: Tensor):
+    def spy(turn: Turn, fake: Tensor):
         fresh = copy.deepcopy(gan.discriminator)
         with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
-            seen.append(fresh(fake.detach()))
-        result = original(fake, real_logits)
-        seen.append(result[0])
+            seen.append(fresh(fake.detach()).float().sigmoid().mean())
+        result = original(turn, fake)
+        seen.append(result["probability/D(G(z))_after_D_step"])
         return result
 
     original, gan.generator_step = gan.generator_step, spy
@@ -196,7 +187,7 @@ def test_on_cuda_batches_are_pinned_unless_they_are_there(
 ):
     pinned: list[torch.dtype] = []
     monkeypatch.setattr(Tensor, "pin_memory", lambda self: pinned.append(self.dtype) or self)
-    data = training.build("data", small_settings(slices, tmp_path).data)
+    data = build.build("data", small_settings(slices, tmp_path).data)
     data.setup()
     copy_there = ResidentSlices(data.dataset, torch.device("cpu"))
     monkeypatch.setattr(data, "served_from", lambda _: copy_there if resident else data.dataset)

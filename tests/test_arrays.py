@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alzgan.data import arrays
-from alzgan.data.arrays import cache_folder, decode
-from alzgan.data.folder import ImageFile
-from alzgan.data.images import read_image, resize
-from alzgan.runtime.errors import UserError
+from alzgan.errors import SettingError, UserError
+from alzgan.files import cache_folder
+from alzgan.images import arrays
+from alzgan.images.arrays import Preprocessing, decode
+from alzgan.images.decoding import in_threads, read_image, resize
+from alzgan.images.folder import ImageFile
 
 N = 12
 
@@ -36,7 +37,9 @@ def cache(tmp_path):
 
 
 def quick(root, cache, **settings):
-    return decode(root, cache_dir=cache, progress=False, **{"image_size": 8, "channels": 1, **settings})
+    bad_files = settings.pop("bad_files", "error")
+    preprocessing = Preprocessing(**{"image_size": 8, "channels": 1, **settings})
+    return decode(root, None, preprocessing, bad_files=bad_files, cache_dir=cache, progress=False)
 
 
 def the(cache, suffix):
@@ -169,7 +172,7 @@ def test_a_large_array_is_checked_in_samples_that_hold_both_ends(tmp_path, monke
         if change_at is not None:
             content[change_at] = 1
         path.write_bytes(content)
-        return arrays._file_digest(path)
+        return arrays.file_digest(path)
 
     whole = digest()
     assert all(digest(position) != whole for position in (0, 9, 335, 990, 999))
@@ -181,14 +184,14 @@ def test_a_large_array_is_checked_in_samples_that_hold_both_ends(tmp_path, monke
 
 KILLED_MIDWAY = """
 import os, signal, sys
-from alzgan.data import arrays
+from alzgan.images import arrays
 seen = []
 def resize(*arguments, original=arrays.resize):
     seen.append(0)
     if len(seen) == 10: os.kill(os.getpid(), signal.SIGKILL)
     return original(*arguments)
 arrays.resize = resize
-arrays.decode(sys.argv[1], cache_dir=sys.argv[2], image_size=8, channels=1)
+arrays.decode(sys.argv[1], preprocessing=arrays.Preprocessing(8, 1), cache_dir=sys.argv[2])
 """
 
 
@@ -204,13 +207,13 @@ def test_a_run_killed_midway_leaves_nothing_that_counts(root, cache):
 
 COUNTED = """
 import sys
-from alzgan.data import arrays
+from alzgan.images import arrays
 seen = []
 def resize(*arguments, original=arrays.resize):
     seen.append(0)
     return original(*arguments)
 arrays.resize = resize
-decoded = arrays.decode(sys.argv[1], cache_dir=sys.argv[2], image_size=8, channels=1)
+decoded = arrays.decode(sys.argv[1], preprocessing=arrays.Preprocessing(8, 1), cache_dir=sys.argv[2])
 print(len(seen), decoded.fingerprint, int(decoded.images.sum(dtype=int)))
 """
 
@@ -236,10 +239,10 @@ def test_a_file_system_without_locks_is_no_obstacle(root, cache, monkeypatch):
 
 DISK_FULL = """
 import resource, sys
-from alzgan.data.arrays import decode
-from alzgan.runtime.errors import UserError
+from alzgan.images.arrays import decode
+from alzgan.errors import UserError
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
-try: decode(sys.argv[1], cache_dir=sys.argv[2], image_size=64, progress=False)
+try: decode(sys.argv[1], cache_dir=sys.argv[2], progress=False)
 except UserError as error: print(error)
 """
 
@@ -324,15 +327,14 @@ def test_names_of_any_bytes_are_cached(root, cache, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"channels": 2}, "data.channels=2: give 1 (grey) or 3 (rgb)"),
-        ({"fit": "squash"}, "data.fit=squash: give crop or pad"),
-        ({"bad_files": "ignore"}, "data.bad_files=ignore: give error or skip"),
-        ({"image_size": 0}, "data.image_size=0: give a number of pixels from 1 on"),
+        ({"channels": 2}, "channels=2 must be one of 1, 3"),
+        ({"fit": "squash"}, "fit=squash must be one of crop, pad"),
+        ({"image_size": 0}, "image_size=0 must be at least 1"),
     ],
 )
-def test_a_wrong_setting_is_named(root, cache, settings, line):
-    with pytest.raises(UserError) as caught:
-        quick(root, cache, **settings)
+def test_a_wrong_setting_is_named(settings, line):
+    with pytest.raises(SettingError) as caught:
+        Preprocessing(**settings)
     assert str(caught.value) == line
 
 
@@ -348,13 +350,9 @@ def test_the_cache_lies_where_it_is_asked_for(monkeypatch):
     assert cache_folder("/chosen") == Path("/chosen")
 
 
-def test_only_a_few_images_are_held_at_a_time(root, cache, monkeypatch):
+def test_only_a_few_images_are_held_at_a_time():
     started = []
-    monkeypatch.setattr(arrays, "_read", lambda path, _: started.append(path))
-    record = arrays._Record(
-        root, [ImageFile("a/x.png", "a")] * 1000, arrays._Preprocessing(8, 1, "crop"), cache
-    )
-    reading = arrays._read_in_parallel(record)
+    reading = in_threads(started.append, range(1000))
     next(reading)
     assert len(started) <= 8 * 8 + 1
     assert len(list(reading)) == 999
@@ -363,7 +361,7 @@ def test_only_a_few_images_are_held_at_a_time(root, cache, monkeypatch):
 def test_progress_is_shown_on_stderr_only_where_wanted(root, cache, capsys):
     quick(root, cache)
     assert capsys.readouterr() == ("", "")
-    decode(root, cache_dir=cache, image_size=4)
+    decode(root, None, Preprocessing(4), cache_dir=cache)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "12/12" in captured.err
@@ -371,7 +369,7 @@ def test_progress_is_shown_on_stderr_only_where_wanted(root, cache, capsys):
 
 @pytest.mark.skipif("ALZGAN_MRI_ROOT" not in os.environ, reason="ALZGAN_MRI_ROOT, the real slices, is unset")
 def test_the_real_slices_are_decoded(cache):
-    decoded = decode(os.environ["ALZGAN_MRI_ROOT"], cache_dir=cache, channels=1, progress=False)
+    decoded = quick(os.environ["ALZGAN_MRI_ROOT"], cache, image_size=64)
     assert decoded.images.shape == (6400, 64, 64, 1)
     assert decoded.skipped == []
     for i in range(0, 6400, 640):

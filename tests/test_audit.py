@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alzgan.data.audit import audit, contact_sheet, inspect, lines
-from alzgan.data.folder import scan
-from alzgan.data.splits import write_split
-from alzgan.runtime.errors import UserError
+from alzgan.errors import UserError
+from alzgan.images.folder import scan
+from alzgan.people.cohort import Cohort
+from alzgan.people.splits import write_split
+from alzgan.sources.audit import audit, contact_sheet, inspect, lines
 
 MRI_ROOT = os.environ.get("ALZGAN_MRI_ROOT")
 BY_NAME = "regex:/p(?P<subject>[0-9]+)_(?P<slice>[0-9]+)"
@@ -39,7 +40,7 @@ def folder(tmp_path) -> Path:
 
 
 def report_of(root: Path, rule: str = BY_NAME, **options) -> dict:
-    report = audit(root, rule, progress=False, **options).report
+    report = audit(Cohort(root, rule, **options), progress=False).report
     assert json.loads(json.dumps(report)) == report
     assert lines(report)[-1] == f"verdict: {report['verdict']}"
     assert "\n" not in "".join(lines(report))
@@ -108,7 +109,7 @@ def test_a_folder_without_one_readable_image_is_an_error(tmp_path):
     (tmp_path / "A").mkdir()
     (tmp_path / "A/a.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"not one image .* A/a\.png \(the file is empty\)"):
-        audit(tmp_path, progress=False)
+        audit(Cohort(tmp_path), progress=False)
 
 
 def test_the_same_pixels_in_other_bytes_are_a_duplicate(folder):
@@ -195,7 +196,7 @@ def test_one_person_under_two_names_is_not_safe(tmp_path):
 def test_where_nobody_is_known_the_report_is_there_and_says_what_to_give(tmp_path):
     for person in range(12):
         save(tmp_path, f"A/{person}.png", picture(person))
-    found = audit(tmp_path, "auto", progress=False)
+    found = audit(Cohort(tmp_path), progress=False)
     assert found.subjects is found.split is None
     report = report_of(tmp_path, "auto")
     for key in ("subject_rule", "subjects", "split", "near_duplicates_across_splits"):
@@ -207,7 +208,7 @@ def test_where_nobody_is_known_the_report_is_there_and_says_what_to_give(tmp_pat
 
 def test_a_rule_that_was_asked_for_must_fit(folder):
     with pytest.raises(UserError, match="does not fit"):
-        audit(folder, "regex:patient(.*)", progress=False)
+        audit(Cohort(folder, "regex:patient(.*)"), progress=False)
 
 
 def test_a_split_without_a_test_part_is_not_safe(folder):
@@ -216,9 +217,9 @@ def test_a_split_without_a_test_part_is_not_safe(folder):
 
 
 def test_the_split_of_a_table_is_the_one_that_is_judged(folder, tmp_path):
-    found = audit(folder, BY_NAME, progress=False)
+    found = audit(Cohort(folder, BY_NAME), progress=False)
     write_split(tmp_path / "split.csv", found.files, found.subjects, found.split.parts)
-    report = report_of(folder, f"csv:{tmp_path / 'split.csv'}", seed=7)
+    report = report_of(folder, f"csv:{tmp_path / 'split.csv'}", split_seed=7)
     assert report["split"] == found.report["split"]
 
 

@@ -8,15 +8,17 @@ import pytest
 import torch
 from conftest import REPOSITORY, SMALL, small_settings
 
-from alzgan import training
-from alzgan.runtime.checkpoints import (
+from alzgan.errors import UserError
+from alzgan.runs import session
+from alzgan.runs.build import build_model
+from alzgan.runs.checkpoints import (
     AtomicCheckpointIO,
-    between_steps,
-    check_continuable,
+    check_optimizers,
+    check_state,
     check_weights,
     load_checkpoint,
 )
-from alzgan.runtime.errors import UserError
+from alzgan.upstream.lightning import set_progress
 
 RECORD = {"config": {}, "provenance": {"alzgan": "0.0.0"}}
 
@@ -39,7 +41,7 @@ def saved(checkpoint: object, path: Path) -> Path:
 @pytest.fixture(scope="module")
 def run_dir(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_dir = tmp_path_factory.mktemp("run")
-    training.run(small_settings(slices, run_dir, "trainer.max_steps=2"))
+    session.run(small_settings(slices, run_dir, "trainer.max_steps=2"))
     return run_dir
 
 
@@ -97,19 +99,20 @@ def test_names_and_shapes_must_be_the_models():
 def test_the_optimizers_state_must_be_the_models(run_dir: Path, slices: Path):
     path = run_dir / "checkpoints/last.ckpt"
     checkpoint = load_checkpoint(path)
-    optimizers = training.build_model(small_settings(slices, run_dir)).configure_optimizers()
-    check_continuable(optimizers, checkpoint, path)
+    optimizers = build_model(small_settings(slices, run_dir)).configure_optimizers()
+    check_state(checkpoint, path)
+    check_optimizers(optimizers, checkpoint, path)
     with pytest.raises(UserError, match="has no loops: it can be sampled from, but not continued"):
-        check_continuable(optimizers, {k: v for k, v in checkpoint.items() if k != "loops"}, path)
+        check_state({k: v for k, v in checkpoint.items() if k != "loops"}, path)
     checkpoint["optimizer_states"][1]["state"][0]["exp_avg"] = torch.zeros(3)
     with pytest.raises(UserError, match="optimizers' state does not fit"):
-        check_continuable(optimizers, checkpoint, path)
+        check_optimizers(optimizers, checkpoint, path)
 
 
 def test_a_checkpoint_says_where_the_run_stands_in_whatever_hook_it_is_written(run_dir: Path):
     checkpoint = load_checkpoint(run_dir / "checkpoints/last.ckpt")
     checkpoint["global_step"] = 11
-    between_steps(checkpoint, batches=4)
+    set_progress(checkpoint, batches=4)
     loop = checkpoint["loops"]["fit_loop"]
     counts = {"ready": 3, "started": 3, "processed": 2, "completed": 2}
     assert loop["epoch_progress"] == {"total": counts, "current": counts}

@@ -12,10 +12,10 @@ import pytest
 import torch
 from conftest import small_settings
 
-from alzgan import training
-from alzgan.data.arrays import decode
 from alzgan.data.datamodule import MRIDataModule
-from alzgan.runtime.errors import UserError
+from alzgan.errors import SettingError, UserError
+from alzgan.images.arrays import Preprocessing, decode
+from alzgan.runs import session
 
 
 def module(root: Path, **options) -> MRIDataModule:
@@ -71,7 +71,7 @@ def test_the_parts_are_all_images_once_and_no_person_twice(slices: Path):
     people = [{data.subjects.subject[row] for row in part} for part in rows.values()]
     assert len(set.union(*people)) == sum(map(len, people)) == 20
     images, labels = parts["test"][np.arange(4)]
-    pixels = decode(slices, image_size=32, progress=False).images
+    pixels = decode(slices, preprocessing=Preprocessing(32), progress=False).images
     assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), pixels[rows["test"]])
     assert [data.classes[label] for label in labels] == [data.files[row].label for row in rows["test"]]
     with pytest.raises(UserError, match="there is no part val of the data, only train, validation, test"):
@@ -108,9 +108,9 @@ def test_balanced_batches_are_balanced(slices: Path, tmp_path: Path):
 def test_neighbouring_slices_are_channels(slices: Path):
     data = module(slices, channels=5, slices_as_channels=True)
     images, _ = data.part("test")[np.arange(4)]
-    pixels = decode(slices, image_size=32, channels=1, progress=False).images
+    pixels = decode(slices, preprocessing=Preprocessing(32, 1), progress=False).images
     assert images.shape == (4, 5, 32, 32)
-    with pytest.raises(UserError, match="must be an odd number from 3 on"):
+    with pytest.raises(SettingError, match="must be an odd number from 3 on"):
         module(slices, channels=4, slices_as_channels=True)
     for image, stack in zip(images, data.part("test").stacks, strict=True):
         assert np.array_equal(image.numpy(), pixels[stack, :, :, 0])
@@ -131,7 +131,7 @@ def test_a_run_on_neighbouring_slices_and_skipped_files_leaves_its_tables(slices
         "data.sampling=balanced",
         "trainer.max_steps=2",
     ]
-    training.run(small_settings(root, tmp_path / "run", *overrides))
+    session.run(small_settings(root, tmp_path / "run", *overrides))
     with open(tmp_path / "run" / "skipped.csv", newline="") as table:
         rows = list(csv.DictReader(table))
     assert [row["file"] for row in rows] == ["Healthy/sub-01_slice-0.png"]

@@ -8,9 +8,10 @@ from conftest import SMALL, alzgan, settings
 from lightning import Callback
 from torch import Tensor
 
-from alzgan.runtime.checkpoints import load_checkpoint
-from alzgan.runtime.checks import check_devices, check_job
-from alzgan.runtime.errors import UserError
+from alzgan.errors import UserError
+from alzgan.runs.build import check_devices
+from alzgan.runs.checkpoints import load_checkpoint
+from alzgan.runs.sweep import check_job
 
 
 def digest(*tensors: Tensor) -> str:

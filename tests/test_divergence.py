@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -5,9 +6,9 @@ import torch
 from conftest import small_settings
 from torch import Tensor
 
-from alzgan import training
+from alzgan.errors import UserError
 from alzgan.losses import NonSaturatingLoss
-from alzgan.runtime.errors import UserError
+from alzgan.runs import session
 
 
 class BreaksAtStep(NonSaturatingLoss):
@@ -16,14 +17,14 @@ class BreaksAtStep(NonSaturatingLoss):
     def __init__(self, step: int):
         self.steps_left = step
 
-    def generator(self, fake_logits: Tensor, real_logits: Tensor) -> Tensor:
+    def generator(self, fake_logits: Tensor, real: Callable[[], Tensor]) -> Tensor:
         self.steps_left -= 1
-        return super().generator(fake_logits, real_logits) * (float("nan") if self.steps_left <= 0 else 1)
+        return super().generator(fake_logits, real) * (float("nan") if self.steps_left <= 0 else 1)
 
 
 def breaking(slices: Path, run_dir: Path, step: int, *overrides: str) -> None:
     loss = ("model.loss._target_=test_divergence.BreaksAtStep", f"+model.loss.step={step}")
-    training.run(small_settings(slices, run_dir, *loss, "trainer.max_epochs=4", *overrides))
+    session.run(small_settings(slices, run_dir, *loss, "trainer.max_epochs=4", *overrides))
 
 
 def test_a_nan_stops_the_run_at_its_step_and_the_last_good_checkpoint_stays(slices: Path, tmp_path: Path):
@@ -44,17 +45,17 @@ def test_weights_that_diverged_are_never_saved(slices: Path, tmp_path: Path):
 def test_an_infinite_weight_is_refused_at_the_save(
     slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def poisoned(self, fake, real_logits):
-        result = original(self, fake, real_logits)
+    def poisoned(self, turn, fake):
+        result = original(self, turn, fake)
         if self.global_step == 3:  # inside the fourth step
             with torch.no_grad():
                 self.generator[1].weight[0, 0] = float("inf")
         return result
 
-    original = training.GAN.generator_step
-    monkeypatch.setattr(training.GAN, "generator_step", poisoned)
+    original = session.GAN.generator_step
+    monkeypatch.setattr(session.GAN, "generator_step", poisoned)
     with pytest.raises(UserError, match="NaN or infinite"):
-        training.run(
+        session.run(
             small_settings(
                 slices, tmp_path, "trainer.max_steps=4", "callbacks.checkpoint.every_n_train_steps=2"
             )

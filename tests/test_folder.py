@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from alzgan.data.folder import ImageFile, class_names, printable, scan, survey
-from alzgan.runtime.errors import UserError
+from alzgan.errors import UserError
+from alzgan.images.folder import ImageFile, class_names, printable, scan, survey
 
 
 def fill(root, *paths):

@@ -1,13 +1,15 @@
 import copy
 
+import pytest
 import torch
 from conftest import settings
 from lightning import Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from alzgan.gan import GAN
-from alzgan.training import build_model
+from alzgan.benchmarks.textbook import TextbookGame
+from alzgan.gan import GAN, Turn
+from alzgan.runs.build import build_model
 
 SMALL_MODEL = (
     "data.image_size=32",
@@ -17,7 +19,7 @@ SMALL_MODEL = (
 )
 
 
-def play(gan: GAN, batches: list[Tensor], **options) -> Trainer:
+def play(gan: GAN, batches: list[Tensor], labels: Tensor | None = None, **options) -> Trainer:
     """Train on the given batches, float images in [-1, 1], one step each."""
     trainer = Trainer(
         accelerator="cpu",
@@ -28,7 +30,7 @@ def play(gan: GAN, batches: list[Tensor], **options) -> Trainer:
         enable_model_summary=False,
         **options,
     )
-    pairs = [(images, torch.zeros(len(images))) for images in batches]
+    pairs = [(images, torch.zeros(len(images)) if labels is None else labels) for images in batches]
     trainer.fit(gan, DataLoader(pairs, batch_size=None))
     return trainer
 
@@ -76,23 +78,6 @@ def copy_weights(source: nn.Module, target: nn.Module) -> None:
         copied.copy_(value)
 
 
-def textbook_loop(generator, discriminator, batches: list[Tensor], latents: list[Tensor]) -> None:
-    """The tutorials' loop, plainly: BCELoss on probabilities, separate real and fake passes."""
-    criterion = nn.BCELoss()
-    optimizer_d = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
-    optimizer_g = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
-    for real, noise in zip(batches, latents, strict=True):
-        ones, zeros = real.new_ones(len(real)), real.new_zeros(len(real))
-        discriminator.zero_grad()
-        criterion(discriminator(real), ones).backward()
-        fake = generator(noise[:, :, None, None])
-        criterion(discriminator(fake.detach()), zeros).backward()
-        optimizer_d.step()
-        generator.zero_grad()
-        criterion(discriminator(fake), ones).backward()
-        optimizer_g.step()
-
-
 def test_ten_steps_of_the_default_model_are_the_textbook_loops_ten_steps(recwarn):
     # In float64: Adam turns float32 rounding of a gradient near zero into a whole step of its own.
     gan = build_model(settings("model=dcgan")).double()
@@ -101,9 +86,11 @@ def test_ten_steps_of_the_default_model_are_the_textbook_loops_ten_steps(recwarn
     copy_weights(gan.generator, generator)
     copy_weights(gan.discriminator, discriminator)
     noise = torch.Generator().manual_seed(0)
-    batches = [torch.rand(8, 3, 64, 64, generator=noise, dtype=torch.double) * 2 - 1 for _ in range(10)]
+    batches = [torch.rand(4, 3, 64, 64, generator=noise, dtype=torch.double) * 2 - 1 for _ in range(10)]
     play(gan, batches, precision="64-true")
-    textbook_loop(generator, discriminator, batches, [gan.latents(8, "train", step) for step in range(10)])
+    game = TextbookGame(nn.Sequential(nn.Unflatten(1, (100, 1, 1)), generator), discriminator)
+    for step, real in enumerate(batches):
+        game.step(real, gan.latents(4, "train", step))
     expected = [*generator.state_dict().values(), *discriminator.state_dict().values()]
     for (name, value), target in zip(gan.state_dict().items(), expected, strict=True):
         torch.testing.assert_close(value, target, rtol=0, atol=1e-9, msg=name)
@@ -124,8 +111,8 @@ def test_the_generators_step_leaves_no_gradient_in_the_discriminator(recwarn):
     gan = build_model(settings(*SMALL_MODEL))
     seen = []
 
-    def spy(real: Tensor, fake: Tensor):
-        result = original(real, fake)
+    def spy(turn: Turn, fake: Tensor, due: tuple):
+        result = original(turn, fake, due)
         seen.append([p.grad.clone() for p in gan.discriminator.parameters()])
         return result
 
@@ -134,6 +121,98 @@ def test_the_generators_step_leaves_no_gradient_in_the_discriminator(recwarn):
     after = [p.grad for p in gan.discriminator.parameters()]
     assert all(torch.equal(a, b) for a, b in zip(seen[0], after, strict=True))
     assert all(p.requires_grad for p in gan.discriminator.parameters())
+
+
+def test_frozen_parameters_stay_frozen_and_as_they_are(recwarn):
+    gan = build_model(settings(*SMALL_MODEL))
+    first = {"generator": gan.generator[1].weight, "discriminator": gan.discriminator[0].weight}
+    before = {name: weight.requires_grad_(False).clone() for name, weight in first.items()}
+    moved = gan.discriminator[2].weight.detach().clone()
+    play(gan, [torch.rand(4, 1, 32, 32)] * 3)
+    for name, weight in first.items():
+        assert not weight.requires_grad
+        assert torch.equal(weight, before[name]), name
+    assert not torch.equal(gan.discriminator[2].weight, moved)
+
+
+def test_several_turns_share_a_batch_out_and_the_generator_answers_the_last(recwarn):
+    gan = build_model(settings(*SMALL_MODEL, "model.turns=3"))
+    seen: list[Tensor] = []
+    answered: list[Tensor] = []
+    discriminator_step, generator_step = gan.discriminator_step, gan.generator_step
+    gan.discriminator_step = lambda turn, fake, due: (
+        seen.append(turn.real),
+        discriminator_step(turn, fake, due),
+    )[1]
+    gan.generator_step = lambda turn, fake: (answered.append(turn.real), generator_step(turn, fake))[1]
+    batch = torch.rand(6, 1, 32, 32)
+    trainer = play(gan, [batch])
+    assert torch.equal(torch.cat(seen), batch)
+    assert [len(part) for part in seen] == [2, 2, 2]
+    assert torch.equal(answered[0], batch[4:])
+    assert trainer.global_step == 1
+    steps = [{int(state["step"]) for state in each.state.values()} for each in trainer.optimizers]
+    assert steps == [{3}, {1}]
+
+
+def test_a_clipped_gradient_is_no_longer_than_it_may_be(recwarn):
+    norms: list[float] = []
+    for clip in ("null", "0.01"):
+        gan = build_model(settings(*SMALL_MODEL, f"model.gradient_clip={clip}"))
+        play(gan, [torch.rand(4, 1, 32, 32)])
+        gradients = torch.cat([p.grad.flatten() for p in gan.discriminator.parameters()])
+        norms.append(gradients.norm().item())
+    assert norms[0] > 0.1
+    assert norms[1] == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_relativistic_generator_answers_the_discriminator_as_it_is_after_its_step(recwarn):
+    gan = build_model(settings(*SMALL_MODEL, "loss=relativistic", "model.discriminator_optimizer.lr=0.05"))
+    real = torch.rand(4, 1, 32, 32)
+    found: list[Tensor] = []
+
+    def spy(fake_logits: Tensor, real_logits) -> Tensor:
+        fresh = copy.deepcopy(gan.discriminator)
+        found.extend([real_logits(), fresh(real)])
+        return original(fake_logits, lambda: found[0])
+
+    original, gan.loss.generator = gan.loss.generator, spy
+    before = copy.deepcopy(gan.discriminator)(real)
+    play(gan, [real])
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+    assert (found[0] - before).abs().max() > 0.01
+
+
+def test_logits_are_float32_where_the_networks_are_not(recwarn):
+    gan = build_model(settings(*SMALL_MODEL))
+    kinds: list[torch.dtype] = []
+
+    def spy(real: Tensor, fake: Tensor) -> Tensor:
+        kinds.extend([real.dtype, fake.dtype])
+        return original(real, fake)
+
+    original, gan.loss.discriminator = gan.loss.discriminator, spy
+    play(gan, [torch.rand(4, 1, 32, 32)], precision="bf16-mixed")
+    assert kinds == [torch.float32, torch.float32]
+
+
+class Noisy(nn.Sequential):
+    """A discriminator with dropout."""
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        return super().forward(images)
+
+
+def test_dropout_draws_from_the_step_alone(recwarn):
+    def train(first: int) -> Tensor:
+        gan = build_model(settings(*SMALL_MODEL))
+        torch.manual_seed(4)
+        gan.discriminator = Noisy(nn.Flatten(), nn.Dropout(0.5), nn.Linear(1024, 1), nn.Flatten(0))
+        torch.manual_seed(first)
+        play(gan, [torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(1))] * 2)
+        return gan.discriminator[2].weight.detach()
+
+    assert torch.equal(train(1), train(2))
 
 
 def test_latents_are_standard_normal_and_differ_by_purpose_step_and_rank():

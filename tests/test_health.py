@@ -1,4 +1,5 @@
 import logging
+from math import log
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,8 +8,9 @@ import torch
 from conftest import small_settings
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from alzgan import training
 from alzgan.callbacks.health import TrainingHealth, spread
+from alzgan.losses import HingeLoss, NonSaturatingLoss, RelativisticLoss
+from alzgan.runs import session
 
 EARLY = ("callbacks.health.every_n_train_steps=2", "callbacks.health.patience=4")
 
@@ -21,25 +23,27 @@ def images(spread: float, seed: int = 0) -> torch.Tensor:
 class Watched:
     """A game of which only what the callback looks at is there."""
 
-    def __init__(self, health: TrainingHealth, diversity: float = 30):
+    def __init__(self, health: TrainingHealth, diversity: float = 30, loss=None):
         self.health, self.logged, self.diversity = health, [], diversity
         self.trainer = SimpleNamespace(
             global_step=0,
             is_global_zero=True,
-            datamodule=SimpleNamespace(sample_real=lambda count: (images(30, 1), None)),
+            datamodule=SimpleNamespace(
+                sample_real=lambda count: (images(30, 1), None),
+                draw_labels=lambda count, _: torch.zeros(count, dtype=torch.long),
+            ),
             logger=SimpleNamespace(log_metrics=lambda values, step: self.logged.append((step, values))),
         )
         self.gan = SimpleNamespace(
-            device="cpu", latents=lambda *_: None, sample=lambda _: images(self.diversity)
+            device="cpu",
+            loss=loss or NonSaturatingLoss(),
+            latents=lambda *_: None,
+            sample=lambda *_: images(self.diversity),
         )
         health.on_train_start(self.trainer, self.gan)
 
-    def play(self, steps: int, loss: float = 1.0, gap: float = 5.0) -> None:
-        outputs = {
-            "discriminator_loss": torch.tensor(loss),
-            "real_logits": torch.full((4,), gap),
-            "fake_logits": torch.zeros(4),
-        }
+    def play(self, steps: int, loss: float = 1.0) -> None:
+        outputs = {"loss/discriminator": torch.tensor(loss)}
         for _ in range(steps):
             self.trainer.global_step += 1
             self.health.on_train_batch_end(self.trainer, self.gan, outputs)
@@ -60,7 +64,10 @@ def test_a_discriminator_that_has_won_is_warned_of_once(warnings_of):
     assert warnings_of() == []
     game.play(20, loss=0.01)
     (line,) = warnings_of()
-    assert "the discriminator has won: its loss has been below 0.05 for 6 steps" in line
+    assert (
+        "the discriminator has won: its loss has been below 4% of that of one that cannot tell, for 6 steps"
+        in line
+    )
     assert "model.discriminator_optimizer.lr" in line
     assert game.logged[2] == (
         6,
@@ -76,8 +83,18 @@ def test_a_game_that_comes_back_is_not_warned_of(warnings_of):
     assert warnings_of() == []
 
 
-def test_a_critic_whose_loss_is_near_zero_because_it_sees_no_difference_has_not_won(warnings_of):
-    Watched(health()).play(20, loss=0.01, gap=0.0)
+@pytest.mark.parametrize(("loss", "limit"), [(HingeLoss(), 2 * 0.036), (RelativisticLoss(), 0.036 * log(2))])
+def test_what_is_near_the_end_is_the_losss_own(loss, limit: float, warnings_of):
+    game = Watched(health(), loss=loss)
+    game.play(20, loss=1.02 * limit)
+    assert warnings_of() == []
+    game.play(20, loss=0.98 * limit)
+    assert len(warnings_of()) == 1
+
+
+def test_a_loss_without_an_end_is_never_won(warnings_of):
+    wasserstein = SimpleNamespace(discriminator=lambda real, fake: (fake - real).mean())
+    Watched(health(), loss=wasserstein).play(20, loss=-100.0)
     assert warnings_of() == []
 
 
@@ -111,7 +128,7 @@ def test_spread_is_the_distance_between_two_images():
 def test_a_healthy_small_run_is_not_warned_of_and_shows_both_curves(
     slices: Path, tmp_path: Path, warnings_of
 ):
-    training.run(small_settings(slices, tmp_path, "trainer.max_steps=60", *EARLY[:1]))
+    session.run(small_settings(slices, tmp_path, "trainer.max_steps=60", *EARLY[:1]))
     assert not any("has won" in line or "has collapsed" in line for line in warnings_of())
     events = EventAccumulator(str(tmp_path)).Reload()
     for tag in ("health/discriminator_won", "health/sample_diversity"):
@@ -120,5 +137,5 @@ def test_a_healthy_small_run_is_not_warned_of_and_shows_both_curves(
 
 def test_a_generator_that_cannot_learn_is_found_collapsed(slices: Path, tmp_path: Path, warnings_of):
     still = ("model.generator_optimizer.lr=0", "trainer.max_steps=8")
-    training.run(small_settings(slices, tmp_path, *still, *EARLY))
+    session.run(small_settings(slices, tmp_path, *still, *EARLY))
     assert sum("the generator has collapsed" in line for line in warnings_of()) == 1

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alzgan.data.arrays import decode
-from alzgan.data.images import MAX_BYTES, BadImage, read_image
-from alzgan.runtime.errors import UserError
+from alzgan.errors import UserError
+from alzgan.images.arrays import Preprocessing, decode
+from alzgan.images.decoding import MAX_BYTES, BadImage, read_image
 
 GREY = np.array([[0, 80, 160], [255, 200, 120]], np.uint8)
 COLOUR = np.array(
@@ -193,7 +193,9 @@ def root(tmp_path):
 
 
 def decoded(root, **settings):
-    return decode(root, image_size=8, cache_dir=root.parent / "cache", progress=False, **settings)
+    return decode(
+        root, preprocessing=Preprocessing(8), cache_dir=root.parent / "cache", progress=False, **settings
+    )
 
 
 def check_refused(root, name, reason):

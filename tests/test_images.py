@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alzgan.data.images import MAX_BYTES, BadImage, decode_image, quiet, read_image, resize
+from alzgan.images.decoding import MAX_BYTES, BadImage, decode_image, quiet, read_image, resize
 
 ramp = np.arange(0, 256, 5, dtype=np.uint8).reshape(4, 13)
 

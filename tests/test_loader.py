@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from alzgan.data.loader import ShuffledBatches, SliceDataset, WeightedBatches
-from alzgan.runtime.errors import UserError
+from alzgan.errors import UserError
 
 
 def batches(step: int = 0, **options) -> list[list[int]]:

@@ -1,30 +1,65 @@
-import math
+from math import exp, log
 
 import pytest
 import torch
-import torch.nn.functional as F
 
-from alzgan.losses import NonSaturatingLoss
+from alzgan.losses import HingeLoss, NonSaturatingLoss, RelativisticLoss
 
-REAL, FAKE = torch.tensor([2.0, -1.0, 40.0]), torch.tensor([0.5, -3.0, 60.0])
-
-
-def test_losses_are_the_cross_entropies_of_the_probabilities():
-    loss = NonSaturatingLoss()
-    expected = F.binary_cross_entropy_with_logits(REAL, torch.ones(3))
-    expected += F.binary_cross_entropy_with_logits(FAKE, torch.zeros(3))
-    torch.testing.assert_close(loss.discriminator(REAL, FAKE), expected)
-    expected = F.binary_cross_entropy_with_logits(FAKE, torch.ones(3))
-    torch.testing.assert_close(loss.generator(FAKE, REAL), expected)
+REAL, FAKE = torch.tensor([0.5, 2.0]), torch.tensor([-1.5, 0.25])
 
 
-def test_an_undecided_discriminator_costs_log_two_a_question():
-    zeros = torch.zeros(4)
-    assert NonSaturatingLoss().discriminator(zeros, zeros).item() == pytest.approx(2 * math.log(2))
-    assert NonSaturatingLoss().generator(zeros, zeros).item() == pytest.approx(math.log(2))
+def softplus(x: float) -> float:
+    return log(1 + exp(x))
 
 
-def test_the_generator_still_learns_where_the_discriminator_is_sure():
-    fake = torch.tensor([-30.0], requires_grad=True)
-    NonSaturatingLoss().generator(fake, REAL).backward()
-    assert fake.grad.item() == pytest.approx(-1)
+def never():
+    raise AssertionError("only relativistic losses ask for the real logits")
+
+
+@pytest.mark.parametrize(
+    ("loss", "discriminator", "generator"),
+    [
+        (
+            NonSaturatingLoss(),
+            (softplus(-0.5) + softplus(-2.0)) / 2 + (softplus(-1.5) + softplus(0.25)) / 2,
+            (softplus(1.5) + softplus(-0.25)) / 2,
+        ),
+        # relu(1 - D(x)): 0.5 and 0; relu(1 + D(G(z))): 0 and 1.25.
+        (HingeLoss(), 0.25 + 0.625, (1.5 - 0.25) / 2),
+        (
+            RelativisticLoss(),
+            (softplus(-1.5 - 0.5) + softplus(0.25 - 2.0)) / 2,
+            (softplus(0.5 + 1.5) + softplus(2.0 - 0.25)) / 2,
+        ),
+    ],
+)
+def test_both_players_losses_are_those_computed_by_hand(loss, discriminator: float, generator: float):
+    assert loss.discriminator(REAL, FAKE).item() == pytest.approx(discriminator, rel=1e-6)
+    real = (lambda: REAL) if isinstance(loss, RelativisticLoss) else never
+    assert loss.generator(FAKE, real).item() == pytest.approx(generator, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("loss", "discriminator", "generator"),
+    [(NonSaturatingLoss(), 2 * log(2), log(2)), (HingeLoss(), 2, 0), (RelativisticLoss(), log(2), log(2))],
+)
+def test_a_discriminator_that_cannot_tell_loses_as_much_as_is_said(loss, discriminator, generator):
+    nothing = torch.zeros(3)
+    assert loss.discriminator(nothing, nothing).item() == pytest.approx(discriminator)
+    assert loss.generator(nothing, lambda: nothing).item() == pytest.approx(generator)
+
+
+def test_large_logits_overflow_nowhere():
+    large = torch.tensor([1e4, -1e4])
+    for loss in (NonSaturatingLoss(), HingeLoss(), RelativisticLoss()):
+        assert loss.discriminator(large, -large).isfinite()
+        assert loss.generator(large, lambda: -large).isfinite()
+
+
+def test_a_loss_says_how_its_logits_read():
+    logits = torch.tensor([0.0, log(3)])
+    assert NonSaturatingLoss().read(logits).tolist() == pytest.approx([0.5, 0.75])
+    assert NonSaturatingLoss.reading == "probability"
+    for loss in (HingeLoss(), RelativisticLoss()):
+        assert torch.equal(loss.read(logits), logits)
+        assert loss.reading == "score"

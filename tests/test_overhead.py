@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-from alzgan.runtime.overhead import Unprofiled, ask_the_runtime_for_devices
+from alzgan.device.overhead import Unprofiled, ask_the_runtime_for_devices
 
 FAULTS = """
 import resource, torch
-from alzgan.runtime.overhead import keep_freed_memory
+from alzgan.device.overhead import keep_freed_memory
 if {keep}: keep_freed_memory()
 for _ in range(4): torch.ones(2**25)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import alzgan.data.phantom as phantom_module
-from alzgan.data.phantom import CLASS_SHARES, FIELD_OF_VIEW, Brain, Settings, draw_slice, write_phantom
-from alzgan.runtime.errors import UserError
-from alzgan.runtime.streams import stream
+import alzgan.sources.phantom as phantom_module
+from alzgan.device.streams import stream
+from alzgan.errors import UserError
+from alzgan.sources.phantom import CLASS_SHARES, FIELD_OF_VIEW, Brain, Settings, draw_slice, write_phantom
 
 SMALL = {"people": 12, "slices": 3, "size": 32}
 
@@ -168,7 +168,7 @@ def test_thick_slices_of_one_person_are_further_apart_than_some_strangers(tmp_pa
 
 def test_a_finished_phantom_is_found_and_not_made_again(tmp_path, monkeypatch):
     write_phantom(tmp_path / "p", **SMALL)
-    monkeypatch.setattr(phantom_module, "_fill", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(phantom_module, "fill", lambda *_: pytest.fail("made again"))
     write_phantom(tmp_path / "p", **SMALL)
     assert [f.name for f in tmp_path.iterdir()] == ["p"]
 
@@ -253,34 +253,36 @@ def test_a_failure_midway_leaves_nothing_behind(tmp_path, monkeypatch):
 def writer(root: Path, **settings: int) -> subprocess.Popen:
     """A process of its own that writes a phantom."""
     call = f"write_phantom({str(root)!r}, **{settings!r})"
-    return subprocess.Popen([sys.executable, "-c", f"from alzgan.data.phantom import write_phantom; {call}"])
+    return subprocess.Popen(
+        [sys.executable, "-c", f"from alzgan.sources.phantom import write_phantom; {call}"]
+    )
 
 
 def test_a_killed_writer_leaves_nothing_that_looks_complete(tmp_path):
     process = writer(tmp_path / "p", people=1000)
     until = time.monotonic() + 20
-    while not list(tmp_path.glob(".p-*.part/*/*/*.png")) and time.monotonic() < until:
+    while not list(tmp_path.glob("p.*.part/*/*.png")) and time.monotonic() < until:
         time.sleep(0.02)
     process.kill()
     assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "p").exists()
-    assert [f.name for f in tmp_path.iterdir() if not f.name.startswith(".")] == []
+    assert [f.name for f in tmp_path.iterdir() if f.suffix != ".part"] == []
     write_phantom(tmp_path / "p", **SMALL)
     assert len(list((tmp_path / "p").glob("*/*.png"))) == 36
 
 
 def overtaken(root: Path, monkeypatch, **faster: int) -> dict[Path, int]:
     """Write a phantom that a later writer overtakes; the dates of the files as the faster one left them."""
-    fill = phantom_module._fill
+    fill = phantom_module.fill
 
     def fill_slowly(*args):
         fill(*args)
-        monkeypatch.setattr(phantom_module, "_fill", fill)
+        monkeypatch.setattr(phantom_module, "fill", fill)
         write_phantom(root, **faster)
         dates.update({f: f.stat().st_mtime_ns for f in root.rglob("*")})
 
     dates = {}
-    monkeypatch.setattr(phantom_module, "_fill", fill_slowly)
+    monkeypatch.setattr(phantom_module, "fill", fill_slowly)
     write_phantom(root, **SMALL)
     return dates
 

@@ -1,6 +1,6 @@
 import torch
 
-from alzgan.runtime.images import to_float, to_uint8
+from alzgan.device.pixels import to_float, to_uint8
 
 
 def test_every_uint8_value_survives_the_way_to_floats_and_back():

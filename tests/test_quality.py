@@ -1,6 +1,5 @@
 import hashlib
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,28 +7,21 @@ import torch
 from conftest import small_settings
 from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-from torchmetrics.image.fid import FrechetInceptionDistance
 
-from alzgan import training
 from alzgan.callbacks.quality import Quality
 from alzgan.data.datamodule import MRIDataModule
+from alzgan.errors import UserError
+from alzgan.files import read_arrays
 from alzgan.metrics import features
+from alzgan.metrics.distances import frechet, moments
 from alzgan.metrics.features import RandomConvFeatures, default_extractor
-from alzgan.runtime.errors import UserError
+from alzgan.runs import session
+from alzgan.runs.build import build, build_model
 
 
 def distance(one: torch.Tensor, two: torch.Tensor) -> float:
-    metric = FrechetInceptionDistance(RandomConvFeatures())
-    metric.update(one, real=True)
-    metric.update(two, real=False)
-    return metric.compute().item()
-
-
-def frechet(one: np.ndarray, two: np.ndarray) -> float:
-    """The distance as the paper writes it, by eigenvalues of the product of the covariances."""
-    means, covariances = zip(*((f.mean(0), np.cov(f, rowvar=False)) for f in (one, two)), strict=True)
-    roots = np.sqrt(np.linalg.eigvals(covariances[0] @ covariances[1]).astype(complex)).real
-    return ((means[0] - means[1]) ** 2).sum() + sum(map(np.trace, covariances)) - 2 * roots.sum()
+    extractor = RandomConvFeatures()
+    return frechet(extractor(one), extractor(two))
 
 
 def blobs(count: int, seed: int, noise: float = 0) -> torch.Tensor:
@@ -40,19 +32,35 @@ def blobs(count: int, seed: int, noise: float = 0) -> torch.Tensor:
     return torch.from_numpy(images.clip(0, 255).astype("uint8"))[:, None]
 
 
-def test_the_measured_distance_is_the_papers(slices: Path, tmp_path: Path):
+def test_the_measured_distance_is_that_of_fixed_latents(slices: Path, tmp_path: Path):
     settings = small_settings(slices, tmp_path, "trainer.max_steps=2", "callbacks.quality.n_samples=600")
-    objective = training.run(settings)
-    gan = training.build_model(settings)
+    objective = session.run(settings)
+    gan = build_model(settings)
     gan.load_state_dict(torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)["state_dict"])
     extractor = RandomConvFeatures()
-    data = training.instantiate(settings.data)
+    data = build("data", settings.data)
     data.setup()
     counts = [64] * 9 + [24]
     fake = torch.cat([gan.sample(gan.latents(count, "quality", i)) for i, count in enumerate(counts)])
     real = torch.cat(list(data.real_batches(7)))
-    expected = frechet(extractor(real).double().numpy(), extractor(fake).double().numpy())
-    assert objective == pytest.approx(expected, rel=0.02)
+    assert objective == pytest.approx(frechet(extractor(real), extractor(fake)), rel=1e-4)
+
+
+def test_the_reference_is_what_is_shown_in_training(slices: Path, tmp_path: Path):
+    settings = small_settings(
+        slices, tmp_path, "data.sampling={Demented: 3, Healthy: 1}", "trainer.max_steps=1"
+    )
+    data = build("data", settings.data)
+    data.setup()
+    quality = Quality(download=False)
+    features = quality.real_features(data, torch.device("cpu"))
+    # Three times as many of one class, counted out, are the same distribution.
+    repeated = torch.from_numpy(np.where(data.dataset.labels == data.classes.index("Demented"), 3, 1))
+    several = features.repeat_interleave(repeated, 0)
+    found = moments(features, data.image_weights())
+    torch.testing.assert_close(found.mean, several.double().mean(0), rtol=0, atol=1e-12)
+    assert not torch.allclose(found.mean, features.double().mean(0), atol=1e-4)
+    assert data.draw_labels(100, "x").bincount().tolist() == [75, 25]
 
 
 def test_the_stand_in_ranks_degradations():
@@ -70,32 +78,34 @@ def test_the_stand_in_is_the_same_network_everywhere():
     assert not list(one.parameters())
 
 
-def test_the_real_statistics_are_computed_once(slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_real_features_are_computed_once(slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     calls = []
-    original = Quality.compute_real
-    monkeypatch.setattr(Quality, "compute_real", lambda self, b: (calls.append(1), original(self, b)))
+    original = MRIDataModule.real_batches
+    monkeypatch.setattr(
+        MRIDataModule, "real_batches", lambda self, n: (calls.append(1), original(self, n))[1]
+    )
     overrides = ("trainer.max_epochs=2", "callbacks.quality.every_n_epochs=1")
-    first = training.run(small_settings(slices, tmp_path / "1", *overrides))
-    second = training.run(small_settings(slices, tmp_path / "2", *overrides))
+    first = session.run(small_settings(slices, tmp_path / "1", *overrides))
+    second = session.run(small_settings(slices, tmp_path / "2", *overrides))
     assert calls == [1]
     assert first == second
 
 
-def no_array(path: Path) -> None:
+def no_archive(path: Path) -> None:
     with path.open("wb") as file:
         np.save(file, np.zeros(3))
 
 
-def one_array(path: Path) -> None:
+def other_name(path: Path) -> None:
     with path.open("wb") as file:
-        np.savez(file, real_features_sum=np.zeros(3))
+        np.savez(file, others=np.zeros(3))
 
 
-def other_features(path: Path) -> None:
+def fewer_features(path: Path) -> None:
     with np.load(path) as arrays:
-        fewer = {name: array[..., :-1] if array.ndim else array for name, array in arrays.items()}
+        fewer = arrays["features"][:, :-1]
     with path.open("wb") as file:
-        np.savez(file, **fewer)
+        np.savez(file, features=fewer)
 
 
 def flipped(path: Path) -> None:
@@ -104,42 +114,33 @@ def flipped(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_damaged_statistics_are_computed_anew(slices: Path, tmp_path: Path, own_cache: Path):
+def test_damaged_features_are_computed_anew(slices: Path, own_cache: Path):
     data = MRIDataModule(slices, image_size=32, channels=1, batch_size=8)
     data.setup()
-    trainer = SimpleNamespace(
-        datamodule=data, is_global_zero=True, strategy=SimpleNamespace(barrier=lambda: None)
-    )
-
-    def real_sum() -> torch.Tensor:
-        quality = Quality(download=False)
-        quality.distance = FrechetInceptionDistance(quality.extractor, reset_real_features=False)
-        quality.load_real(trainer)
-        return quality.distance.real_features_cov_sum
-
-    expected = real_sum()
-    (path,) = own_cache.glob("statistics-*.npz")
+    quality = Quality(download=False)
+    expected = quality.real_features(data, torch.device("cpu"))
+    (path,) = own_cache.glob("features-*.npz")
     whole = path.read_bytes()
     damages = [
         lambda path: path.write_bytes(b"garbage"),
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(whole[: len(whole) // 2]),
-        *(no_array, one_array, other_features, flipped),
+        *(no_archive, other_name, fewer_features, flipped),
     ]
     for damage in damages:
         damage(path)
         assert path.read_bytes() != whole
-        assert torch.equal(real_sum(), expected)
-        with np.load(path) as arrays:
-            assert np.array_equal(arrays["real_features_cov_sum"], expected.numpy())
+        assert torch.equal(quality.real_features(data, torch.device("cpu")), expected)
+        assert np.array_equal(read_arrays(path)["features"], expected.numpy())
 
 
-def test_statistics_that_cannot_be_kept_get_one_line(tmp_path: Path):
+def test_features_that_cannot_be_kept_get_one_line(slices: Path, tmp_path: Path):
     (tmp_path / "file").touch()
+    data = MRIDataModule(slices, image_size=32, channels=1, batch_size=8)
+    data.setup()
     quality = Quality(download=False, cache_dir=str(tmp_path / "file"))
-    quality.distance = FrechetInceptionDistance(quality.extractor, reset_real_features=False)
     with pytest.raises(UserError, match=f"cannot write the cache {tmp_path}/file: .* is a file, no folder"):
-        quality.save_real(quality.cache_dir / "statistics-0.npz")
+        quality.real_features(data, torch.device("cpu"))
 
 
 def test_without_weights_the_run_says_which_file_goes_where(caplog: pytest.LogCaptureFixture):

@@ -15,12 +15,14 @@ from conftest import REPOSITORY, alzgan, settings, small_settings
 from omegaconf import DictConfig, OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from alzgan import training
-from alzgan.runtime.checkpoints import load_checkpoint
-from alzgan.runtime.errors import UserError
-from alzgan.runtime.files import written_by_one_process
-from alzgan.runtime.resume import Previous, checkpoint_file, run_folder, run_to_continue, shell_override
-from alzgan.runtime.tensorboard import RunLogger
+from alzgan.errors import UserError
+from alzgan.files import written_by_one_process
+from alzgan.runs import session
+from alzgan.runs.checkpoints import load_checkpoint
+from alzgan.runs.config import checkpoint_file, run_folder
+from alzgan.runs.loggers import RunLogger
+from alzgan.runs.resume import Previous, run_to_continue
+from alzgan.text import shell_override
 
 # 4 steps an epoch, so that saves fall on the middle and on the end of epochs.
 SAVES = ("callbacks.checkpoint.every_n_train_steps=3", "callbacks.quality.every_n_epochs=1")
@@ -32,13 +34,13 @@ def go_on(path: Path, *overrides: str) -> None:
     previous = run_to_continue(composed, path)
     resumed = previous.settings(composed, overrides)
     resumed.run_dir = run_folder(str(path), "")
-    training.run(resumed, overrides, previous)
+    session.run(resumed, overrides, previous)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_dir = tmp_path_factory.mktemp("undisturbed")
-    training.run(small_settings(slices, run_dir, *SAVES, "trainer.max_epochs=4"))
+    session.run(small_settings(slices, run_dir, *SAVES, "trainer.max_epochs=4"))
     return run_dir
 
 
@@ -90,7 +92,7 @@ def test_a_finished_run_goes_on_as_if_it_had_not_ended(
     first: str, slices: Path, undisturbed: Path, tmp_path: Path
 ):
     # An end is measured; here every epoch is, so the best stays the same but for an end in mid-epoch.
-    training.run(small_settings(slices, tmp_path, *SAVES, first))
+    session.run(small_settings(slices, tmp_path, *SAVES, first))
     go_on(tmp_path, "trainer.max_steps=-1", "trainer.max_epochs=4")
     ours, theirs = (load_checkpoint(folder / "checkpoints/last.ckpt") for folder in (tmp_path, undisturbed))
     if first == "trainer.max_steps=6":
@@ -102,7 +104,7 @@ def test_a_finished_run_goes_on_as_if_it_had_not_ended(
 def test_the_best_checkpoint_can_be_continued_too(
     slices: Path, undisturbed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
-    training.run(small_settings(slices, tmp_path, *SAVES, "trainer.max_epochs=3"))
+    session.run(small_settings(slices, tmp_path, *SAVES, "trainer.max_epochs=3"))
     best = load_checkpoint(tmp_path / "checkpoints/best.ckpt")["global_step"]
     assert best % 4 == 0
     with caplog.at_level("INFO"):
@@ -119,7 +121,7 @@ def test_steps_that_are_taken_again_are_told(tmp_path: Path, caplog: pytest.LogC
     torch.save({**record, "global_step": 12}, folder / "last.ckpt")
     with caplog.at_level("INFO"):
         for step, name in ((8, "best.ckpt"), (12, "best.ckpt"), (12, "last.ckpt")):
-            training.tell_steps_taken_again(Previous(folder / name, {"global_step": step}))
+            session.log_repeated_steps(Previous(folder / name, {"global_step": step}))
     assert [record.getMessage() for record in caplog.records] == [
         f"Steps 9 to 12 are taken again: {folder / 'last.ckpt'} goes on to step 12"
     ]
@@ -132,10 +134,10 @@ def test_two_processes_do_not_write_one_run(slices: Path, tmp_path: Path):
     refusal = f"{run_dir} is being written by another process; choose another run_dir"
     with written_by_one_process(run_dir):
         with pytest.raises(UserError) as refused:
-            training.run(first)
+            session.run(first)
         assert str(refused.value) == refusal
         assert list(run_dir.iterdir()) == []
-    training.run(first)
+    session.run(first)
     with written_by_one_process(run_dir), pytest.raises(UserError, match="written by another process"):
         go_on(run_dir, "trainer.max_steps=2")
     go_on(run_dir, "trainer.max_steps=2")  # the lock ends with the run
@@ -145,7 +147,7 @@ def test_two_processes_do_not_write_one_run(slices: Path, tmp_path: Path):
 def test_a_loaders_worker_does_not_keep_a_killed_runs_lock(tmp_path: Path):
     program = (
         "import os, pathlib, signal, sys, time\n"
-        "from alzgan.runtime.files import written_by_one_process\n"
+        "from alzgan.files import written_by_one_process\n"
         "started, start = os.pipe()\n"
         "with written_by_one_process(pathlib.Path(sys.argv[1])):\n"
         "    if (worker := os.fork()) == 0:\n"
@@ -172,7 +174,7 @@ def test_a_file_system_without_locks_is_used_without(tmp_path: Path, monkeypatch
 
 
 def test_a_run_keeps_the_command_lines_of_its_sessions(slices: Path, tmp_path: Path):
-    training.run(small_settings(slices, tmp_path, "trainer.max_steps=2"), ["seed=0"])
+    session.run(small_settings(slices, tmp_path, "trainer.max_steps=2"), ["seed=0"])
     go_on(tmp_path, "trainer.max_steps=3")
     record = json.loads((tmp_path / "run.json").read_text())
     assert [session["from_step"] for session in record["sessions"]] == [0, 2]
@@ -226,15 +228,20 @@ def test_a_run_that_has_ended_says_what_to_raise():
         previous_run(epoch=100).settings(settings(), ())
 
 
-def test_a_config_of_another_version_says_what_is_unknown():
-    previous = previous_run()
+def test_a_config_of_another_version_says_what_is_unknown(slices: Path, undisturbed: Path):
+    path = undisturbed / "checkpoints/last.ckpt"
+    previous = Previous(path, load_checkpoint(path))
     previous.checkpoint["alzgan"]["config"]["data"]["slicing"] = 1
-    with pytest.raises(UserError, match=r"another version of alzgan: .*slicing"):
-        previous.settings(settings(), ())
+    previous.checkpoint["alzgan"]["provenance"]["alzgan"] = "0.0.1"
+    resumed = previous.settings(settings("trainer.max_epochs=9"), ("trainer.max_epochs=9",))
+    with pytest.raises(
+        UserError, match=r"data.slicing: .* no such option.*as in .*, written by alzgan 0.0.1"
+    ):
+        session.run(resumed, (), previous)
 
 
 def test_other_images_and_another_number_of_processes_are_refused(slices: Path, tmp_path: Path):
-    training.run(small_settings(slices, tmp_path, "trainer.max_steps=2"))
+    session.run(small_settings(slices, tmp_path, "trainer.max_steps=2"))
     path = tmp_path / "checkpoints/last.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     provenance = checkpoint["alzgan"]["provenance"]
@@ -247,14 +254,16 @@ def test_other_images_and_another_number_of_processes_are_refused(slices: Path, 
         place.update(kept)
 
 
-def test_there_must_be_something_to_continue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_there_must_be_something_to_continue(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     with pytest.raises(UserError, match="there is no such run or file"):
         checkpoint_file(str(tmp_path / "nothing"))
     with pytest.raises(UserError, match=r"no checkpoints/last.ckpt in it"):
         checkpoint_file(str(tmp_path))
     last = tmp_path / "checkpoints/last.ckpt"
     last.parent.mkdir()
-    torch.save({"state_dict": {}, "alzgan": {"config": {}, "provenance": {}}}, last)
+    torch.save(load_checkpoint(undisturbed / "checkpoints/last.ckpt"), last)
     assert checkpoint_file(str(tmp_path)) == checkpoint_file(str(last)) == last
     assert run_folder(str(last), "new") == run_folder(str(tmp_path), "new") == str(tmp_path)
     assert run_folder(None, "new") == "new"

@@ -2,8 +2,9 @@
 
 import pytest
 
-from alzgan.data.sampling import apportion, class_weights
-from alzgan.runtime.errors import UserError
+from alzgan.data.sampling import class_weights
+from alzgan.errors import UserError
+from alzgan.people.splits import apportion
 
 CLASSES = ["AD", "CN", "7"]
 

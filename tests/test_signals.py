@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY, SMALL, small_settings
 
-from alzgan import training
 from alzgan.callbacks.signals import StopOnSignal, Stopped
-from alzgan.runtime.checkpoints import load_checkpoint
+from alzgan.runs import session
+from alzgan.runs.checkpoints import load_checkpoint
 
 SIGNALS = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
 
@@ -94,20 +94,20 @@ def hangup_ignored() -> Iterator[None]:
 
 def hang_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the run's first step receive SIGHUP."""
-    step = training.GAN.training_step
+    step = session.GAN.training_step
 
-    def interrupted(model: training.GAN, *args: object) -> object:
+    def interrupted(model: session.GAN, *args: object) -> object:
         signal.raise_signal(signal.SIGHUP)
         return step(model, *args)
 
-    monkeypatch.setattr(training.GAN, "training_step", interrupted)
+    monkeypatch.setattr(session.GAN, "training_step", interrupted)
 
 
 def test_a_run_under_nohup_goes_on(
     slices: Path, tmp_path: Path, hangup_ignored: None, monkeypatch: pytest.MonkeyPatch
 ):
     hang_up(monkeypatch)
-    training.run(small_settings(slices, tmp_path, "trainer.max_steps=2"))
+    session.run(small_settings(slices, tmp_path, "trainer.max_steps=2"))
     assert load_checkpoint(tmp_path / "checkpoints/last.ckpt")["global_step"] == 2
 
 
@@ -127,7 +127,7 @@ def test_a_closed_terminal_does_not_keep_the_run_from_saving(
             StopOnSignal, "on_train_start", lambda self, *args: (start(self, *args), os.close(screen))
         )
         with pytest.raises(Stopped) as stopped:
-            training.run(
+            session.run(
                 small_settings(slices, tmp_path, "trainer.max_steps=9", "trainer.log_every_n_steps=1")
             )
     finally:
@@ -140,12 +140,11 @@ def test_a_closed_terminal_does_not_keep_the_run_from_saving(
 def test_an_interrupt_while_modules_load_leaves_one_line(tmp_path: Path):
     program = (
         "import sys\n"
-        "from alzgan.runtime import cli, config\n"
+        "from alzgan.runs import cli\n"
         "def task(settings):\n"
         "    import torch._subclasses.fake_tensor\n"
         "    import logging; logging.getLogger('torch').setLevel(logging.NOTSET)\n"
         "    raise KeyboardInterrupt\n"
-        "config.register()\n"
         "sys.argv = ['train', 'hydra.run.dir=' + sys.argv[1]]\n"
         "cli.run(task, 'train')\n"
     )

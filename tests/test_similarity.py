@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alzgan.data import similarity
-from alzgan.data.folder import ImageFile, scan
-from alzgan.data.phantom import write_phantom
-from alzgan.data.similarity import (
+from alzgan.device.streams import stream
+from alzgan.errors import UserError
+from alzgan.images.folder import ImageFile, scan
+from alzgan.people import similarity
+from alzgan.people.similarity import (
     LINK,
     Band,
     components,
@@ -25,9 +26,8 @@ from alzgan.data.similarity import (
     thumbnails,
     widest_band,
 )
-from alzgan.data.subjects import kaggle4
-from alzgan.runtime.errors import UserError
-from alzgan.runtime.streams import stream
+from alzgan.people.subjects import kaggle4
+from alzgan.sources.phantom import write_phantom
 
 
 def noise(n, purpose="noise"):

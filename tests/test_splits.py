@@ -5,10 +5,10 @@ from collections import Counter
 
 import pytest
 
-from alzgan.data.folder import ImageFile
-from alzgan.data.splits import Split, assert_disjoint, make_split, split_by_subject, write_split
-from alzgan.data.subjects import Subjects, identify
-from alzgan.runtime.errors import UserError
+from alzgan.errors import UserError
+from alzgan.images.folder import ImageFile
+from alzgan.people.splits import Split, assert_disjoint, make_split, split_by_subject, write_split
+from alzgan.people.subjects import Subjects, identify
 
 
 def cohort(people, slices=4):

@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from alzgan.data.folder import ImageFile
 from alzgan.data.stacks import neighbouring_slices
-from alzgan.data.subjects import Subjects, nobody
-from alzgan.runtime.errors import UserError
+from alzgan.errors import UserError
+from alzgan.images.folder import ImageFile
+from alzgan.people.subjects import Subjects, nobody
 
 
 def people(*pairs: tuple[str, int | None]) -> tuple[list[ImageFile], Subjects]:

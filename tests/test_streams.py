@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from alzgan.runtime.streams import stream
+from alzgan.device.streams import stream
 
 
 def draw(*arguments) -> list[float]:

@@ -6,10 +6,10 @@ import random
 import pytest
 from PIL import Image
 
-from alzgan.data.folder import ImageFile, scan
-from alzgan.data.phantom import write_phantom
-from alzgan.data.subjects import identify, kaggle4, nobody
-from alzgan.runtime.errors import UserError
+from alzgan.errors import UserError
+from alzgan.images.folder import ImageFile, scan
+from alzgan.people.subjects import identify, kaggle4, nobody
+from alzgan.sources.phantom import write_phantom
 
 
 def image_files(*paths):
@@ -241,7 +241,7 @@ def test_what_content_recovered_is_kept_until_a_file_changes(tmp_path, monkeypat
     files = scan(root)
     found = identify(root, files, "content", cache)
     with monkeypatch.context() as patch:
-        patch.setattr("alzgan.data.subjects.thumbnails", lambda *_: pytest.fail("an image was read again"))
+        patch.setattr("alzgan.people.subjects.thumbnails", lambda *_: pytest.fail("an image was read again"))
         assert identify(root, files, "content", cache) == found
     (kept,) = cache.iterdir()
     for damage in (b"", b"{}", b'{"subject": ["p"], "slice": [1], "notes": []}'):

@@ -9,8 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from alzgan.runtime.errors import UserError
-from alzgan.runtime.sweep import SweepTable, outliving_failures
+from alzgan.errors import UserError
+from alzgan.runs.sweep import SweepTable, outliving_failures
 
 SWEEP = ("seed=1,2", "model.generator_optimizer.lr=1e-4,2e-4", "trainer.max_steps=2")
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import small_settings
 from PIL import Image
 
-from alzgan import training
+from alzgan.runs import session
 
 OPENER = build_opener(ProxyHandler({}))
 
@@ -23,7 +23,7 @@ OPENER = build_opener(ProxyHandler({}))
 def address(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real TensorBoard on loopback, showing one small run."""
     folder = tmp_path_factory.mktemp("outputs")
-    training.run(small_settings(slices, folder / "run", "trainer.max_steps=4"))
+    session.run(small_settings(slices, folder / "run", "trainer.max_steps=4"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

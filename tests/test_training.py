@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from alzgan import training
+from alzgan.runs import session
 
 
 def load(path: Path) -> dict:
@@ -24,7 +24,7 @@ def run_dir(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_dir = tmp_path_factory.mktemp("run")
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a normal run warns of nothing
-        training.run(
+        session.run(
             small_settings(slices, run_dir, "trainer.max_epochs=3", "callbacks.samples.every_n_epochs=1")
         )
     return run_dir
@@ -83,7 +83,7 @@ def test_grids_are_logged_at_start_every_epoch_and_end(events: EventAccumulator,
 
 def test_the_grid_shows_the_same_latents_all_through_the_run(run_dir: Path, slices: Path):
     state = load(run_dir / "checkpoints/last.ckpt")["state_dict"]
-    gan = training.build_model(small_settings(slices, run_dir))
+    gan = session.build_model(small_settings(slices, run_dir))
     gan.load_state_dict(state)
     first = gan.sample(gan.latents(16, "samples"))[0, 0].numpy()
     with Image.open(run_dir / "samples/step_0000012.png") as grid:
@@ -129,18 +129,18 @@ def test_metrics_name_the_objective_and_its_step(run_dir: Path):
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(slices: Path, run_dir: Path, tmp_path: Path):
     # With a worker, without grids in between: neither may matter.
     overrides = ("trainer.max_epochs=3", "data.num_workers=1", "callbacks.samples.every_n_epochs=null")
-    training.run(small_settings(slices, tmp_path, *overrides))
+    session.run(small_settings(slices, tmp_path, *overrides))
     ours, theirs = (load(folder / "checkpoints/last.ckpt") for folder in (run_dir, tmp_path))
     assert ours["state_dict"].keys() == theirs["state_dict"].keys()
     for name, value in ours["state_dict"].items():
         assert torch.equal(value, theirs["state_dict"][name]), name
-    other = training.build_model(small_settings(slices, tmp_path, "seed=1")).state_dict()
+    other = session.build_model(small_settings(slices, tmp_path, "seed=1")).state_dict()
     assert not torch.equal(other["generator.1.weight"], ours["state_dict"]["generator.1.weight"])
 
 
 def test_training_returns_the_best_objective_and_keeps_its_checkpoint(slices: Path, tmp_path: Path):
     overrides = ("trainer.max_epochs=4", "callbacks.quality.every_n_epochs=1")
-    objective = training.run(small_settings(slices, tmp_path, *overrides))
+    objective = session.run(small_settings(slices, tmp_path, *overrides))
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     logged = EventAccumulator(str(tmp_path)).Reload().Scalars("quality/frechet_random_conv")
     best = min(logged, key=lambda event: event.value)
@@ -155,7 +155,7 @@ def test_the_log_ends_with_where_everything_is(
     slices: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.INFO, "alzgan")
-    training.run(small_settings(slices, tmp_path, "trainer.max_steps=2"))
+    session.run(small_settings(slices, tmp_path, "trainer.max_steps=2"))
     text = "\n".join(record.getMessage() for record in caplog.records)
     assert f"Samples:     {tmp_path}/samples/step_0000002.png" in text
     assert f"Checkpoint:  {tmp_path}/checkpoints/last.ckpt" in text

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alzgan.data import volumes
-from alzgan.data.folder import scan
-from alzgan.data.subjects import identify
-from alzgan.data.volumes import BadVolume, find_volumes, slices, write_slices
-from alzgan.runtime.errors import UserError
+from alzgan.errors import UserError
+from alzgan.images.folder import scan
+from alzgan.people.subjects import identify
+from alzgan.sources import volumes
+from alzgan.sources.volumes import BadVolume, find_volumes, slices, write_slices
 
 nibabel = pytest.importorskip("nibabel")
 

@@ -10,7 +10,7 @@ from conftest import small_settings
 from lightning import Callback, Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.strategies import SingleDeviceStrategy
-from test_acceleration import as_it_is, recorded
+from recorder import as_it_is
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -20,11 +20,23 @@ from alzgan.callbacks.health import TrainingHealth
 from alzgan.callbacks.progress import TrainingProgress
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.data.loader import ResidentSlices
-from alzgan.runtime.graphs import WARM_UP_STEPS, CapturedStep
-from alzgan.training import build
+from alzgan.device.graphs import WARM_UP_STEPS, CapturedStep
+from alzgan.runs.build import build
 
 META = torch.device("meta")
 STEPS = WARM_UP_STEPS + 4
+FALLING = "{_target_: alzgan.schedules.Cosine, start: 1e-3, end: 1e-4}"
+
+
+def without_values(body):
+    """A stand-in for a CUDA graph where there are no values to compare: nothing runs at the capture."""
+    outputs: dict[str, Tensor] = {}
+
+    def replay() -> None:
+        for name, value in body().items():
+            outputs.setdefault(name, torch.empty_like(value)).copy_(value)
+
+    return replay, outputs
 
 
 class AnyDevice(CPUAccelerator):
@@ -67,7 +79,7 @@ class Watch(Callback):
         self.steps: list[dict[str, int]] = []
 
     def on_train_start(self, trainer: Trainer, pl_module) -> None:
-        steps = CapturedStep(pl_module.alternation, trainer.optimizers, recorded, as_it_is)
+        steps = CapturedStep(pl_module.alternation, trainer.optimizers, (), without_values, as_it_is)
         pl_module.alternation = steps
         self.copies.__enter__()
 
@@ -88,12 +100,15 @@ def watched(slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwa
     monkeypatch.setattr(MRIDataModule, "served_from", lambda self, _: ResidentSlices(self.dataset, META))
     # Its look at the real images is a read, before the first step.
     monkeypatch.setattr(TrainingHealth, "on_train_start", lambda *args: None)
+    monkeypatch.setattr(TrainingHealth, "won_loss", 0.05, raising=False)
 
-    def watched(log_every_n_steps: int) -> list[dict[str, int]]:
+    def watched(log_every_n_steps: int, *overrides: str) -> list[dict[str, int]]:
         # Adam knows no fused step there.
         unfused = [f"model.{player}_optimizer.fused=false" for player in ("generator", "discriminator")]
-        settings = small_settings(slices, tmp_path, *unfused)
+        settings = small_settings(slices, tmp_path, *unfused, *overrides)
         data = build("data", settings.data)
+        if settings.model.classes is None:
+            settings.model.classes = len(data.classes)
         with META:
             gan = build("model", settings.model)
         watch = Watch()
@@ -113,9 +128,26 @@ def watched(slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwa
     return watched
 
 
-def test_a_step_reads_nothing_of_the_device_and_waits_for_no_copy(watched):
-    # Of all that a step needs only two things travel: which images, and the latents.
-    assert watched(1000) == [{"aten._to_copy of torch.int64": 1, "aten._to_copy of torch.float32": 1}] * STEPS
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("model=cdcgan", "loss=hinge", "model.discriminator.normalization=spectral", "average=ema"),
+        (
+            "model=r1r2",
+            "loss=relativistic",
+            "augment=translate_flip",
+            "model.turns=2",
+            "model.gradient_clip=1",
+        ),
+        ("model=r1r2", f"model.generator_optimizer.lr={FALLING}", f"model.penalties.r1.weight={FALLING}"),
+    ],
+)
+def test_a_step_reads_nothing_of_the_device_and_waits_for_no_copy(watched, overrides: tuple[str, ...]):
+    # Of all that a step needs only these travel: which images, the latents, and what the augmentation draws.
+    numbers = 2 if "augment=translate_flip" in overrides else 1
+    expected = {"aten._to_copy of torch.int64": 1, "aten._to_copy of torch.float32": numbers}
+    assert watched(1000, *overrides) == [expected] * STEPS
 
 
 def test_a_step_that_is_logged_reads_its_values(watched):

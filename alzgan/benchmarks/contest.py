@@ -162,15 +162,6 @@ def quartiles(values: list[float]) -> list[float]:
     return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
 
 
-def elapsed(action: Callable[[], object]) -> float:
-    """Seconds that the action takes, the device included."""
-    synchronize()
-    start = time.perf_counter()
-    action()
-    synchronize()
-    return time.perf_counter() - start
-
-
 def peak_mebibytes() -> float:
     """The most memory this process ever had, in MiB.
 

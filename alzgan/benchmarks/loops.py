@@ -1,28 +1,28 @@
-"""What alzgan is compared with: the tutorials' loop, the fastest loop without a framework, a product."""
+"""What is timed: the tutorials' loop, the game without a Trainer, and alzgan's own training."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import itertools
 from dataclasses import dataclass
-from itertools import count
+from typing import Any
 
 import torch
-from hydra.utils import instantiate
+from lightning import Callback, Trainer
 from omegaconf import DictConfig
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.optim import Optimizer
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision import transforms
-from torchvision.datasets import ImageFolder
 
-from alzgan.benchmarks.contest import Pace, elapsed
-from alzgan.losses import NonSaturatingLoss
-from alzgan.runtime.graphs import CapturedStep
-from alzgan.runtime.images import to_float
-from alzgan.runtime.overhead import keep_freed_memory
+from alzgan.benchmarks import textbook as tutorial
+from alzgan.benchmarks.contest import Pace
+from alzgan.device.graphs import CapturedStep
+from alzgan.device.overhead import tune_process
+from alzgan.device.pixels import to_float
+from alzgan.gan import GAN, LOOKS, Turn
+from alzgan.runs.build import build_data, build_model, build_trainer
+from alzgan.upstream.lightning import quiet
 
-TEXTBOOK_WORKERS = 2
-ADAM = {"lr": 2e-4, "betas": (0.5, 0.999)}
-PRODUCT_SIDE = 2048
+RESIDENT = 1024  # images of noise that lie on the device
+SELDOM = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,12 @@ class LoopSettings:
     """What a loop needs to know.
 
     Attributes:
-        training: a composed `conf/train.yaml`.
+        training: a composed `conf/train.yaml`, resolved.
         folder: of the images; None: uint8 noise, resident on the device.
-        precision: "32-true" or "bf16-mixed".
     """
 
     training: DictConfig
     folder: str | None = None
-    precision: str = "32-true"
 
     @property
     def device(self) -> torch.device:
@@ -45,188 +43,136 @@ class LoopSettings:
         cpu = self.training.trainer.accelerator == "cpu" or not torch.cuda.is_available()
         return torch.device("cpu" if cpu else "cuda")
 
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-        data = self.training.data
-        return data.channels, data.image_size, data.image_size
-
 
 def textbook(pace: Pace, settings: LoopSettings) -> None:
     """The DCGAN loop of the tutorials: each image decoded each time, each loss read and printed each step."""
-    game = TextbookGame(settings)
+    gan, data = build_model(settings.training).to(settings.device), settings.training.data
+    players = gan.generator, nn.Sequential(gan.discriminator, nn.Sigmoid())
+    # As the tutorials have them, in PyTorch's default layout.
+    game = tutorial.TextbookGame(*(each.to(memory_format=torch.contiguous_format) for each in players))
+    if settings.folder is None:
+        shape = data.batch_size, data.channels, data.image_size, data.image_size
+        batches = itertools.repeat(torch.rand(shape, device=settings.device) * 2 - 1)
+    else:
+        batches = tutorial.batches(settings.folder, data.image_size, data.channels, data.batch_size)
     pace.wait()
-    for step, real in enumerate(textbook_batches(settings)):
-        print(step, *game.step(real.to(settings.device)), flush=True)
+    for step, real in enumerate(batches):
+        latents = torch.randn(len(real), gan.latent_dim, device=settings.device)
+        print(step, *game.step(real.to(settings.device), latents), flush=True)
         pace.step_done()
 
 
-class TextbookGame:
-    """The two players as the tutorials have them: probabilities and BCELoss, float32, default layouts.
-
-    Args:
-        settings: see there.
-    """
-
-    def __init__(self, settings: LoopSettings):
-        generator, discriminator = networks(settings)
-        self.generator, self.discriminator = generator, nn.Sequential(discriminator, nn.Sigmoid())
-        self.criterion = nn.BCELoss()
-        self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), **ADAM)
-        self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), **ADAM)
-        self.latent_dim = settings.training.model.latent_dim
-
-    def step(self, real: Tensor) -> tuple[float, ...]:
-        """One alternation; returns both losses, D(x), and D(G(z)) before and after D's step, all read."""
-        ones, zeros = torch.ones(len(real), device=real.device), torch.zeros(len(real), device=real.device)
-        self.discriminator.zero_grad()
-        on_real = self.discriminator(real)
-        loss_real = self.criterion(on_real, ones)
-        loss_real.backward()
-        fake = self.generator(torch.randn(len(real), self.latent_dim, device=real.device))
-        before = self.discriminator(fake.detach())
-        loss_fake = self.criterion(before, zeros)
-        loss_fake.backward()
-        self.discriminator_optimizer.step()
-
-        self.generator.zero_grad()
-        after = self.discriminator(fake)
-        loss = self.criterion(after, ones)
-        loss.backward()
-        self.generator_optimizer.step()
-        values = (loss_real + loss_fake, loss, on_real.mean(), before.mean(), after.mean())
-        return tuple(value.item() for value in values)
-
-
-def textbook_batches(settings: LoopSettings) -> Iterator[Tensor]:
-    """Batches of float images without end: from the files by workers, or always the same resident noise."""
-    data = settings.training.data
-    if settings.folder is None:
-        noise = torch.rand(data.batch_size, *settings.image_shape, device=settings.device) * 2 - 1
-        while True:
-            yield noise
-    channels = data.channels
-    recipe = [
-        *([transforms.Grayscale()] if channels == 1 else []),
-        transforms.Resize(data.image_size),
-        transforms.CenterCrop(data.image_size),
-        transforms.ToTensor(),
-        transforms.Normalize((0.5,) * channels, (0.5,) * channels),
-    ]
-    images = ImageFolder(settings.folder, transforms.Compose(recipe))
-    loader = DataLoader(images, data.batch_size, shuffle=True, num_workers=TEXTBOOK_WORKERS)
-    while True:
-        for batch, _ in loader:
-            if len(batch) == data.batch_size:
-                yield batch
-
-
 def bare(pace: Pace, settings: LoopSettings) -> None:
-    """The same alternation as alzgan's with nothing around it, on data that lies on the device."""
-    keep_freed_memory()
+    """Alzgan's game with nothing around it, on data that lies on the device."""
+    tune_process()
     game = BareGame(settings)
-    images = resident_noise(settings)
-    pace.facts["flops_a_step"] = game.flops(images)
-    alternation = game.captured() if settings.device.type == "cuda" else game.alternation
+    pace.facts["flops_a_step"] = game.flops()
+    if settings.device.type == "cuda":
+        game.capture()
     pace.wait()
-    for _ in count():
-        alternation(*game.inputs(images))
+    for step in itertools.count():
+        game.step(step)
         pace.step_done()
 
 
 class BareGame:
-    """The two players with every option of PyTorch that pays, and no Trainer.
+    """The two players with all that makes a step, and no Trainer.
 
     Args:
         settings: see there.
     """
 
     def __init__(self, settings: LoopSettings):
-        players = networks(settings)
-        self.generator, self.discriminator = (net.to(memory_format=torch.channels_last) for net in players)
-        self.loss = NonSaturatingLoss()
-        self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), **ADAM, fused=True)
-        self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), **ADAM, fused=True)
-        self.latent_dim = settings.training.model.latent_dim
-        self.batch_size = settings.training.data.batch_size
-        self.autocast: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext
-        if settings.precision == "bf16-mixed":
-            self.autocast = lambda: torch.autocast(settings.device.type, torch.bfloat16)
+        data = settings.training.data
+        self.gan = build_model(settings.training).to(settings.device)
+        self.batch_size, self.device = data.batch_size, settings.device
+        self.optimizers = self.gan.configure_optimizers()
+        self.gan.optimizers = lambda: self.optimizers
+        self.gan.descend = self.descend
+        self.gan.images_a_step = self.batch_size
+        self.alternation = self.gan.alternation
+        noise = torch.randint(
+            256, (RESIDENT, data.image_size, data.image_size, data.channels), dtype=torch.uint8
+        )
+        self.images = noise.to(settings.device).permute(0, 3, 1, 2)  # channels last
+        self.low = settings.training.trainer.precision == "bf16-mixed"
 
-    def inputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """A random batch of uint8 images as floats in [-1, 1], and latents."""
-        chosen = torch.randint(len(images), (self.batch_size,), device=images.device)
-        return to_float(images[chosen]), torch.randn(self.batch_size, self.latent_dim, device=images.device)
+    @staticmethod
+    def descend(loss: Tensor, optimizer: Optimizer) -> None:
+        """One step down a loss."""
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
 
-    def alternation(self, real: Tensor, latents: Tensor) -> dict[str, Tensor]:
-        """Both steps; returns both losses, unread."""
-        with self.autocast():
-            fake = self.generator(latents)
-            real_logits, fake_logits = self.discriminator(real), self.discriminator(fake.detach())
-            discriminator_loss = self.loss.discriminator(real_logits, fake_logits)
-        self.discriminator_optimizer.zero_grad()
-        discriminator_loss.backward()
-        self.discriminator_optimizer.step()
-        self.discriminator.requires_grad_(False)
-        with self.autocast():
-            generator_loss = self.loss.generator(self.discriminator(fake), real_logits)
-        self.generator_optimizer.zero_grad()
-        generator_loss.backward()
-        self.generator_optimizer.step()
-        self.discriminator.requires_grad_(True)
-        return {"discriminator": discriminator_loss.detach(), "generator": generator_loss.detach()}
+    def step(self, number: int) -> dict[str, Tensor]:
+        """One alternation on a random batch; what it says is not read."""
+        due = tuple(name for name, each in self.gan.penalties.items() if number % each.interval == 0)
+        autocast = torch.autocast(self.device.type, torch.bfloat16) if self.low else contextlib.nullcontext()
+        with autocast:
+            return self.alternation(self.turns(), due)
 
-    def flops(self, images: Tensor) -> int:
-        """Play one alternation; returns its floating-point operations, of which a multiply-add is two."""
+    def turns(self) -> list[Turn]:
+        """The discriminator's turns, all that is new drawn on the device."""
+        gan, count = self.gan, self.batch_size // self.gan.critic_turns
+        turns = []
+        for _ in range(gan.critic_turns):
+            chosen = torch.randint(len(self.images), (count,), device=self.device)
+            labels = torch.randint(gan.classes, (count,), device=self.device) if gan.classes else None
+            draws = None
+            if gan.augment is not None:
+                draws = torch.rand(LOOKS, count, gan.augment.uniforms, device=self.device)
+            latents = torch.randn(count, gan.latent_dim, device=self.device)
+            turns.append(Turn(to_float(self.images[chosen]), labels, latents, labels, draws))
+        return turns
+
+    def flops(self) -> int:
+        """Play one alternation without penalties; returns its FLOPs, of which a multiply-add is two."""
         with FlopCounterMode(display=False) as counter:
-            self.alternation(*self.inputs(images))
+            self.alternation(self.turns(), ())
         return counter.get_total_flops()
 
-    def captured(self) -> CapturedStep:
-        """The alternation as one CUDA graph."""
-        return CapturedStep(self.alternation, [self.generator_optimizer, self.discriminator_optimizer])
+    def capture(self) -> None:
+        """Play by CUDA graphs from here on."""
+        self.alternation = CapturedStep(self.gan.alternation, self.optimizers)
 
 
-def product(pace: Pace, settings: LoopSettings) -> None:
-    """A square matrix product: what the hardware gives at best, in the precision that is asked for."""
-    kind = torch.bfloat16 if settings.precision == "bf16-mixed" else torch.float32
-    left, right = (torch.randn(PRODUCT_SIDE, PRODUCT_SIDE, device=settings.device, dtype=kind) for _ in "ab")
-    ways = products(left, right)
-    pace.facts["flops_a_step"] = 2 * PRODUCT_SIDE**3
-    pace.facts["computed_by"] = best = min(ways, key=lambda name: quickest(ways[name]))
-    pace.wait()
-    while True:
-        ways[best]()
-        pace.step_done()
+def trainer(pace: Pace, settings: LoopSettings) -> None:
+    """The real Trainer with its callbacks and its logger: all that belongs to a step.
+
+    What comes every few epochs would fall into some rounds and not into others.
+    """
+    training = settings.training
+    for name in ("quality", "samples"):
+        if training.callbacks.get(name) is not None:
+            training.callbacks[name].every_n_epochs = SELDOM
+    train(training, Paced(pace))
 
 
-def products(left: Tensor, right: Tensor) -> dict[str, Callable[[], Tensor]]:
-    """The product of two square matrices by each library there is, by the function that calls it."""
-    # A CPU's convolutions are by another library than its products, which can be twice as fast.
-    pixels = left.view(1, -1, 16, left.shape[1]).permute(0, 3, 1, 2)
-    kernels = right.t().contiguous()[:, :, None, None]
-    return {"torch.mm": lambda: torch.mm(left, right), "torch.conv2d": lambda: torch.conv2d(pixels, kernels)}
+def train(settings: DictConfig, *probes: Callback) -> None:
+    """Train as `alzgan.runs.session.run` does, with callbacks added behind all others."""
+    tune_process()
+    with quiet():
+        data = build_data(settings)
+        gan, fit = build_model(settings), build_trainer(settings, {}, None)
+        data.setup()
+        fit.callbacks.extend(probes)
+        fit.fit(gan, datamodule=data)
 
 
-def quickest(action: Callable[[], object], tries: int = 5) -> float:
-    """Seconds of the fastest try, the device included."""
-    action()
-    return min(elapsed(action) for _ in range(tries))
+class Paced(Callback):
+    """Let the Trainer run only when it is told to.
 
+    Args:
+        pace: the line to the process that measures.
+    """
 
-def networks(settings: LoopSettings) -> tuple[nn.Module, nn.Module]:
-    """The model's generator and discriminator, on the device, in training mode."""
-    model = settings.training.model
-    return tuple(instantiate(node).to(settings.device) for node in (model.generator, model.discriminator))
+    def __init__(self, pace: Pace):
+        self.pace = pace
 
+    def on_train_start(self, trainer: Trainer, pl_module: GAN) -> None:
+        """Wait for the first round."""
+        self.pace.wait()
 
-def resident_noise(settings: LoopSettings, images: int = 1024) -> Tensor:
-    """uint8 noise (images, C, H, W), channels last, on the device."""
-    channels, height, width = settings.image_shape
-    noise = torch.randint(256, (images, height, width, channels), dtype=torch.uint8)
-    return noise.to(settings.device).permute(0, 3, 1, 2)
-
-
-def flops_a_step(settings: LoopSettings) -> int:
-    """Floating-point operations of one alternation, see `BareGame.flops`."""
-    return BareGame(settings).flops(resident_noise(settings))
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Count a step."""
+        self.pace.step_done()

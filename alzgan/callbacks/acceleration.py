@@ -3,8 +3,9 @@
 import torch
 from lightning import Callback, Trainer
 
+from alzgan.device.graphs import CapturedStep
 from alzgan.gan import GAN
-from alzgan.runtime.graphs import CapturedStep
+from alzgan.upstream.lightning import scales_losses
 
 
 class Acceleration(Callback):
@@ -12,9 +13,9 @@ class Acceleration(Callback):
 
     Args:
         cuda_graph: replay the whole alternation as one graph, on one CUDA device, with fused optimizers and
-            without float16's loss scaling. Whatever is in it must be the same at every step.
-        compile: both networks by torch.compile, which needs a C++ compiler. That a run which was stopped then
-            goes on to the bit has not been shown.
+            without float16's loss scaling; there is one for each set of penalties that are due together.
+        compile: both networks by torch.compile, which needs a C++ compiler and no penalty on a
+            gradient. That a run which was stopped then goes on to the bit has not been shown.
     """
 
     def __init__(self, cuda_graph: bool = True, compile: bool = False):
@@ -38,16 +39,17 @@ class Acceleration(Callback):
             pl_module.generator.compile()
             pl_module.discriminator.compile()
         if self.captures(trainer, pl_module):
-            pl_module.alternation = CapturedStep(pl_module.alternation, trainer.optimizers)
+            scheduled = [list(options) for options in pl_module.schedules.of_optimizers]
+            pl_module.alternation = CapturedStep(pl_module.alternation, trainer.optimizers, scheduled)
 
     def captures(self, trainer: Trainer, gan: GAN) -> bool:
         """Whether the alternation becomes a graph: asked for, and the same work at every step."""
         # float16's loss scale leaves steps out; several processes talk to each other in a step; an optimizer
-        # that is not fused counts its steps on the CPU.
-        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        # that is not fused counts its steps on the CPU, and only a learning rate can be read from a tensor.
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-        same = trainer.world_size == 1 and not scaled and all(group.get("fused") for group in groups)
-        return self.cuda_graph and gan.device.type == "cuda" and same
+        same = trainer.world_size == 1 and not scales_losses(trainer) and all(g.get("fused") for g in groups)
+        read = all(set(options) <= {"lr"} for options in gan.schedules.of_optimizers)
+        return self.cuda_graph and gan.device.type == "cuda" and same and read
 
     def teardown(self, trainer: Trainer, pl_module: GAN, stage: str) -> None:
         """Give the module its own alternation back, the system the graph's memory, and torch its settings."""

@@ -7,8 +7,8 @@ import torch
 from lightning import Callback, Trainer
 from torch import Tensor
 
+from alzgan.errors import UserError
 from alzgan.gan import GAN
-from alzgan.runtime.errors import UserError
 
 LONGEST = 1000  # steps between two looks, however rarely is logged
 
@@ -32,7 +32,7 @@ class DivergenceGuard(Callback):
         self, trainer: Trainer, pl_module: GAN, outputs: dict[str, Tensor], *args: Any
     ) -> None:
         """Look at both losses, or remember them on the device."""
-        losses = outputs["discriminator_loss"], outputs["generator_loss"]
+        losses = outputs["loss/discriminator"], outputs["loss/generator"]
         if pl_module.device.type != "cpu":
             self.remember(trainer, losses)
         elif not all(math.isfinite(loss) for loss in losses):

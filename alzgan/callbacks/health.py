@@ -7,15 +7,16 @@ import torch
 from lightning import Callback, Trainer
 from torch import Tensor
 
+from alzgan.errors import at_least
 from alzgan.gan import GAN
 
 log = logging.getLogger(__name__)
 
 ADVICE = {
     "won": (
-        "the discriminator has won: its loss has been below {limit} for {steps} steps, so the "
-        "generator learns nothing more. Try a lower model.discriminator_optimizer.lr, a smaller "
-        "model.discriminator.width or more data"
+        "the discriminator has won: its loss has been below {limit:.0%} of that of one that cannot tell, for "
+        "{steps} steps, so the generator learns nothing more. Try a lower model.discriminator_optimizer.lr, "
+        "a smaller model.discriminator.width or more data"
     ),
     "collapsed": (
         "the generator has collapsed: for {steps} steps its samples have differed by less than {limit:.0%} "
@@ -35,7 +36,8 @@ class TrainingHealth(Callback):
     Args:
         every_n_train_steps: between two looks at the samples and two reads of the count.
         patience: steps for which it must last; a healthy game comes back within some ten.
-        won_loss: below it D(x) and 1 - D(G(z)) are above 0.97 on average, for the cross-entropy.
+        won_share: of the loss of a discriminator whose logits are all 0; with the cross-entropy, D(x) and
+            1 - D(G(z)) are then above 0.97 on average. A loss that is 0 there has no such end.
         collapsed_diversity: real slices of one class alone still have about 0.9 of all classes' diversity.
         count: of samples and of real images compared.
     """
@@ -44,13 +46,15 @@ class TrainingHealth(Callback):
         self,
         every_n_train_steps: int = 100,
         patience: int = 500,
-        won_loss: float = 0.05,
+        won_share: float = 0.036,
         collapsed_diversity: float = 0.1,
         count: int = 64,
     ):
+        at_least(1, every_n_train_steps=every_n_train_steps, patience=patience)
+        at_least(2, count=count)
         self.every_n_train_steps = every_n_train_steps
         self.patience = patience
-        self.won_loss = won_loss
+        self.won_share = won_share
         self.collapsed_diversity = collapsed_diversity
         self.count = count
         self.won_for: Tensor | int = 0
@@ -58,31 +62,33 @@ class TrainingHealth(Callback):
         self.warned: list[str] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: GAN) -> None:
-        """Look at the real images, once."""
+        """Look at the real images, once, and at what a discriminator that cannot tell would lose."""
         self.won_for = torch.as_tensor(self.won_for, device=pl_module.device)
         self.real_spread = spread(trainer.datamodule.sample_real(self.count)[0])
+        nothing = torch.zeros(1)
+        self.won_loss = self.won_share * float(pl_module.loss.discriminator(nothing, nothing))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: GAN, outputs: dict[str, Tensor], *args: Any
     ) -> None:
         """Count on the device; every n steps, read the count and look at samples."""
-        # A critic's loss is near 0 also where it cannot tell real from fake: then it has not won.
-        apart = outputs["real_logits"].mean() - outputs["fake_logits"].mean() > 0.5
-        won = (outputs["discriminator_loss"].abs() < self.won_loss) & apart
-        self.won_for = torch.where(won, self.won_for + 1, 0)
+        if self.won_loss > 0:
+            won = outputs["loss/discriminator"] < self.won_loss
+            self.won_for = torch.where(won, self.won_for + 1, 0)
         if trainer.global_step % self.every_n_train_steps == 0 and trainer.is_global_zero:
             self.look(trainer, pl_module)
 
     def look(self, trainer: Trainer, gan: GAN) -> None:
         """Log both, and warn where one has lasted."""
-        diversity = spread(gan.sample(gan.latents(self.count, "health"))) / self.real_spread
+        labels = trainer.datamodule.draw_labels(self.count, "health").to(gan.device)
+        diversity = spread(gan.sample(gan.latents(self.count, "health"), labels)) / self.real_spread
         collapsed = diversity < self.collapsed_diversity
         self.collapsed_for = self.collapsed_for + self.every_n_train_steps if collapsed else 0
         won_for = int(self.won_for)
         if trainer.logger is not None:
             values = {"health/discriminator_won": won_for, "health/sample_diversity": diversity}
             trainer.logger.log_metrics(values, step=trainer.global_step)
-        self.warn("won", won_for, self.won_loss)
+        self.warn("won", won_for, self.won_share)
         self.warn("collapsed", self.collapsed_for, self.collapsed_diversity)
 
     def warn(self, what: str, steps: int, limit: float) -> None:

@@ -1,4 +1,4 @@
-"""Losses, probabilities and speed: to TensorBoard, and on one line of the terminal for the whole run."""
+"""Losses, verdicts and speed: to TensorBoard, and on one line of the terminal for the whole run."""
 
 import time
 from typing import Any
@@ -12,9 +12,10 @@ from alzgan.gan import GAN
 
 
 class TrainingProgress(ProgressBar):
-    """Scalars every `trainer.log_every_n_steps` steps, and a bar that counts images.
+    """What the steps say, every `trainer.log_every_n_steps` steps, and a bar that counts images.
 
-    Between two logs no value is read from the device, so that training never waits for it.
+    Between two logs no value is read from the device, so that training never waits for it. What a step does
+    not say, a penalty that was not due, is logged as it was said last.
 
     Args:
         bar: whether to show the bar.
@@ -24,6 +25,7 @@ class TrainingProgress(ProgressBar):
         super().__init__()
         self.enabled = bar
         self.bar: tqdm | None = None
+        self.said: dict[str, Tensor] = {}
 
     def disable(self) -> None:
         """Show no bar; scalars are logged all the same."""
@@ -51,12 +53,13 @@ class TrainingProgress(ProgressBar):
         self, trainer: Trainer, pl_module: GAN, outputs: dict[str, Tensor], *args: Any
     ) -> None:
         """Log this step if it is one of every n."""
+        self.said |= outputs
         if trainer.global_step % trainer.log_every_n_steps == 0:
-            self.report(trainer, outputs)
+            self.report(trainer)
 
-    def report(self, trainer: Trainer, outputs: dict[str, Tensor]) -> None:
-        """Read the step's values and show them."""
-        values = scalars(outputs)
+    def report(self, trainer: Trainer) -> None:
+        """Read the values and show them."""
+        values = {name: value.item() for name, value in self.said.items()}
         now, steps = time.perf_counter(), trainer.global_step - self.last_step
         values["speed/images_per_second"] = steps * self.images_a_step / (now - self.last_time)
         self.last_step, self.last_time = trainer.global_step, now
@@ -76,17 +79,3 @@ class TrainingProgress(ProgressBar):
         """Leave the terminal clean for what follows."""
         if self.bar is not None:
             self.bar.close()
-
-
-def scalars(outputs: dict[str, Tensor]) -> dict[str, float]:
-    """A training step's tensors as the numbers that one watches, by TensorBoard tag.
-
-    D(x) and D(G(z)) are mean probabilities in [0, 1]; D(G(z)) before and after the discriminator's step.
-    """
-    return {
-        "loss/discriminator": outputs["discriminator_loss"].item(),
-        "loss/generator": outputs["generator_loss"].item(),
-        "probability/D(x)": outputs["real_logits"].sigmoid().mean().item(),
-        "probability/D(G(z))_before_D_step": outputs["fake_logits"].sigmoid().mean().item(),
-        "probability/D(G(z))_after_D_step": outputs["fake_logits_after"].sigmoid().mean().item(),
-    }

@@ -2,59 +2,56 @@
 
 import hashlib
 import logging
-import zlib
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
 from lightning import Callback, Trainer
 from torch import Tensor
-from torchmetrics.image.fid import FrechetInceptionDistance
 
 from alzgan.callbacks.schedule import epoch_is_due
-from alzgan.data.arrays import cache_folder, unwritable_cache
+from alzgan.data.datamodule import MRIDataModule
+from alzgan.device.pixels import viewable
+from alzgan.errors import UserError, at_least
+from alzgan.files import cache_folder, read_arrays, unwritable_cache, write_arrays
 from alzgan.gan import GAN
+from alzgan.metrics.distances import frechet, moments
 from alzgan.metrics.features import default_extractor
-from alzgan.runtime.errors import UserError
-from alzgan.runtime.files import replacing
-from alzgan.runtime.images import viewable
 
 log = logging.getLogger(__name__)
-
-REAL_STATISTICS = ("real_features_sum", "real_features_cov_sum", "real_features_num_samples")
 
 
 class Quality(Callback):
     """The Fréchet distance (Heusel et al. 2017) of generated to real training images; lower is better.
 
-    Every k epochs and at the end, on the training device, always from the same latents. The statistics of
-    the real images are computed once and kept in the cache. The value is logged as `quality/<distance>`,
-    `fid` only with Inception's weights, and as the metric `objective` that `best.ckpt` and sweeps use.
+    Every k epochs and at the end, on the training device, always from the same latents. The features of the
+    real images are computed once and kept in the cache; each class weighs as it is shown in training
+    (`data.sampling`). The value is logged as `quality/<distance>`, `fid` only with Inception's weights, and
+    as the metric `objective` that `best.ckpt` and sweeps use.
 
     Args:
         n_samples: generated images.
-        every_n_epochs: between two evaluations.
+        every_n_epochs: between two evaluations; None: at the end only.
         batch_size: of generation and feature extraction.
         weights: path of Inception's weights; None: where torchmetrics keeps them.
         download: whether to try the network where they are missing.
-        cache_dir: of the real images' statistics; None: the data's cache.
+        cache_dir: of the real images' features, see `alzgan.files.cache_folder`.
 
     Raises:
+        SettingError: a value is out of its range.
         UserError: `weights` is given but is not the 2015 Inception network.
     """
 
     def __init__(
         self,
         n_samples: int = 2048,
-        every_n_epochs: int = 5,
+        every_n_epochs: int | None = 5,
         batch_size: int = 64,
         weights: str | None = None,
         download: bool = True,
         cache_dir: str | None = None,
     ):
+        at_least(2, n_samples=n_samples)  # a covariance needs two
+        at_least(1, every_n_epochs=every_n_epochs, batch_size=batch_size)
         self.n_samples = n_samples
         self.every_n_epochs = every_n_epochs
         self.batch_size = batch_size
@@ -65,11 +62,12 @@ class Quality(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: GAN) -> None:
         """Say what will be measured and prepare the real side of it."""
         # Kept out of the module, where its states would enter every checkpoint.
-        self.distance = FrechetInceptionDistance(self.extractor, reset_real_features=False)
-        self.distance.to(pl_module.device)
-        self.distance.orig_dtype = torch.float32  # set by its updates only: a rank may have none
+        self.extractor.to(pl_module.device)
         self.describe(trainer)
-        self.load_real(trainer)
+        data, real = trainer.datamodule, None
+        if trainer.is_global_zero:
+            real = moments(self.real_features(data, pl_module.device), data.image_weights())
+        self.real = trainer.strategy.broadcast(real)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: GAN) -> None:
         """Measure where it is due."""
@@ -81,16 +79,50 @@ class Quality(Callback):
             trainer.logger.log_metrics({self.tag: value}, step=trainer.global_step)
 
     def measure(self, gan: GAN) -> float:
-        """The distance of `n_samples` fresh samples; every rank generates its share of the batches."""
-        for buffer in gan.generator.buffers():  # a checkpoint has the first rank's batch-norm statistics
-            buffer.copy_(gan.trainer.strategy.broadcast(buffer))
-        starts = range(0, self.n_samples, self.batch_size)
-        for batch in range(gan.global_rank, len(starts), gan.trainer.world_size):
-            count = min(self.batch_size, self.n_samples - starts[batch])
-            self.distance.update(viewable(gan.sample(gan.latents(count, "quality", batch))), real=False)
-        value = self.distance.compute().item()
-        self.distance.reset()
-        return value
+        """The distance of `n_samples` fresh samples, of which every rank generates its share."""
+        strategy, ranks = gan.trainer.strategy, gan.trainer.world_size
+        for buffer in gan.sampler.buffers():  # a checkpoint has the first rank's batch-norm statistics
+            buffer.copy_(strategy.broadcast(buffer))
+        rounds = -(-self.n_samples // (self.batch_size * ranks))
+        # As many batches on each rank; the last ones may be more than is asked for.
+        labels = gan.trainer.datamodule.draw_labels(self.n_samples, "quality").to(gan.device)
+        labels = labels.repeat(2 + self.batch_size * ranks // self.n_samples).split(self.batch_size)
+        found = []
+        for batch in range(gan.global_rank, rounds * ranks, ranks):
+            latents = gan.latents(self.batch_size, "quality", batch)
+            found.append(self.extractor(viewable(gan.sample(latents, labels[batch]))))
+        features = strategy.all_gather(torch.stack(found)).reshape(ranks, rounds, self.batch_size, -1)
+        return frechet(self.real, moments(features.transpose(0, 1).flatten(0, 2)[: self.n_samples].cpu()))
+
+    def real_features(self, data: MRIDataModule, device: torch.device) -> Tensor:
+        """The features (N, F) of all real training images, from the cache or computed and put there.
+
+        Raises:
+            UserError: the cache cannot be written.
+        """
+        key = hashlib.sha256(f"{self.extractor.name} {data.fingerprint}".encode()).hexdigest()[:16]
+        path = self.cache_dir / f"features-{key}.npz"
+        stored = read_arrays(path).get("features")
+        if stored is not None and stored.shape == (len(data), self.extractor.num_features):
+            return torch.from_numpy(stored)
+        batches = data.real_batches(self.batch_size)
+        features = torch.cat([self.extractor(viewable(images).to(device)).cpu() for images in batches])
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_arrays(path, features=features.numpy())
+        except OSError as error:
+            raise unwritable_cache(path.parent, error) from None
+        return features
+
+    def describe(self, trainer: Trainer) -> None:
+        """Log the extractor, the counts and the resize setting: what the numbers mean."""
+        text = (
+            f"{self.tag}: extractor {self.extractor.name}, {self.n_samples} generated images, "
+            f"{len(trainer.datamodule)} real training images, resize {self.extractor.resize}"
+        )
+        log.info(text)
+        if trainer.logger is not None and trainer.ckpt_path is None:
+            trainer.logger.experiment.add_text("quality/method", text, trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         """What the run's values were measured by."""
@@ -103,60 +135,3 @@ class Quality(Callback):
                 f"the run was measured by {state_dict['extractor']}, here is {self.extractor.name}: set "
                 "callbacks.quality.weights to the file that the run began with, or callbacks.quality=null"
             )
-
-    def load_real(self, trainer: Trainer) -> None:
-        """Take the real statistics from the cache, or compute them and put them there."""
-        data = trainer.datamodule
-        key = hashlib.sha256(f"{self.extractor.name} {data.fingerprint}".encode()).hexdigest()[:16]
-        path = self.cache_dir / f"statistics-{key}.npz"
-        if trainer.is_global_zero and not self.holds_real(path):
-            self.compute_real(data.real_batches(self.batch_size))
-            self.save_real(path)
-        trainer.strategy.barrier()
-        for name, values in read_statistics(path).items():
-            # Under DDP the ranks' sums are added: one rank brings the real ones.
-            setattr(self.distance, name, (values * int(trainer.is_global_zero)).to(self.distance.device))
-
-    def holds_real(self, path: Path) -> bool:
-        """Whether the file has whole statistics of this extractor's features; what is damaged is replaced."""
-        try:
-            stored = read_statistics(path)
-        except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile, zlib.error):
-            return False
-        return all(values.shape == getattr(self.distance, name).shape for name, values in stored.items())
-
-    def compute_real(self, batches: Iterable[Tensor]) -> None:
-        """Extract the features of all real training images."""
-        for images in batches:
-            self.distance.update(viewable(images).to(self.distance.device), real=True)
-
-    def save_real(self, path: Path) -> None:
-        """Write the sums of the real features to the cache.
-
-        Raises:
-            UserError: it cannot be written.
-        """
-        sums = {name: getattr(self.distance, name).cpu().numpy() for name in REAL_STATISTICS}
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as part, part.open("wb") as file:
-                np.savez(file, **sums)
-        except OSError as error:
-            raise UserError(unwritable_cache(path.parent, error)) from None
-
-    def describe(self, trainer: Trainer) -> None:
-        """Log the extractor, the counts and the resize setting: what the numbers mean."""
-        text = (
-            f"{self.tag}: extractor {self.extractor.name}, {self.n_samples} generated images, "
-            f"{len(trainer.datamodule)} real training images, resize {self.extractor.resize}"
-        )
-        log.info(text)
-        if trainer.logger is not None and trainer.ckpt_path is None:
-            trainer.logger.experiment.add_text("quality/method", text, trainer.global_step)
-
-
-def read_statistics(path: Path) -> dict[str, Tensor]:
-    """The sums of the real features that `Quality.save_real` wrote, by name."""
-    # Opened here: numpy leaves a file that is no zip archive open.
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return {name: torch.from_numpy(arrays[name]) for name in REAL_STATISTICS}

@@ -8,9 +8,9 @@ from omegaconf import OmegaConf
 
 from alzgan.callbacks.checkpoint import RunCheckpoint
 from alzgan.callbacks.quality import Quality
+from alzgan.files import write_json
 from alzgan.gan import GAN
-from alzgan.runtime.checkpoints import between_steps
-from alzgan.runtime.files import write_json
+from alzgan.upstream.lightning import set_progress
 
 
 class RunRecord(Callback):
@@ -21,7 +21,7 @@ class RunRecord(Callback):
 
     Args:
         config: the run's resolved config, plain containers only.
-        provenance: see `alzgan.runtime.provenance`.
+        provenance: see `alzgan.runs.provenance`.
     """
 
     def __init__(self, config: dict[str, Any], provenance: dict[str, Any]):
@@ -37,7 +37,7 @@ class RunRecord(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: GAN, checkpoint: dict[str, Any]) -> None:
         """Let the verbs rebuild the model from the file alone, and the run go on from it."""
-        between_steps(checkpoint, trainer.num_training_batches)
+        set_progress(checkpoint, trainer.num_training_batches)
         checkpoint["alzgan"] = {"config": self.config, "provenance": self.provenance}
 
     def on_train_end(self, trainer: Trainer, pl_module: GAN) -> None:

@@ -10,26 +10,31 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from alzgan.callbacks.schedule import epoch_is_due, run_is_over
+from alzgan.device.pixels import viewable
+from alzgan.errors import at_least
+from alzgan.files import replacing
 from alzgan.gan import GAN
-from alzgan.runtime.files import replacing
-from alzgan.runtime.images import viewable
 
 
 class FixedLatentSamples(Callback):
     """A grid of `count` samples from fixed latents, in TensorBoard and as `samples/step_*.png`.
 
-    Drawn at the start, every n epochs (or steps, if set) and at the end. One grid of real images is
-    logged at the start, as `samples/real.png`.
+    Drawn at the start, every n epochs (or steps, if set) and at the end; a conditional model's has a row for
+    each class. One grid of real images is logged at the start, as `samples/real.png`.
 
     Args:
         count: images in the grid.
         every_n_epochs: None: at the start and end only.
         every_n_train_steps: in place of every_n_epochs.
+
+    Raises:
+        SettingError: a value is out of its range.
     """
 
     def __init__(
         self, count: int = 64, every_n_epochs: int | None = None, every_n_train_steps: int | None = None
     ):
+        at_least(1, count=count, every_n_epochs=every_n_epochs, every_n_train_steps=every_n_train_steps)
         self.count = count
         self.every_n_epochs = None if every_n_train_steps else every_n_epochs
         self.every_n_train_steps = every_n_train_steps
@@ -39,7 +44,7 @@ class FixedLatentSamples(Callback):
         if not trainer.is_global_zero or trainer.global_step > 0:
             return
         images, _ = trainer.datamodule.sample_real(self.count)
-        self.write(trainer, images, "real/grid", "real")
+        self.write(trainer, images, "real/grid", "real", round(self.count**0.5))
         self.draw(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: GAN, *args: Any) -> None:
@@ -56,12 +61,16 @@ class FixedLatentSamples(Callback):
     def draw(self, trainer: Trainer, gan: GAN) -> None:
         """Sample, and write the grid of this step."""
         if trainer.is_global_zero:
-            images = gan.sample(gan.latents(self.count, "samples"))
-            self.write(trainer, images, "samples/grid", f"step_{trainer.global_step:07d}")
+            rows = min(gan.classes or round(self.count**0.5), self.count)
+            columns = self.count // rows
+            labels = torch.arange(rows, device=gan.device).repeat_interleave(columns)
+            count = len(labels) if gan.classes else self.count
+            images = gan.sample(gan.latents(count, "samples"), labels)
+            self.write(trainer, images, "samples/grid", f"step_{trainer.global_step:07d}", columns)
 
-    def write(self, trainer: Trainer, images: Tensor, tag: str, name: str) -> None:
+    def write(self, trainer: Trainer, images: Tensor, tag: str, name: str, columns: int) -> None:
         """Write uint8 images (N, C, H, W) as one grid, to TensorBoard and to a PNG file."""
-        grid = make_grid(viewable(images).cpu(), nrow=round(len(images) ** 0.5), padding=2)
+        grid = make_grid(viewable(images).cpu(), nrow=columns, padding=2)
         folder = Path(trainer.default_root_dir) / "samples"
         folder.mkdir(exist_ok=True)
         with replacing(folder / f"{name}.png") as part:

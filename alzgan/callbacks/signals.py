@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from alzgan.callbacks.checkpoint import RunCheckpoint
 from alzgan.gan import GAN
-from alzgan.runtime.resume import shell_override
+from alzgan.text import shell_override
+from alzgan.upstream.lightning import kill_other_ranks, requeue_signal
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +58,8 @@ class StopOnSignal(Checkpoint):
             by_nohup = number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
             if not by_nohup:
                 signal.signal(number, self.remember)
-        environment = getattr(trainer.strategy, "cluster_environment", None)
-        if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
-            self.defer(environment.requeue_signal or signal.SIGUSR1)
+        if (number := requeue_signal(trainer)) is not None:
+            self.defer(number)
 
     def remember(self, number: int, frame: FrameType | None) -> None:
         """Note the signal; at the second Ctrl-C, leave: checkpoints are whole or not there."""
@@ -107,8 +106,8 @@ class StopOnSignal(Checkpoint):
             raise SystemExit(EXIT_CODES[signal.SIGINT])
         elif not trainer.is_global_zero:
             time.sleep(5)  # if the first rank has failed of the same, it says so and ends this one meanwhile
-        elif hasattr(trainer.strategy.launcher, "procs"):
-            trainer.strategy.launcher.kill(signal.SIGKILL)
+        else:
+            kill_other_ranks(trainer)
 
 
 def agreed(trainer: Trainer, number: int) -> int:

@@ -5,6 +5,7 @@ import logging
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,6 @@ from lightning import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from alzgan.data.arrays import cache_folder, decode
-from alzgan.data.folder import class_names, counted
 from alzgan.data.loader import (
     Batches,
     ResidentSlices,
@@ -24,16 +23,19 @@ from alzgan.data.loader import (
     WeightedBatches,
     fits_on_device,
 )
-from alzgan.data.phantom import write_phantom
 from alzgan.data.sampling import Sampling, class_weights
-from alzgan.data.splits import make_split, write_split
 from alzgan.data.stacks import neighbouring_slices
-from alzgan.data.subjects import PARTS, identify
-from alzgan.runtime.checks import check_channels
-from alzgan.runtime.errors import UserError
-from alzgan.runtime.files import write_table
-from alzgan.runtime.images import to_float
-from alzgan.runtime.streams import stream
+from alzgan.device.pixels import to_float
+from alzgan.device.streams import stream
+from alzgan.errors import SettingError, UserError, at_least, seed_of_streams
+from alzgan.files import cache_folder, write_table
+from alzgan.images.arrays import Preprocessing, decode
+from alzgan.images.folder import ImageFile, class_names
+from alzgan.people.cohort import Cohort
+from alzgan.people.splits import apportion, write_split
+from alzgan.people.subjects import PARTS
+from alzgan.sources.phantom import write_phantom
+from alzgan.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +66,8 @@ class MRIDataModule(LightningDataModule):
             a CUDA device from a copy there.
         fit: how an image that is not square becomes so, "crop" or "pad".
         bad_files: "error" at the first unreadable image, or "skip" and list them.
-        cache_dir: of the decoded images; None: $ALZGAN_CACHE, else ~/.cache/alzgan.
-        subjects: who is in which slice, see `alzgan.data.subjects.identify`.
+        cache_dir: of the decoded images, see `alzgan.files.cache_folder`.
+        subjects: who is in which slice, see `alzgan.people.subjects.identify`.
         fractions: of the people in train, validation and test; only train is trained on.
         split_seed: of the split; not `seed`, so that the runs of a sweep hold out the same people.
         sampling: how often each class is shown, "as_is", "balanced" or a weight for each,
@@ -73,12 +75,13 @@ class MRIDataModule(LightningDataModule):
         seed: of the order of the batches.
 
     Raises:
-        UserError: `root` is None.
+        SettingError: a value is out of its range.
+        UserError: `root` is not set.
     """
 
     def __init__(
         self,
-        root: str | Path,
+        root: str | Path | None,
         image_size: int = 64,
         channels: int = 3,
         slices_as_channels: bool = False,
@@ -94,25 +97,57 @@ class MRIDataModule(LightningDataModule):
         seed: int = 0,
     ):
         super().__init__()
-        if root is None:  # data.root=null on the command line
-            raise UserError(
-                "data.root is not set; add data.root=DIR, a folder with a subfolder for each class"
-            )
-        self.root = Path(root).expanduser()
-        self.image_size = image_size
+        at_least(1, batch_size=batch_size)
+        at_least(0, num_workers=num_workers)
+        seed_of_streams(seed=seed)
+        check_channels(channels, slices_as_channels)
+        self.cohort = Cohort(root, subjects, bad_files, fractions, split_seed, cache_dir)
+        self.root = self.cohort.folder
+        self.preprocessing = Preprocessing(image_size, 1 if slices_as_channels else channels, fit)
         self.channels = channels
         self.slices_as_channels = slices_as_channels
         self.batch_size = batch_size
         self.num_workers = num_workers
-        self.fit = fit
-        self.bad_files = bad_files
-        self.cache_dir = cache_folder(cache_dir)
-        self.subject_rule = subjects
-        self.fractions = fractions
-        self.split_seed = split_seed
         self.sampling = sampling
         self.seed = seed
         self.dataset: SliceDataset | None = None
+
+    def prepare_folder(self) -> None:
+        """Make the folder, where it is this module's to make."""
+
+    @cached_property
+    def found(self) -> list[ImageFile]:
+        """What the folder holds, by names alone.
+
+        Raises:
+            UserError: it cannot be used, or holds fewer images than a batch.
+        """
+        self.prepare_folder()
+        files = self.cohort.scan()
+        if len(files) < self.batch_size:
+            raise UserError(
+                f"{self.root} has {len(files)} images, fewer than a batch; "
+                f"set data.batch_size to {len(files)} or less"
+            )
+        return files
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """Names of the classes; a label is an index of these.
+
+        Raises:
+            UserError: the folder cannot be used.
+        """
+        return class_names(self.found)
+
+    @cached_property
+    def weights(self) -> list[float] | None:
+        """How often each class is shown, see `alzgan.data.sampling.class_weights`.
+
+        Raises:
+            UserError: `sampling` does not fit the classes.
+        """
+        return class_weights(self.sampling, self.classes)
 
     def setup(self, stage: str | None = None) -> None:
         """Scan and decode the folder, once.
@@ -122,30 +157,26 @@ class MRIDataModule(LightningDataModule):
         """
         if self.dataset is not None:
             return
-        check_channels(self.channels, self.slices_as_channels)
+        _ = self.weights  # before the long work
         decoded = decode(
             self.root,
-            image_size=self.image_size,
-            channels=1 if self.slices_as_channels else self.channels,
-            fit=self.fit,
-            bad_files=self.bad_files,
-            cache_dir=self.cache_dir,
+            self.found,
+            self.preprocessing,
+            bad_files=self.cohort.bad_files,
+            cache_dir=self.cohort.cache_dir,
         )
         self.files, self.skipped = decoded.files, decoded.skipped
-        self.classes = class_names(self.files)
-        names = [file.label for file in self.files]
-        self.labels = np.array([self.classes.index(name) for name in names])
-        self.weights = class_weights(self.sampling, self.classes)
-        self.subjects = identify(self.root, self.files, self.subject_rule, self.cache_dir)
-        self.split = make_split(names, self.subjects, self.fractions, self.split_seed)
+        self.labels = np.array([self.classes.index(file.label) for file in self.files])
+        self.subjects = self.cohort.identify(self.files)
+        self.split = self.cohort.split(self.files, self.subjects)
         for note in (*self.subjects.notes, *self.split.notes):
             log.info(note)
         self.images, self.stacks = decoded.images, np.arange(len(self.files))
         if self.slices_as_channels:
             self.stacks = neighbouring_slices(self.files, self.subjects, self.channels)
-        dataset = self._part("train")
+        dataset = self.slices_of("train")
         if len(dataset) < self.batch_size:
-            raise UserError(self._too_few(len(dataset), "a batch", len(dataset)))
+            raise UserError(self.too_few(len(dataset), "a batch", len(dataset)))
         self.dataset = dataset
         # Of what is trained on: another split is another data set.
         identity = decoded.fingerprint.encode() + self.dataset.stacks.tobytes()
@@ -160,10 +191,11 @@ class MRIDataModule(LightningDataModule):
         if name not in PARTS:
             raise UserError(f"there is no part {name} of the data, only {', '.join(PARTS)}")
         self.setup()
-        return self._part(name)
+        return self.slices_of(name)
 
-    def _part(self, name: str) -> SliceDataset:
-        chosen = np.flatnonzero(np.array(self.split.parts) == name)
+    def slices_of(self, part: str) -> SliceDataset:
+        """The images of a part, when all are decoded."""
+        chosen = np.flatnonzero(np.array(self.split.parts) == part)
         return SliceDataset(self.images, self.labels, self.stacks[chosen])
 
     def write_tables(self, folder: Path) -> None:
@@ -175,11 +207,12 @@ class MRIDataModule(LightningDataModule):
 
     def describe(self) -> dict[str, Any]:
         """What the run's record says of the data: plain containers."""
+        images = Counter(file.label for file in self.files)
         return {
             "root": str(self.root),
             "fingerprint": self.fingerprint,
             "images": len(self.files),
-            "classes": dict(Counter(file.label for file in self.files)),
+            "classes": {name: images[name] for name in self.classes},
             "subject_rule": self.subjects.rule,
             "notes": [*self.subjects.notes, *self.split.notes],
             "subjects": len(set(self.subjects.subject)),
@@ -213,7 +246,7 @@ class MRIDataModule(LightningDataModule):
         if len(batches) == 0:  # `setup` knows of no other device
             devices = course["world_size"]
             raise UserError(
-                self._too_few(len(self), f"a batch for each of {devices} devices", len(self) // devices)
+                self.too_few(len(self), f"a batch for each of {devices} devices", len(self) // devices)
             )
         if self.num_workers == 0:
             source = self.served_from(trainer)
@@ -228,7 +261,8 @@ class MRIDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def _too_few(self, images: int, wanted: str, largest: int) -> str:
+    def too_few(self, images: int, wanted: str, largest: int) -> str:
+        """The line for a train part that is too small."""
         advice = f"set data.batch_size to {largest} or less" if largest else "give more"
         return f"{self.root} has {counted(images, 'image')} to train on, fewer than {wanted}; {advice}"
 
@@ -254,11 +288,21 @@ class MRIDataModule(LightningDataModule):
         count = min(count, len(self))
         return self.dataset[stream(self.seed, "real grid").choice(len(self), count, replace=False)]
 
+    def class_shares(self) -> np.ndarray:
+        """Of what is shown in training, the share of each class (K,)."""
+        images = np.bincount(self.dataset.labels, minlength=len(self.classes))
+        shown = images if self.weights is None else np.array(self.weights) * (images > 0)
+        return shown / shown.sum()
 
-def leave_signals_to_the_run(worker: int) -> None:
-    """Let a loader's worker live on where its whole process group is told to stop: the run still needs it."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    def image_weights(self) -> Tensor:
+        """Of what is shown in training, the share of each image (N,), in the order of `real_batches`."""
+        images = np.bincount(self.dataset.labels, minlength=len(self.classes))
+        return torch.from_numpy((self.class_shares() / images.clip(1))[self.dataset.labels])
+
+    def draw_labels(self, count: int, purpose: str) -> Tensor:
+        """Labels (count,) in random order; each class has its share of what is shown, largest remainder."""
+        labels = np.repeat(np.arange(len(self.classes)), apportion(count, self.class_shares()))
+        return torch.from_numpy(stream(self.seed, f"labels/{purpose}").permutation(labels))
 
 
 class PhantomDataModule(MRIDataModule):
@@ -272,7 +316,30 @@ class PhantomDataModule(MRIDataModule):
     def __init__(self, root: str | Path | None = None, **options):
         super().__init__(root or cache_folder(options.get("cache_dir")) / "phantom", **options)
 
-    def setup(self, stage: str | None = None) -> None:
-        """Write the phantom unless it is there, then read it."""
+    def prepare_folder(self) -> None:
+        """Write the phantom unless it is there."""
         write_phantom(self.root)
-        super().setup(stage)
+
+
+def check_channels(channels: int, slices_as_channels: bool) -> None:
+    """Check that images can have so many channels.
+
+    Raises:
+        SettingError: they cannot.
+    """
+    if slices_as_channels and (channels < 3 or channels % 2 == 0):
+        raise SettingError(
+            f"channels={channels} must be an odd number from 3 on with data.slices_as_channels=true: "
+            "a slice and as many neighbours on each side"
+        )
+    if not slices_as_channels and channels not in (1, 3):
+        raise SettingError(
+            f"channels={channels} must be 1 (grey) or 3 (RGB); neighbouring slices as channels need "
+            "data.slices_as_channels=true"
+        )
+
+
+def leave_signals_to_the_run(worker: int) -> None:
+    """Let a loader's worker live on where its whole process group is told to stop: the run still needs it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

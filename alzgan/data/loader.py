@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from alzgan.data.sampling import apportion
-from alzgan.runtime.devices import to_device
-from alzgan.runtime.errors import UserError
-from alzgan.runtime.streams import stream
+from alzgan.device.precision import to_device
+from alzgan.device.streams import stream
+from alzgan.errors import UserError
+from alzgan.people.splits import apportion
 
 BLOCK = 1024  # images that are copied to a device at a time
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from alzgan.data.folder import printable
-from alzgan.runtime.errors import UserError
+from alzgan.errors import UserError
+from alzgan.text import printable
 
 Sampling = str | Mapping[str, float]  # "as_is", "balanced", or a weight for each class
 
@@ -48,15 +48,3 @@ def class_weights(sampling: Sampling, classes: Sequence[str]) -> list[float] | N
 def is_number(value: object) -> bool:
     """Whether it is an int or a float; Python counts booleans among the ints."""
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def apportion(total: int, weights: Sequence[float]) -> list[int]:
-    """Divide `total` into whole numbers in proportion to the weights, by largest remainder.
-
-    Of equal remainders the first ones are rounded up.
-    """
-    exact = total * np.asarray(weights, float) / np.sum(weights)
-    parts = np.floor(exact + 1e-9).astype(int)
-    rounded_up = np.argsort(parts - exact, kind="stable")[: total - parts.sum()]
-    parts[rounded_up] += 1
-    return parts.tolist()

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from alzgan.data.folder import ImageFile, printable
-from alzgan.data.subjects import Subjects
-from alzgan.runtime.errors import UserError
+from alzgan.errors import UserError
+from alzgan.images.folder import ImageFile
+from alzgan.people.subjects import Subjects
+from alzgan.text import printable
 
 
 def neighbouring_slices(files: Sequence[ImageFile], subjects: Subjects, channels: int) -> np.ndarray:
@@ -34,13 +35,13 @@ def neighbouring_slices(files: Sequence[ImageFile], subjects: Subjects, channels
             "give csv:FILE with columns file, subject, slice"
         )
     table = np.empty((len(files), channels), np.int64)
-    for stack in _stacks(files, subjects):
+    for stack in stacks_of_people(files, subjects):
         places = np.arange(len(stack))[:, None] + np.arange(channels) - channels // 2
         table[stack] = stack[places.clip(0, len(stack) - 1)]
     return table
 
 
-def _stacks(files: Sequence[ImageFile], subjects: Subjects) -> list[np.ndarray]:
+def stacks_of_people(files: Sequence[ImageFile], subjects: Subjects) -> list[np.ndarray]:
     """The files of each person, from slice to slice."""
     people: dict[str, dict[int, int]] = defaultdict(dict)
     for index, (file, subject, place) in enumerate(zip(files, subjects.subject, subjects.slice, strict=True)):

@@ -14,13 +14,12 @@ from urllib.error import URLError
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
-from torchmetrics.image.fid import NoTrainInceptionV3
 
-from alzgan.runtime.errors import UserError
-from alzgan.runtime.streams import stream
+from alzgan.device.streams import stream
+from alzgan.errors import UserError
+from alzgan.upstream.torchmetrics import INCEPTION_URL, inception
 
-INCEPTION_FILE = URL_INCEPTION_V3.rsplit("/", 1)[-1]
+INCEPTION_FILE = INCEPTION_URL.rsplit("/", 1)[-1]
 INCEPTION_SHA256 = INCEPTION_FILE.removesuffix(".pth").rsplit("-", 1)[-1]  # its first 8 digits
 
 log = logging.getLogger(__name__)
@@ -45,7 +44,7 @@ class InceptionFeatures(nn.Module):
     def __init__(self, weights: Path):
         super().__init__()
         check_inception_weights(weights)
-        self.network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(weights), antialias=False)
+        self.network = inception(weights)
 
     def train(self, mode: bool = True) -> "InceptionFeatures":
         """Stay in evaluation mode."""
@@ -121,7 +120,7 @@ def fetch(path: Path) -> None:
     socket.setdefaulttimeout(10)  # torch.hub sets none: a silent firewall would hold the run for minutes
     try:
         with contextlib.suppress(URLError, OSError):
-            torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), hash_prefix=INCEPTION_SHA256)
+            torch.hub.download_url_to_file(INCEPTION_URL, str(path), hash_prefix=INCEPTION_SHA256)
     finally:
         socket.setdefaulttimeout(timeout)
 

@@ -1,24 +1,27 @@
 """The DCGAN of Radford et al. 2016, "Unsupervised Representation Learning with Deep Convolutional GANs".
 
 The well-known 64 x 64 form, and the same construction at any power of two from 32 to 256: each doubling
-of the size adds one stage of stride-2 convolution and doubles the width of the deepest stage.
+of the size adds one stage of stride-2 convolution and doubles the width of the deepest stage. With classes it
+is conditional (`alzgan.networks.conditioning`).
 """
 
 from itertools import pairwise
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from alzgan.errors import at_least, one_of
+from alzgan.networks.conditioning import LabelledLatents, Projection
 
 
 def stage_widths(image_size: int, width: int) -> list[int]:
     """Channels of the stages between the 4 x 4 map and the image, deepest first: 64 -> [8w, 4w, 2w, w].
 
     Raises:
-        ValueError: image_size is not a power of two from 32 to 256, or width is below 1.
+        SettingError: image_size is not a power of two from 32 to 256, or width is below 1.
     """
-    if width < 1:
-        raise ValueError(f"width must be at least 1, not {width}")
-    if image_size not in (32, 64, 128, 256):
-        raise ValueError(f"image_size must be 32, 64, 128 or 256, not {image_size}")
+    at_least(1, width=width)
+    one_of((32, 64, 128, 256), image_size=image_size)
     stages = image_size.bit_length() - 3
     return [width * 2**i for i in reversed(range(stages))]
 
@@ -35,15 +38,32 @@ def initialize(module: nn.Module) -> None:
 class Generator(nn.Sequential):
     """Latents (N, latent_dim) to images (N, channels, image_size, image_size) in [-1, 1].
 
+    Args:
+        latent_dim: length of a latent vector.
+        image_size: 32, 64, 128 or 256.
+        channels: of the images.
+        width: channels of the last stage; each stage before has twice as many.
+        classes: 0 for an unconditional generator.
+
     Raises:
-        ValueError: image_size is not a power of two from 32 to 256, or width is below 1.
+        SettingError: a value is out of its range.
     """
 
-    def __init__(self, latent_dim: int = 100, image_size: int = 64, channels: int = 3, width: int = 64):
+    def __init__(
+        self,
+        latent_dim: int = 100,
+        image_size: int = 64,
+        channels: int = 3,
+        width: int = 64,
+        classes: int = 0,
+    ):
+        at_least(1, latent_dim=latent_dim, channels=channels)
+        at_least(0, classes=classes)
         widths = stage_widths(image_size, width)
+        labelled = LabelledLatents(latent_dim, classes)
         layers: list[nn.Module] = [
-            nn.Unflatten(1, (latent_dim, 1, 1)),
-            nn.ConvTranspose2d(latent_dim, widths[0], 4, 1, 0, bias=False),
+            labelled,
+            nn.ConvTranspose2d(labelled.width, widths[0], 4, 1, 0, bias=False),
         ]
         for wide, narrow in zip(widths, [*widths[1:], channels], strict=True):
             layers += [
@@ -55,33 +75,68 @@ class Generator(nn.Sequential):
         self.apply(initialize)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Generate images; labels are ignored, since the DCGAN is unconditional."""
-        return super().forward(latents)
+        """Generate images of the labels (N,), class indices; None where there are no classes."""
+        labelled, *layers = self
+        maps = labelled(latents, labels)
+        for layer in layers:
+            maps = layer(maps)
+        return maps
 
 
 class Discriminator(nn.Sequential):
     """Images (N, channels, image_size, image_size) in [-1, 1] to logits (N,), high where they look real.
 
+    Args:
+        image_size: 32, 64, 128 or 256.
+        channels: of the images.
+        width: channels of the first stage; each stage behind it has twice as many.
+        classes: 0 for an unconditional discriminator.
+        normalization: "batch", as in the paper; "none", for penalties on the gradient, which is then each
+            image's own; "spectral" (Miyato et al. 2018, "Spectral normalization for GANs"). Without batch
+            norm the convolutions have biases and PyTorch's own first weights: N(0, 0.02) relies on batch norm
+            to bring the maps back to scale.
+
     Raises:
-        ValueError: image_size is not a power of two from 32 to 256, or width is below 1.
+        SettingError: a value is out of its range.
     """
 
-    def __init__(self, image_size: int = 64, channels: int = 3, width: int = 64):
+    def __init__(
+        self,
+        image_size: int = 64,
+        channels: int = 3,
+        width: int = 64,
+        classes: int = 0,
+        normalization: str = "batch",
+    ):
+        at_least(1, channels=channels)
+        at_least(0, classes=classes)
+        one_of(("batch", "none", "spectral"), normalization=normalization)
         widths = stage_widths(image_size, width)[::-1]
+        batch, bias = normalization == "batch", normalization != "batch"
         # The paper: no batch norm directly on the image.
         layers: list[nn.Module] = [
-            nn.Conv2d(channels, widths[0], 4, 2, 1, bias=False),
+            nn.Conv2d(channels, widths[0], 4, 2, 1, bias=bias),
             nn.LeakyReLU(0.2, inplace=True),
         ]
         for narrow, wide in pairwise(widths):
             layers += [
-                nn.Conv2d(narrow, wide, 4, 2, 1, bias=False),
-                nn.BatchNorm2d(wide),
+                nn.Conv2d(narrow, wide, 4, 2, 1, bias=bias),
+                *([nn.BatchNorm2d(wide)] if batch else []),
                 nn.LeakyReLU(0.2, inplace=True),
             ]
-        super().__init__(*layers, nn.Conv2d(widths[-1], 1, 4, 1, 0, bias=False), nn.Flatten(0))
-        self.apply(initialize)
+        score = nn.Conv2d(widths[-1], 1, 4, 1, 0, bias=bias)
+        super().__init__(*layers, score, Projection(widths[-1], classes))
+        if batch:
+            self.apply(initialize)
+        if normalization == "spectral":
+            for module in list(self.modules()):
+                if isinstance(module, nn.Conv2d | nn.Embedding):
+                    spectral_norm(module)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Judge images; labels are ignored, since the DCGAN is unconditional."""
-        return super().forward(images)
+        """Judge images with their labels (N,), class indices; None where there are no classes."""
+        *layers, score, projection = self
+        maps = images
+        for layer in layers:
+            maps = layer(maps)
+        return projection(score(maps), maps, labels)

@@ -12,7 +12,7 @@ import tempfile
 import time
 from multiprocessing import get_context
 
-from alzgan.data.arrays import decode
+from alzgan.images.arrays import decode
 
 
 def main() -> None:

@@ -11,26 +11,45 @@ share of what is between steps. What is measured is written after each part.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-from kills import differing, loads, train  # beside this file
+from costs import apart, stage_times, times_between_steps  # beside this file
+from kills import differing, loads, train
 
-from alzgan.benchmarks import costs, report, trainer
+from alzgan.benchmarks import loops
 from alzgan.benchmarks.contest import ratios
-from alzgan.benchmarks.loops import BareGame, LoopSettings, resident_noise
-from alzgan.benchmarks.measure import Bench, compose_settings
-from alzgan.runtime import config
-from alzgan.runtime.checkpoints import load_checkpoint
-from alzgan.runtime.errors import UserError
-from alzgan.runtime.files import write_json
-from alzgan.runtime.graphs import WARM_UP_STEPS
-from alzgan.runtime.provenance import provenance
+from alzgan.benchmarks.loops import LoopSettings
+from alzgan.benchmarks.measure import Bench, lines
+from alzgan.errors import UserError
+from alzgan.files import write_json
+from alzgan.runs.checkpoints import load_checkpoint
+from alzgan.runs.config import compose_config
+from alzgan.runs.provenance import provenance
 
 BATCHES = (128, 512)
 EPOCH = 6400
+NO_BAR = "++callbacks.progress.bar=false"
+STEPS = "trainer.max_steps=23"  # a penalty that is due at every 4th is replayed, too
+RECIPES = {
+    "dcgan": (),
+    "every seam": (
+        "model=r1r2",
+        "loss=relativistic",
+        "augment=translate_flip",
+        "model.generator_optimizer.lr={_target_: alzgan.schedules.Cosine, start: 2e-4, end: 5e-5}",
+        "model.penalties.r1.weight={_target_: alzgan.schedules.Cosine, start: 2, end: 0.2}",
+    ),
+    "conditional": (
+        "model=cdcgan",
+        "loss=hinge",
+        "model.discriminator.normalization=spectral",
+        "average=ema",
+    ),
+}
 VARIANTS = {  # of trainer=fast, one option turned the other way
     "without_graph": "callbacks.acceleration.cuda_graph=false",
     "in_float32": "trainer.precision=32-true",
@@ -65,7 +84,6 @@ def main() -> None:
         sys.exit(f"alzgan: {arguments.run_dir} is not empty: choose another --run-dir")
     if arguments.rehearse:
         print("a rehearsal, tiny and on the CPU: that it ends is all it shows; some 2 minutes", flush=True)
-    config.register()
     root, run_dir = f"data.root='{Path(arguments.root).absolute()}'", arguments.run_dir.absolute()
     overrides = ["data=mri", root, *(TINY if arguments.rehearse else ())]
     times = ["rounds=2", "seconds=0.05"] if arguments.rehearse else ["rounds=5", "seconds=1"]
@@ -80,7 +98,7 @@ def main() -> None:
         write_json(run_dir / "gpu.json", results)  # what is measured is kept, whatever comes
         folder, own = run_dir / str(batch), [*overrides, f"data.batch_size={batch}"]
         folder.mkdir(exist_ok=True)
-        bench = Bench(compose_settings("benchmark", [*times, *own]), own, folder)
+        bench = Bench(compose_config("benchmark", [*times, *own]), own, folder)
         results[f"batch {batch}"] = at_batch(bench)
         if batch == batches[0]:  # once, since compiling takes a minute
             results["compiled"] = compiled(bench)
@@ -91,29 +109,30 @@ def main() -> None:
 def at_batch(bench: Bench) -> dict[str, Any]:
     """All figures at one batch size."""
     variants = {
-        name: (trainer.paced, bench.training(name, "trainer=fast", option))
+        name: (loops.trainer, LoopSettings(bench.training(name, "trainer=fast", option)))
         for name, option in VARIANTS.items()
     }
     found = bench.contest({**bench.available_loops(), **variants})
-    print("\n".join([f"batch {bench.settings.data.batch_size}:", *report.loop_lines(found)]))
+    print("\n".join([f"batch {bench.settings.data.batch_size}:", *lines(found)]))
     rows = targets(found)
     print("\n".join(f"  {row}: {value:.3g}" for row, value in rows.items()))
-    stages, between = bench.stages(), bench.between("trainer=fast")
-    print("\n".join([*report.stage_lines(stages), *report.between_lines(between)]), flush=True)
+    stages = apart(stage_times, bench.training("stages", NO_BAR))
+    between = apart(times_between_steps, bench.training("between", NO_BAR, "trainer=fast"))
+    print(json.dumps({"stages": stages, "between": between}, indent=2), flush=True)
     return {"loops": found, "targets": rows, "stages": stages, "between": between}
 
 
 def compiled(bench: Bench) -> dict[str, Any]:
     """What torch.compile makes of trainer=fast, beside it; apart, since not every machine has a compiler."""
     fast, option = bench.available_loops()["fast"], "callbacks.acceleration.compile=true"
-    loops = {"fast": fast, "compiled": (trainer.paced, bench.training("compiled", "trainer=fast", option))}
+    compiled = LoopSettings(bench.training("compiled", "trainer=fast", option))
     try:
-        found = bench.contest(loops)
+        found = bench.contest({"fast": fast, "compiled": (loops.trainer, compiled)})
     except RuntimeError as error:
         found = {"failed": str(error)}
         print(f"torch.compile: {error}", flush=True)
     else:
-        print("\n".join(report.loop_lines(found)), flush=True)
+        print("\n".join(lines(found)), flush=True)
     return found
 
 
@@ -126,55 +145,31 @@ def targets(found: dict[str, Any]) -> dict[str, float]:
     return {**rows, f"seconds an epoch of {EPOCH} (at most 0.15)": EPOCH / found["fast"]["images_per_second"]}
 
 
-def exactness(folder: Path, overrides: list[str], steps: int = WARM_UP_STEPS + 9) -> dict[str, Any]:
+def exactness(folder: Path, overrides: list[str]) -> dict[str, int]:
     """How many values of the last checkpoint differ between runs that should end alike; 0 is the aim."""
-    fast = [*overrides, "trainer=fast", "data.fractions=[1,0,0]", "callbacks.quality=null"]
-    plans = {
-        "whole": [[f"trainer.max_steps={steps}"]],
-        "the same again": [[f"trainer.max_steps={steps}"]],
-        "stopped in the warm-up": [["trainer.max_steps=2"], [f"trainer.max_steps={steps}"]],
-        "stopped while replaying": [[f"trainer.max_steps={steps - 3}"], [f"trainer.max_steps={steps}"]],
-        "without a graph": [[f"trainer.max_steps={steps}", VARIANTS["without_graph"]]],
-    }
-    last = {name: folder / name.replace(" ", "_") / "checkpoints" / "last.ckpt" for name in plans}
-    for name, sessions in plans.items():
-        for session in sessions:
-            costs.apart(train_apart, last[name].parent.parent, [*fast, *session])
-    whole = load_checkpoint(last["whole"])
-    settings = LoopSettings(compose_settings("train", fast), precision="bf16-mixed")
-    return {
-        **{
-            name: len(differing(whole, load_checkpoint(path)))
-            for name, path in last.items()
-            if name != "whole"
-        },
-        "largest difference of a weight in the bare loop, with and without a graph": graph_difference(
-            settings
-        ),
-    }
+    found = {}
+    for recipe, options in RECIPES.items():
+        fast = [*overrides, "trainer=fast", "data.fractions=[1,0,0]", "callbacks.quality=null", *options]
+        plans = {
+            "the same again": [[STEPS]],
+            "stopped in the warm-up": [["trainer.max_steps=2"], [STEPS]],
+            "stopped while replaying": [["trainer.max_steps=19"], [STEPS]],
+            "without a graph": [[STEPS, VARIANTS["without_graph"]]],
+        }
+        runs = {}
+        for name, sessions in {"whole": [[STEPS]], **plans}.items():
+            run_dir = folder / f"{recipe} {name}".replace(" ", "_")
+            for session in sessions:
+                apart(train_apart, run_dir, [*fast, *session])
+            runs[name] = load_checkpoint(run_dir / "checkpoints" / "last.ckpt")
+        found |= {f"{recipe}, {name}": len(differing(runs["whole"], runs[name])) for name in plans}
+    return found
 
 
 def train_apart(run_dir: Path, overrides: list[str]) -> None:
     """One session of a run, in a new process."""
-    config.register()
     train(run_dir, overrides)
     assert loads(run_dir / "checkpoints" / "last.ckpt")
-
-
-def graph_difference(settings: LoopSettings, steps: int = WARM_UP_STEPS + 5) -> float:
-    """Largest difference between the weights of the same steps as they are and as a graph; 0 is the aim."""
-    torch.use_deterministic_algorithms(True)
-    weights = []
-    for captured in (False, settings.device.type == "cuda"):
-        torch.manual_seed(0)
-        game = BareGame(settings)
-        images = resident_noise(settings)
-        step = game.captured() if captured else game.alternation
-        for _ in range(steps):
-            step(*game.inputs(images))
-        weights.append(torch.cat([p.detach().flatten() for p in game.generator.parameters()]))
-    torch.use_deterministic_algorithms(False)
-    return (weights[0] - weights[1]).abs().max().item()
 
 
 if __name__ == "__main__":

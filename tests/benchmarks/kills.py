@@ -30,19 +30,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from alzgan import gan, training
+from alzgan import gan
 from alzgan.callbacks.record import RunRecord
-from alzgan.runtime import config
-from alzgan.runtime.checkpoints import AtomicCheckpointIO, load_checkpoint
-from alzgan.runtime.cli import CONF
-from alzgan.runtime.errors import UserError
-from alzgan.runtime.resume import run_to_continue
+from alzgan.errors import UserError
+from alzgan.runs import session
+from alzgan.runs.checkpoints import AtomicCheckpointIO, load_checkpoint
+from alzgan.runs.config import CONF, compose_config
+from alzgan.runs.resume import run_to_continue
 
 TINY = [
     "data=mri",
@@ -97,13 +96,12 @@ def train(run_dir: Path, overrides: list[str]) -> None:
     """One session: a new run, or the rest of the one in the folder."""
     if (run_dir / "checkpoints" / "last.ckpt").is_file():
         overrides = [*overrides, f"ckpt_path={run_dir}"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        settings = compose("train", overrides=overrides)
+    settings = compose_config("train", overrides)
     previous = run_to_continue(settings, run_dir)
     if previous is not None:
         settings = previous.settings(settings, overrides)
     settings.run_dir = str(run_dir)
-    training.run(settings, overrides, previous)
+    session.run(settings, overrides, previous)
 
 
 def fork(task: Callable[[], Any], log: Path, **environment: str) -> int:
@@ -361,7 +359,6 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it says what it purges
     torch.set_num_threads(1)
-    config.register()
     with tempfile.TemporaryDirectory(prefix="kills-") as name:
         folder = Path(name)
         os.environ["ALZGAN_CACHE"] = str(folder / "cache")

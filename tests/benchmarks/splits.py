@@ -10,11 +10,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from alzgan.data.audit import NEAR
-from alzgan.data.folder import ImageFile, scan
-from alzgan.data.similarity import leak_count, thumbnails
-from alzgan.data.splits import split_by_subject
-from alzgan.data.subjects import kaggle4, nobody
+from alzgan.images.folder import ImageFile, scan
+from alzgan.people.similarity import leak_count, thumbnails
+from alzgan.people.splits import split_by_subject
+from alzgan.people.subjects import kaggle4, nobody
+from alzgan.sources.audit import NEAR
 
 FRACTIONS = (0.8, 0.0, 0.2)  # Kaggle's own are 0.8 and 0.2 too
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from alzgan.data.folder import scan
-from alzgan.data.similarity import THUMBNAIL, recover, thumbnails
-from alzgan.runtime.errors import UserError
-from alzgan.runtime.streams import stream
+from alzgan.device.streams import stream
+from alzgan.errors import UserError
+from alzgan.images.folder import scan
+from alzgan.people.similarity import THUMBNAIL, recover, thumbnails
 
 SLICES = 32
 

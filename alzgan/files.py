@@ -1,0 +1,239 @@
+"""Files that are there whole or not at all, locks that end with their process, and the cache's place."""
+
+import contextlib
+import csv
+import errno
+import json
+import os
+import shutil
+import threading
+import uuid
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from alzgan.errors import UserError, causes, user_error
+from alzgan.text import printable
+
+try:
+    import fcntl
+except ImportError:  # Windows: everything works there but the locks
+    fcntl = None
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE)
+
+held_locks: set[int] = set()
+if fcntl:
+    # A loader's worker that outlives its killed run for a while must not keep the run's lock meanwhile.
+    os.register_at_fork(after_in_child=lambda: [os.close(held_locks.pop()) for _ in range(len(held_locks))])
+
+
+@contextlib.contextmanager
+def locked(place: Path, held_by_another: Callable[[], None]) -> Iterator[bool]:
+    """Hold a lock on a file or a folder, which ends with the process and leaves no file.
+
+    Args:
+        place: exists.
+        held_by_another: called where the lock is taken; if it returns, the lock is waited for.
+
+    Yields:
+        Whether the system has locks there.
+    """
+    if not fcntl:
+        yield False
+        return
+    descriptor = os.open(place, os.O_RDONLY)
+    held_locks.add(descriptor)
+    lockable = True
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held_by_another()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:  # some network file systems
+            lockable = False
+        yield lockable
+    finally:
+        if descriptor in held_locks:  # in a forked process, which has closed it, there is none
+            held_locks.remove(descriptor)
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def written_by_one_process(folder: Path) -> Iterator[None]:
+    """Make the folder and hold its lock.
+
+    Raises:
+        UserError: another process holds it.
+    """
+
+    def refuse() -> None:
+        raise UserError(f"{folder} is being written by another process; choose another run_dir")
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, refuse):
+        yield
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path beside `path`, to write a file or make a folder at; rename it if the block succeeds.
+
+    The rename is durable, and replaces a file but no folder that holds anything.
+    """
+    with scratch(path) as part:
+        yield part
+        publish(part, path)
+
+
+@contextlib.contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """A name beside `path` that no other process, on whatever machine, is given; gone after the block."""
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.part")
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+
+
+def publish(part: Path, path: Path) -> None:
+    """Give what is finished its name, even if the machine stops here."""
+    sync(part)
+    os.replace(part, path)
+    sync(path.parent)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give a folder to fill, which becomes `path` if the block succeeds.
+
+    Raises:
+        UserError: there is something already, or the folder cannot be written.
+    """
+    try:
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            raise UserError(f"{printable(path)} is there already: give a new folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
+            part.mkdir()
+            yield part
+    except OSError as error:
+        raise UserError(f"cannot write {printable(path)}: {error.strerror or error}") from None
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or a folder's list of names where the system can, to the disk."""
+    if not fcntl and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL or not path.is_dir():  # folders on CIFS and some FUSE file systems
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what killed processes were writing; for the one process that writes to the folder now."""
+    for part in folder.rglob("*.part"):
+        shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def reporting_disk_errors(folder: Path) -> Iterator[None]:
+    """Report in one line that the folder cannot be written to any more, whoever was writing.
+
+    Raises:
+        UserError: it cannot; or what the block raised, where failures of closing files have covered it.
+    """
+    report = threading.excepthook
+    # TensorBoard's writing thread hands its failure to the main thread, too.
+    threading.excepthook = lambda failure: concerns(failure.exc_value, folder) or report(failure)
+    try:
+        yield
+    except Exception as error:
+        if (told := user_error(error)) is not None:
+            raise told from None
+        failed = next((cause for cause in causes(error) if concerns(cause, folder)), None)
+        if failed is None:
+            raise
+        raise UserError(
+            f"cannot write to {folder}: {failed.strerror}; free or mount the disk, then continue with "
+            f"ckpt_path={folder}"
+        ) from error
+    finally:
+        threading.excepthook = report
+
+
+def concerns(error: BaseException, folder: Path) -> bool:
+    """Whether it is the system's answer to writing in the folder."""
+    if not isinstance(error, OSError):
+        return False
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | Path) else ""
+    return error.errno in DISK_ERRORS or name.startswith(str(folder))
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's content; None where it is missing or no JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write indented JSON, ended by a newline."""
+    with replacing(path) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV in UTF-8; bytes that are none, of odd file names, are written as they are."""
+    with (
+        replacing(path) as part,
+        part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        table = csv.writer(file)
+        table.writerow(header)
+        table.writerows(rows)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays that `write_arrays` wrote, by name; none where the file is missing or damaged."""
+    try:
+        # Opened here: numpy leaves a file that is no zip archive open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, BadZipFile, zlib.error):
+        return {}
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write arrays of numbers, with checksums."""
+    with replacing(path) as part, part.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def cache_folder(cache_dir: Path | str | None = None) -> Path:
+    """The folder asked for, else $ALZGAN_CACHE, else $XDG_CACHE_HOME/alzgan, else ~/.cache/alzgan."""
+    chosen = cache_dir or os.environ.get("ALZGAN_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "alzgan"
+
+
+def unwritable_cache(cache: Path, error: OSError) -> UserError:
+    """The error for a cache that cannot be written; it names the file that stands where a folder should."""
+    files = [path for path in (cache, *cache.parents) if path.exists() and not path.is_dir()]
+    reason = f"{printable(files[0])} is a file, no folder" if files else error.strerror or error
+    return UserError(
+        f"cannot write the cache {printable(cache)}: {reason}; "
+        "set data.cache_dir or ALZGAN_CACHE to a folder that can be written and has room"
+    )

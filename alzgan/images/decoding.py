@@ -1,0 +1,205 @@
+"""Reading one image file, which may be damaged or hostile, and bringing it to the network's size.
+
+Only plain raster formats are opened (Pillow would start Ghostscript for an EPS file), whatever the suffix
+says. The result is what a viewer shows, as uint8: orientation applied, transparency on black.
+"""
+
+import io
+import os
+import re
+import stat
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image, ImageOps, TiffImagePlugin
+
+from alzgan.errors import UserError
+from alzgan.text import printable
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "PPM", "TGA", "JPEG2000", "AVIF")
+MAX_PIXELS = 2**25  # 5792 x 5792; more is no slice but a decompression bomb
+MAX_BYTES = 8 * MAX_PIXELS
+Item, Result = TypeVar("Item"), TypeVar("Result")
+SAMPLES_16 = re.compile(";16[BLN]")  # in Pillow's name of the raw layout; BMP's "BGR;16" is 5 + 6 + 5 bits
+
+
+class BadImage(UserError):
+    """A file that cannot be read as one image: the line names the file and the reason.
+
+    Attributes:
+        reason: the reason alone.
+    """
+
+    def __init__(self, path: Path | str, reason: str):
+        super().__init__(f"cannot read the image {printable(path)}: {reason}; mend or remove it")
+        self.reason = reason
+
+
+def read_image(path: Path | str) -> np.ndarray:
+    """Read an image file as it is meant to be seen.
+
+    The format is found by content, the suffix counts for nothing. EXIF orientation is applied;
+    palette, CMYK, 1-bit and YCbCr become grey or RGB; transparency is composited on black. Grey of more
+    than 8 bits (16-bit, 32-bit, float) is scaled linearly from its own finite minimum..maximum to 0..255,
+    so contrast is kept and nothing clips; NaN becomes 0. Sizes down to 1 x 1 are read.
+
+    Returns:
+        uint8, (H, W) for grey or (H, W, 3) for RGB, 0..255.
+
+    Raises:
+        BadImage: no regular file, no permission, no image by content, truncated or damaged, several frames
+            (an animation or a stack: which slice is meant cannot be known), more than `MAX_PIXELS` pixels
+            or `MAX_BYTES` bytes, or PNG or TIFF of 16 bits a colour channel (Pillow would drop the lower 8).
+    """
+    with quiet():
+        return decode_image(read_bytes(path), path)
+
+
+def quiet() -> warnings.catch_warnings:
+    """Silence Pillow: what matters of its warnings is an error here.
+
+    It changes the whole process's filters, so a pool of threads is wrapped in one, not each thread.
+    """
+    return warnings.catch_warnings(action="ignore")
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """The content of a regular file of at most `MAX_BYTES`; BadImage otherwise."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a device never ends
+            raise BadImage(path, "not a regular file")
+        if status.st_size > MAX_BYTES:
+            raise BadImage(path, f"{status.st_size} bytes, more than the limit of {MAX_BYTES}")
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise BadImage(path, error.strerror or str(error)) from None
+
+
+def decode_image(content: bytes, path: Path | str) -> np.ndarray:
+    """Decode the content of an image file as `read_image` does; `path` is for the error only."""
+    if not content:
+        raise BadImage(path, "the file is empty")
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            refuse_by_header(image, path)
+            image.load()  # whole: JPEG's faster draft decoding moves pixels of a slice by up to 26 of 255
+            pixels = as_uint8(ImageOps.exif_transpose(image))
+            return 255 - pixels if is_deep_negative(image) else pixels
+    except BadImage:
+        raise
+    except Image.UnidentifiedImageError:
+        raise BadImage(path, "its content is no image of a known format") from None
+    except Image.DecompressionBombError:
+        raise BadImage(path, f"more pixels than the limit of {MAX_PIXELS}") from None
+    except Exception as error:  # on damaged content Pillow raises almost anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadImage(path, f"damaged ({printable(reason)})") from None
+
+
+def in_threads(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Results in the order of the items, read in threads, a few ahead of what was taken.
+
+    Threads, because Pillow decodes and resizes without the interpreter's lock, and processes would run a
+    user's script a second time where it has no ``if __name__ == "__main__"``.
+    """
+    workers = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
+        ahead: deque[Future[Result]] = deque()
+        for item in items:
+            ahead.append(pool.submit(read, item))
+            if len(ahead) > 8 * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def resize(image: np.ndarray, size: int, channels: int, fit: str) -> np.ndarray:
+    """Bring an image to a square, antialiased (Lanczos over 3 lobes), without squashing it.
+
+    Args:
+        image: uint8, (H, W) or (H, W, 3).
+        size: side of the result in pixels.
+        channels: 1 turns colour into grey by ITU-R BT.601 luma, 3 repeats grey.
+        fit: "crop" scales the shorter side to `size` and keeps the centre; "pad" scales the longer side
+            and centres it on black.
+
+    Returns:
+        uint8, (size, size, channels).
+    """
+    picture = Image.fromarray(image)
+    if channels == 1:
+        picture = picture.convert("L")
+    square = np.asarray(FITS[fit](picture, size)).reshape(size, size, -1)
+    return np.repeat(square, channels // square.shape[2], axis=2)
+
+
+def refuse_by_header(image: Image.Image, path: Path | str) -> None:
+    """Judge by the header alone, before any pixel is decoded."""
+    pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
+        raise BadImage(path, f"{image.width} x {image.height} pixels, more than the limit of {MAX_PIXELS}")
+    if image.format != "MPO" and getattr(image, "is_animated", False):  # MPO: a photo with its preview
+        raise BadImage(path, "several frames in one file (save each as an image of its own)")
+    if image.mode == "L" and tiff_tags(image).get(TiffImagePlugin.SAMPLEFORMAT) == (2,):
+        raise BadImage(path, "signed 8-bit pixels (save it as 16-bit or unsigned)")  # Pillow takes -1 for 255
+    if len(image.getbands()) > 1 and SAMPLES_16.search(str(image.tile)):
+        raise BadImage(path, "16 bits a colour channel (save it as 8-bit colour or as 16-bit grey)")
+
+
+def as_uint8(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith(("I", "F")):
+        return scaled(np.array(image, dtype=np.float64))
+    if image.has_transparency_data:
+        image = on_black(image)
+    return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+
+
+def scaled(values: np.ndarray) -> np.ndarray:
+    """Minimum..maximum to 0..255, in place; a constant image, which has no contrast, becomes 0."""
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    np.nan_to_num(values, copy=False, nan=low, posinf=high, neginf=low)
+    values -= low
+    values /= (high - low) or 1
+    values *= 255
+    return np.rint(values, out=values).astype(np.uint8)
+
+
+def is_deep_negative(image: Image.Image) -> bool:
+    """Whether 0 is white in a TIFF of more than 8 bits; up to 8 bits Pillow inverts such images itself."""
+    white_is_zero = tiff_tags(image).get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+    return white_is_zero and image.mode.startswith(("I", "F"))
+
+
+def tiff_tags(image: Image.Image) -> Mapping:
+    return getattr(image, "tag_v2", {})
+
+
+def on_black(image: Image.Image) -> Image.Image:
+    grey = image.mode in ("1", "L", "LA", "La")
+    black = Image.new("RGBA", image.size, "black")
+    return Image.alpha_composite(black, image.convert("RGBA")).convert("L" if grey else "RGB")
+
+
+def crop(picture: Image.Image, size: int) -> Image.Image:
+    side = min(picture.size)
+    left, top = (picture.width - side) / 2, (picture.height - side) / 2
+    return picture.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+
+
+def pad(picture: Image.Image, size: int) -> Image.Image:
+    scale = size / max(picture.size)
+    inside = tuple(max(1, round(side * scale)) for side in picture.size)
+    square = Image.new(picture.mode, (size, size))
+    corner = ((size - inside[0]) // 2, (size - inside[1]) // 2)
+    square.paste(picture.resize(inside, Image.Resampling.LANCZOS), corner)
+    return square
+
+
+FITS = {"crop": crop, "pad": pad}

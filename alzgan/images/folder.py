@@ -1,0 +1,174 @@
+"""What is in an image folder: one folder a class, found by names alone, no file is opened.
+
+Folders inside a class folder are read too. Ignored: whatever is hidden or left behind by a file manager,
+files whose suffix is none of ``SUFFIXES``, and files beside the class folders (manifests, reports).
+A link to a folder is followed once a class, unless it leads back into the root or above it; so no loop
+and no image counted twice. A class folder without an image is no class.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from alzgan.errors import UserError
+from alzgan.text import counted, printable
+
+# fmt: off
+SUFFIXES = frozenset([
+    ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm",
+    ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
+])
+# fmt: on
+CLUTTER = frozenset(["thumbs.db", "desktop.ini", "__macosx", "@eadir"])
+SPLITS = frozenset(["train", "training", "test", "testing", "val", "valid", "validation"])
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One image of the folder.
+
+    Attributes:
+        path: relative to the root, with "/" between its parts; bytes that are no UTF-8 are surrogate-escaped,
+            as `os.fsdecode` does, so that the file can be opened by this name.
+        label: name of the class folder, the first part of `path`.
+    """
+
+    path: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All that a folder holds: what is read, and what is left alone.
+
+    Attributes:
+        images: sorted by path.
+        folders: names of all class folders, those without an image included, sorted.
+        others: paths of the files left alone: no image suffix, or outside any class folder; sorted.
+    """
+
+    images: list[ImageFile]
+    folders: list[str]
+    others: list[str]
+
+
+def scan(root: Path | str) -> list[ImageFile]:
+    """List the images of a folder with one subfolder a class, sorted by path.
+
+    Raises:
+        UserError: the root is missing, is no folder or cannot be listed; it has no class folder with an
+            image in it (the line says what was found); its folders are a split (train, test), not classes.
+    """
+    listing = survey(root)
+    if not listing.images:
+        raise UserError(nothing_to_read(root, listing))
+    refuse_split_folders(root, listing)
+    return listing.images
+
+
+def class_names(files: Iterable[ImageFile]) -> list[str]:
+    """The classes that have at least one image, sorted."""
+    return sorted({file.label for file in files})
+
+
+def survey(root: Path | str) -> Listing:
+    """List everything in the folder but clutter, without judging whether it can be trained on.
+
+    Raises:
+        UserError: the root, or a folder in it, is missing, is no folder or cannot be listed.
+    """
+    paths, folders = [], []
+    for path, is_folder in walk(os.fspath(root)):
+        if not is_folder:
+            paths.append(path)
+        elif "/" not in path:
+            folders.append(path)
+    images = sorted(path for path in paths if "/" in path and has_image_suffix(path))
+    others = sorted(set(paths).difference(images))
+    return Listing([ImageFile(path, path.partition("/")[0]) for path in images], sorted(folders), others)
+
+
+def walk(root: str) -> Iterator[tuple[str, bool]]:
+    """Yield (relative path, is it a folder) of everything under the root, level after level."""
+    real_root = os.path.realpath(root)
+    followed = set()
+    waiting = [""]
+    for folder in waiting:  # grows while it is read: no recursion, so no folder is too deep for Python
+        for entry in entries_of(os.path.join(root, folder) if folder else root):
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if is_clutter(entry.name):
+                continue
+            is_folder = leads_to_folder(entry)
+            if is_folder and entry.is_symlink():
+                link = path.partition("/")[0], os.path.realpath(entry.path)
+                if link in followed or leads_back(link[1], real_root):
+                    continue
+                followed.add(link)
+            if is_folder:
+                waiting.append(path)
+            yield path, is_folder
+
+
+def entries_of(folder: str) -> list[os.DirEntry]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        place = "" if os.path.isabs(folder) else f" ({printable(os.path.abspath(folder))})"
+        raise UserError(f"there is no folder {printable(folder)}{place}: check data.root") from None
+    except NotADirectoryError:
+        raise UserError(f"{printable(folder)} is a file: data.root must be a folder") from None
+    except OSError as error:
+        raise UserError(f"cannot list {printable(folder)}: {error.strerror}; mend or remove it") from None
+
+
+def is_clutter(name: str) -> bool:
+    return name.startswith(".") or name.lower() in CLUTTER
+
+
+def leads_to_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that points at itself
+        return False
+
+
+def leads_back(target: str, root: str) -> bool:
+    return os.path.commonpath([target, root]) in (target, root)
+
+
+def has_image_suffix(path: str) -> bool:
+    return PurePosixPath(path).suffix.lower() in SUFFIXES
+
+
+def refuse_split_folders(root: Path | str, listing: Listing) -> None:
+    """A folder train/CLASS/image, test/CLASS/image must not silently become the classes train and test."""
+    nested = all(image.path.count("/") > 1 for image in listing.images)
+    if nested and all(name.lower() in SPLITS for name in listing.folders):
+        names = ", ".join(listing.folders)
+        raise UserError(
+            f"the folders of {printable(root)} ({names}) are a split, not classes: "
+            "merge them into one folder a class, or set data.root to one of them"
+        )
+
+
+def nothing_to_read(root: Path | str, listing: Listing) -> str:
+    expected = "data.root must hold one folder a class with images in it"
+    folders = counted(len(listing.folders), "folder") if listing.folders else "no folders"
+    kinds = Counter(kind_of(path) for path in listing.others)
+    found = " and ".join([*(counted(n, kind) for kind, n in kinds.most_common(3)), folders])
+    if not listing.others and not listing.folders:
+        found = "nothing"
+    return f"no images to read: {printable(root)} holds {found}; {expected} ({suffix_examples()})"
+
+
+def kind_of(path: str) -> str:
+    if has_image_suffix(path):
+        return "image"
+    return printable(f"{PurePosixPath(path).suffix.lower()} file").strip()
+
+
+def suffix_examples() -> str:
+    return "png, jpg, tif, bmp, gif, webp, pgm, ..."

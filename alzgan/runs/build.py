@@ -1,0 +1,160 @@
+"""From accepted settings to objects; what a class refuses becomes one line that names the setting."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning import Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+
+from alzgan.callbacks.record import RunRecord
+from alzgan.callbacks.signals import StopOnSignal
+from alzgan.data.datamodule import MRIDataModule
+from alzgan.device.overhead import Unprofiled
+from alzgan.device.streams import purpose_key
+from alzgan.errors import SettingError, UserError, user_error
+from alzgan.gan import GAN
+from alzgan.runs.checkpoints import AtomicCheckpointIO
+from alzgan.runs.loggers import RunLogger
+from alzgan.runs.resume import Previous
+from alzgan.runs.signatures import check_targets
+from alzgan.schedules import make_optimizer
+
+REFUSALS = (ValueError, MisconfigurationException)
+
+
+def build(name: str, node: DictConfig, **arguments: Any) -> Any:
+    """Make what a node of the config names.
+
+    Raises:
+        UserError: there is no such class or option, a value is of the wrong type, or the class refuses it.
+    """
+    check_targets(node, name)
+    try:
+        return instantiate(node, _convert_="all", **arguments)
+    except InstantiationException as error:
+        if (told := user_error(error)) is not None:
+            raise told from None
+        if not isinstance(error.__cause__, REFUSALS):
+            raise
+        place = re.search(r"^full_key: (\S+)", str(error), re.MULTILINE)
+        raise refused(place[1] if place else name, error.__cause__) from error
+
+
+def refused(place: str, error: Exception) -> UserError:
+    """What a constructor said, with the place of its settings."""
+    reason = " ".join(str(error).split())
+    return UserError(f"{place}.{reason}" if isinstance(error, SettingError) else f"{place}: {reason}")
+
+
+def build_data(settings: DictConfig) -> MRIDataModule:
+    """The data, not read yet; a conditional model whose classes are not set gets the data's number of them.
+
+    Raises:
+        UserError: a value is out of its range, or the folder cannot be used.
+    """
+    data = build("data", settings.data)
+    if settings.model.get("classes", 0) is None:
+        settings.model.classes = len(data.classes)
+    return data
+
+
+def build_model(settings: DictConfig) -> GAN:
+    """The model with its first weights, which are a function of the seed alone.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(purpose_key(f"weights {settings.model.seed}") >> 32)
+        gan = build("model", settings.model)
+    for player, factory in zip(("discriminator", "generator"), gan.optimizer_factories, strict=True):
+        try:  # Hydra only prepares them: their values are judged when they are made
+            make_optimizer(factory, getattr(gan, player).parameters())
+        except (ValueError, TypeError) as error:
+            raise refused(f"model.{player}_optimizer", error) from error
+    # The layout of the decoded array; the arithmetic is the same, the convolutions are faster.
+    return gan.to(memory_format=torch.channels_last)
+
+
+def build_trainer(settings: DictConfig, record: dict[str, Any], previous: Previous | None) -> Trainer:
+    """The Trainer with its callbacks and its logger.
+
+    Args:
+        settings: of the run.
+        record: its provenance, which may be filled in later.
+        previous: the run so far.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+    run_dir = Path(settings.run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    check_targets(settings.trainer, "trainer")
+    check_together(settings)
+    callbacks = [build(f"callbacks.{name}", node) for name, node in settings.callbacks.items() if node]
+    return build(
+        "trainer",
+        settings.trainer,
+        default_root_dir=run_dir,
+        callbacks=[*callbacks, RunRecord(plain(settings), record), StopOnSignal()],
+        # A run that was killed before its first checkpoint has left events, too.
+        logger=RunLogger(run_dir, purge_step=previous.step + 1 if previous else 0),
+        plugins=[AtomicCheckpointIO()],
+        profiler=Unprofiled(),
+        use_distributed_sampler=False,  # ShuffledBatches gives each rank its own part
+        enable_model_summary=False,
+    )
+
+
+def plain(settings: DictConfig) -> dict[str, Any]:
+    """The resolved config as plain containers, without `ckpt_path`, which is of a session, not the run."""
+    return OmegaConf.to_container(settings, resolve=True) | {"ckpt_path": None}
+
+
+def check_together(settings: DictConfig) -> None:
+    """Check what no constructor sees by itself.
+
+    Raises:
+        UserError: at the first that cannot work.
+    """
+    trainer, turns = settings.trainer, settings.model.get("turns", 1)
+    if trainer.get("max_epochs") is None and trainer.get("max_steps", -1) < 0:
+        raise UserError("set trainer.max_epochs or trainer.max_steps: without either, a run has no end")
+    for name in ("max_steps", "max_epochs"):
+        if (value := trainer.get(name)) is not None and value != -1 and value < 1:
+            raise UserError(f"trainer.{name}={value} must be at least 1, or -1 for no limit")
+    if trainer.get("log_every_n_steps", 1) < 1:
+        raise UserError(f"trainer.log_every_n_steps={trainer.log_every_n_steps} must be at least 1")
+    if settings.data.batch_size % turns:
+        raise UserError(
+            f"data.batch_size={settings.data.batch_size} must be a multiple of model.turns={turns}: a "
+            "batch is shared out among the turns"
+        )
+    check_devices(trainer)
+
+
+def check_devices(trainer: DictConfig) -> None:
+    """Check that the machine has what is asked for.
+
+    Raises:
+        UserError: it has not.
+    """
+    accelerator, devices = trainer.accelerator, trainer.devices
+    gpus = torch.cuda.device_count()
+    if accelerator in ("gpu", "cuda") and gpus == 0:
+        raise UserError(f"trainer.accelerator={accelerator}: there is no CUDA device; use cpu or auto")
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and gpus == 0)
+    if trainer.get("sync_batchnorm") and on_cpu:
+        raise UserError("trainer.sync_batchnorm=true needs CUDA devices; set it to false")
+    if not isinstance(devices, int) or devices == -1 or accelerator not in ("auto", "cpu", "gpu", "cuda"):
+        return  # "auto", a list, all, or of another kind: Lightning's to say
+    available = os.cpu_count() if on_cpu else gpus
+    if not 1 <= devices <= available:
+        kind = "CPU cores, one for each process" if on_cpu else "CUDA devices"
+        raise UserError(f"trainer.devices={devices}: this machine has {available} {kind}")

@@ -1,0 +1,171 @@
+"""Checkpoints on the disk: written whole or not at all, read without running anything that is in them.
+
+State that a run needs to go on has one door. Tensors: a submodule or buffer of the GAN, whose `state_dict`
+is saved, checked and restored. Anything else: `state_dict` and `load_state_dict` of a callback.
+"""
+
+import io
+import pickle
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins import TorchCheckpointIO
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+import alzgan
+from alzgan.errors import UserError
+from alzgan.files import replacing
+from alzgan.upstream.lightning import has_progress
+
+TO_CONTINUE = {"global_step": int, "epoch": int, "optimizer_states": list, "callbacks": dict, "loops": dict}
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write beside the target, flush, rename: a kill or a full disk leaves the previous file in place.
+
+    Lightning's own goes through a temporary file that may lie on another file system.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Save plain tensors and containers."""
+        path = Path(path)
+        # Through memory: torch's own writer hides the system's reason of a failure.
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        try:
+            # Not its parents: a run's folder that has vanished is an error, not a folder to make anew.
+            path.parent.mkdir(exist_ok=True)
+            with replacing(path) as part:
+                part.write_bytes(content.getbuffer())
+        except OSError as error:
+            raise UserError(
+                f"cannot save {path}: {error.strerror}; free or mount the disk; the previous file is kept"
+            ) from error
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of alzgan, on the CPU, as tensors and plain containers only.
+
+    Raises:
+        UserError: the file cannot be read, would run code, is damaged, or is no checkpoint of alzgan.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of formats that are then refused
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    except Exception as error:  # bytes of any kind make the reader fail in any way
+        raise UserError(refusal(path, error)) from None
+    record = checkpoint.get("alzgan") if isinstance(checkpoint, dict) else None
+    if not (is_record(record) and is_state(checkpoint.get("state_dict"))):
+        raise UserError(f"{path} is no checkpoint of alzgan: it has no record of config and provenance")
+    return checkpoint
+
+
+def refusal(path: Path, error: Exception) -> str:
+    """Why a file was not loaded, in one line."""
+    foreign = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+    if foreign:
+        return (
+            f"{path} holds more than tensors and plain containers ({foreign[1]}) and could run code: it was "
+            "not loaded. Use only checkpoints that alzgan wrote"
+        )
+    return f"{path} is damaged or no checkpoint; use another, checkpoints/best.ckpt say"
+
+
+def is_record(record: Any) -> bool:
+    """Whether it is what `RunRecord` writes."""
+    return isinstance(record, dict) and all(
+        isinstance(record.get(key), dict) for key in ("config", "provenance")
+    )
+
+
+def is_state(state: Any) -> bool:
+    """Whether it is named tensors."""
+    return isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())
+
+
+def check_weights(module: nn.Module, checkpoint: dict[str, Any], path: Path) -> None:
+    """Check that names and shapes of the checkpoint's weights are those of the module.
+
+    Raises:
+        UserError: they are not; the line names the first that differs, and the versions if they do.
+    """
+    ours, theirs = module.state_dict(), checkpoint["state_dict"]
+    for name in [*ours, *theirs]:
+        sides = [tuple(state[name].shape) if name in state else "none" for state in (theirs, ours)]
+        if sides[0] != sides[1]:
+            raise UserError(
+                f"{path} does not fit the model: {name} is {sides[0]} in the file and {sides[1]} in the model"
+                + version_note(checkpoint)
+            )
+
+
+def check_state(checkpoint: dict[str, Any], path: Path) -> None:
+    """Check that the checkpoint has the state of a run, and says what it was made of.
+
+    Raises:
+        UserError: it has not.
+    """
+    for key, kind in TO_CONTINUE.items():
+        if not isinstance(checkpoint.get(key), kind) or (key == "loops" and not has_progress(checkpoint)):
+            raise UserError(f"{path} has no {key}: it can be sampled from, but not continued")
+    before = checkpoint["alzgan"]["provenance"]
+    for key, kind in {"data": dict, "world_size": int, "packages": dict}.items():
+        if not isinstance(before.get(key), kind):
+            raise UserError(
+                f"{path} does not say by what {key} it was trained: it can be sampled from, but not continued"
+            )
+
+
+def check_optimizers(optimizers: tuple[Optimizer, ...], checkpoint: dict[str, Any], path: Path) -> None:
+    """Check that the checkpoint's optimizer states are of these optimizers.
+
+    Raises:
+        UserError: they are not.
+    """
+    states = checkpoint["optimizer_states"]
+    if len(states) != len(optimizers) or not all(map(optimizer_fits, optimizers, states)):
+        raise UserError(f"{path}: its optimizers' state does not fit the model" + version_note(checkpoint))
+
+
+def optimizer_fits(optimizer: Optimizer, state: Any) -> bool:
+    """Whether each parameter's state, where it has one, has the parameter's shape (or none, as counters)."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    try:
+        # Frozen parameters have no state, nor have those of an optimizer without any, plain SGD say.
+        kept = {int(index): list(values.values()) for index, values in state["state"].items()}
+        count = sum(len(group["params"]) for group in state["param_groups"])
+    except (TypeError, KeyError, AttributeError, ValueError):
+        return False
+    return count == len(parameters) and all(
+        0 <= index < count and shape_fits(value, parameters[index])
+        for index, values in kept.items()
+        for value in values
+    )
+
+
+def shape_fits(value: Any, parameter: Tensor) -> bool:
+    """Whether a state's value is a number, or a tensor of the parameter's shape or a factor of one."""
+    if not isinstance(value, Tensor):
+        return value is None or isinstance(value, int | float)
+    sides = zip(value.shape, parameter.shape, strict=False)
+    return value.shape == () or (value.dim() == parameter.dim() and all(n in (1, m) for n, m in sides))
+
+
+def version_note(checkpoint: dict[str, Any]) -> str:
+    """Which version wrote it, where that is not this one."""
+    version = checkpoint["alzgan"]["provenance"].get("alzgan")
+    if version == alzgan.__version__:
+        return ""
+    return f" (written by alzgan {version}, this is {alzgan.__version__})"

@@ -1,0 +1,83 @@
+"""How a verb is started: Hydra composes its config, and what a user can mend is told in one line."""
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from alzgan.errors import UserError, user_error
+from alzgan.runs.config import CONF, register_resolvers
+
+
+def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
+    """Compose `conf/<config_name>.yaml` with the command line and run the task on it.
+
+    Raises:
+        SystemExit: with the line `alzgan: ...` and code 1 where a setting or the task's input is wrong.
+    """
+    register_resolvers()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report is many lines; the exception has it all.
+    started = False
+
+    def guarded(config: DictConfig) -> Any:
+        nonlocal started
+        started = True
+        try:
+            return task(config)
+        except (UserError, InstantiationException) as error:
+            cause = error if isinstance(error, UserError) else error.__cause__
+            if not isinstance(cause, UserError):
+                raise
+            raise SystemExit(f"alzgan: {cause}") from None
+
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)()
+    except KeyboardInterrupt:
+        logging.disable()  # torch, half imported, would log statistics at exit
+        print("alzgan: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except (HydraException, OmegaConfBaseException) as error:
+        if started:  # not the user's command line, then: a bug
+            raise
+        sys.exit(f"alzgan: {user_error(error) or one_line(error)}")
+    except (OSError, ValueError) as error:
+        # Hydra makes the run's folder and opens its log there (logging wraps that error in a ValueError).
+        reason = error if isinstance(error, OSError) else error.__cause__
+        if started:
+            raise
+        if isinstance(error, BrokenPipeError):  # `| head` has seen enough; what is buffered goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        if not isinstance(reason, OSError):  # Hydra's plain answer to a group that is set to null, say
+            sys.exit(f"alzgan: {one_line(error)}")
+        sys.exit(f"alzgan: run_dir={reason.filename} cannot be written: {reason.strerror}; choose another")
+
+
+def one_line(error: Exception) -> str:
+    """Hydra's and OmegaConf's message without their internals, on one line."""
+    causes = [str(error)] + ([str(error.__cause__)] if error.__cause__ else [])
+    kept: list[str] = []
+    for line in "\n".join(causes).split("Config search path:")[0].splitlines():
+        text = re.sub(r"\s+", " ", line).strip()
+        if text and text not in kept and not text.startswith(("object_type", "reference_type", "full_key")):
+            kept.append(text)
+    return "; ".join(kept).replace(":;", ":") + hint(error)
+
+
+def hint(error: Exception) -> str:
+    """What to do about it, where Hydra does not say so."""
+    if missing := re.search(r"Could not find 'hydra/launcher/(joblib|submitit)", str(error)):
+        return f"; first: pip install 'alzgan[{missing[1]}]'"
+    if isinstance(error, OverrideParseException) and "=" in error.override:
+        return (
+            f"; in {error.override} quote the value, as in \"data.root='/path/x=y'\", and write $HOME instead"
+            " of ~"
+        )
+    return ""

@@ -1,0 +1,182 @@
+"""How a run goes on: where it is, and which of its settings may change on the way."""
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from alzgan.errors import UserError
+from alzgan.runs.config import checkpoint_file, compose_config, group_options, leaves
+from alzgan.runs.stored import OF_THE_MACHINE, PHANTOM, check_stored, names_in
+
+# What does not change the run's meaning, by the beginning of its name.
+CHANGEABLE = (
+    "trainer.max_epochs",  # more of the same
+    "trainer.max_steps",
+    "trainer.accelerator",  # where and how the same numbers are computed; how many processes is checked
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.precision",
+    "trainer.deterministic",
+    "trainer.log_every_n_steps",
+    "data.root",  # a folder may move; its content is checked
+    "data.cache_dir",
+    "data.num_workers",
+    "callbacks.checkpoint",  # what watches does not disturb
+    "callbacks.samples",
+    "callbacks.progress",
+    "callbacks.acceleration",
+    "callbacks.divergence",
+    "callbacks.health",
+    "callbacks.quality.every_n_epochs",
+    "callbacks.quality.cache_dir",
+    "callbacks.quality.weights",  # the file may move; which network it is, is checked
+    "callbacks.quality.download",
+)
+
+
+ABSENT = object()
+
+
+@dataclass(frozen=True)
+class Previous:
+    """The run so far.
+
+    Attributes:
+        path: of the checkpoint.
+        checkpoint: its content, see `alzgan.runs.checkpoints.load_checkpoint`.
+    """
+
+    path: Path
+    checkpoint: dict[str, Any]
+
+    @property
+    def step(self) -> int:
+        """The steps that are done."""
+        return self.checkpoint["global_step"]
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What the run's last session was made of."""
+        return self.checkpoint["alzgan"]["provenance"]
+
+    def settings(self, composed: DictConfig, overrides: Sequence[str]) -> DictConfig:
+        """The settings that the run was started with, and those of the overrides that keep its meaning.
+
+        Args:
+            composed: the config that the command line makes by itself.
+            overrides: of the command line.
+
+        Raises:
+            UserError: the stored config names what is not alzgan's and not on the command line; an override
+                would make it another run; the run has ended.
+        """
+        stored = self.checkpoint["alzgan"]["config"]
+        given = OmegaConf.to_container(composed, resolve=False)
+        check_stored(stored, self.path, names_in(given))
+        settings = OmegaConf.create(stored)
+        for name in (*OF_THE_MACHINE, *(["data.root"] if stored["data"].get("_target_") == PHANTOM else [])):
+            if OmegaConf.select(settings, name.rpartition(".")[0]) is not None:
+                put(settings, name, composed)
+        for override in overrides:
+            apply(override, settings, composed, overrides, self.provenance.get("overrides", []))
+        check_unfinished(settings, self.checkpoint, self.path)
+        return settings
+
+
+def run_to_continue(settings: DictConfig, run_dir: Path) -> Previous | None:
+    """The run of `ckpt_path`, or that of a job which Slurm has put back into its queue; None for a new one.
+
+    Raises:
+        UserError: the checkpoint cannot be used, or the folder of a new run holds one already.
+    """
+    path = run_dir / "checkpoints" / "last.ckpt"
+    if settings.ckpt_path is not None:
+        path = checkpoint_file(settings.ckpt_path)
+    elif not path.is_file():
+        return None
+    elif "SLURM_RESTART_COUNT" not in os.environ:
+        raise UserError(
+            f"{run_dir} holds a run already; continue it with ckpt_path={run_dir} or choose another run_dir"
+        )
+    from alzgan.runs.checkpoints import check_state, load_checkpoint  # load torch
+
+    checkpoint = load_checkpoint(path)
+    check_state(checkpoint, path)
+    return Previous(path, checkpoint)
+
+
+def apply(
+    override: str,
+    settings: DictConfig,
+    composed: DictConfig,
+    overrides: Sequence[str],
+    started_with: Sequence[str],
+) -> None:
+    """Let one override of the command line have its effect on a run's own settings.
+
+    Raises:
+        UserError: it would make it another run.
+    """
+    for name in touched(override, overrides):
+        new, old = OmegaConf.select(composed, name), OmegaConf.select(settings, name)
+        unwatched = new is None and name.startswith("callbacks.")
+        if name.startswith(CHANGEABLE) or unwatched:
+            put(settings, name, composed)
+        elif new != old and override not in started_with and name not in ("ckpt_path", "run_dir"):
+            has = "its own" if OmegaConf.is_config(old) else f"{name}={old}"
+            raise UserError(f"{override} would make it another run: it has {has}; leave it out or start anew")
+
+
+def touched(override: str, overrides: Sequence[str]) -> list[str]:
+    """The settings that an override is about.
+
+    Those of a choice from a group, `trainer=fast`, are the ones in which the group's choices differ.
+    """
+    key = override.lstrip("+~").partition("=")[0].partition("@")[0]
+    here = dict(leaves(plain_config(overrides)))
+    if not (options := group_options(key)):
+        return [name for name in here if f"{name}.".startswith(f"{key}.")] or [key]
+    others, found = [text for text in overrides if text != override], {}
+    for option in options:
+        with contextlib.suppress(HydraException):  # a choice that needs more than is given
+            there = dict(leaves(plain_config([*others, f"{key}={option}"])))
+            found |= {name: None for name in {**here, **there} if here.get(name) != there.get(name)}
+    return list(found)
+
+
+def plain_config(overrides: Sequence[str]) -> dict[str, Any]:
+    """`conf/train.yaml` with overrides, nothing in it looked up."""
+    return OmegaConf.to_container(compose_config("train", overrides), resolve=False)
+
+
+def put(settings: DictConfig, name: str, composed: DictConfig) -> None:
+    """Give a setting the value, or the absence, that it has on the command line."""
+    if OmegaConf.is_missing(composed, name):
+        return
+    value = OmegaConf.select(composed, name, default=ABSENT)
+    place, _, key = name.rpartition(".")
+    if value is not ABSENT:
+        OmegaConf.update(settings, name, value, merge=False, force_add=True)
+    elif (node := OmegaConf.select(settings, place)) is not None:
+        node.pop(key, None)
+
+
+def check_unfinished(settings: DictConfig, checkpoint: dict[str, Any], path: Path) -> None:
+    """Check that there is something left to do.
+
+    Raises:
+        UserError: the run has ended.
+    """
+    step, epoch = checkpoint["global_step"], checkpoint["epoch"]
+    limits = settings.trainer
+    if 0 <= limits.get("max_steps", -1) <= step:
+        raise UserError(f"{path} is finished at step {step}: raise trainer.max_steps to go on")
+    if limits.get("max_epochs") and 0 <= limits.max_epochs <= epoch:
+        raise UserError(f"{path} is finished after {epoch} epochs: raise trainer.max_epochs to go on")

@@ -1,0 +1,177 @@
+"""One session of a training run, from composed settings to the lines that say what came out."""
+
+import contextlib
+import logging
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+
+from alzgan.callbacks.checkpoint import RunCheckpoint
+from alzgan.data.datamodule import MRIDataModule
+from alzgan.device.overhead import tune_process
+from alzgan.errors import UserError
+from alzgan.files import remove_parts, replacing, reporting_disk_errors, write_json, written_by_one_process
+from alzgan.gan import GAN
+from alzgan.runs.build import build_data, build_model, build_trainer, plain
+from alzgan.runs.checkpoints import check_optimizers, check_weights, load_checkpoint
+from alzgan.runs.config import check_missing
+from alzgan.runs.provenance import provenance
+from alzgan.runs.resume import Previous
+from alzgan.upstream.lightning import quiet
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous | None = None) -> float:
+    """Build what the settings name, train it, and return the best objective (inf if none was measured).
+
+    Args:
+        settings: a composed `conf/train.yaml`, its `run_dir` included.
+        overrides: what the user changed of it, for the record.
+        previous: the run so far, to be continued.
+
+    Raises:
+        UserError: a setting is wrong, the run cannot be continued from there, another process writes to its
+            folder, training diverged, or the disk does not take more.
+    """
+    run_dir = Path(settings.run_dir)
+    check_missing(settings)
+    tune_process()
+    # The first rank holds the lock for all.
+    lock = contextlib.nullcontext() if rank_zero_only.rank else written_by_one_process(run_dir)
+    with quiet(), reporting_disk_errors(run_dir), lock:
+        # All objects first: what a constructor refuses is told before any long work.
+        record: dict[str, Any] = {}
+        with naming_the_file(previous):
+            data, gan = build_data(settings), build_model(settings)
+            trainer = build_trainer(settings, record, previous)
+        data.setup()
+        record |= describe_run(overrides, data, trainer.world_size, previous)
+        if previous is not None:
+            check_continuation(previous, record, gan)
+            log_repeated_steps(previous)
+        if trainer.is_global_zero:
+            write_record(settings, record, data)
+        log.info(
+            f"{len(data)} of {len(data.files)} images to train on, {len(data.classes)} classes; generator "
+            f"{parameters(gan.generator):,} and discriminator {parameters(gan.discriminator):,} parameters"
+        )
+        trainer.fit(gan, datamodule=data, ckpt_path=previous and previous.path, weights_only=True)
+    if trainer.is_global_zero:
+        report(trainer, run_dir)
+    checkpoint = RunCheckpoint.of(trainer)
+    return checkpoint.best_objective if checkpoint is not None else float("inf")
+
+
+@contextlib.contextmanager
+def naming_the_file(previous: Previous | None) -> Iterator[None]:
+    """Add to a line about a setting that a checkpoint may have brought it.
+
+    Raises:
+        UserError: with the line.
+    """
+    try:
+        yield
+    except UserError as error:
+        if previous is None:
+            raise
+        version = previous.provenance.get("alzgan")
+        raise UserError(f"{error} (as in {previous.path}, written by alzgan {version})") from None
+
+
+def describe_run(
+    overrides: Sequence[str], data: MRIDataModule, world_size: int, previous: Previous | None
+) -> dict[str, Any]:
+    """The run's record: what it is made of, and the command lines of all its sessions."""
+    before = previous.provenance if previous else {}
+    now = provenance()
+    session = {"command": now["command"], "from_step": previous.step if previous else 0}
+    return {
+        **now,
+        "world_size": world_size,
+        "overrides": list(dict.fromkeys([*before.get("overrides", []), *overrides])),
+        "sessions": [*before.get("sessions", []), session],
+        "data": data.describe(),
+    }
+
+
+def check_continuation(previous: Previous, record: dict[str, Any], gan: GAN) -> None:
+    """Check that the run would go on as if it had never stopped, and say from where.
+
+    Raises:
+        UserError: the data, the number of processes or the model is not the one that it began with.
+    """
+    before, path = previous.provenance, previous.path
+    check_weights(gan, previous.checkpoint, path)
+    check_optimizers(gan.configure_optimizers(), previous.checkpoint, path)
+    if before["data"].get("fingerprint") != record["data"]["fingerprint"]:
+        raise UserError(
+            f"the training images in {record['data']['root']} are not those that {path} was trained on: set "
+            "data.root to those, or start a new run"
+        )
+    if before["world_size"] != record["world_size"]:
+        raise UserError(
+            f"{path} was trained by {before['world_size']} processes, here are {record['world_size']}, which "
+            f"would change its batches: set trainer.devices={before['world_size']}"
+        )
+    changed = differences(before, record)
+    log.info(
+        f"Continuing {path} from step {previous.step}"
+        + (f"; not to the bit, since it was trained with {', '.join(changed)}" if changed else "")
+    )
+    if gan.schedules:
+        log.info("The schedules of this run are over its whole length, as it is set now")
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What else the run was trained with, of all that its last bits depend on."""
+    packages = before["packages"].items()
+    return [
+        *(f"{name} {was}" for name, was in packages if now["packages"].get(name) != was),
+        *(f"{name} {before[name]}" for name in ("device", "threads") if before.get(name) != now[name]),
+    ]
+
+
+def log_repeated_steps(previous: Previous) -> None:
+    """Say which steps of the run are done already, where an earlier checkpoint than its last is continued."""
+    last = previous.path.with_name("last.ckpt")
+    if previous.path == last or previous.path.parent.name != "checkpoints" or not last.is_file():
+        return
+    with contextlib.suppress(UserError):  # a damaged last.ckpt may be why another is continued
+        done = load_checkpoint(last)["global_step"]
+        if done > previous.step:
+            log.info(f"Steps {previous.step + 1} to {done} are taken again: {last} goes on to step {done}")
+
+
+def write_record(settings: DictConfig, record: dict[str, Any], data: MRIDataModule) -> None:
+    """Write what the run is made of to its folder."""
+    run_dir = Path(settings.run_dir)
+    remove_parts(run_dir)
+    write_json(run_dir / "run.json", record)
+    with replacing(run_dir / "config.yaml") as part:
+        OmegaConf.save(plain(settings), part)
+    data.write_tables(run_dir)
+
+
+def parameters(module: torch.nn.Module) -> int:
+    """How many numbers the module learns."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def report(trainer: Trainer, run_dir: Path) -> None:
+    """Say where everything is."""
+    checkpoint = RunCheckpoint.of(trainer)
+    grids = sorted((run_dir / "samples").glob("step_*.png"))
+    log.info(f"Trained {trainer.global_step} steps")
+    if grids:
+        log.info(f"Samples:     {grids[-1]}")
+    if checkpoint is not None:
+        log.info(f"Checkpoint:  {checkpoint.path(trainer, 'last')}")
+    log.info(f"Log:         {run_dir / 'train.log'}")
+    log.info(f"TensorBoard: tensorboard --logdir {shlex.quote(str(run_dir))} --samples_per_plugin images=500")

@@ -1,0 +1,108 @@
+"""Settings held against the signatures of what they are for: names and plain types."""
+
+import importlib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from alzgan.errors import UserError
+
+HYDRA_KEYS = ("_target_", "_partial_")
+
+
+def check_targets(config: DictConfig, path: str) -> None:
+    """Check every `_target_` in a node of the config, and its arguments.
+
+    Raises:
+        UserError: there is no such class, it has no such argument, or a value is of the wrong type.
+    """
+    for place, node in target_nodes(config, path):
+        check_arguments(place, node, locate(place, node._target_), node._target_)
+
+
+def check_arguments(path: str, node: DictConfig, target: Callable, name: str) -> None:
+    """Check the arguments that a node of the config gives to a class or a function.
+
+    Raises:
+        UserError: there is no such argument, or a value is of the wrong type.
+    """
+    arguments, hints = arguments_of(target)
+    for key, value in OmegaConf.to_container(node, resolve=True).items():
+        if key in HYDRA_KEYS:
+            continue
+        if arguments is not None and key not in arguments:
+            raise UserError(f"{path}.{key}: {name} has no such option, only {', '.join(arguments)}")
+        if key in hints and not fits(value, hints[key]):
+            raise UserError(f"{path}.{key}={value} must be {describe(hints[key])}")
+
+
+def target_nodes(node: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]]:
+    """Every dictionary under the node that names a class, with its path."""
+    if "_target_" in node:
+        yield path, node
+    for key in node:
+        if OmegaConf.is_dict(child := node[key]):
+            yield from target_nodes(child, f"{path}.{key}")
+
+
+def locate(path: str, target: str) -> Any:
+    """The class, or what else can be called, of a dotted name.
+
+    Raises:
+        UserError: there is none.
+    """
+    module, _, name = target.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError):
+        raise UserError(f"{path}._target_={target}: there is no such class") from None
+
+
+def arguments_of(target: Any) -> tuple[list[str] | None, dict[str, Any]]:
+    """Names of a callable's arguments, None where it takes any, and their type hints.
+
+    A class that hands `**options` on takes what its base class takes.
+    """
+    names: dict[str, None] = {}
+    hints: dict[str, Any] = {}
+    for each in target.__mro__[:-1] if inspect.isclass(target) else [target]:
+        if inspect.isclass(each) and "__init__" not in vars(each):
+            continue
+        function = each.__init__ if inspect.isclass(each) else each
+        arguments = list(inspect.signature(function).parameters.values())[inspect.isclass(each) :]
+        hints = {**typing.get_type_hints(function), **hints}
+        names |= {a.name: None for a in arguments if a.kind in (a.POSITIONAL_OR_KEYWORD, a.KEYWORD_ONLY)}
+        if not any(a.kind is a.VAR_KEYWORD for a in arguments):
+            return list(names), hints
+    return None, hints
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value may stand for the hint; what a hint cannot say plainly lets all pass."""
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return any(fits(value, option) for option in options)
+    if origin is tuple and isinstance(value, list) and Ellipsis not in options:
+        return len(value) == len(options) and all(map(fits, value, options))
+    if isinstance(value, dict) and "_target_" in value:
+        return hint not in (bool, int, str)
+    if hint in (int, float):
+        return isinstance(value, int | hint) and not isinstance(value, bool)
+    if origin in (list, tuple, dict):
+        return isinstance(value, dict if origin is dict else list | tuple)
+    return hint is Any or not isinstance(hint, type) or isinstance(value, str if hint is Path else hint)
+
+
+def describe(hint: Any) -> str:
+    """A hint as a reader knows it."""
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(map(describe, options))
+    if origin is tuple:
+        return f"[{', '.join(map(describe, options))}]"
+    return "null" if hint is type(None) else getattr(hint, "__name__", str(hint))

@@ -1,0 +1,97 @@
+"""The config that a checkpoint carries: what in it may be looked up, and what is this machine's to say.
+
+A checkpoint may come from anywhere. A stored config names classes, and making a class can run code; merely
+looking a name up imports its module. So every name is judged as text first. A run is made of alzgan's own
+classes, torch.optim's optimizers and lightning.Trainer; anything else must be named by the user once more.
+"""
+
+import importlib
+import inspect
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from alzgan.errors import UserError
+from alzgan.text import printable
+
+OURS = {  # by place in the config, the modules whose classes may stand there
+    "data": r"alzgan\.data\.datamodule",
+    "model": r"alzgan\.(gan|networks\.\w+|losses|penalties|augment|average|schedules)|torch\.optim",
+    "trainer": r"lightning(?=\.Trainer$)",
+    "callbacks": r"alzgan\.callbacks\.\w+",
+}
+# Where something is on a machine: the command line's or this machine's default, never the file's.
+OF_THE_MACHINE = ("data.cache_dir", "callbacks.quality.cache_dir")
+PHANTOM = "alzgan.data.datamodule.PhantomDataModule"
+
+
+def check_stored(config: dict[str, Any], path: Path, trusted: Collection[str] = ()) -> None:
+    """Check that a stored config is plain, and names nothing but what a run is made of.
+
+    Args:
+        config: of a checkpoint.
+        path: of the checkpoint.
+        trusted: names that the user has given by other means.
+
+    Raises:
+        UserError: it does not; nothing has been looked up.
+    """
+    for place in OURS:
+        if not isinstance(config.get(place), dict) or not config[place]:
+            raise UserError(f"{path}: {place} is missing in its config; start a new run")
+    foreign: dict[str, str] = {}
+    for name, value in walk(config):
+        _, _, key = name.rpartition(".")
+        if not (value is None or isinstance(value, bool | int | float | str)):
+            raise UserError(f"{path}: {printable(name)} in its config is no plain value; it was not used")
+        if isinstance(value, str) and "${" in value:
+            raise UserError(
+                f"{path}: {printable(name)} in its config is to be looked up when it is read "
+                f"({printable(value)}); it was not used"
+            )
+        if key == "_target_" and value not in trusted and not may_stand(value, name):
+            foreign[printable(name)] = printable(str(value))
+        elif key.startswith("_") and key not in ("_target_", "_partial_"):
+            raise UserError(f"{path}: {printable(name)} in its config is none of a run's; it was not used")
+    if foreign:
+        again = " ".join(f"++{name}={target}" for name, target in foreign.items())
+        raise UserError(
+            f"{path} names {', '.join(foreign.values())}, which no run of alzgan is made of: nothing was "
+            f"loaded. If that is yours, name it again: {again}"
+        )
+
+
+def may_stand(target: Any, name: str) -> bool:
+    """Whether a stored name is one of a class of ours that belongs to this place of a config."""
+    allowed = OURS.get(name.partition(".")[0])
+    pattern = rf"({allowed})\.[A-Z]\w*"
+    ours = allowed and isinstance(target, str) and re.fullmatch(pattern, target, re.ASCII)
+    return bool(ours and is_own_class(target))
+
+
+def is_own_class(target: str) -> bool:
+    """Whether the module, ours or torch.optim, makes this class itself and has not just imported it."""
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        return False
+    return inspect.isclass(found) and f"{found.__module__}.".startswith(f"{module}.")
+
+
+def walk(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Name and value of all that is no dictionary and no list."""
+    if isinstance(config, dict):
+        for key, value in config.items():
+            yield from walk(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(config, list | tuple):
+        for index, value in enumerate(config):
+            yield from walk(value, f"{path}.{index}")
+    else:
+        yield path, config
+
+
+def names_in(config: Any) -> set[str]:
+    """All classes that a config names."""
+    return {value for name, value in walk(config) if name.endswith("_target_") and isinstance(value, str)}

@@ -1,0 +1,138 @@
+"""A sweep of runs: one that fails does not end the others, and all are in a table, best first."""
+
+import contextlib
+import functools
+import math
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from alzgan.errors import UserError, user_error
+from alzgan.files import read_json, write_json, write_table
+from alzgan.text import aligned
+
+FAILURE = "failed.json"
+
+
+def outliving_failures(task: Callable[[DictConfig], float]) -> Callable[[DictConfig], float]:
+    """Let the failure of a sweep's job be told and recorded in its folder, and the sweep go on.
+
+    Its objective is then inf, and `SweepTable` ends the sweep with exit code 1. What is no `Exception`, a
+    signal say, still ends the sweep, and outside of a sweep nothing changes.
+    """
+
+    @functools.wraps(task)
+    def guarded(settings: DictConfig) -> float:
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            return task(settings)
+        (job_folder() / FAILURE).unlink(missing_ok=True)  # of an earlier sweep
+        try:
+            return task(settings)
+        except Exception as error:
+            record_failure(error)
+            return math.inf
+
+    return guarded
+
+
+def check_job(config: DictConfig) -> None:
+    """Check what a sweep's job may not have.
+
+    Raises:
+        UserError: it has it.
+    """
+    if config.ckpt_path is not None:
+        raise UserError("ckpt_path continues one run: leave out -m (--multirun)")
+    if str(config.trainer.devices) != "1" or config.trainer.get("num_nodes", 1) > 1:
+        # Each rank would start a sweep of its own.
+        raise UserError(
+            f"trainer.devices={config.trainer.devices}: the jobs of a sweep have one device each; set it to 1"
+        )
+
+
+def job_folder() -> Path:
+    """Where the present job writes."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def record_failure(error: Exception) -> None:
+    """Print the reason, a bug's traceback first, and leave it in the job's folder."""
+    told, folder, overrides = user_error(error), job_folder(), list(HydraConfig.get().overrides.task)
+    if told is None:
+        traceback.print_exception(error)
+    reason = str(told) if told is not None else f"{type(error).__name__}: {error}"
+    print(f"alzgan: {folder.name} ({' '.join(overrides)}): {reason}", file=sys.stderr)
+    details = "" if told is not None else "".join(traceback.format_exception(error))
+    with contextlib.suppress(OSError):  # a full disk, say: without metrics.json the job has failed anyway
+        write_json(folder / FAILURE, {"overrides": overrides, "reason": reason, "traceback": details})
+
+
+class SweepTable(Callback):
+    """After a multirun, print its jobs sorted by their objective and write them to `sweep.csv`.
+
+    It reads the jobs' folders, so it works with every launcher; jobs that failed come last.
+    """
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Collect, sort, show and write.
+
+        Raises:
+            SystemExit: with code 1 and the names of the jobs that failed. Of a callback's exceptions, Hydra
+                lets only those pass that are no `Exception`.
+        """
+        folder = Path(config.hydra.sweep.dir)
+        jobs = sorted(folder.glob("job_*"), key=lambda job: int(job.name.removeprefix("job_")))
+        rows = sorted((job_row(job) for job in jobs), key=by_objective)
+        columns = ["job", "objective", "metric", *varied(rows)]
+        write_table(folder / "sweep.csv", columns, table(rows, columns)[1:])
+        shown = table([row | {"objective": short(row["objective"])} for row in rows], columns)
+        print("\n".join(["", *aligned(shown), f"Also in {folder / 'sweep.csv'}"]), flush=True)
+        if failed := [row["job"] for row in rows if row["objective"] == "failed"]:
+            sys.exit(f"alzgan: {len(failed)} of {len(rows)} jobs failed: {', '.join(failed)}")
+
+
+def job_row(folder: Path) -> dict[str, str]:
+    """One job: its folder's name, its objective, what it measured by, and its overrides."""
+    failure, metrics = read_json(folder / FAILURE) or {}, read_json(folder / "metrics.json") or {}
+    failed = bool(failure) or not metrics
+    overrides = failure.get("overrides") or (read_json(folder / "run.json") or {}).get("overrides", [])
+    return {
+        **{name: value for name, _, value in (override.partition("=") for override in overrides)},
+        "job": folder.name,
+        "objective": "failed" if failed else str(metrics.get("best", math.inf)),
+        "metric": "" if failed else str(metrics.get("objective", "")),
+    }
+
+
+def by_objective(row: dict[str, str]) -> tuple[bool, float]:
+    """The lower, the better; what failed comes after what measured nothing."""
+    failed = row["objective"] == "failed"
+    return failed, math.inf if failed else float(row["objective"])
+
+
+def varied(rows: Sequence[dict[str, str]]) -> list[str]:
+    """The overrides that jobs differ in, in the order of the command line."""
+    overrides = [
+        {name: value for name, value in row.items() if name not in ("job", "objective", "metric")}
+        for row in rows
+    ]
+    known = [names for names in overrides if names]  # a job that was killed early has left no record
+    every = dict.fromkeys(name for names in known for name in names)
+    return [name for name in every if len({names.get(name) for names in known}) > 1]
+
+
+def short(objective: str) -> str:
+    """An objective for the eye; the CSV has all its digits."""
+    return objective if objective == "failed" else f"{float(objective):.6g}"
+
+
+def table(rows: Sequence[dict[str, str]], columns: Sequence[str]) -> list[list[str]]:
+    """The header and the rows."""
+    return [list(columns), *([row.get(column, "") for column in columns] for row in rows)]

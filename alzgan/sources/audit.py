@@ -1,0 +1,380 @@
+"""What is in an image folder, and whether a model can be trained and evaluated on it.
+
+Every image is read once for its facts. Who is in which slice and the split come from the modules that
+training uses, so the verdict is about what training would do.
+"""
+
+import io
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+from tqdm import tqdm
+
+from alzgan.errors import UserError
+from alzgan.files import replacing
+from alzgan.images.decoding import (
+    FORMATS,
+    BadImage,
+    decode_image,
+    in_threads,
+    quiet,
+    read_bytes,
+    read_image,
+    resize,
+)
+from alzgan.images.folder import ImageFile, survey
+from alzgan.people.cohort import Cohort
+from alzgan.people.similarity import leak_count, mixed_groups, thumbnails
+from alzgan.people.splits import Split
+from alzgan.people.subjects import PARTS, Subjects
+from alzgan.text import counted, printable
+
+MOSTLY_CONSTANT = 0.25  # share of constant images from which on a set is no training set
+NEAR = 0.98  # correlation of thumbnails from which on a test image is a near-duplicate of a train image
+LISTED = 20  # unreadable files on the terminal; the report has all
+BITS = {"1": 1, "I": 32, "F": 32}  # a channel, by Pillow's mode; "I;16..." has 16, any other 8
+SHEET_ROWS, SHEET_COLUMNS, SHEET_SIDE, SHEET_LABEL = 24, 10, 96, 16  # classes, images, pixels, pixels
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One image: as stored (mode, bits a channel) and as read, in 0..255 (the rest)."""
+
+    file: ImageFile
+    mode: str
+    bits: int
+    size: str
+    digest: str
+    lowest: int
+    highest: int
+    mean: float
+    zeros: float
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The report, and what it was made from.
+
+    Attributes:
+        report: plain containers that JSON takes; the keys are explained at `audit`.
+        files: the images that can be read.
+        subjects: who is in them; None where the folder does not say.
+        split: their parts; None where nobody knows who is in them.
+    """
+
+    report: dict[str, Any]
+    files: list[ImageFile]
+    subjects: Subjects | None
+    split: Split | None
+
+
+def audit(cohort: Cohort, progress: bool = True) -> Audit:
+    """Read a whole image folder and judge it.
+
+    Keys of the report: `images` (number that can be read), `classes` (images of each), `class_balance`
+    (smallest / largest class), `empty_classes`, `ignored_files` (number), `unreadable` ([file, reason] each);
+    `sizes` ("WIDTHxHEIGHT"), `modes`, `bit_depths` (images of each); `intensity` (range and mean as read,
+    0..255, share of pixels at 0, files of one constant value); `duplicates` (groups of files with the same
+    pixels, constant ones left out), `duplicates_in_two_classes`, `duplicates_of_two_subjects` (number of
+    such groups); `subject_rule`, `subjects` (number), `slices_per_subject`; `split` (images and subjects of
+    each part), `near_duplicates_across_splits` (number of test images with a train image correlated above
+    `NEAR`); `notes`, `verdict`. What needs to know the people is None where nobody does.
+
+    Args:
+        cohort: the folder.
+        progress: show a bar.
+
+    Raises:
+        UserError: no image to read, or a rule other than auto and content that does not fit the folder.
+    """
+    root = cohort.folder
+    facts, unreadable = inspect(root, cohort.scan(), progress)
+    files = [fact.file for fact in facts]
+    subjects, refusal = subjects_or_reason(cohort, files)
+    split, leaks = None, None
+    if subjects:
+        split = cohort.split(files, subjects)
+        leaks = leak_count(thumbnails(root, files), split.parts, NEAR)
+    listing = survey(root)
+    report = {
+        **describe_images(facts),
+        "empty_classes": sorted(set(listing.folders) - {file.label for file in listing.images}),
+        "ignored_files": len(listing.others),
+        "unreadable": [[printable(path), reason] for path, reason in unreadable],
+        **describe_duplicates(facts, subjects),
+        **describe_people(subjects),
+        "split": describe_parts(subjects, split),
+        "near_duplicates_across_splits": leaks,
+    }
+    report["notes"] = notes_on(report, subjects, split)
+    report["verdict"] = verdict_on(report, refusal, cohort.bad_files)
+    return Audit(report, files, subjects, split)
+
+
+def inspect(
+    root: Path | str, files: Sequence[ImageFile], progress: bool = True
+) -> tuple[list[Facts], list[tuple[str, str]]]:
+    """Read each file: the facts of those that can be read, and (path, reason) of the others.
+
+    Raises:
+        UserError: not one can be read.
+    """
+
+    def facts_or_error(file: ImageFile) -> Facts | BadImage:
+        try:
+            return facts_of(Path(root), file)
+        except BadImage as error:
+            return error
+
+    with quiet():
+        results = list(
+            tqdm(
+                in_threads(facts_or_error, files), "reading", len(files), unit=" images", disable=not progress
+            )
+        )
+    facts = [result for result in results if isinstance(result, Facts)]
+    unreadable = [
+        (file.path, result.reason)
+        for file, result in zip(files, results, strict=True)
+        if isinstance(result, BadImage)
+    ]
+    if not facts:
+        path, reason = unreadable[0]
+        raise UserError(
+            f"not one image in {printable(root)} can be read, "
+            f"the first of {len(files)} is {printable(path)} ({reason}): mend them"
+        )
+    return facts, unreadable
+
+
+def lines(report: dict[str, Any]) -> list[str]:
+    """The report for people, ending with the verdict."""
+    count, intensity = report["images"], report["intensity"]
+    classes = (f"{printable(name)} {n} ({n / count:.1%})" for name, n in report["classes"].items())
+    return [
+        f"images: {count} in {counted(len(report['classes']), 'class', 'classes')}: {', '.join(classes)}",
+        f"width x height: {most_frequent(report['sizes'])}",
+        f"modes: {most_frequent(report['modes'])}; bits a channel: {most_frequent(report['bit_depths'])}",
+        f"intensity: {intensity['lowest']} to {intensity['highest']}, mean {intensity['mean']:.1f}, "
+        f"{intensity['zeros']:.0%} of the pixels 0; constant images: {len(intensity['constant'])}",
+        f"unreadable images: {len(report['unreadable'])}; other files, ignored: {report['ignored_files']}",
+        *(f"  {path}: {reason}" for path, reason in report["unreadable"][:LISTED]),
+        *(["  ..."] if len(report["unreadable"]) > LISTED else []),
+        f"exact duplicates{aside(report)}: {counted(len(report['duplicates']), 'group')}, "
+        f"{report['duplicates_in_two_classes']} of them in two classes",
+        *(people_lines(report) if report["split"] else ["subjects: unknown"]),
+        *(f"note: {note}" for note in report["notes"]),
+        f"verdict: {report['verdict']}",
+    ]
+
+
+def contact_sheet(root: Path | str, files: Sequence[ImageFile], path: Path | str) -> None:
+    """Write a PNG with a row for each class (the first 24), of 10 images spread evenly over its files.
+
+    Raises:
+        BadImage: a file cannot be read; pass only files that can.
+    """
+    by_class: dict[str, list[ImageFile]] = defaultdict(list)
+    for file in files:
+        by_class[file.label].append(file)
+    rows = sorted(by_class.items())[:SHEET_ROWS]
+    height = SHEET_SIDE + SHEET_LABEL
+    sheet = Image.new("RGB", (SHEET_COLUMNS * SHEET_SIDE, len(rows) * height))
+    draw = ImageDraw.Draw(sheet)
+    for row, (label, members) in enumerate(rows):
+        # Pillow's built-in font may have no other letters.
+        name = printable(label).encode("ascii", "backslashreplace").decode()
+        draw.text((2, row * height + 2), f"{name}, {len(members)} images", fill="white")
+        for column, file in enumerate(spread_evenly(members, SHEET_COLUMNS)):
+            image = resize(read_image(Path(root) / file.path), SHEET_SIDE, 3, "pad")
+            sheet.paste(Image.fromarray(image), (column * SHEET_SIDE, row * height + SHEET_LABEL))
+    with replacing(Path(path)) as part:
+        sheet.save(part, format="PNG")
+
+
+def people_lines(report: dict[str, Any]) -> list[str]:
+    slices, split = report["slices_per_subject"], report["split"]
+    spread = f"{slices['lowest']} to {slices['highest']} slices each, median {slices['median']:g}"
+    if slices["lowest"] == slices["highest"]:
+        spread = f"{counted(slices['lowest'], 'slice')} each"
+    return [
+        f"subjects: {report['subjects']} by {printable(report['subject_rule'])}, {spread}",
+        *(
+            f"{part}: {counted(n['images'], 'image')} of {counted(n['subjects'], 'subject')}"
+            for part, n in split.items()
+        ),
+        f"near-duplicates{aside(report)}: {leak_line(report)}",
+    ]
+
+
+def aside(report: dict[str, Any]) -> str:
+    """That constant images are no duplicates, where there are any."""
+    return " (constant images aside)" if report["intensity"]["constant"] else ""
+
+
+def leak_line(report: dict[str, Any]) -> str:
+    leaks, test = report["near_duplicates_across_splits"], report["split"]["test"]["images"]
+    verb = "has" if leaks == 1 else "have"
+    return f"{leaks} of {counted(test, 'test image')} {verb} a train image correlated above {NEAR}"
+
+
+def most_frequent(numbers: dict[str, int]) -> str:
+    """The most frequent ones, so that a folder of odd sizes still fits on a line."""
+    shown = [f"{name} ({count})" for name, count in list(numbers.items())[:5]]
+    return ", ".join(shown + [f"and {len(numbers) - 5} more"] * (len(numbers) > 5))
+
+
+def spread_evenly(files: Sequence[ImageFile], count: int) -> list[ImageFile]:
+    """At most `count` files, evenly from the first to the last."""
+    places = np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int)
+    return [files[place] for place in places]
+
+
+def facts_of(root: Path, file: ImageFile) -> Facts:
+    content = read_bytes(root / file.path)
+    pixels = decode_image(content, root / file.path)
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        mode = image.mode
+    return Facts(
+        file,
+        mode,
+        16 if mode.startswith("I;16") else BITS.get(mode, 8),
+        f"{pixels.shape[1]}x{pixels.shape[0]}",
+        blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest(),
+        int(pixels.min()),
+        int(pixels.max()),
+        float(pixels.mean()),
+        float((pixels == 0).mean()),
+    )
+
+
+def subjects_or_reason(cohort: Cohort, files: Sequence[ImageFile]) -> tuple[Subjects | None, str | None]:
+    """Who is in the files, or why the folder does not say; a rule that the user named must fit."""
+    try:
+        return cohort.identify(files), None
+    except UserError as error:
+        if cohort.subjects not in ("auto", "content"):
+            raise
+        return None, str(error)
+
+
+def describe_images(facts: Sequence[Facts]) -> dict[str, Any]:
+    classes = Counter(fact.file.label for fact in facts)
+    return {
+        "images": len(facts),
+        "classes": dict(sorted(classes.items())),
+        "class_balance": min(classes.values()) / max(classes.values()),
+        "sizes": dict(Counter(fact.size for fact in facts).most_common()),
+        "modes": dict(Counter(fact.mode for fact in facts).most_common()),
+        "bit_depths": dict(Counter(str(fact.bits) for fact in facts).most_common()),
+        "intensity": {
+            "lowest": min(fact.lowest for fact in facts),
+            "highest": max(fact.highest for fact in facts),
+            "mean": float(np.mean([fact.mean for fact in facts])),
+            "zeros": float(np.mean([fact.zeros for fact in facts])),
+            "constant": [fact.file.path for fact in facts if fact.lowest == fact.highest],
+        },
+    }
+
+
+def describe_duplicates(facts: Sequence[Facts], subjects: Subjects | None) -> dict[str, Any]:
+    # All black slices are the same, whoever they are from.
+    varied = [index for index, fact in enumerate(facts) if fact.lowest < fact.highest]
+    digests = [facts[index].digest for index in varied]
+    same: dict[str, list[str]] = defaultdict(list)
+    for index in varied:
+        same[facts[index].digest].append(facts[index].file.path)
+    return {
+        "duplicates": [paths for paths in same.values() if len(paths) > 1],
+        "duplicates_in_two_classes": mixed_groups(digests, [facts[index].file.label for index in varied]),
+        "duplicates_of_two_subjects": mixed_groups(digests, [subjects.subject[index] for index in varied])
+        if subjects
+        else None,
+    }
+
+
+def describe_people(subjects: Subjects | None) -> dict[str, Any]:
+    if subjects is None:
+        return {"subject_rule": None, "subjects": None, "slices_per_subject": None}
+    slices = Counter(subjects.subject).values()
+    return {
+        "subject_rule": subjects.rule,
+        "subjects": len(slices),
+        "slices_per_subject": {"lowest": min(slices), "median": median(slices), "highest": max(slices)},
+    }
+
+
+def describe_parts(subjects: Subjects | None, split: Split | None) -> dict[str, dict[str, int]] | None:
+    if subjects is None or split is None:
+        return None
+    people = defaultdict(set)
+    for subject, part in zip(subjects.subject, split.parts, strict=True):
+        people[part].add(subject)
+    return {part: {"images": split.parts.count(part), "subjects": len(people[part])} for part in PARTS}
+
+
+def notes_on(report: dict[str, Any], subjects: Subjects | None, split: Split | None) -> list[str]:
+    """What a reader should know that changes no verdict."""
+    notes = [*(subjects.notes if subjects else []), *(split.notes if split else [])]
+    if report["empty_classes"]:
+        names = ", ".join(map(printable, report["empty_classes"]))
+        notes.append(f"class folders without an image are no class: {names}")
+    if len(report["sizes"]) > 1:
+        notes.append("images of several sizes: training resizes each to one square, see data.fit")
+    if report["intensity"]["constant"]:
+        first = printable(report["intensity"]["constant"][0])
+        notes.append(f"images of one constant value teach a generator nothing, the first is {first}")
+    return notes
+
+
+def verdict_on(report: dict[str, Any], refusal: str | None, bad_files: str) -> str:
+    """One line: the gravest finding and what to do about it, or that there is none."""
+    if report["unreadable"] and bad_files == "error":
+        path, reason = report["unreadable"][0]
+        return (
+            f"not ready to train: {counted(len(report['unreadable']), 'image')} cannot be read, the first is "
+            f"{path} ({reason}): mend or remove them, or set data.bad_files=skip"
+        )
+    constant = report["intensity"]["constant"]
+    if len(constant) >= MOSTLY_CONSTANT * report["images"]:
+        return (
+            f"not ready to train: {len(constant)} of {counted(report['images'], 'image')} "
+            f"{'is' if len(constant) == 1 else 'are'} of one constant value, the first is "
+            f"{printable(constant[0])}: remove them"
+        )
+    if harm := refusal or harm_in(report):
+        return f"not safe to evaluate: {harm}"
+    return (
+        f"ready to train: {counted(report['images'], 'image')} of "
+        f"{counted(report['subjects'], 'person', 'people')} in "
+        f"{counted(len(report['classes']), 'class', 'classes')}; "
+        f"no person, copy or near-duplicate on both sides of the split{aside(report)}"
+    )
+
+
+def harm_in(report: dict[str, Any]) -> str | None:
+    """Why a score on the test part would mean nothing."""
+    if not report["split"]["test"]["images"] or not report["split"]["train"]["images"]:
+        return "train or test is empty: give more people, or other split fractions"
+    if report["subject_rule"] == "none":
+        return (
+            f"each image counts as a person of its own, and {leak_line(report)}: "
+            "say who is who with data.subjects=csv:FILE, regex:PATTERN or content"
+        )
+    if report["duplicates_in_two_classes"] or report["duplicates_of_two_subjects"]:
+        kinds = {
+            "in two classes": report["duplicates_in_two_classes"],
+            "of two people": report["duplicates_of_two_subjects"],
+        }
+        found = " and ".join(f"{kind} {counted(times, 'time')}" for kind, times in kinds.items() if times)
+        return f"the same image is there {found}: keep one of each group of `duplicates`"
+    if report["near_duplicates_across_splits"]:
+        return f"{leak_line(report)}: one person may be there under two names; mend what data.subjects names"
+    return None

@@ -1,0 +1,355 @@
+"""Procedural brains: a folder of T1-looking axial slices of people who never lived.
+
+The anatomy is a function of (x, y, z) in mm with each person's own parameters: x from left to right, y from
+back to front, z upwards from the commissures. Distances to surfaces become tissues, tissues a skull-stripped
+T1 image, and the scanner adds its bias field, noise and blur. From NonDemented to ModerateDemented the
+ventricles grow, the cortex thins and the sulci open.
+"""
+
+import os
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from alzgan.device.streams import stream
+from alzgan.errors import UserError
+from alzgan.files import read_json, replacing, write_json
+from alzgan.people.splits import write_manifest
+
+# Share of people in a class, as in the Kaggle 4-class set, from the healthiest to the most affected.
+CLASS_SHARES = {"NonDemented": 0.50, "VeryMildDemented": 0.35, "MildDemented": 0.14, "ModerateDemented": 0.01}
+LEAST_PEOPLE = 3  # in a class: one each for training, validation and test
+FIELD_OF_VIEW = 184.0  # mm; leaves 45-50 % of the pixels outside the brain, as in the Kaggle set
+MIDDLE_HEIGHT = 13.0  # mm above the commissures: thalami in the lowest slices, ventricle roofs in the highest
+TALLEST_STACK = 48.0  # mm; beyond it the model has no anatomy to show
+VERSION = 1  # counted up whenever the same settings give other pixels
+
+# T1 signal; 1 is the brightest that a file can hold.
+CSF, CORTEX, STRIATUM, THALAMUS, PALLIDUM, WHITE = 0.10, 0.47, 0.62, 0.72, 0.78, 0.92
+
+# The lateral ventricle from its frontal to its occipital horn: x, y, z and radius in mm.
+LATERAL_VENTRICLE = (
+    (15, 34, 11, 2.2),
+    (8, 26, 12, 4.0),
+    (5, 11, 16, 3.8),
+    (6, -8, 20, 3.8),
+    (12, -26, 19, 4.8),
+    (21, -38, 13, 4.8),
+    (24, -51, 8, 2.2),
+)
+
+
+@dataclass(frozen=True)
+class Waves:
+    """A smooth random function of space with mean 0 and variance 1: a sum of plane waves."""
+
+    vectors: np.ndarray  # (waves, 3), radians per mm
+    phases: np.ndarray  # (waves, 1)
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, wavelength: float, count: int, rise: float = 1.0) -> "Waves":
+        """Waves of one length in mm in random directions; their z components are multiplied by `rise`."""
+        vectors = rng.standard_normal((count, 3))
+        vectors *= 2 * np.pi / wavelength / np.linalg.norm(vectors, axis=1, keepdims=True) * (1, 1, rise)
+        return cls(vectors.astype(np.float32), rng.uniform(0, 2 * np.pi, (count, 1)).astype(np.float32))
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """Values (H, W) at the positions (3, H, W), in mm."""
+        angles = self.vectors @ points.reshape(3, -1) + self.phases
+        total = np.cos(angles, out=angles).sum(axis=0)
+        return total.reshape(points.shape[1:]) * (2 / len(self.phases)) ** 0.5
+
+
+@dataclass(frozen=True)
+class Brain:
+    """One person's anatomy; lengths in mm."""
+
+    half_width: float
+    half_length: float
+    taper: float  # how much narrower the front is than the back
+    squareness: float  # exponent of the outline: 2 is an ellipse
+    ventricle_size: float  # 1 is a healthy one
+    ventricle_splay: float  # how far its horns point outwards
+    ventricle_height: float
+    cortex: float  # thickness
+    sulcus_opening: float  # half the width of the fluid in a sulcus; below 0 its banks touch
+    sulcus_depth: float
+    asymmetry: float  # the folds of the right side are those of the left, seen this much higher up
+    warp: tuple[Waves, Waves, Waves]
+    folds: Waves  # zero along the middle of each sulcus
+    relief: Waves  # makes some sulci deep and some shallow
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, severity: float) -> "Brain":
+        """A random person; `severity` runs from 0 (NonDemented) to 1 (ModerateDemented)."""
+        return cls(
+            half_width=rng.uniform(63, 69),
+            half_length=rng.uniform(81, 87),
+            taper=rng.uniform(0.05, 0.13),
+            squareness=rng.uniform(2.1, 2.35),
+            ventricle_size=rng.uniform(0.8, 1.15) + 0.9 * severity,
+            ventricle_splay=rng.uniform(0.85, 1.15),
+            ventricle_height=rng.uniform(-3, 3),
+            cortex=rng.uniform(3.4, 3.7) - 1.2 * severity,
+            sulcus_opening=rng.uniform(0.0, 0.4) + 0.9 * severity,
+            sulcus_depth=rng.uniform(19, 24),
+            asymmetry=rng.uniform(5, 9),
+            warp=tuple(Waves.draw(rng, 110, 4) for _ in range(3)),
+            folds=Waves.draw(rng, 20, 16, rise=0.48),
+            relief=Waves.draw(rng, 32, 8, rise=0.55),
+        )
+
+
+def slice_points(brain: Brain, z: float, size: int) -> np.ndarray:
+    """Positions (3, size, size) in mm of an axial slice in the person's own, gently bent space."""
+    across = ((np.arange(size, dtype=np.float32) + 0.5) / size - 0.5) * FIELD_OF_VIEW
+    x, y = np.meshgrid(across, -across)
+    points = np.stack([x, y, np.full_like(x, z)])
+    return points + 1.8 * np.stack([wave(points) for wave in brain.warp])
+
+
+def mirrored(points: np.ndarray) -> np.ndarray:
+    """Both hemispheres folded onto the one with x >= 0."""
+    x, y, z = points
+    return np.stack([np.abs(x), y, z])
+
+
+def hull_depth(brain: Brain, points: np.ndarray) -> np.ndarray:
+    """Depth in mm under the smooth hull of the brain; negative outside."""
+    x, y, z = points
+    shrink = np.sqrt(np.clip(1 - ((z - 12) / 72) ** 2, 0.1, 1))
+    width = brain.half_width * (1 - brain.taper * y / brain.half_length)
+    power = brain.squareness
+    reach = (np.abs(x / width) ** power + np.abs(y / brain.half_length) ** power) ** (1 / power) / shrink
+    radius = np.hypot(x, y)
+    return radius / np.maximum(reach, 1e-3) - radius
+
+
+def cone_distance(points: np.ndarray, start: tuple, end: tuple) -> np.ndarray:
+    """Distance in mm to a round-ended cone between two (x, y, z, radius); negative inside."""
+    start, end = (np.array(node, dtype=np.float32)[:, None, None] for node in (start, end))
+    axis = (end - start)[:3]
+    offset = points - start[:3]
+    along = np.clip((offset * axis).sum(0) / (axis**2).sum(), 0, 1)
+    return np.sqrt(((offset - along * axis) ** 2).sum(0)) - (start[3] + along * (end[3] - start[3]))
+
+
+def ellipsoid_distance(points: np.ndarray, centre: tuple, radii: tuple, tilt: float = 0.0) -> np.ndarray:
+    """Distance in mm, true near the surface, to an ellipsoid turned by `tilt` radians; negative inside."""
+    x, y, z = (p - c for p, c in zip(points, centre, strict=True))
+    cos, sin = float(np.cos(tilt)), float(np.sin(tilt))
+    x, y = cos * x + sin * y, cos * y - sin * x
+    return (np.sqrt((x / radii[0]) ** 2 + (y / radii[1]) ** 2 + (z / radii[2]) ** 2) - 1) * min(radii)
+
+
+def ventricle_distance(brain: Brain, points: np.ndarray) -> np.ndarray:
+    """Distance in mm to the lateral and the third ventricles; negative inside."""
+    halve_z = np.float32([1, 1, 0.5])[:, None, None]  # the ventricles are taller than they are wide
+    height = np.float32([0, 0, brain.ventricle_height])[:, None, None]
+    squeezed = (mirrored(points) - height) * halve_z
+    nodes = [
+        (x * brain.ventricle_splay, y, z / 2, r * brain.ventricle_size) for x, y, z, r in LATERAL_VENTRICLE
+    ]
+    lateral = np.minimum.reduce([cone_distance(squeezed, a, b) for a, b in pairwise(nodes)])
+    septum = 0.8 - np.abs(points[0])
+    third = ellipsoid_distance(points, (0, -10, 0), (1.3 * brain.ventricle_size, 12, 12))
+    return np.minimum(np.maximum(lateral, septum), third)
+
+
+def fissure_distance(points: np.ndarray) -> np.ndarray:
+    """Distance in mm to the cleft between the hemispheres, which the callosal arch interrupts."""
+    x, y, z = points
+    arch = 38 * np.sqrt(np.clip(1 - ((z - 4) / 30) ** 2, 0, 1))
+    return np.hypot(x, np.maximum(arch - np.abs(y + 3), 0))
+
+
+def sylvian_distance(points: np.ndarray, ripple: np.ndarray) -> np.ndarray:
+    """Distance in mm to the Sylvian fissure: a cleft from the side, then along the insula; fades upwards."""
+    x, y, z = mirrored(points)
+    insula = np.hypot(x + (y - 3) ** 2 / 80 - 42 + ripple, np.maximum(np.abs(y - 3) - 17, 0))
+    cleft = np.hypot(y - 2 - 0.12 * (x - 42) - ripple, np.maximum(42 - x, 0))
+    return np.hypot(np.minimum(insula, cleft), 0.8 * np.maximum(z - 13, 0)) - 0.4
+
+
+def sulcus_distance(
+    brain: Brain, points: np.ndarray, depth: np.ndarray, ventricles: np.ndarray
+) -> np.ndarray:
+    """Distance in mm to the fluid of the nearest sulcus or fissure; negative inside.
+
+    Sulci are the zero lines of a random field. It is stretched along the way inwards, so that they
+    run inwards rather than along the surface, and each ends at its own depth.
+    """
+    x, y, z = mirrored(points)
+    z = z + brain.asymmetry * (points[0] > 0).astype(np.float32)
+    relief = brain.relief(np.stack([x, y, z]))
+    stretch = 1 + 0.35 * np.clip(depth, 0, 25) / np.maximum(np.hypot(x, y), 30)
+    field = brain.folds(np.stack([x * stretch, y * stretch, z + 4 * relief]))  # relief: no two folds alike
+    slope = np.hypot(*np.gradient(field)) * (points.shape[-1] / FIELD_OF_VIEW)
+    fissure = fissure_distance(points)
+    below = np.minimum(depth, 2 * fissure)  # the sulci of the inner wall are half as deep
+    beyond_floor = np.maximum(below - brain.sulcus_depth * (1 + 0.35 * np.minimum(relief, 1)), 0)
+    folds = np.hypot(np.abs(field) / np.hypot(slope, 0.14), beyond_floor)
+    folds = np.maximum(folds, 8 - ventricles)  # white matter around the ventricles
+    open_wide = brain.sulcus_opening * np.clip(1.4 - below / 25, 0, 1.4)  # widest at the surface
+    deep = np.minimum(fissure - 0.4, sylvian_distance(points, 1.2 * field)) - brain.sulcus_opening
+    return np.minimum(folds - open_wide, deep)
+
+
+def draw_slice(brain: Brain, z: float, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The noiseless T1 signal in [0, 1] and the brain mask, both (size, size), at height z in mm."""
+    points = slice_points(brain, z, size)
+    side = mirrored(points)
+    depth = hull_depth(brain, points)
+    ventricles = ventricle_distance(brain, points)
+    sulci = sulcus_distance(brain, points, depth, ventricles)
+    layers = (  # later ones cover earlier ones
+        (ellipsoid_distance(side, (20, 2, 0), (5, 11, 9), 0.25), PALLIDUM),
+        (ellipsoid_distance(side, (27, 4, 4), (4.5, 17, 15), 0.2), STRIATUM),
+        (ellipsoid_distance(side, (11, -13, 5), (9, 15, 11), 0.35), THALAMUS),
+        (ellipsoid_distance(side, (15, 17, 8), (6, 11, 14), -0.3), STRIATUM),
+        (np.minimum(depth, sulci) - brain.cortex, CORTEX),
+        (sulci, CSF),
+        (ventricles, CSF),
+    )
+    signal = np.full_like(depth, WHITE)
+    edge = 1.2 * FIELD_OF_VIEW / size  # a voxel on a border holds both tissues
+    for distance, value in layers:
+        signal += np.clip(0.5 - distance / edge, 0, 1) * (value - signal)
+    return signal, (depth > 0) & ((sulci > 0) | (depth > 3))  # stripping takes the fluid of the surface
+
+
+def acquire(rng: np.random.Generator, signals: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Scan one person: uint8 images from signals and masks, all (slices, H, W); 0 outside the masks only.
+
+    A scan has a smooth bias field, a contrast and a brightness of its own, which drifts from slice to slice,
+    Rician noise (Gudbjartsson & Patz 1995) and a slight blur.
+    """
+    y, x = np.meshgrid(*[np.linspace(-1, 1, n, dtype=np.float32) for n in signals.shape[1:]], indexing="ij")
+    weights = rng.uniform(-0.08, 0.08, 5).astype(np.float32)
+    bias = 1 + np.tensordot(weights, np.stack([x, y, x * y, x * x, y * y]), axes=1)
+    gains = rng.uniform(0.88, 1.08) * rng.uniform(0.94, 1.06, (len(signals), 1, 1)).astype(np.float32)
+    contrast, noise = rng.uniform(0.85, 1.2), rng.uniform(0.03, 0.06)
+    real, imaginary = noise * rng.standard_normal((2, *signals.shape), dtype=np.float32)
+    images = np.hypot(gains * bias * signals**contrast + real, imaginary)
+    for axis in (1, 2):
+        images = np.roll(images, 1, axis) / 6 + images / 1.5 + np.roll(images, -1, axis) / 6
+    return np.where(masks, np.clip(np.rint(255 * images), 1, 255), 0).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides which bytes a phantom has; kept in its `phantom.json`."""
+
+    people: int
+    slices: int
+    size: int
+    spacing: float
+    seed: int
+    version: int = VERSION
+
+    def __post_init__(self) -> None:
+        """Refuse what the model cannot draw."""
+        least = LEAST_PEOPLE * len(CLASS_SHARES)
+        if self.people < least:
+            raise UserError(f"a phantom of {self.people} people is too small; ask for {least} or more")
+        if self.slices < 1 or self.size < 16 or self.seed < 0:
+            raise UserError(
+                "a phantom needs slices of 1 or more, a size of 16 or more and a seed of 0 or more"
+            )
+        if not 0 < self.spacing <= TALLEST_STACK / max(self.slices - 1, 1):
+            raise UserError(
+                f"{self.slices} phantom slices {self.spacing} mm apart do not fit the {TALLEST_STACK:g} mm "
+                "of the model; ask for fewer slices or a smaller spacing"
+            )
+
+    def heights(self) -> list[float]:
+        """Height in mm of each slice, from the lowest up."""
+        return [MIDDLE_HEIGHT + (i - (self.slices - 1) / 2) * self.spacing for i in range(self.slices)]
+
+    def grades(self) -> np.ndarray:
+        """The class of each person, (people,), as an index into `CLASS_SHARES`, in random order."""
+        spare = self.people - LEAST_PEOPLE * len(CLASS_SHARES)
+        counts = [LEAST_PEOPLE + int(share * spare) for share in CLASS_SHARES.values()]
+        counts[0] += self.people - sum(counts)
+        grades = np.repeat(np.arange(len(counts)), counts)
+        return stream(self.seed, "phantom classes").permutation(grades)
+
+
+def person_images(settings: Settings, person: int, grade: int) -> np.ndarray:
+    """All slices of one person, uint8 (slices, size, size)."""
+    rng = stream(settings.seed, "phantom person", person)
+    severity = (grade + rng.uniform(-0.3, 0.3)) / (len(CLASS_SHARES) - 1)
+    brain = Brain.draw(rng, severity)
+    signals, masks = zip(*[draw_slice(brain, z, settings.size) for z in settings.heights()], strict=True)
+    return acquire(rng, np.stack(signals), np.stack(masks))
+
+
+def fill(folder: Path, settings: Settings) -> None:
+    """Write the images, the manifest and the settings into an empty folder."""
+    rows = []
+    for label in CLASS_SHARES:
+        (folder / label).mkdir()
+    for person, grade in enumerate(settings.grades()):
+        label, subject = list(CLASS_SHARES)[grade], f"sub-{person + 1:03d}"
+        for number, image in enumerate(person_images(settings, person, grade), start=1):
+            file = f"{label}/{subject}_slice-{number:02d}.png"
+            Image.fromarray(image).save(folder / file)
+            rows.append((file, label, subject, number, ""))
+    write_manifest(folder / "manifest.csv", sorted(rows))
+    write_json(folder / "phantom.json", asdict(settings))
+
+
+def is_already_there(root: Path, settings: Settings) -> bool:
+    """Whether `root` holds this very phantom; raises UserError if it holds anything else."""
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return False
+    if (found := read_json(root / "phantom.json")) is None:
+        raise UserError(f"{root} exists and is no phantom; give the phantom a folder of its own")
+    if found != asdict(settings):
+        raise UserError(f"{root} holds a phantom of other settings; delete it or choose another folder")
+    if sum(1 for _ in root.glob("*/*.png")) != settings.people * settings.slices:
+        raise UserError(
+            f"{root} holds a phantom with images missing or added; delete it to have it made anew"
+        )
+    return True
+
+
+def write_phantom(
+    root: Path, *, people: int = 64, slices: int = 16, size: int = 128, spacing: float = 1.25, seed: int = 0
+) -> None:
+    """Write a phantom of `people * slices` PNG files (8-bit grey) in four class folders, or find it there.
+
+    Files are `CLASS/sub-012_slice-07.png`; `manifest.csv` (file,class,subject,slice,split) says the same,
+    with the split left empty. Slices rise from 1 upwards and show the front of the brain at the top. The
+    folder appears whole or not at all, also when two processes make it at once; a killed process leaves
+    only a `.part` folder beside it.
+
+    Args:
+        root: folder to make; its parents are made too.
+        people: how many, each with one class: 12 or more, since every class has at least 3.
+        slices: axial slices of each person.
+        size: width and height in pixels; the field of view stays the same.
+        spacing: mm from slice to slice. At the default, neighbours resemble each other far more than
+            any two people do; from about 5 mm on they no longer do.
+        seed: another seed gives other people.
+
+    Raises:
+        UserError: settings that cannot be drawn, a folder that holds anything else or cannot be written.
+    """
+    root = Path(os.path.realpath(root))
+    settings = Settings(people, slices, size, float(spacing), seed)
+    if is_already_there(root, settings):
+        return
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(root) as part:
+            part.mkdir()
+            fill(part, settings)
+    except OSError as error:
+        if not is_already_there(root, settings):  # another process was not faster
+            raise UserError(
+                f"cannot write a phantom to {root}: {error.strerror or error}; choose another folder"
+            ) from error

@@ -1,0 +1,31 @@
+"""Lines that a terminal, a log and a shell can take."""
+
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def printable(path: Path | str) -> str:
+    """The path on one line that any terminal and log can take: odd characters as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in os.fspath(path))
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """The number with its noun: "1 image", "2 images"; `plural` where an "s" does not make it."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def shell_override(name: str, value: str | Path) -> str:
+    """`name=value` as a shell and Hydra both understand it, whatever characters are in the value."""
+    if re.fullmatch(r"[\w/.+-]+", str(value)):
+        return f"{name}={value}"
+    quoted = str(value).replace("'", "\\'")
+    return shlex.quote(f"{name}='{quoted}'")
+
+
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """The rows as lines with columns of equal width."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table]

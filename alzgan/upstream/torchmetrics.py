@@ -1,0 +1,17 @@
+"""Private names of torchmetrics and torch-fidelity, checked with 1.9 and 0.4."""
+
+from pathlib import Path
+
+from torch import nn
+from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+from torchmetrics.image.fid import NoTrainInceptionV3
+
+INCEPTION_URL = URL_INCEPTION_V3
+
+
+def inception(weights: Path) -> nn.Module:
+    """The Inception network of 2015 for uint8 images (N, 3, H, W), giving its pooled features (N, 2048).
+
+    torch-fidelity resizes to 299 x 299 as the original TensorFlow graph did.
+    """
+    return NoTrainInceptionV3("inception-v3-compat", ["2048"], str(weights), antialias=False)

@@ -1,0 +1,129 @@
+"""One's own network, loss, penalty, augmentation and metric: a class and a yaml each, elsewhere."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from benchmarks.kills import digests
+from conftest import REPOSITORY, SMALL
+
+from alzgan.runs.checkpoints import load_checkpoint
+
+MODULE = '''
+import pathlib
+import torch
+from lightning import Callback
+from torch import nn
+from alzgan.augment import Augmentation
+from alzgan.losses import AdversarialLoss
+from alzgan.penalties import Penalty
+
+pathlib.Path(__file__).with_name("imported").touch()
+
+class Sketch(nn.Sequential):
+    """A generator of one layer."""
+    def __init__(self, latent_dim: int, image_size: int, gain: float = 1.0):
+        shape = (1, image_size, image_size)
+        super().__init__(nn.Linear(latent_dim, image_size**2), nn.Tanh(), nn.Unflatten(1, shape))
+        self.gain = gain
+
+    def forward(self, latents, labels=None):
+        return super().forward(self.gain * latents)
+
+class LeastSquares(AdversarialLoss):
+    def discriminator(self, real_logits, fake_logits):
+        return (real_logits - 1).square().mean() + fake_logits.square().mean()
+
+    def generator(self, fake_logits, real):
+        return (fake_logits - 1).square().mean()
+
+class SmallLogits(Penalty):
+    def forward(self, judge, real, fake):
+        return real.logits.square().mean()
+
+class Brightness(Augmentation):
+    uniforms = 1
+    def forward(self, images, uniforms):
+        return images + 0.1 * uniforms[:, :, None, None]
+
+class MeanGrey(Callback):
+    def on_train_end(self, trainer, pl_module):
+        images = pl_module.sample(pl_module.latents(8, "mean grey"))
+        pathlib.Path(trainer.default_root_dir, "grey.txt").write_text(str(images.float().mean().item()))
+'''
+YAMLS = {
+    "loss/least_squares.yaml": "# @package model.loss\n_target_: outside.LeastSquares\n",
+    "penalty/small.yaml": """# @package model.penalties
+small: {_target_: outside.SmallLogits, weight: 0.1, interval: 2}
+""",
+    "augment/brightness.yaml": "# @package model.augment\n_target_: outside.Brightness\n",
+    "callbacks/grey.yaml": "defaults: [default]\ngrey: {_target_: outside.MeanGrey}\n",
+}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one's own module and configs."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "outside.py").write_text(MODULE)
+    for name, text in YAMLS.items():
+        (home / "conf" / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / "conf" / name).write_text(text)
+    (home / "conf/model").mkdir()
+    # A generator of one's own has its own options: the node is written anew.
+    (home / "conf/model/sketch.yaml").write_text(
+        (REPOSITORY / "conf/model/dcgan.yaml")
+        .read_text()
+        .replace(
+            GENERATOR,
+            "  _target_: outside.Sketch\n  latent_dim: ${model.latent_dim}\n"
+            "  image_size: ${data.image_size}\n  gain: 2\n",
+        )
+    )
+    return home
+
+
+GENERATOR = """  _target_: alzgan.networks.dcgan.Generator
+  latent_dim: ${model.latent_dim}
+  image_size: ${data.image_size}
+  channels: ${data.channels}
+  width: 64
+  classes: ${model.classes}
+"""
+OWN = ("model=sketch", "loss=least_squares", "penalty=small", "augment=brightness", "callbacks=grey")
+
+
+def train(home: Path, run_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "alzgan.train", *arguments, f"hydra.searchpath=[file://{home}/conf]"]
+    environment = {**os.environ, "PYTHONPATH": f"{home}{os.pathsep}{REPOSITORY}"}
+    return subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=120, env=environment)
+
+
+def test_own_pieces_train_resume_to_the_bit_and_are_loaded_where_they_are_named_again(
+    home: Path, slices: Path, tmp_path: Path
+):
+    small = [text for text in SMALL if "generator.width" not in text and "quality" not in text]
+    start = ["data=mri", f"data.root={slices}", *small, *OWN, "callbacks.quality=null"]
+    whole = train(home, tmp_path, *start, f"run_dir={tmp_path / 'whole'}", "trainer.max_steps=4")
+    assert whole.returncode == 0, whole.stderr
+    assert float((tmp_path / "whole/grey.txt").read_text()) > 0
+    part = tmp_path / "part"
+    assert train(home, tmp_path, *start, f"run_dir={part}", "trainer.max_steps=3").returncode == 0
+
+    (home / "imported").unlink()
+    refused = train(home, tmp_path, f"ckpt_path={part}", "trainer.max_steps=4")
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert "outside.LeastSquares, " in line
+    assert "which no run of alzgan is made of: nothing was loaded" in line
+    again = line.partition("name it again: ")[2].split()
+    assert "++model.generator._target_=outside.Sketch" in again
+    assert len(again) == len(OWN)
+    assert not (home / "imported").exists()
+
+    resumed = train(home, tmp_path, f"ckpt_path={part}", *again, "trainer.max_steps=4")
+    assert resumed.returncode == 0, resumed.stderr
+    ends = [load_checkpoint(tmp_path / name / "checkpoints/last.ckpt") for name in ("whole", "part")]
+    assert digests(ends[0]) == digests(ends[1])

@@ -1,0 +1,100 @@
+from functools import partial
+
+import pytest
+import torch
+from conftest import settings
+from test_game import SMALL_MODEL, play
+from torch import Tensor, nn
+
+from alzgan.errors import SettingError
+from alzgan.penalties import R1, R2, Penalty, Seen
+from alzgan.runs.build import build_model
+
+
+def seen(images: Tensor) -> Seen:
+    """By a discriminator whose logit is the sum of the cubes of an image's pixels: the gradient is 3 x^2."""
+    images = images.requires_grad_()
+    return Seen(images, None, images.pow(3).sum((1, 2, 3)))
+
+
+REAL = torch.tensor([1.0, 2.0]).view(2, 1, 1, 1).repeat(1, 1, 1, 2)  # gradients (3, 3) and (12, 12)
+FAKE = torch.tensor([1.0, 0.0]).view(2, 1, 1, 1).repeat(1, 1, 1, 2)  # gradients (3, 3) and (0, 0)
+
+
+def test_r1_and_r2_are_half_the_squared_gradients_of_their_images():
+    real, fake = seen(REAL.clone()), seen(FAKE.clone())
+    assert R1(1.0)(None, real, fake).item() == pytest.approx((18 + 288) / 2 / 2)
+    assert R2(1.0)(None, real, fake).item() == pytest.approx((18 + 0) / 2 / 2)
+
+
+def test_a_penalty_teaches_the_discriminator():
+    # D(x) = w sum(x): the penalty is w^2 * pixels / 2, its derivative w * pixels.
+    weight = torch.tensor(3.0, requires_grad=True)
+    images = torch.rand(4, 1, 2, 2).requires_grad_()
+    value = R1(1.0)(None, Seen(images, None, weight * images.sum((1, 2, 3))), None)
+    value.backward()
+    assert value.item() == pytest.approx(3.0**2 * 4 / 2)
+    assert weight.grad.item() == pytest.approx(3.0 * 4)
+
+
+class Two(Penalty):
+    """Twice the discriminator's first bias: its gradient is 2 there and nowhere else."""
+
+    def __init__(self, weight: float, interval: int, bias: nn.Parameter):
+        super().__init__(weight, interval)
+        self.bias = [bias]  # not a parameter of its own
+
+    def forward(self, judge, real: Seen, fake: Seen) -> Tensor:
+        return 2 * self.bias[0][0]
+
+
+def bias_gradients(penalized: bool) -> list[float]:
+    """Of the discriminator's first bias in each of four steps in which nothing moves."""
+    gan = build_model(settings(*SMALL_MODEL, "model.discriminator.normalization=none"))
+    gan.optimizer_factories = [partial(torch.optim.SGD, lr=0.0)] * 2
+    bias, found = gan.discriminator[0].bias, []
+    if penalized:
+        gan.penalties["two"] = Two(0.5, 3, bias)
+    descend = gan.descend
+
+    def spy(loss, optimizer):
+        descend(loss, optimizer)
+        if optimizer is gan.optimizers()[0]:
+            found.append(bias.grad[0].item())
+
+    gan.descend = spy
+    play(gan, [torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(i)) for i in range(4)])
+    return found
+
+
+def test_a_lazy_penalty_counts_interval_times_at_every_interval_th_step(recwarn):
+    both = zip(bias_gradients(True), bias_gradients(False), strict=True)
+    added = [ours - theirs for ours, theirs in both]
+    assert added == pytest.approx([2 * 0.5 * 3, 0, 0, 2 * 0.5 * 3], abs=1e-4)
+
+
+@pytest.mark.parametrize(("weight", "interval"), [(-1.0, 1), (1.0, 0), (float("nan"), 1)])
+def test_a_penalty_that_is_none_is_refused(weight: float, interval: int):
+    with pytest.raises(SettingError, match="must be at least"):
+        R1(weight, interval)
+
+
+def test_what_the_discriminator_saw_is_what_is_penalized(recwarn):
+    looked: list[Seen] = []
+
+    class Look(Penalty):
+        def forward(self, judge, real: Seen, fake: Seen) -> Tensor:
+            looked.extend([real, fake, judge(real.images.detach(), real.labels)])
+            return real.logits.sum() * 0
+
+    gan = build_model(
+        settings(*SMALL_MODEL, "augment=translate_flip", "model.discriminator.normalization=none")
+    )
+    gan.penalties["look"] = Look(1.0)
+    batch = torch.rand(4, 1, 32, 32)
+    play(gan, [batch])
+    real, fake, again = looked
+    assert real.images.requires_grad
+    assert fake.images.requires_grad
+    assert not torch.equal(real.images, batch)  # augmented
+    assert torch.equal(again.logits, real.logits)  # as it was, not augmented once more

@@ -8,16 +8,19 @@ from omegaconf import DictConfig
 
 from alzgan.runs import cli
 from alzgan.runs.resume import run_to_continue
-from alzgan.runs.sweep import check_job, outliving_failures
+from alzgan.runs.sweep import check_job, finished_job, outliving_failures
 
 
 def train(settings: DictConfig) -> float:
     """Train as `conf/train.yaml` says; return the best value of the quality metric, lower is better."""
     hydra = HydraConfig.get()
-    if hydra.mode == RunMode.MULTIRUN:
+    sweeping = hydra.mode == RunMode.MULTIRUN
+    if sweeping:
         check_job(settings)
     run_dir, overrides = Path(hydra.runtime.output_dir), hydra.overrides.task  # in a sweep, the job's own
-    previous = run_to_continue(settings, run_dir)
+    if sweeping and (done := finished_job(run_dir, overrides)) is not None:
+        return done
+    previous = run_to_continue(settings, run_dir, again=sweeping)
     if previous is not None:
         settings = previous.settings(settings, overrides)
     from alzgan.runs.session import run  # loads torch and Lightning, which takes seconds

@@ -64,6 +64,19 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Pat
             "normalization=layer must be one of batch, none, spectral",
         ),
         ("model.turns=3", "data.batch_size=32 must be a multiple of model.turns=3"),
+        ("+trainer.logger=true", "trainer.logger is not used here: choose one with logger=tensorboard"),
+        ("+trainer.profiler=simple", "trainer.profiler is not used here"),
+        (
+            "+trainer.default_root_dir=x",
+            "trainer.default_root_dir is not used here: choose the",
+        ),
+        (
+            "+trainer.gradient_clip_val=1",
+            "trainer.gradient_clip_val is not used here: set model",
+        ),
+        ("+trainer.accumulate_grad_batches=2", "trainer.accumulate_grad_batches is not used here"),
+        ("trainer.precision=16-true", "trainer.precision=16-true: Adam's numbers do not fit into float16"),
+        ("data=mri data.root=", "data.root is not set"),
         ("model.generator_optimizer.betas=[0.5]", "model.generator_optimizer.betas=[0.5] must be [float"),
     ],
 )

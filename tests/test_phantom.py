@@ -131,7 +131,7 @@ def test_ventricles_grow_cortex_thins_and_sulci_open_from_class_to_class(phantom
 def test_one_brain_worsens_steadily_with_severity(person):
     course = []
     for severity in np.linspace(0, 1, 4):
-        brain = Brain.draw(stream(0, "test", person), severity)
+        brain = Brain(stream(0, "test", person), severity)
         slices = [draw_slice(brain, z, 192) for z in (6, 13, 20)]
         course.append(np.mean([anatomy(np.rint(255 * signal) * mask) for signal, mask in slices], axis=0))
     ventricles, cortex, sulci = np.diff(course, axis=0).T

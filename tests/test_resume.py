@@ -20,7 +20,7 @@ from alzgan.files import written_by_one_process
 from alzgan.runs import session
 from alzgan.runs.checkpoints import load_checkpoint
 from alzgan.runs.config import checkpoint_file, run_folder
-from alzgan.runs.loggers import RunLogger
+from alzgan.runs.loggers import TensorBoardLog
 from alzgan.runs.resume import Previous, run_to_continue
 from alzgan.text import shell_override
 
@@ -64,7 +64,7 @@ def test_a_session_in_the_same_second_hides_what_the_last_one_logged(
     time.sleep(1 - time.time() % 1)  # a second begins
     for pid, purge_step, steps in ((9999, None, range(1, 9)), (10000, 5, range(5, 9))):
         monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
-        logger = RunLogger(tmp_path, purge_step)
+        logger = TensorBoardLog(tmp_path, purge_step)
         for step in steps:
             logger.log_metrics({"loss/generator": float(pid)}, step=step)
         logger.experiment.close()

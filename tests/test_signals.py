@@ -17,6 +17,14 @@ from alzgan.runs.checkpoints import load_checkpoint
 SIGNALS = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def heard() -> Iterator[None]:
+    """Under nohup the tests, and the processes that they start, would ignore SIGHUP."""
+    previous = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, previous)
+
+
 @pytest.fixture(scope="module")
 def started(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, tuple]]:
     """A training process for each signal, with loader workers, that has taken its first steps."""

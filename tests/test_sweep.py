@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from alzgan.errors import UserError
-from alzgan.runs.sweep import SweepTable, outliving_failures
+from alzgan.runs.sweep import SweepTable, finished_job, outliving_failures
 
 SWEEP = ("seed=1,2", "model.generator_optimizer.lr=1e-4,2e-4", "trainer.max_steps=2")
 
@@ -38,6 +39,21 @@ def test_a_sweep_runs_every_job_and_ends_with_a_table_best_first(slices: Path, t
     assert lines[0].split() == list(rows[0]) == ["job", "objective", "metric", *varied]
     for line, row in zip(lines[1:5], rows, strict=True):
         assert line.split()[:2] == [row["job"], f"{float(row['objective']):.6g}"]
+    started_again_runs_what_is_missing(slices, tmp_path, rows)
+
+
+def started_again_runs_what_is_missing(slices: Path, run_dir: Path, rows: list[dict[str, str]]) -> None:
+    last = {job: run_dir / f"job_{job}/checkpoints/last.ckpt" for job in range(4)}
+    before = {job: path.stat().st_mtime_ns for job, path in last.items()}
+    shutil.rmtree(run_dir / "job_1")
+    (run_dir / "job_7").mkdir()  # of whoever
+    # The flag may stand behind overrides, too.
+    result = alzgan("data=mri", f"data.root={slices}", "-m", f"run_dir={run_dir}", *SMALL, *SWEEP)
+    assert result.returncode == 0, result.stderr
+    assert {job for job, path in last.items() if path.stat().st_mtime_ns != before[job]} == {1}
+    assert rows_of(run_dir) == rows
+    with pytest.raises(UserError, match=r"job_0 is a job of another sweep \(data=mri"):
+        finished_job(run_dir / "job_0", ["seed=9"])
 
 
 @pytest.mark.slow
@@ -119,17 +135,18 @@ def test_the_table_has_what_failed_last_and_all_digits_in_its_file(
     in_a_job(tmp_path / "job_0", monkeypatch)
     outliving_failures(fail)(OmegaConf.create())
     (tmp_path / "job_1").mkdir()  # killed before it left anything
-    for number, best in ((2, 12.3456789), (10, 1.25)):
+    for number, best in ((2, 12.3456789), (3, 1.25), (4, 0.5)):  # the last is of another sweep
         (tmp_path / f"job_{number}").mkdir()
         record = {"overrides": [f"seed={number}", "data=mri", "~callbacks.samples"]}
         (tmp_path / f"job_{number}" / "run.json").write_text(json.dumps(record))
         (tmp_path / f"job_{number}" / "metrics.json").write_text(
             json.dumps({"objective": "fid", "best": best})
         )
+    hydra = {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": ["seed=0,1", "data=mri,phantom"]}}
     with pytest.raises(SystemExit, match="alzgan: 2 of 4 jobs failed: job_0, job_1"):
-        SweepTable().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+        SweepTable().on_multirun_end(OmegaConf.create({"hydra": hydra}))
     rows = rows_of(tmp_path)
-    assert [row["job"] for row in rows] == ["job_10", "job_2", "job_0", "job_1"]
+    assert [row["job"] for row in rows] == ["job_3", "job_2", "job_0", "job_1"]
     assert [row["objective"] for row in rows] == ["1.25", "12.3456789", "failed", "failed"]
-    assert [row["seed"] for row in rows] == ["10", "2", "3", ""]
+    assert [row["seed"] for row in rows] == ["3", "2", "3", ""]
     assert "  12.3457  " in capsys.readouterr().out

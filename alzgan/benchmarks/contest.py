@@ -36,11 +36,7 @@ class Pace:
         self.facts: dict[str, Any] = {}  # what the loop itself has to say
 
     def wait(self) -> None:
-        """Wait for a round.
-
-        Raises:
-            Finished: there is none.
-        """
+        """Wait for a round."""
         self.steps_left = self.line.recv()
         if self.steps_left == 0:
             raise Finished
@@ -86,11 +82,7 @@ class Contestant:
         return facts
 
     def answer(self, steps: int) -> Any:
-        """What the loop says to a number of steps.
-
-        Raises:
-            RuntimeError: it has died.
-        """
+        """What the loop says to a number of steps."""
         try:
             self.line.send(steps)
             return self.line.recv()

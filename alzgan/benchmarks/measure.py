@@ -28,9 +28,6 @@ def measure(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> di
         settings: a composed `conf/benchmark.yaml`.
         overrides: of the command line; those of the data, the model and the callbacks hold for the training.
         run_dir: of the results.
-
-    Raises:
-        UserError: a setting is wrong, or the folder holds a benchmark or a run already.
     """
     check(settings, run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -49,11 +46,7 @@ def measure(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> di
 
 
 def check(settings: DictConfig, run_dir: Path) -> None:
-    """Check what is asked of a benchmark.
-
-    Raises:
-        UserError: it cannot be measured, is no benchmark's to say, or would be written over another.
-    """
+    """Check what is asked of a benchmark."""
     check_missing(settings)
     try:
         at_least(1, rounds=settings.rounds)

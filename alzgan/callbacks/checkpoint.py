@@ -56,8 +56,8 @@ class RunCheckpoint(Checkpoint):
 
     def save(self, trainer: Trainer, name: str) -> None:
         """Write a checkpoint; what was logged before it is on the disk before it."""
-        if trainer.logger is not None:
-            trainer.logger.save()
+        for logger in trainer.loggers:
+            logger.save()
         trainer.save_checkpoint(self.path(trainer, name))
 
     @classmethod

@@ -7,6 +7,7 @@ import torch
 from lightning import Callback, Trainer
 from torch import Tensor
 
+from alzgan.callbacks.logging import log_metrics
 from alzgan.errors import at_least
 from alzgan.gan import GAN
 
@@ -85,9 +86,7 @@ class TrainingHealth(Callback):
         collapsed = diversity < self.collapsed_diversity
         self.collapsed_for = self.collapsed_for + self.every_n_train_steps if collapsed else 0
         won_for = int(self.won_for)
-        if trainer.logger is not None:
-            values = {"health/discriminator_won": won_for, "health/sample_diversity": diversity}
-            trainer.logger.log_metrics(values, step=trainer.global_step)
+        log_metrics(trainer, {"health/discriminator_won": won_for, "health/sample_diversity": diversity})
         self.warn("won", won_for, self.won_share)
         self.warn("collapsed", self.collapsed_for, self.collapsed_diversity)
 

@@ -1,5 +1,7 @@
 """Losses, verdicts and speed: to TensorBoard, and on one line of the terminal for the whole run."""
 
+import logging
+import sys
 import time
 from typing import Any
 
@@ -8,14 +10,20 @@ from lightning.pytorch.callbacks import ProgressBar
 from torch import Tensor
 from tqdm import tqdm
 
+from alzgan.callbacks.logging import log_metrics
 from alzgan.gan import GAN
+
+LINES = 20  # of a run, where no terminal shows the bar
+
+log = logging.getLogger(__name__)
 
 
 class TrainingProgress(ProgressBar):
     """What the steps say, every `trainer.log_every_n_steps` steps, and a bar that counts images.
 
-    Between two logs no value is read from the device, so that training never waits for it. What a step does
-    not say, a penalty that was not due, is logged as it was said last.
+    Where stderr is no terminal, a file say, a line now and then takes the place of the bar. Between two logs
+    no value is read from the device, so that training never waits for it. What a step does not say, a penalty
+    that was not due, is logged as it was said last.
 
     Args:
         bar: whether to show the bar.
@@ -24,8 +32,9 @@ class TrainingProgress(ProgressBar):
     def __init__(self, bar: bool = True):
         super().__init__()
         self.enabled = bar
+        self.in_lines = bar and not sys.stderr.isatty()
         self.bar: tqdm | None = None
-        self.said: dict[str, Tensor] = {}
+        self.said: dict[str, Tensor | float] = {}
 
     def disable(self) -> None:
         """Show no bar; scalars are logged all the same."""
@@ -46,8 +55,10 @@ class TrainingProgress(ProgressBar):
             unit="img",
             desc="Training",
             dynamic_ncols=True,
-            disable=not (self.enabled and trainer.is_global_zero),
+            disable=self.in_lines or not (self.enabled and trainer.is_global_zero),
         )
+        self.steps_a_line = max(1, steps // LINES) if steps != float("inf") else 1000
+        self.next_line = trainer.global_step + self.steps_a_line
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: GAN, outputs: dict[str, Tensor], *args: Any
@@ -59,21 +70,32 @@ class TrainingProgress(ProgressBar):
 
     def report(self, trainer: Trainer) -> None:
         """Read the values and show them."""
-        values = {name: value.item() for name, value in self.said.items()}
+        values = {name: float(value) for name, value in self.said.items()}
         now, steps = time.perf_counter(), trainer.global_step - self.last_step
         values["speed/images_per_second"] = steps * self.images_a_step / (now - self.last_time)
         self.last_step, self.last_time = trainer.global_step, now
-        if trainer.logger is not None:
-            trainer.logger.log_metrics(values, step=trainer.global_step)
-        self.bar.set_postfix(
-            D=f"{values['loss/discriminator']:.3f}", G=f"{values['loss/generator']:.3f}", refresh=False
-        )
+        log_metrics(trainer, values)
+        losses = {"D": f"{values['loss/discriminator']:.3f}", "G": f"{values['loss/generator']:.3f}"}
+        self.bar.set_postfix(losses, refresh=False)
         self.bar.update(trainer.global_step * self.images_a_step - self.bar.n)
+        if self.in_lines and trainer.global_step >= self.next_line:
+            self.next_line = trainer.global_step + self.steps_a_line
+            of = f" of {self.bar.total // self.images_a_step}" if self.bar.total else ""
+            speed = f"{values['speed/images_per_second']:.0f} images/s"
+            log.info(f"Step {trainer.global_step}{of}: {speed}, D {losses['D']}, G {losses['G']}")
 
     def on_train_end(self, trainer: Trainer, pl_module: GAN) -> None:
         """Complete the bar."""
         self.bar.update(trainer.global_step * self.images_a_step - self.bar.n)
         self.bar.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was said last, for a resumed run to log."""
+        return {"said": {name: float(value) for name, value in self.said.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore it."""
+        self.said = dict(state_dict["said"])
 
     def on_exception(self, trainer: Trainer, pl_module: GAN, exception: BaseException) -> None:
         """Leave the terminal clean for what follows."""

@@ -8,6 +8,7 @@ import torch
 from lightning import Callback, Trainer
 from torch import Tensor
 
+from alzgan.callbacks.logging import log_metrics, show_text
 from alzgan.callbacks.schedule import epoch_is_due
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.device.pixels import viewable
@@ -75,8 +76,7 @@ class Quality(Callback):
             return
         value = self.measure(pl_module)
         pl_module.log("objective", value, logger=False, sync_dist=True)
-        if trainer.logger is not None:
-            trainer.logger.log_metrics({self.tag: value}, step=trainer.global_step)
+        log_metrics(trainer, {self.tag: value})
 
     def measure(self, gan: GAN) -> float:
         """The distance of `n_samples` fresh samples, of which every rank generates its share."""
@@ -121,8 +121,8 @@ class Quality(Callback):
             f"{len(trainer.datamodule)} real training images, resize {self.extractor.resize}"
         )
         log.info(text)
-        if trainer.logger is not None and trainer.ckpt_path is None:
-            trainer.logger.experiment.add_text("quality/method", text, trainer.global_step)
+        if trainer.ckpt_path is None:
+            show_text(trainer, "quality/method", text)
 
     def state_dict(self) -> dict[str, Any]:
         """What the run's values were measured by."""

@@ -7,17 +7,20 @@ from lightning import Callback, Trainer
 from omegaconf import OmegaConf
 
 from alzgan.callbacks.checkpoint import RunCheckpoint
+from alzgan.callbacks.logging import log_metrics, show, show_text
 from alzgan.callbacks.quality import Quality
 from alzgan.files import write_json
 from alzgan.gan import GAN
 from alzgan.upstream.lightning import set_progress
+
+OBJECTIVES = ("objective/best", "objective/final")
 
 
 class RunRecord(Callback):
     """Keep the resolved config and the provenance beside the weights, and the outcome beside both.
 
     Writes the config as text to TensorBoard, config and provenance into each checkpoint under the key
-    `alzgan`, and at the end `metrics.json` and the row of TensorBoard's HParams tab.
+    `alzgan`, and at the end `metrics.json`; its objective is the metric of TensorBoard's HParams tab.
 
     Args:
         config: the run's resolved config, plain containers only.
@@ -29,11 +32,11 @@ class RunRecord(Callback):
         self.provenance = provenance
 
     def on_train_start(self, trainer: Trainer, pl_module: GAN) -> None:
-        """Show the config in TensorBoard's text tab."""
-        if trainer.logger is not None and trainer.global_step == 0:
-            text = OmegaConf.to_yaml(self.config)
-            # Four spaces make it a block of code in TensorBoard's markdown.
-            trainer.logger.experiment.add_text("config", "    " + text.replace("\n", "\n    "), 0)
+        """Show the config, as text and among those of other runs."""
+        if trainer.global_step == 0:
+            show_text(trainer, "config", OmegaConf.to_yaml(self.config))
+            settings = {key: self.config[key] for key in ("seed", "data", "model", "trainer")}
+            show(trainer, "show_settings", OBJECTIVES, settings)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: GAN, checkpoint: dict[str, Any]) -> None:
         """Let the verbs rebuild the model from the file alone, and the run go on from it."""
@@ -46,10 +49,8 @@ class RunRecord(Callback):
             return
         metrics = outcome(trainer)
         write_json(Path(trainer.default_root_dir) / "metrics.json", metrics)
-        if trainer.logger is not None:
-            settings = {key: self.config[key] for key in ("seed", "data", "model", "trainer")}
-            shown = {f"objective/{name}": metrics[name] for name in ("best", "final") if name in metrics}
-            trainer.logger.log_hyperparams(settings, shown, step=trainer.global_step)
+        shown = {f"objective/{name}": metrics[name] for name in ("best", "final") if name in metrics}
+        log_metrics(trainer, shown)
 
 
 def outcome(trainer: Trainer) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from alzgan.callbacks.logging import show_image
 from alzgan.callbacks.schedule import epoch_is_due, run_is_over
 from alzgan.device.pixels import viewable
 from alzgan.errors import at_least
@@ -75,5 +76,4 @@ class FixedLatentSamples(Callback):
         folder.mkdir(exist_ok=True)
         with replacing(folder / f"{name}.png") as part:
             Image.fromarray(grid.permute(1, 2, 0).numpy()).save(part, format="PNG")
-        if trainer.logger is not None:
-            trainer.logger.experiment.add_image(tag, grid.to(torch.uint8), trainer.global_step)
+        show_image(trainer, tag, grid)

@@ -20,8 +20,12 @@ from alzgan.upstream.lightning import kill_other_ranks, requeue_signal
 
 log = logging.getLogger(__name__)
 
-# 128 + the signal's number, as shells have it.
-EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
+# 128 + the signal's number, as shells have it; Windows knows no SIGHUP.
+EXIT_CODES = {
+    getattr(signal, name): 128 + getattr(signal, name)
+    for name in ("SIGTERM", "SIGINT", "SIGHUP")
+    if hasattr(signal, name)
+}
 
 
 class Stopped(SystemExit):
@@ -55,8 +59,7 @@ class StopOnSignal(Checkpoint):
         if threading.current_thread() is not threading.main_thread():
             return  # Python allows no handlers there
         for number in EXIT_CODES:
-            by_nohup = number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
-            if not by_nohup:
+            if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
                 signal.signal(number, self.remember)
         if (number := requeue_signal(trainer)) is not None:
             self.defer(number)

@@ -81,7 +81,7 @@ class MRIDataModule(LightningDataModule):
 
     def __init__(
         self,
-        root: str | Path | None,
+        root: str | Path | None = None,
         image_size: int = 64,
         channels: int = 3,
         slices_as_channels: bool = False,
@@ -274,9 +274,9 @@ class MRIDataModule(LightningDataModule):
     def on_after_batch_transfer(
         self, batch: tuple[Tensor, Tensor], dataloader_idx: int
     ) -> tuple[Tensor, Tensor]:
-        """Turn the images into floats in [-1, 1], on the device."""
+        """Turn the images into floats in [-1, 1], on the device, of the module's precision."""
         images, labels = batch
-        return to_float(images), labels
+        return to_float(images).to(self.trainer.lightning_module.dtype), labels
 
     def real_batches(self, batch_size: int) -> Iterator[Tensor]:
         """All training images, uint8 (N, C, H, W), in order."""

@@ -2,8 +2,8 @@
 
 Two files in the cache folder: `FINGERPRINT.npy`, named by the contents of the images and the preprocessing,
 and a JSON record a (root, preprocessing), which says what was read. A start trusts the record where each
-file's size and times are unchanged, so it reads no image; it trusts the array where its digest holds.
-Arrays of the past stay until someone deletes them, which is safe at any time.
+file's size and times are unchanged, and the array where its digest holds; so it reads no image. Old arrays
+stay until someone deletes them, which is safe at any time.
 """
 
 import hashlib
@@ -30,20 +30,11 @@ MAX_BLOCKS = 256  # of the array are checked at every start: 0.3 s
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What becomes of each image.
+    """What becomes of each image; SettingError where a value is out of its range."""
 
-    Attributes:
-        image_size: side of the square images in pixels.
-        channels: 1 (grey) or 3 (RGB).
-        fit: "crop" or "pad", see `alzgan.images.decoding.resize`.
-
-    Raises:
-        SettingError: a value is out of its range.
-    """
-
-    image_size: int = 64
-    channels: int = 3
-    fit: str = "crop"
+    image_size: int = 64  # side of the square images in pixels
+    channels: int = 3  # 1 (grey) or 3 (RGB)
+    fit: str = "crop"  # or "pad", see `alzgan.images.decoding.resize`
 
     def __post_init__(self):
         at_least(1, image_size=self.image_size)
@@ -52,7 +43,6 @@ class Preprocessing:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of an image in the array."""
         return (self.image_size, self.image_size, self.channels)
 
     def __str__(self) -> str:
@@ -61,20 +51,12 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Decoded:
-    """The images of a folder, ready to be indexed.
+    """The images of a folder, ready to be indexed."""
 
-    Attributes:
-        images: uint8, (N, size, size, channels), memory-mapped, read-only.
-        files: the N files, in the order of `images`.
-        skipped: (path, reason) of each file that could not be read.
-        fingerprint: hex digest of the names and contents of `files` and of the preprocessing; the same
-            wherever the folder lies.
-    """
-
-    images: np.ndarray
-    files: list[ImageFile]
-    skipped: list[tuple[str, str]]
-    fingerprint: str
+    images: np.ndarray  # uint8 (N, size, size, channels), memory-mapped, read-only
+    files: list[ImageFile]  # the N files, in the order of `images`
+    skipped: list[tuple[str, str]]  # (path, reason) of each file that could not be read
+    fingerprint: str  # digest of preprocessing, names and contents, the same wherever the folder lies
 
 
 def decode(
@@ -86,17 +68,11 @@ def decode(
     cache_dir: Path | str | None = None,
     progress: bool = True,
 ) -> Decoded:
-    """Decode images under `root`, or map the array of an earlier run that saw the same files.
+    """Decode the files under `root`, None for all that `scan` finds, or map the array of an earlier run.
 
-    Safe to call from several processes at once: one decodes, the others wait and map its array.
-
-    Args:
-        root: the folder.
-        files: of it; None: all that `alzgan.images.folder.scan` finds.
-        preprocessing: see there; None: its defaults.
-        bad_files: "error" raises if any file cannot be read, "skip" lists it in `Decoded.skipped`.
-        cache_dir: where the arrays are kept, see `alzgan.files.cache_folder`.
-        progress: show a progress bar on stderr while decoding.
+    Safe to call from several processes at once: one decodes, the others wait and map its array. Where
+    `bad_files` is "skip", a file that cannot be read is listed in `Decoded.skipped`. `progress` shows a bar
+    on stderr. The cache is in `alzgan.files.cache_folder(cache_dir)`.
 
     Raises:
         UserError: a root that cannot be read, bad files (the line names the first and counts them), no
@@ -106,7 +82,7 @@ def decode(
     record = Record(Path(root), files, preprocessing or Preprocessing(), cache_folder(cache_dir))
     decoded = record.load() or decode_under_lock(record, progress)
     if decoded.skipped and bad_files == "error":
-        raise UserError(bad_files_line(decoded.skipped, len(files)))
+        raise bad_files_error(decoded.skipped, len(files))
     return decoded
 
 
@@ -115,7 +91,15 @@ def stamp(root: Path | str, files: Iterable[ImageFile]) -> str:
 
     No file is opened. The time of change tells a file swapped under its old size and date, too.
     """
-    return digest_of(status_of(Path(root), file) for file in files).hexdigest()
+    states = []
+    for file in files:
+        try:
+            status = os.stat(Path(root) / file.path)
+            state = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+        except OSError as error:  # a dangling link: it will be a bad image
+            state = str(error.errno)
+        states.append(os.fsencode(f"{file.path}\0{state}"))
+    return digest_of(states).hexdigest()
 
 
 class Record:
@@ -123,38 +107,36 @@ class Record:
 
     def __init__(self, root: Path, files: list[ImageFile], preprocessing: Preprocessing, cache: Path):
         self.root, self.files, self.preprocessing, self.cache = root, files, preprocessing, cache
-        self.name = digest_of([os.fsencode(root.resolve()), str(preprocessing).encode()]).hexdigest()
+        name = digest_of([os.fsencode(root.resolve()), str(preprocessing).encode()]).hexdigest()
+        self.path = cache / f"{name}.json"
         # Taken before the contents are read: what changes from here on is seen at the next start.
         self.stamp = stamp(root, files)
-        self.path = cache / f"{self.name}.json"
 
     def load(self) -> Decoded | None:
         """The decoded images if they still stand for these files and the array is whole, else None."""
         try:
             stored = read_json(self.path)
-            array = self.array(stored["fingerprint"])
-            if stored["stamp"] != self.stamp or stored["digest"] != file_digest(array):
+            fingerprint, skipped = stored["fingerprint"], [tuple(item) for item in stored["skipped"]]
+            if stored["stamp"] != self.stamp or stored["digest"] != file_digest(self.array(fingerprint)):
                 return None
-            skipped = [(path, reason) for path, reason in stored["skipped"]]
-            return None if self.any_readable(skipped) else self.map(skipped, stored["fingerprint"])
-        except (OSError, ValueError, KeyError, TypeError):  # missing, or not what `save` wrote
+            # A file that could not be read may be back without a change of its own: a network folder.
+            with quiet():
+                if not all(isinstance(self.read(path), BadImage) for path, _ in skipped):
+                    return None
+            return self.map(fingerprint, skipped)
+        except (OSError, ValueError, KeyError, TypeError):  # missing, or not what `decode_all` wrote
             return None
 
-    def save(self, fingerprint: str, skipped: list[tuple[str, str]]) -> Decoded:
-        """Vouch for the array of this fingerprint, which must be in place."""
-        digest = file_digest(self.array(fingerprint))
-        stored = {"fingerprint": fingerprint, "digest": digest, "skipped": skipped, "stamp": self.stamp}
-        write_json(self.path, stored)
-        return self.map(skipped, fingerprint)
+    def map(self, fingerprint: str, skipped: list[tuple[str, str]]) -> Decoded:
+        bad = {path for path, _ in skipped}
+        files = [file for file in self.files if file.path not in bad]
+        images = np.load(self.array(fingerprint), mmap_mode="r", allow_pickle=False)
+        if images.shape != (len(files), *self.preprocessing.shape) or images.dtype != np.uint8:
+            raise ValueError(f"the array of {fingerprint} holds {images.dtype} {images.shape}")
+        return Decoded(images, files, skipped, fingerprint)
 
     def array(self, fingerprint: str) -> Path:
-        """The file of the pixels."""
         return self.cache / f"{fingerprint}.npy"
-
-    def any_readable(self, skipped: list[tuple[str, str]]) -> bool:
-        """A file that could not be read may be back without a change of its own: a network folder."""
-        with quiet():
-            return any(not isinstance(self.read(path), BadImage) for path, _ in skipped)
 
     def read(self, path: str) -> tuple[bytes, bytes] | BadImage:
         """Digest of a file's content, and its pixels as bytes."""
@@ -163,18 +145,9 @@ class Record:
             image = decode_image(content, self.root / path)
         except BadImage as error:
             return error
-        _, size, channels = self.preprocessing.shape
-        return digest_of([content]).digest(), resize(image, size, channels, self.preprocessing.fit).tobytes()
-
-    def map(self, skipped: list[tuple[str, str]], fingerprint: str) -> Decoded:
-        """Map the array of this fingerprint."""
-        bad = {path for path, _ in skipped}
-        files = [file for file in self.files if file.path not in bad]
-        array = self.array(fingerprint)
-        images = np.load(array, mmap_mode="r", allow_pickle=False)
-        if images.shape != (len(files), *self.preprocessing.shape) or images.dtype != np.uint8:
-            raise ValueError(f"{array} holds {images.dtype} {images.shape}")
-        return Decoded(images, files, skipped, fingerprint)
+        wanted = self.preprocessing
+        pixels = resize(image, wanted.image_size, wanted.channels, wanted.fit)
+        return digest_of([content]).digest(), pixels.tobytes()
 
 
 def decode_under_lock(record: Record, progress: bool) -> Decoded:
@@ -184,13 +157,13 @@ def decode_under_lock(record: Record, progress: bool) -> Decoded:
         if progress:
             print("alzgan: waiting for another run that decodes the same images", file=sys.stderr)
 
+    lock = record.path.with_suffix(".lock")
     try:
         record.cache.mkdir(parents=True, exist_ok=True)
-        lock = record.cache / f"{record.name}.lock"
         lock.touch()
         with locked(lock, wait) as alone:  # else each run decodes for itself, the last rename wins
             if alone:
-                for part in record.cache.glob(f"{record.name}.*.part"):  # of killed runs
+                for part in record.cache.glob(f"{record.path.stem}.*.part"):  # of killed runs
                     part.unlink(missing_ok=True)
             return record.load() or decode_all(record, progress)
     except OSError as error:
@@ -201,10 +174,9 @@ def decode_all(record: Record, progress: bool) -> Decoded:
     """Write the pixels as they come, so memory does not grow with the folder."""
     skipped, identity = [], digest_of([str(record.preprocessing).encode()])
     paths = [file.path for file in record.files]
-    shape = record.preprocessing.shape
     with scratch(record.path) as part, quiet():
         with part.open("xb") as array:
-            write_header(array, (len(paths), *shape))
+            write_header(array, len(paths), record.preprocessing)
             results = in_threads(record.read, paths)
             bar = tqdm(results, "decoding", len(paths), unit=" images", disable=not progress)
             for path, result in zip(paths, bar, strict=True):
@@ -215,34 +187,27 @@ def decode_all(record: Record, progress: bool) -> Decoded:
                 array.write(pixels)
                 identity.update(digest_of([os.fsencode(path), digest]).digest())
             if len(skipped) == len(paths):
-                raise UserError(bad_files_line(skipped, len(paths)))
-            write_header(array, (len(paths) - len(skipped), *shape))
+                raise bad_files_error(skipped, len(paths))
+            write_header(array, len(paths) - len(skipped), record.preprocessing)
         fingerprint = identity.hexdigest()
         publish(part, record.array(fingerprint))
-    return record.save(fingerprint, skipped)
+    digest = file_digest(record.array(fingerprint))
+    stored = {"fingerprint": fingerprint, "digest": digest, "skipped": skipped, "stamp": record.stamp}
+    write_json(record.path, stored)
+    return record.map(fingerprint, skipped)
 
 
-def write_header(part: BinaryIO, shape: tuple[int, ...]) -> None:
+def write_header(array: BinaryIO, count: int, preprocessing: Preprocessing) -> None:
     """Write the .npy header; numpy pads it, so that another number of images takes the same room."""
-    part.seek(0)
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(part, header)
-
-
-def status_of(root: Path, file: ImageFile) -> bytes:
-    """What the system says of a file's state."""
-    try:
-        status = os.stat(root / file.path)
-    except OSError as error:  # a dangling link: it will be a bad image
-        return os.fsencode(f"{file.path}\0{error.errno}")
-    return os.fsencode(f"{file.path}\0{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}")
+    array.seek(0)
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, *preprocessing.shape)}
+    np.lib.format.write_array_header_1_0(array, header)
 
 
 def file_digest(path: Path) -> str:
-    """Digest of a file's size and content, of the whole up to 256 MiB.
+    """Digest of a file's size and content, from 256 MiB on of `MAX_BLOCKS` blocks spread evenly over it.
 
-    A larger file is sampled at `MAX_BLOCKS` blocks spread evenly from the first to the last, so that a
-    start never waits: the rename already keeps out half-written arrays, this finds a damaged disk or hand.
+    So no start waits: the rename already keeps out half-written arrays, this finds a damaged disk or hand.
     """
     size = path.stat().st_size
     count = min(MAX_BLOCKS, -(-size // BLOCK))
@@ -263,10 +228,9 @@ def digest_of(parts: Iterable[bytes]) -> hashlib.blake2b:
     return digest
 
 
-def bad_files_line(skipped: list[tuple[str, str]], total: int) -> str:
-    """How many files cannot be read, the first, and what to do."""
+def bad_files_error(skipped: list[tuple[str, str]], total: int) -> UserError:
     path, reason = skipped[0]
-    return (
+    return UserError(
         f"{len(skipped)} of {total} images cannot be read, the first is {printable(path)} ({reason}): "
         "mend or remove them, or set data.bad_files=skip"
     )

@@ -1,7 +1,6 @@
 """Reading one image file, which may be damaged or hostile, and bringing it to the network's size.
 
-Only plain raster formats are opened (Pillow would start Ghostscript for an EPS file), whatever the suffix
-says. The result is what a viewer shows, as uint8: orientation applied, transparency on black.
+Only plain raster formats are opened, whatever the suffix: for an EPS file Pillow would start Ghostscript.
 """
 
 import io
@@ -9,11 +8,10 @@ import os
 import re
 import stat
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin
@@ -29,11 +27,7 @@ SAMPLES_16 = re.compile(";16[BLN]")  # in Pillow's name of the raw layout; BMP's
 
 
 class BadImage(UserError):
-    """A file that cannot be read as one image: the line names the file and the reason.
-
-    Attributes:
-        reason: the reason alone.
-    """
+    """A file that cannot be read as one image: the line names it and the reason, `reason` is that alone."""
 
     def __init__(self, path: Path | str, reason: str):
         super().__init__(f"cannot read the image {printable(path)}: {reason}; mend or remove it")
@@ -41,15 +35,11 @@ class BadImage(UserError):
 
 
 def read_image(path: Path | str) -> np.ndarray:
-    """Read an image file as it is meant to be seen.
+    """Read an image file as a viewer shows it: uint8, (H, W) for grey or (H, W, 3) for RGB.
 
-    The format is found by content, the suffix counts for nothing. EXIF orientation is applied;
-    palette, CMYK, 1-bit and YCbCr become grey or RGB; transparency is composited on black. Grey of more
-    than 8 bits (16-bit, 32-bit, float) is scaled linearly from its own finite minimum..maximum to 0..255,
-    so contrast is kept and nothing clips; NaN becomes 0. Sizes down to 1 x 1 are read.
-
-    Returns:
-        uint8, (H, W) for grey or (H, W, 3) for RGB, 0..255.
+    EXIF orientation is applied; palette, CMYK, 1-bit and YCbCr become grey or RGB; transparency is
+    composited on black. Grey of more than 8 bits (16-bit, 32-bit, float) is scaled linearly from its own
+    finite minimum..maximum to 0..255, so contrast is kept and nothing clips; NaN becomes 0.
 
     Raises:
         BadImage: no regular file, no permission, no image by content, truncated or damaged, several frames
@@ -82,7 +72,7 @@ def read_bytes(path: Path | str) -> bytes:
 
 
 def decode_image(content: bytes, path: Path | str) -> np.ndarray:
-    """Decode the content of an image file as `read_image` does; `path` is for the error only."""
+    """The pixels in an image file's content, as of `read_image`; `path` is for the error only."""
     if not content:
         raise BadImage(path, "the file is empty")
     try:
@@ -90,7 +80,9 @@ def decode_image(content: bytes, path: Path | str) -> np.ndarray:
             refuse_by_header(image, path)
             image.load()  # whole: JPEG's faster draft decoding moves pixels of a slice by up to 26 of 255
             pixels = as_uint8(ImageOps.exif_transpose(image))
-            return 255 - pixels if is_deep_negative(image) else pixels
+            # Where 0 is white, Pillow itself inverts images of up to 8 bits.
+            white_is_zero = tiff_tag(image, TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+            return 255 - pixels if white_is_zero and image.mode.startswith(("I", "F")) else pixels
     except BadImage:
         raise
     except Image.UnidentifiedImageError:
@@ -110,27 +102,15 @@ def in_threads(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterato
     """
     workers = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
-        ahead: deque[Future[Result]] = deque()
-        for item in items:
-            ahead.append(pool.submit(read, item))
-            if len(ahead) > 8 * workers:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+        for start in range(0, len(items), 8 * workers):
+            yield from pool.map(read, items[start : start + 8 * workers])
 
 
 def resize(image: np.ndarray, size: int, channels: int, fit: str) -> np.ndarray:
-    """Bring an image to a square, antialiased (Lanczos over 3 lobes), without squashing it.
+    """uint8 (H, W) or (H, W, 3) to (size, size, channels), antialiased (Lanczos over 3 lobes), not squashed.
 
-    Args:
-        image: uint8, (H, W) or (H, W, 3).
-        size: side of the result in pixels.
-        channels: 1 turns colour into grey by ITU-R BT.601 luma, 3 repeats grey.
-        fit: "crop" scales the shorter side to `size` and keeps the centre; "pad" scales the longer side
-            and centres it on black.
-
-    Returns:
-        uint8, (size, size, channels).
+    1 channel of colour is its ITU-R BT.601 luma, 3 of grey repeat it. `fit` "crop" scales the shorter side to
+    `size` and keeps the centre; "pad" scales the longer side and centres it on black.
     """
     picture = Image.fromarray(image)
     if channels == 1:
@@ -146,18 +126,25 @@ def refuse_by_header(image: Image.Image, path: Path | str) -> None:
         raise BadImage(path, f"{image.width} x {image.height} pixels, more than the limit of {MAX_PIXELS}")
     if image.format != "MPO" and getattr(image, "is_animated", False):  # MPO: a photo with its preview
         raise BadImage(path, "several frames in one file (save each as an image of its own)")
-    if image.mode == "L" and tiff_tags(image).get(TiffImagePlugin.SAMPLEFORMAT) == (2,):
+    if image.mode == "L" and tiff_tag(image, TiffImagePlugin.SAMPLEFORMAT) == (2,):
         raise BadImage(path, "signed 8-bit pixels (save it as 16-bit or unsigned)")  # Pillow takes -1 for 255
     if len(image.getbands()) > 1 and SAMPLES_16.search(str(image.tile)):
         raise BadImage(path, "16 bits a colour channel (save it as 8-bit colour or as 16-bit grey)")
 
 
+def tiff_tag(image: Image.Image, tag: int) -> Any:
+    return getattr(image, "tag_v2", {}).get(tag)
+
+
 def as_uint8(image: Image.Image) -> np.ndarray:
+    """Grey (H, W) or RGB (H, W, 3): deep grey scaled, transparency on black."""
     if image.mode.startswith(("I", "F")):
         return scaled(np.array(image, dtype=np.float64))
+    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
     if image.has_transparency_data:
-        image = on_black(image)
-    return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+        black = Image.new("RGBA", image.size, "black")
+        image = Image.alpha_composite(black, image.convert("RGBA"))
+    return np.asarray(image.convert(mode))
 
 
 def scaled(values: np.ndarray) -> np.ndarray:
@@ -171,26 +158,8 @@ def scaled(values: np.ndarray) -> np.ndarray:
     return np.rint(values, out=values).astype(np.uint8)
 
 
-def is_deep_negative(image: Image.Image) -> bool:
-    """Whether 0 is white in a TIFF of more than 8 bits; up to 8 bits Pillow inverts such images itself."""
-    white_is_zero = tiff_tags(image).get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
-    return white_is_zero and image.mode.startswith(("I", "F"))
-
-
-def tiff_tags(image: Image.Image) -> Mapping:
-    return getattr(image, "tag_v2", {})
-
-
-def on_black(image: Image.Image) -> Image.Image:
-    grey = image.mode in ("1", "L", "LA", "La")
-    black = Image.new("RGBA", image.size, "black")
-    return Image.alpha_composite(black, image.convert("RGBA")).convert("L" if grey else "RGB")
-
-
 def crop(picture: Image.Image, size: int) -> Image.Image:
-    side = min(picture.size)
-    left, top = (picture.width - side) / 2, (picture.height - side) / 2
-    return picture.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+    return ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
 
 
 def pad(picture: Image.Image, size: int) -> Image.Image:

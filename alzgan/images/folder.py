@@ -15,43 +15,29 @@ from pathlib import Path, PurePosixPath
 from alzgan.errors import UserError
 from alzgan.text import counted, printable
 
-# fmt: off
 SUFFIXES = frozenset([
     ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm",
     ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
-])
-# fmt: on
+])  # fmt: skip
 CLUTTER = frozenset(["thumbs.db", "desktop.ini", "__macosx", "@eadir"])
 SPLITS = frozenset(["train", "training", "test", "testing", "val", "valid", "validation"])
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """One image of the folder.
+    """One image of the folder; in its names, bytes that are no UTF-8 are surrogate-escaped."""
 
-    Attributes:
-        path: relative to the root, with "/" between its parts; bytes that are no UTF-8 are surrogate-escaped,
-            as `os.fsdecode` does, so that the file can be opened by this name.
-        label: name of the class folder, the first part of `path`.
-    """
-
-    path: str
-    label: str
+    path: str  # relative to the root, with "/" between its parts
+    label: str  # name of the class folder, the first part of `path`
 
 
 @dataclass(frozen=True)
 class Listing:
-    """All that a folder holds: what is read, and what is left alone.
-
-    Attributes:
-        images: sorted by path.
-        folders: names of all class folders, those without an image included, sorted.
-        others: paths of the files left alone: no image suffix, or outside any class folder; sorted.
-    """
+    """All that a folder holds, sorted: what is read, and what is left alone."""
 
     images: list[ImageFile]
-    folders: list[str]
-    others: list[str]
+    folders: list[str]  # names of all class folders, those without an image included
+    others: list[str]  # paths of the files that have no image suffix or lie outside any class folder
 
 
 def scan(root: Path | str) -> list[ImageFile]:
@@ -63,8 +49,17 @@ def scan(root: Path | str) -> list[ImageFile]:
     """
     listing = survey(root)
     if not listing.images:
-        raise UserError(nothing_to_read(root, listing))
-    refuse_split_folders(root, listing)
+        raise UserError(
+            f"no images to read: {printable(root)} holds {summary(listing)}; data.root must hold one folder "
+            "a class with images in it (png, jpg, tif, bmp, gif, webp, pgm, ...)"
+        )
+    # A folder train/CLASS/image, test/CLASS/image must not silently become the classes train and test.
+    nested = all(image.path.count("/") > 1 for image in listing.images)
+    if nested and all(name.lower() in SPLITS for name in listing.folders):
+        raise UserError(
+            f"the folders of {printable(root)} ({', '.join(listing.folders)}) are a split, not classes: "
+            "merge them into one folder a class, or set data.root to one of them"
+        )
     return listing.images
 
 
@@ -79,31 +74,35 @@ def survey(root: Path | str) -> Listing:
     Raises:
         UserError: the root, or a folder in it, is missing, is no folder or cannot be listed.
     """
-    paths, folders = [], []
-    for path, is_folder in walk(os.fspath(root)):
-        if not is_folder:
-            paths.append(path)
-        elif "/" not in path:
-            folders.append(path)
-    images = sorted(path for path in paths if "/" in path and has_image_suffix(path))
-    others = sorted(set(paths).difference(images))
-    return Listing([ImageFile(path, path.partition("/")[0]) for path in images], sorted(folders), others)
+    images, folders, others = [], [], []
+    for path, is_folder in sorted(walk(os.fspath(root))):
+        label, inside, _ = path.partition("/")
+        if is_folder:
+            if not inside:
+                folders.append(path)
+        elif inside and has_image_suffix(path):
+            images.append(ImageFile(path, label))
+        else:
+            others.append(path)
+    return Listing(images, folders, others)
 
 
 def walk(root: str) -> Iterator[tuple[str, bool]]:
-    """Yield (relative path, is it a folder) of everything under the root, level after level."""
+    """Yield (relative path, is it a folder) of everything under the root but clutter, level after level."""
     real_root = os.path.realpath(root)
     followed = set()
     waiting = [""]
     for folder in waiting:  # grows while it is read: no recursion, so no folder is too deep for Python
         for entry in entries_of(os.path.join(root, folder) if folder else root):
-            path = f"{folder}/{entry.name}" if folder else entry.name
-            if is_clutter(entry.name):
+            if entry.name.startswith(".") or entry.name.lower() in CLUTTER:
                 continue
-            is_folder = leads_to_folder(entry)
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            is_folder = os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
             if is_folder and entry.is_symlink():
-                link = path.partition("/")[0], os.path.realpath(entry.path)
-                if link in followed or leads_back(link[1], real_root):
+                target = os.path.realpath(entry.path)
+                link = path.partition("/")[0], target
+                leads_back = os.path.commonpath([target, real_root]) in (target, real_root)
+                if leads_back or link in followed:
                     continue
                 followed.add(link)
             if is_folder:
@@ -124,51 +123,20 @@ def entries_of(folder: str) -> list[os.DirEntry]:
         raise UserError(f"cannot list {printable(folder)}: {error.strerror}; mend or remove it") from None
 
 
-def is_clutter(name: str) -> bool:
-    return name.startswith(".") or name.lower() in CLUTTER
-
-
-def leads_to_folder(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that points at itself
-        return False
-
-
-def leads_back(target: str, root: str) -> bool:
-    return os.path.commonpath([target, root]) in (target, root)
-
-
 def has_image_suffix(path: str) -> bool:
     return PurePosixPath(path).suffix.lower() in SUFFIXES
 
 
-def refuse_split_folders(root: Path | str, listing: Listing) -> None:
-    """A folder train/CLASS/image, test/CLASS/image must not silently become the classes train and test."""
-    nested = all(image.path.count("/") > 1 for image in listing.images)
-    if nested and all(name.lower() in SPLITS for name in listing.folders):
-        names = ", ".join(listing.folders)
-        raise UserError(
-            f"the folders of {printable(root)} ({names}) are a split, not classes: "
-            "merge them into one folder a class, or set data.root to one of them"
-        )
-
-
-def nothing_to_read(root: Path | str, listing: Listing) -> str:
-    expected = "data.root must hold one folder a class with images in it"
-    folders = counted(len(listing.folders), "folder") if listing.folders else "no folders"
-    kinds = Counter(kind_of(path) for path in listing.others)
-    found = " and ".join([*(counted(n, kind) for kind, n in kinds.most_common(3)), folders])
+def summary(listing: Listing) -> str:
+    """What the folder holds beside images in class folders, the three most frequent kinds."""
     if not listing.others and not listing.folders:
-        found = "nothing"
-    return f"no images to read: {printable(root)} holds {found}; {expected} ({suffix_examples()})"
+        return "nothing"
+    kinds = Counter(kind_of(path) for path in listing.others)
+    folders = counted(len(listing.folders), "folder") if listing.folders else "no folders"
+    return " and ".join([*(counted(n, kind) for kind, n in kinds.most_common(3)), folders])
 
 
 def kind_of(path: str) -> str:
     if has_image_suffix(path):
         return "image"
     return printable(f"{PurePosixPath(path).suffix.lower()} file").strip()
-
-
-def suffix_examples() -> str:
-    return "png, jpg, tif, bmp, gif, webp, pgm, ..."

@@ -14,25 +14,17 @@ from alzgan.people.subjects import Subjects, identify
 class Cohort:
     """What preparation and training have in common.
 
-    Attributes:
-        root: the folder.
-        subjects: who is in which slice, see `alzgan.people.subjects.identify`.
-        bad_files: "error" at the first unreadable image, or "skip" and list them.
-        fractions: of the people in train, validation and test; they add up to 1.
-        split_seed: of the split.
-        cache_dir: see `alzgan.files.cache_folder`.
-
     Raises:
         SettingError: a value is out of its range.
         UserError: `root` is not set, or the fractions are none.
     """
 
     root: str | Path | None
-    subjects: str = "auto"
-    bad_files: str = "error"
-    fractions: Sequence[float] = (0.8, 0.1, 0.1)
+    subjects: str = "auto"  # the rule, see `alzgan.people.subjects.identify`
+    bad_files: str = "error"  # at the first unreadable image, or "skip" and list them
+    fractions: Sequence[float] = (0.8, 0.1, 0.1)  # of the people in train, validation and test
     split_seed: int = 0
-    cache_dir: str | Path | None = None
+    cache_dir: str | Path | None = None  # see `alzgan.files.cache_folder`
 
     def __post_init__(self):
         if not self.root:

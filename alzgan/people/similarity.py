@@ -6,7 +6,6 @@ set, and at 0.70 or less between people (the thumbnails themselves: 0.987 and 0.
 these correlations gives the people; where no threshold stands out, nothing is guessed.
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spanning_tree
 
 from alzgan.errors import UserError
 from alzgan.images.decoding import in_threads, read_image
@@ -57,10 +58,9 @@ class Recovered:
 
 
 def thumbnails(root: Path | str, files: Sequence[ImageFile]) -> np.ndarray:
-    """Read each image as grey and shrink it, antialiased, to uint8 (N, 52, 44).
+    """Each image as grey, shrunk with antialiasing, uint8 (N, 52, 44): 229 MB for 100,000.
 
-    Images are stretched to this shape whatever their own: slices of one person share theirs, so they are
-    stretched alike. 19 MB for 6,400 images, 229 MB for 100,000.
+    Images are stretched to this shape whatever their own: slices of one person are stretched alike.
 
     Raises:
         BadImage: a file cannot be read; pass only files that can.
@@ -70,191 +70,88 @@ def thumbnails(root: Path | str, files: Sequence[ImageFile]) -> np.ndarray:
         picture = Image.fromarray(read_image(Path(root) / file.path)).convert("L")
         return np.asarray(picture.resize(THUMBNAIL, Image.Resampling.BOX))
 
-    result = np.empty((len(files), *THUMBNAIL[::-1]), np.uint8)
-    for i, small in enumerate(in_threads(thumbnail, files)):
-        result[i] = small
-    return result
-
-
-def contrast(thumbs: np.ndarray) -> np.ndarray:
-    """Thumbnails as unit vectors, float16 (N, 2288), whose products are correlations of the images."""
-    return in_blocks(thumbs, lambda images: images)
-
-
-def detail(thumbs: np.ndarray) -> np.ndarray:
-    """The same for what differs from the mean of the 5 x 5 pixels around."""
-    return in_blocks(thumbs, lambda images: images - local_mean(images, radius=2))
+    shape = np.dtype((np.uint8, THUMBNAIL[::-1]))
+    return np.fromiter(in_threads(thumbnail, files), shape, len(files))
 
 
 def recover(thumbs: np.ndarray, labels: Sequence[str]) -> Recovered:
-    """Group slices into people and put each person's slices in order.
+    """Group the slices of N `thumbnails` and labels into people, and put each person's slices in order.
 
-    Exact copies count once. All people are ordered in the same direction, bottom up or top down.
-
-    Args:
-        thumbs: uint8 (N, 52, 44), from `thumbnails`.
-        labels: the N classes; people do not change class within a scan, so mixing is evidence against.
+    Exact copies count once. All people are ordered in the same direction, bottom up or top down. People do
+    not change class within a scan, so groups that mix labels are evidence against.
 
     Raises:
         UserError: no threshold gives people beyond doubt; the line carries the evidence.
     """
     distinct, copy_of = distinct_images(thumbs)
-    vectors = detail(thumbs[distinct])
-    links = strongest_links(vectors)
-    band = widest_band(links, len(vectors))
+    n = len(distinct)
+    links = strongest_links(detail(thumbs[distinct]))
+    band = widest_band(links, n)
     if band is None or band.width < WIDE:
-        raise UserError(f"the images do not say who is who: {evidence(links, len(vectors), band)}")
-    chosen = links[: band.links]
-    group = components(chosen, len(vectors))
-    refuse_bushes(chosen, len(vectors), band)
+        raise UserError(f"the images do not say who is who: {evidence(links, n, band)}")
+    links = links[: band.links]
+    branches = int((degrees(links, n) > 2).sum())
+    if branches > BRANCHING * n:
+        raise UserError(
+            f"the images do not say who is who: of {n} in {band.groups} groups, {branches} resemble "
+            "three others or more, as copies do and slices in a row do not"
+        )
+    group = components(links, n)
     mixed = mixed_groups(group[copy_of].tolist(), labels)
     if mixed > MIXED * band.groups:
         raise UserError(f"the images do not say who is who: {mixed} of {band.groups} groups mix classes")
-    position = align(thumbs[distinct], group, positions(chosen, group))
+    position = align(thumbs[distinct], group, positions(links, group))
     note = f"{band.groups} people, the same for thresholds from r = {band.low:.3f} to {band.high:.3f}"
     note += f" on image detail; {mixed} carry two classes"
     return Recovered(group[copy_of], [int(p) or None for p in position[copy_of]], note)
 
 
-def strongest_links(vectors: np.ndarray, floor: float = FLOOR) -> np.ndarray:
-    """The maximum spanning forest of all pairs with r > floor, strongest link first.
-
-    It has the same connected components at every threshold as all pairs have, with at most N - 1 links.
-    Correlations are computed block by block, so memory grows with N, not with N squared.
-
-    Args:
-        vectors: unit vectors (N, F).
-        floor: correlation in [-1, 1].
-
-    Returns:
-        structured array of `LINK`.
-    """
-    forest, waiting, count = np.empty(0, LINK), [], 0
-    for found in links_above(vectors, floor):
-        waiting.append(found)
-        count += len(found)
-        if count > MAX_LINKS:
-            forest, waiting, count = spanning_forest([forest, *waiting], len(vectors)), [], 0
-    return spanning_forest([forest, *waiting], len(vectors))
+def distinct_images(thumbs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First image of each set of exact copies, and for every image the number of its set."""
+    number: dict[bytes, int] = {}
+    copy_of = np.array([number.setdefault(thumb.tobytes(), len(number)) for thumb in thumbs], dtype=int)
+    return np.unique(copy_of, return_index=True)[1], copy_of
 
 
-def spanning_forest(parts: list[np.ndarray], n: int) -> np.ndarray:
-    """Thin links among n images to their maximum spanning forest, strongest first (Boruvka 1926)."""
-    links = np.concatenate(parts)
-    links = links[np.argsort(links["r"], kind="stable")]
-    group, chosen = np.arange(n), [links[:0]]
-    while len(links):
-        first, second = group[links["first"]], group[links["second"]]
-        best = np.full((2, n), -1)
-        best[0, first] = best[1, second] = np.arange(len(links))  # the last one stays: the strongest
-        best = best.max(axis=0)
-        linked = np.flatnonzero(best >= 0)
-        best = best[linked]
-        chosen.append(links[np.unique(best)])
-        partner = np.arange(n)
-        partner[linked] = first[best] + second[best] - linked
-        group = contract(partner)[group]
-        links = links[group[links["first"]] != group[links["second"]]]
-    forest = np.concatenate(chosen)
-    return forest[np.argsort(-forest["r"], kind="stable")]
-
-
-def widest_band(links: np.ndarray, n: int) -> Band | None:
-    """The widest range of thresholds at which nearly all images lie in chains, and no group holds half.
-
-    Args:
-        links: a spanning forest, strongest first.
-        n: number of images.
-    """
-    if not len(links):
-        return None
-    parent, size = list(range(n)), [1] * n
-    r = [*links["r"].tolist(), FLOOR]
-    chained, best = 0, None
-    for k, (first, second) in enumerate(zip(links["first"].tolist(), links["second"].tolist(), strict=True)):
-        one, other = root_of(parent, first), root_of(parent, second)
-        sizes = size[one], size[other]
-        parent[one], size[other] = other, sum(sizes)
-        if 2 * size[other] > n:
-            break
-        if size[other] >= CHAIN:
-            chained += sum(s for s in sizes if s < CHAIN)
-        band = Band(n - k - 1, r[k + 1], r[k], k + 1)
-        if chained >= IN_CHAINS * n and (best is None or band.width > best.width):
-            best = band
-    return best
-
-
-def components(links: np.ndarray, n: int) -> np.ndarray:
-    """Connected components (N,) of n images, numbered from 0 in the order of their first image."""
-    parent = list(range(n))
-    for first, second in zip(links["first"].tolist(), links["second"].tolist(), strict=True):
-        parent[root_of(parent, first)] = root_of(parent, second)
-    number: dict[int, int] = {}
-    return np.array([number.setdefault(root_of(parent, i), len(number)) for i in range(n)], dtype=int)
-
-
-def positions(links: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Place (N,) of each image in its group, from 1, where the group's links form one line; else 0."""
-    neighbours: list[list[int]] = [[] for _ in group]
-    for first, second in zip(links["first"].tolist(), links["second"].tolist(), strict=True):
-        neighbours[first].append(second)
-        neighbours[second].append(first)
-    bushes = {group[i] for i, linked in enumerate(neighbours) if len(linked) > 2}
-    position = np.zeros(len(group), dtype=int)
-    for i, linked in enumerate(neighbours):
-        if len(linked) < 2 and position[i] == 0 and group[i] not in bushes:
-            for place, image in enumerate(walk(neighbours, i), start=1):
-                position[image] = place
-    return position
-
-
-def leak_count(thumbs: np.ndarray, parts: Sequence[str], threshold: float = 0.98) -> int:
-    """Count the test images that have a train image correlated above the threshold.
-
-    Args:
-        thumbs: uint8 (N, 52, 44), from `thumbnails`.
-        parts: for each image "train", "validation" or "test".
-        threshold: correlation of whole thumbnails; on the Kaggle set no two people reach 0.98.
-    """
-    vectors, parts = contrast(thumbs), np.asarray(parts)
-    train, test = vectors[parts == "train"], vectors[parts == "test"]
-    leaks = 0
-    for some in blocks_of(test):
-        leaking = np.zeros(len(some), dtype=bool)
-        for others in blocks_of(train):
-            leaking |= (some @ others.T > threshold).any(axis=1)
-        leaks += int(leaking.sum())
-    return leaks
-
-
-def in_blocks(thumbs: np.ndarray, transform: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """float16 halves the memory of many images and moves a correlation by less than 0.0001."""
-    vectors = np.empty((len(thumbs), math.prod(thumbs.shape[1:])), np.float16)
+def contrast(thumbs: np.ndarray, change: Callable[[np.ndarray], np.ndarray] = np.asarray) -> np.ndarray:
+    """Thumbnails as unit vectors (N, 2288) whose products are correlations of the (changed) images."""
+    # float16 halves the memory of many images and moves a correlation by less than 0.0001.
+    vectors = np.empty((len(thumbs), THUMBNAIL[0] * THUMBNAIL[1]), np.float16)
     for start in range(0, len(thumbs), BLOCK):
-        rows = transform(thumbs[start : start + BLOCK].astype(np.float32))
-        rows = rows.reshape(len(rows), -1)
+        images = change(thumbs[start : start + BLOCK].astype(np.float32))
+        rows = images.reshape(len(images), -1)
         rows -= rows.mean(axis=1, keepdims=True)
         rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-3)  # a constant image is like none
         vectors[start : start + BLOCK] = rows
     return vectors
 
 
-def local_mean(images: np.ndarray, radius: int) -> np.ndarray:
-    """Mean of the square around each pixel of (N, H, W), edges repeated; by a running sum along each axis."""
-    width = 2 * radius + 1
-    for axis in (1, 2):
-        pads = [(radius + (a == axis), radius) if a == axis else (0, 0) for a in range(3)]
-        total = np.cumsum(np.pad(images, pads, mode="edge"), axis=axis, dtype=np.float32)
-        length = images.shape[axis]
-        after, before = np.arange(width, width + length), np.arange(length)
-        images = (np.take(total, after, axis) - np.take(total, before, axis)) / width
-    return images
+def detail(thumbs: np.ndarray) -> np.ndarray:
+    """`contrast` of what differs from the mean of the 5 x 5 pixels around."""
+    return contrast(thumbs, lambda images: images - local_mean(images))
+
+
+def local_mean(images: np.ndarray) -> np.ndarray:
+    """Mean of the 5 x 5 pixels around each pixel of (N, H, W), edges repeated."""
+    _, height, width = images.shape
+    padded = np.pad(images, [(0, 0), (2, 2), (2, 2)], mode="edge")
+    columns = sum(padded[:, i : i + height] for i in range(5))
+    return sum(columns[:, :, i : i + width] for i in range(5)) / 25
 
 
 def blocks_of(vectors: np.ndarray) -> Iterator[np.ndarray]:
     for start in range(0, len(vectors), BLOCK):
         yield vectors[start : start + BLOCK].astype(np.float32)
+
+
+def strongest_links(vectors: np.ndarray, floor: float = FLOOR) -> np.ndarray:
+    """`spanning_forest` of all pairs of unit vectors (N, F) with r > floor, in memory that grows with N."""
+    held = [np.empty(0, LINK)]
+    for found in links_above(vectors, floor):
+        held.append(found)
+        if sum(map(len, held)) > MAX_LINKS:
+            held = [spanning_forest(held, len(vectors))]
+    return spanning_forest(held, len(vectors))
 
 
 def links_above(vectors: np.ndarray, floor: float) -> Iterator[np.ndarray]:
@@ -270,14 +167,46 @@ def links_above(vectors: np.ndarray, floor: float) -> Iterator[np.ndarray]:
             yield found
 
 
-def contract(partner: np.ndarray) -> np.ndarray:
-    """Follow each group's partner to the one that stands for all that are joined."""
-    self = np.arange(len(partner))
-    mutual = (partner[partner] == self) & (self < partner)
-    partner = np.where(mutual, self, partner)
-    while (partner != partner[partner]).any():
-        partner = partner[partner]
-    return partner
+def spanning_forest(parts: list[np.ndarray], n: int) -> np.ndarray:
+    """The maximum spanning forest, strongest link first: at any threshold it connects what all links do."""
+    links = np.concatenate(parts)
+    tree = minimum_spanning_tree(-graph_of(links, n)).tocoo()
+    forest = np.empty(tree.nnz, LINK)
+    forest["first"], forest["second"], forest["r"] = tree.row, tree.col, -tree.data
+    return forest[np.argsort(tree.data, kind="stable")]
+
+
+def components(links: np.ndarray, n: int) -> np.ndarray:
+    """Connected components (N,) of n images, numbered from 0 in the order of their first image."""
+    return connected_components(graph_of(links, n), directed=False)[1]
+
+
+def graph_of(links: np.ndarray, n: int) -> coo_array:
+    return coo_array((links["r"], (links["first"], links["second"])), (n, n))
+
+
+def degrees(links: np.ndarray, n: int) -> np.ndarray:
+    """How many links each of n images has."""
+    return np.bincount(np.concatenate([links["first"], links["second"]]), minlength=n)
+
+
+def widest_band(links: np.ndarray, n: int) -> Band | None:
+    """The widest range of thresholds at which nearly all n images lie in chains, and no group holds half."""
+    parent, size = list(range(n)), [1] * n
+    lows = [*links["r"][1:].tolist(), FLOOR]
+    chained, best = 0, None
+    for k, (first, second, high) in enumerate(links.tolist()):
+        one, other = root_of(parent, first), root_of(parent, second)
+        sizes = size[one], size[other]
+        parent[one], size[other] = other, sum(sizes)
+        if 2 * size[other] > n:
+            break
+        if size[other] >= CHAIN:
+            chained += sum(s for s in sizes if s < CHAIN)
+        band = Band(n - k - 1, lows[k], high, k + 1)
+        if chained >= IN_CHAINS * n and (best is None or band.width > best.width):
+            best = band
+    return best
 
 
 def root_of(parent: list[int], i: int) -> int:
@@ -286,46 +215,42 @@ def root_of(parent: list[int], i: int) -> int:
     return i
 
 
-def walk(neighbours: list[list[int]], start: int) -> Iterator[int]:
-    """From one end of a line to the other."""
-    before, here = None, start
-    while here is not None:
-        yield here
-        before, here = here, next((i for i in neighbours[here] if i != before), None)
+def positions(links: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Place (N,) of each image in its group, from 1, where the group's links form one line; else 0."""
+    graph, degree = graph_of(links, len(group)), degrees(links, len(group))
+    ends = np.flatnonzero(degree < 2)
+    starts = ends[np.unique(group[ends], return_index=True)[1]]  # one end of each group
+    steps = dijkstra(graph, directed=False, indices=starts, unweighted=True, min_only=True)
+    return np.where(np.isin(group, group[degree > 2]), 0, steps + 1).astype(int)
+
+
+def leak_count(thumbs: np.ndarray, parts: Sequence[str], threshold: float = 0.98) -> int:
+    """How many test images have a train image whose `thumbnails` correlate above the threshold.
+
+    `parts` says "train", "validation" or "test" for each. On the Kaggle set no two people reach 0.98.
+    """
+    vectors, parts = contrast(thumbs), np.asarray(parts)
+    train, test = vectors[parts == "train"], vectors[parts == "test"]
+    leaks = 0
+    for some in blocks_of(test):
+        near = [(some @ others.T > threshold).any(axis=1) for others in blocks_of(train)]
+        leaks += int(np.any(near, axis=0).sum())
+    return leaks
 
 
 def align(thumbs: np.ndarray, group: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Turn round the people whose first slice looks more like the last one of the largest group.
-
-    Whole thumbnails are compared: outlines say how high a slice lies, in anybody.
-    """
+    """Turn round the people whose first slice looks more like the last one of the largest group."""
     size = np.bincount(group)
     first, last = np.flatnonzero(position == 1), np.flatnonzero((position > 0) & (position == size[group]))
     if not len(first):
         return position
     first, last = first[np.argsort(group[first])], last[np.argsort(group[last])]
+    # Whole thumbnails, not details: outlines say how high a slice lies, in anybody.
     starts, ends = contrast(thumbs[first]).astype(np.float32), contrast(thumbs[last]).astype(np.float32)
     largest = np.argmax(size[group[first]])
     upright = (starts - ends) @ (starts[largest] - ends[largest]) >= 0
     turned = np.isin(group, group[first][~upright])
     return np.where(turned, size[group] + 1 - position, position)
-
-
-def distinct_images(thumbs: np.ndarray) -> tuple[list[int], np.ndarray]:
-    """First image of each set of exact copies, and for every image the number of its set."""
-    number: dict[bytes, int] = {}
-    copy_of = np.array([number.setdefault(thumb.tobytes(), len(number)) for thumb in thumbs], dtype=int)
-    return np.unique(copy_of, return_index=True)[1].tolist(), copy_of
-
-
-def refuse_bushes(links: np.ndarray, n: int, band: Band) -> None:
-    degree = np.bincount(np.concatenate([links["first"], links["second"]]), minlength=n)
-    branches = int((degree > 2).sum())
-    if branches > BRANCHING * n:
-        raise UserError(
-            f"the images do not say who is who: of {n} in {band.groups} groups, {branches} resemble "
-            "three others or more, as copies do and slices in a row do not"
-        )
 
 
 def mixed_groups(group: Sequence[Hashable], names: Sequence[str]) -> int:

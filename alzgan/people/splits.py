@@ -1,7 +1,7 @@
 """Train, validation and test parts in which no person is in two, and the CSV that keeps them."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from alzgan.device.streams import stream
 from alzgan.errors import UserError
 from alzgan.files import write_table
 from alzgan.images.folder import ImageFile
-from alzgan.people.subjects import PARTS, Subjects
+from alzgan.people.similarity import mixed_groups
+from alzgan.people.subjects import PARTS, Subjects, assert_disjoint
 from alzgan.text import counted, printable
 
 MANIFEST = ("file", "class", "subject", "slice", "split")  # of every table of who is in which slice
@@ -27,10 +28,7 @@ class Split:
 
 
 def make_split(
-    labels: Sequence[str],
-    subjects: Subjects,
-    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
-    seed: int = 0,
+    labels: Sequence[str], subjects: Subjects, fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0
 ) -> Split:
     """The split that a table gave, or else a new one by person; either way no person is in two parts.
 
@@ -48,21 +46,16 @@ def make_split(
 def split_by_subject(
     labels: Sequence[str],
     subjects: Sequence[str],
-    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    fractions: Sequence[float] = (0.8, 0.1, 0.1),
     seed: int = 0,
 ) -> Split:
-    """Deal whole people out to the parts, class by class.
+    """Deal the people of the files out to train, validation and test in these fractions, class by class.
 
     The number of people of a class in each part is its fraction, rounded by largest remainder, at least one
     where there are enough. Who goes where is drawn, but people with many images are dealt first, to the part
     that lacks most images, so that the numbers of images come near the fractions too. A person with images
     of two classes counts for the more frequent one. One person of a class goes to train, a second to test.
-
-    Args:
-        labels: class of each file.
-        subjects: person of each file.
-        fractions: shares of train, validation and test; they add up to 1.
-        seed: of the draw; the result does not depend on the order of the files.
+    The seed alone draws: the order of the files does not matter.
 
     Raises:
         UserError: fractions that are negative, do not add up to 1, or leave no train.
@@ -78,11 +71,7 @@ def split_by_subject(
 
 
 def part_shares(fractions: Sequence[float]) -> dict[str, float]:
-    """The parts that are wanted, with their fractions.
-
-    Raises:
-        UserError: fractions that are negative, do not add up to 1, or leave no train.
-    """
+    """The parts that are wanted, with their fractions; UserError where these are none or leave no train."""
     if len(fractions) != 3 or not all(0 <= f <= 1 for f in fractions) or abs(sum(fractions) - 1) > 1e-6:
         raise UserError(
             f"split fractions {list(fractions)}: give three for train, validation and test that add up to 1"
@@ -92,26 +81,8 @@ def part_shares(fractions: Sequence[float]) -> dict[str, float]:
     return {part: float(f) for part, f in zip(PARTS, fractions, strict=True) if f > 0}
 
 
-def assert_disjoint(subjects: Sequence[str], parts: Sequence[str]) -> None:
-    """Make sure that no person is in two parts.
-
-    Raises:
-        UserError: one is; the line names it.
-    """
-    seen: dict[str, str] = {}
-    for subject, part in zip(subjects, parts, strict=True):
-        if seen.setdefault(subject, part) != part:
-            raise UserError(
-                f"the split leaks: subject {printable(subject)} is in {seen[subject]} and in {part}; "
-                "mend the split column or leave it empty"
-            )
-
-
 def apportion(total: int, weights: Sequence[float]) -> list[int]:
-    """Divide `total` into whole numbers in proportion to the weights, by largest remainder.
-
-    Of equal remainders the first ones are rounded up.
-    """
+    """`total` in whole numbers in proportion to the weights: largest remainder, of equal ones the first."""
     exact = total * np.asarray(weights, float) / np.sum(weights)
     parts = np.floor(exact + 1e-9).astype(int)
     rounded_up = np.argsort(parts - exact, kind="stable")[: total - parts.sum()]
@@ -123,15 +94,8 @@ def write_split(
     path: Path | str, files: Sequence[ImageFile], subjects: Subjects, parts: Sequence[str | None]
 ) -> None:
     """Write file, class, subject, slice and split of each file as a CSV that `csv:` reads back."""
-    people = zip(files, subjects.subject, subjects.slice, parts, strict=True)
-    write_manifest(
-        Path(path), ([file.path, file.label, subject, place, part] for file, subject, place, part in people)
-    )
-
-
-def write_manifest(path: Path, rows: Iterable[Sequence[object]]) -> None:
-    """Write who is in which slice and part; bytes that are no UTF-8 in names are written as they are."""
-    write_table(path, MANIFEST, rows)
+    columns = zip(files, subjects.subject, subjects.slice, parts, strict=True)
+    write_table(Path(path), MANIFEST, ((file.path, file.label, *person) for file, *person in columns))
 
 
 def people_by_class(labels: Sequence[str], subjects: Sequence[str]) -> dict[str, list[str]]:
@@ -165,8 +129,7 @@ def deal(
     """Give each person, those with most images first, to the part with a seat that lacks most images."""
     total = sum(images[person] for person in people)
     lacking = {part: share * total for part, share in shares.items()}
-    seats = dict(quota)
-    dealt = {}
+    seats, dealt = dict(quota), {}
     for person in sorted(people, key=lambda person: -images[person]):
         part = max((part for part in seats if seats[part]), key=lambda part: lacking[part])
         dealt[person] = part
@@ -179,25 +142,21 @@ def notes_on(
     labels: Sequence[str], subjects: Sequence[str], part_of: dict[str, str], parts: Collection[str]
 ) -> list[str]:
     """One line if people have images of several classes, and one for each class that lacks a part."""
-    pairs = set(zip(labels, subjects, strict=True))
-    classes_of = Counter(subject for _, subject in pairs)
-    several = sum(count > 1 for count in classes_of.values())
     notes = []
-    if several:
+    if several := mixed_groups(subjects, labels):
         notes.append(
-            f"{several} of {counted(len(classes_of), 'subject')} {'has' if several == 1 else 'have'} images "
+            f"{several} of {counted(len(part_of), 'subject')} {'has' if several == 1 else 'have'} images "
             "of several classes: each is dealt with the class of most of its images"
         )
-    for label in sorted(set(labels)):
-        people = [subject for other, subject in pairs if other == label]
-        if absent := [part for part in parts if part not in {part_of[person] for person in people}]:
-            notes.append(absence(label, len(people), absent, too_few=len(people) < len(parts)))
+    people_of: dict[str, set[str]] = defaultdict(set)
+    for label, subject in zip(labels, subjects, strict=True):
+        people_of[label].add(subject)
+    for label, people in sorted(people_of.items()):
+        filled = {part_of[person] for person in people}
+        if absent := [part for part in parts if part not in filled]:
+            reason = ", too few for all parts" if len(people) < len(parts) else ""
+            notes.append(
+                f"class {printable(label)} has {counted(len(people), 'person', 'people')}{reason}: "
+                f"none in {' and '.join(absent)}"
+            )
     return notes
-
-
-def absence(label: str, people: int, absent: list[str], too_few: bool) -> str:
-    reason = ", too few for all parts" if too_few else ""
-    return (
-        f"class {printable(label)} has {counted(people, 'person', 'people')}{reason}: "
-        f"none in {' and '.join(absent)}"
-    )

@@ -22,11 +22,7 @@ from alzgan.people.similarity import recover, thumbnails
 from alzgan.text import printable
 
 PARTS = ("train", "validation", "test")
-BESIDE = (
-    "subjects.csv",
-    "manifest.csv",
-    "split.csv",
-)  # tables that auto looks for in the root, in this order
+BESIDE = ("subjects.csv", "manifest.csv", "split.csv")  # tables that auto looks for in the root, in order
 RECOVERY = 1  # version of content: raise it when the same images would give other people
 BIDS = r"(?:^|[/_])(?P<subject>sub-[A-Za-z0-9]+)(?:.*[/_]slice-(?P<slice>\d+))?"
 CHOICES = (
@@ -37,42 +33,26 @@ CHOICES = (
 
 @dataclass(frozen=True)
 class Subjects:
-    """Who is in which slice, one entry for each file.
+    """Who is in which slice, one entry for each file."""
 
-    Attributes:
-        rule: the rule that was used, as it can be given again: "csv:FILE", "regex:PATTERN", "kaggle4",
-            "bids", "content" or "none".
-        subject: name of the person.
-        slice: place of the slice within its person, rising by one from slice to slice, where known.
-        split: "train", "validation" or "test" where a table says so.
-        notes: lines for whoever reads the report.
-    """
-
-    rule: str
-    subject: list[str]
-    slice: list[int | None]
-    split: list[str | None]
-    notes: list[str] = field(default_factory=list)
+    rule: str  # that was used, as `identify` takes it
+    subject: list[str]  # name of the person
+    slice: list[int | None]  # place within the person, rising by one from slice to slice, where known
+    split: list[str | None]  # one of `PARTS` where a table says so
+    notes: list[str] = field(default_factory=list)  # for whoever reads the report
 
 
 def identify(
-    root: Path | str,
-    files: Sequence[ImageFile],
-    rule: str = "auto",
-    cache_dir: Path | str | None = None,
+    root: Path | str, files: Sequence[ImageFile], rule: str = "auto", cache_dir: Path | str | None = None
 ) -> Subjects:
-    """Find the person of each file.
+    """Find the person of each of the readable files of an image folder.
 
-    Args:
-        root: the image folder.
-        files: its readable images.
-        rule: "csv:FILE" (columns file, subject, perhaps slice and split; FILE is sought from the current
-            folder, then from the root), "regex:PATTERN" (searched in the path from the root; group
-            "subject" or else the first one, perhaps a group "slice"), "kaggle4" (the file names of the
-            Kaggle 4-class Alzheimer set), "bids" (sub-LABEL and _slice-NUMBER in the path), "content" (the
-            images), "none" (each image on its own), or "auto": `BESIDE` in the root, else kaggle4 or bids
-            if every file fits, else content.
-        cache_dir: where what content recovered is kept, see `alzgan.images.arrays.cache_folder`.
+    Rules: "csv:FILE" (columns file, subject, perhaps slice and split; FILE is sought from the current folder,
+    then from the root), "regex:PATTERN" (searched in the path from the root; group "subject" or else the
+    first one, perhaps a group "slice"), "kaggle4" (the file names of the Kaggle 4-class Alzheimer set),
+    "bids" (sub-LABEL and _slice-NUMBER in the path), "content" (the images; kept in `cache_dir`), "none"
+    (each image on its own), or "auto": `BESIDE` in the root, else kaggle4 or bids if every file fits, else
+    content.
 
     Raises:
         UserError: the rule is unknown or does not fit; the line says where and what to give instead.
@@ -98,13 +78,25 @@ def identify(
     )
 
 
-def match_paths(files: Sequence[ImageFile], pattern: str, rule: str) -> Subjects:
-    """Read the person, and perhaps the slice, from the path of each file.
+def by_auto(root: Path | str, files: Sequence[ImageFile], cache_dir: Path | str | None) -> Subjects:
+    for name in BESIDE:
+        if (Path(root) / name).is_file():
+            return read_table(root, files, str(Path(root) / name))
+    for rule in ("kaggle4", "bids"):
+        with contextlib.suppress(UserError):  # the rule does not fit: the next one may
+            return identify(root, files, rule)
+    return from_content(root, files, cache_dir)
 
-    Raises:
-        UserError: the pattern is no regular expression, has no group, misses a file, or finds a slice
-            that is no whole number.
-    """
+
+def nobody(files: Sequence[ImageFile]) -> Subjects:
+    """Each image as a person of its own."""
+    note = "each image counts as a person of its own: a split may have slices of one person on both sides"
+    unknown = [None] * len(files)
+    return Subjects("none", [file.path for file in files], unknown, unknown, [note])
+
+
+def match_paths(files: Sequence[ImageFile], pattern: str, rule: str) -> Subjects:
+    """Read the person, and perhaps the slice, from the path of each file."""
     try:
         compiled = re.compile(pattern, re.DOTALL)
     except re.error as error:
@@ -113,15 +105,22 @@ def match_paths(files: Sequence[ImageFile], pattern: str, rule: str) -> Subjects
         raise UserError(f"data.subjects={rule} has no group: put the person's part in (?P<subject>...)")
     found = [compiled.search(file.path) for file in files]
     group = "subject" if "subject" in compiled.groupindex else 1
-    missed = [file for file, match in zip(files, found, strict=True) if not (match and match[group])]
+    missed = [file.path for file, match in zip(files, found, strict=True) if not (match and match[group])]
     if missed:
         raise UserError(
             f"data.subjects={rule} does not fit {len(missed)} of {len(files)} files, "
-            f"the first is {printable(missed[0].path)}"
+            f"the first is {printable(missed[0])}"
         )
-    texts = [match["slice"] if "slice" in compiled.groupindex else None for match in found]
-    places = [whole_number(text, file.path) for text, file in zip(texts, files, strict=True)]
+    places = [whole_number(match.groupdict().get("slice"), match.string) for match in found]
     return Subjects(rule, [match[group] for match in found], places, [None] * len(files))
+
+
+def whole_number(text: str | None, path: str) -> int | None:
+    """A slice number, or None where there is none."""
+    text = (text or "").strip()
+    if text and not re.fullmatch(r"[+-]?[0-9]{1,9}", text):
+        raise UserError(f"slice {printable(text)} of {printable(path)} is no whole number")
+    return int(text) if text else None
 
 
 def kaggle4(files: Sequence[ImageFile]) -> Subjects:
@@ -130,71 +129,92 @@ def kaggle4(files: Sequence[ImageFile]) -> Subjects:
     Each class has n people of 32 slices. Test files `SLICE (PERSON).jpg` say who they are; a bare
     `SLICE.jpg` is person 1. Train files `nonDem0.jpg`, `nonDem1.jpg`, ... count slice by slice through the
     people, these in the lexicographic order of their test names; slice 26 is cut between the two folders.
-
-    Raises:
-        UserError: a file does not fit, or too many are missing to tell.
+    UserError where a file does not fit, or too many are missing to tell.
     """
-    folders = defaultdict(list)
+    paths_of: dict[str, list[str]] = defaultdict(list)
     for file in files:
-        folders[file.label].append(file)
+        paths_of[file.label].append(file.path)
     found: dict[str, tuple[str, int]] = {}
-    for label, members in folders.items():
-        found |= {path: (f"{label}-{person:03d}", place) for path, person, place in kaggle4_class(members)}
+    for label, paths in paths_of.items():
+        for path, (person, place) in kaggle4_class(label, paths).items():
+            found[path] = f"{label}-{person:03d}", place
+    subjects, places = (list(column) for column in zip(*(found[file.path] for file in files), strict=True))
     taken = Counter(found.values())
-    for path, key in found.items():
-        if taken[key] > 1:
+    for file, subject, place in zip(files, subjects, places, strict=True):
+        if (times := taken[subject, place]) > 1:
             raise UserError(
-                f"kaggle4: {printable(path)} is one of {taken[key]} files for {key[0]} slice {key[1]}"
+                f"kaggle4: {printable(file.path)} is one of {times} files for {subject} slice {place}"
             )
-    subject, place = zip(*(found[file.path] for file in files), strict=True)
-    return Subjects("kaggle4", list(subject), list(place), [None] * len(files))
+    return Subjects("kaggle4", subjects, places, [None] * len(files))
 
 
-def from_content(
-    root: Path | str, files: Sequence[ImageFile], cache_dir: Path | str | None = None
-) -> Subjects:
-    """Recover people and slice order from the images; the direction, up or down, stays unknown.
+def kaggle4_class(label: str, paths: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """(person, slice) of each file of one class."""
+    found, counted, series = {}, {}, set()
+    for path in paths:
+        stem = PurePosixPath(path).stem
+        if match := re.fullmatch(r"(2[6-9]|3[0-2])(?: \(([1-9]\d{0,3})\))?", stem, re.ASCII):
+            found[path] = int(match[2] or 1), int(match[1])
+        elif match := re.fullmatch(r"(nonDem|verymildDem|mildDem|moderateDem)(\d{1,6})", stem, re.ASCII):
+            counted[path] = int(match[2])
+            series.add(match[1])
+        else:
+            raise UserError(
+                f"kaggle4: {printable(path)} is named neither like '26 (19).jpg' nor like 'nonDem0.jpg'"
+            )
+    people = max((person for person, _ in found.values()), default=0)
+    order = sorted(range(1, people + 1), key=lambda person: f"({person})" if person > 1 else "~")
+    in_test = {person for person, place in found.values() if place == 26}
+    turns = [(person, place) for place in range(1, 26) for person in order]
+    turns += [(person, 26) for person in order if person not in in_test]
+    if len(series) != 1 or max(counted.values()) + 1 != len(turns):
+        raise UserError(
+            f"kaggle4: class {printable(label)} is not the whole of one class of the set: its train "
+            f"names ({', '.join(sorted(series)) or 'none'}) should count to {len(turns)} for {people} people"
+        )
+    return found | {path: turns[number] for path, number in counted.items()}
 
-    The answer is kept in the cache and holds until a file changes.
 
-    Raises:
-        UserError: the images do not say it beyond doubt, or one cannot be read.
-    """
-    path = cache_folder(cache_dir) / f"people-{recovery_key(root, files)}.json"
-    if kept := kept_recovery(path, len(files)):
-        return kept
-    found = recover_people(root, files)
+def from_content(root: Path | str, files: Sequence[ImageFile], cache_dir: Path | str | None) -> Subjects:
+    """Recover people and slice order, up or down, from the images; kept in the cache until a file changes."""
+    key = [f"version {RECOVERY}".encode(), os.fsencode(os.path.realpath(root)), stamp(root, files).encode()]
+    name = hashlib.blake2b(b"\0".join(key), digest_size=16).hexdigest()
+    path = cache_folder(cache_dir) / f"people-{name}.json"
+    unknown = [None] * len(files)
+    kept = read_json(path)
+    with contextlib.suppress(KeyError, TypeError):  # missing, or not what is written below
+        if len(kept["subject"]) == len(files):
+            return Subjects("content", kept["subject"], kept["slice"], unknown, kept["notes"])
+    small = thumbnails(root, files)
+    try:
+        found = recover(small, [file.label for file in files])
+    except UserError as error:
+        raise UserError(f"{error}; give {CHOICES}") from None
+    names = [f"person-{person + 1:04d}" for person in found.person.tolist()]
     with contextlib.suppress(OSError):  # a start that cannot keep it only takes seconds longer
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"subject": found.subject, "slice": found.slice, "notes": found.notes})
-    return found
-
-
-def nobody(files: Sequence[ImageFile]) -> Subjects:
-    """Take each image for a person of its own."""
-    note = "each image counts as a person of its own: a split may have slices of one person on both sides"
-    return Subjects("none", [file.path for file in files], [None] * len(files), [None] * len(files), [note])
+        write_json(path, {"subject": names, "slice": found.position, "notes": [found.note]})
+    return Subjects("content", names, found.position, unknown, [found.note])
 
 
 def read_table(root: Path | str, files: Sequence[ImageFile], table: str) -> Subjects:
-    """Read the person, and perhaps slice and split, of each file from a CSV.
-
-    Columns: `file` (path from the root), `subject`, perhaps `slice` (whole number or empty) and `split`
-    ("train", "validation" or "test", or empty in all rows); others are ignored. Rows for files that lie in
-    the root but are not asked for are ignored too: they may have been skipped as unreadable.
-
-    Raises:
-        UserError: the table cannot be read, lacks a column or a file, names an unknown file or one outside
-            the root, has a file twice, or puts a person in two parts.
-    """
-    path = locate(root, table)
+    """Read the person, and perhaps slice and split (in all rows or in none), of each file from a CSV."""
+    path = next((path for path in (Path(table), Path(root) / table) if os.path.isfile(path)), None)
+    if path is None:
+        raise UserError(f"there is no table {printable(table)}, neither here nor in {printable(root)}")
     wanted = {file.path for file in files}
     rows: dict[str, dict[str, str]] = {}
     for line, row in rows_of(path):
         where = f"{printable(path)} line {line}"
-        name = inside_root(row["file"], where)
+        named = PurePosixPath(row["file"])
+        if named.is_absolute() or ".." in named.parts:
+            raise UserError(
+                f"{where}: {printable(row['file'])} leaves the root; give the path from data.root"
+            )
+        name = str(named)  # as `scan` would write it
         if name in rows:
             raise UserError(f"{where}: {printable(name)} is there twice; keep one row a file")
+        # Files that lie in the root but are not asked for may have been skipped as unreadable.
         if name not in wanted and not os.path.isfile(Path(root) / name):
             raise UserError(f"{where}: there is no {printable(name)} in {printable(root)}; remove the row")
         if not row["subject"]:
@@ -206,94 +226,10 @@ def read_table(root: Path | str, files: Sequence[ImageFile], table: str) -> Subj
             f"{printable(path)} has no row for {len(missing)} of {len(files)} files, "
             f"the first is {printable(missing[0])}"
         )
-    chosen = [rows[file.path] for file in files]
-    subject = [row["subject"] for row in chosen]
-    places = [whole_number(row.get("slice"), file.path) for row, file in zip(chosen, files, strict=True)]
-    return Subjects(f"csv:{table}", subject, places, split_column(path, chosen))
-
-
-def by_auto(root: Path | str, files: Sequence[ImageFile], cache_dir: Path | str | None) -> Subjects:
-    for name in BESIDE:
-        if (Path(root) / name).is_file():
-            return read_table(root, files, str(Path(root) / name))
-    for rule in ("kaggle4", "bids"):
-        try:
-            return identify(root, files, rule)
-        except UserError:  # the rule does not fit: the next one may
-            continue
-    return from_content(root, files, cache_dir)
-
-
-def recovery_key(root: Path | str, files: Sequence[ImageFile]) -> str:
-    """What the recovery depends on: the way it is done, the folder, and its files as they are."""
-    place = [f"version {RECOVERY}".encode(), os.fsencode(os.path.realpath(root)), stamp(root, files).encode()]
-    return hashlib.blake2b(b"\0".join(place), digest_size=16).hexdigest()
-
-
-def kept_recovery(path: Path, count: int) -> Subjects | None:
-    """The answer of an earlier start, if it is there and whole."""
-    try:
-        stored = read_json(path)
-        subject, place, notes = stored["subject"], stored["slice"], stored["notes"]
-        return Subjects("content", subject, place, [None] * count, notes) if len(subject) == count else None
-    except (KeyError, TypeError):
-        return None
-
-
-def recover_people(root: Path | str, files: Sequence[ImageFile]) -> Subjects:
-    small = thumbnails(root, files)
-    try:
-        recovered = recover(small, [file.label for file in files])
-    except UserError as error:
-        raise UserError(f"{error}; give {CHOICES}") from None
-    names = [f"person-{person + 1:04d}" for person in recovered.person.tolist()]
-    return Subjects("content", names, recovered.position, [None] * len(files), [recovered.note])
-
-
-def whole_number(text: str | None, path: str) -> int | None:
-    """A slice number, or None where there is none."""
-    if text is None or not text.strip():
-        return None
-    if not re.fullmatch(r"[+-]?[0-9]{1,9}", text.strip()):
-        raise UserError(f"slice {printable(text)} of {printable(path)} is no whole number")
-    return int(text)
-
-
-def kaggle4_class(files: Sequence[ImageFile]) -> list[tuple[str, int, int]]:
-    """(path, person, slice) of the files of one class."""
-    stems = {file.path: PurePosixPath(file.path).stem for file in files}
-    named, counted, series = {}, {}, set()
-    for path, stem in stems.items():
-        if match := re.fullmatch(r"(2[6-9]|3[0-2])(?: \(([1-9]\d{0,3})\))?", stem, re.ASCII):
-            named[path] = (int(match[2] or 1), int(match[1]))
-        elif match := re.fullmatch(r"(nonDem|verymildDem|mildDem|moderateDem)(\d{1,6})", stem, re.ASCII):
-            counted[path] = int(match[2])
-            series.add(match[1])
-        else:
-            raise UserError(
-                f"kaggle4: {printable(path)} is named neither like '26 (19).jpg' nor like 'nonDem0.jpg'"
-            )
-    people = max((person for person, _ in named.values()), default=0)
-    order = sorted(range(1, people + 1), key=lambda person: f"({person})" if person > 1 else "~")
-    early = {person for person, place in named.values() if place == 26}
-    late = [person for person in order if person not in early]
-    turns = [(person, place) for place in range(1, 26) for person in order] + [
-        (person, 26) for person in late
-    ]
-    if len(series) != 1 or max(counted.values()) + 1 != len(turns):
-        raise UserError(
-            f"kaggle4: class {printable(files[0].label)} is not the whole of one class of the set: its train "
-            f"names ({', '.join(sorted(series)) or 'none'}) should count to {len(turns)} for {people} people"
-        )
-    return [(path, *named[path]) if path in named else (path, *turns[counted[path]]) for path in stems]
-
-
-def locate(root: Path | str, table: str) -> Path:
-    """The table from the current folder, else from the root."""
-    for path in (Path(table), Path(root) / table):
-        if os.path.isfile(path):
-            return path
-    raise UserError(f"there is no table {printable(table)}, neither here nor in {printable(root)}")
+    chosen = {file.path: rows[file.path] for file in files}
+    subjects = [row["subject"] for row in chosen.values()]
+    places = [whole_number(row.get("slice"), name) for name, row in chosen.items()]
+    return Subjects(f"csv:{table}", subjects, places, split_column(path, list(chosen.values())))
 
 
 def rows_of(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -313,29 +249,27 @@ def rows_of(path: Path) -> list[tuple[int, dict[str, str]]]:
         raise UserError(f"{printable(path)} line {reader.line_num} is no CSV: {error}") from None
 
 
-def inside_root(name: str, where: str) -> str:
-    """The path as `scan` would write it, if it stays in the root."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
-        raise UserError(f"{where}: {printable(name)} leaves the root; give the path from data.root")
-    return str(path)
-
-
 def split_column(path: Path, rows: Sequence[dict[str, str]]) -> list[str | None]:
     """The part of each row, checked; Nones where the column is missing or empty."""
     split = [row.get("split", "") for row in rows]
     if not any(split):
         return [None] * len(rows)
-    part_of: dict[str, str] = {}
     for row, part in zip(rows, split, strict=True):
         if part not in PARTS:
             raise UserError(
                 f"{printable(path)}: split {printable(part)!r} of {printable(row['file'])} is none of "
                 f"{', '.join(PARTS)}"
             )
-        if part_of.setdefault(row["subject"], part) != part:
+    assert_disjoint([row["subject"] for row in rows], split, printable(path))
+    return split
+
+
+def assert_disjoint(subjects: Sequence[str], parts: Sequence[str], what: str = "the split") -> None:
+    """Raise UserError, which names the person, where one is in two parts."""
+    seen: dict[str, str] = {}
+    for subject, part in zip(subjects, parts, strict=True):
+        if seen.setdefault(subject, part) != part:
             raise UserError(
-                f"{printable(path)}: subject {printable(row['subject'])} is in {part_of[row['subject']]} "
-                f"and in {part}; a person belongs in one part"
+                f"{what} leaks: subject {printable(subject)} is in {seen[subject]} and in {part}; "
+                "mend the split column or leave it empty"
             )
-    return list(split)

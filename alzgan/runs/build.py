@@ -20,20 +20,28 @@ from alzgan.device.streams import purpose_key
 from alzgan.errors import SettingError, UserError, user_error
 from alzgan.gan import GAN
 from alzgan.runs.checkpoints import AtomicCheckpointIO
-from alzgan.runs.loggers import RunLogger
 from alzgan.runs.resume import Previous
 from alzgan.runs.signatures import check_targets
 from alzgan.schedules import make_optimizer
 
+NOT_THE_TRAINERS = {  # options of Lightning's Trainer, and where to say the same
+    "logger": "choose one with logger=tensorboard, csv or wandb",
+    "callbacks": "add one with +callbacks.NAME._target_=CLASS",
+    "default_root_dir": "choose the folder with run_dir=DIR",
+    "profiler": "run alzgan.benchmark, or a profiler around python",
+    "plugins": "leave it out",
+    "gradient_clip_val": "set model.gradient_clip",
+    "accumulate_grad_batches": "set data.batch_size",
+    "enable_checkpointing": "set callbacks.checkpoint.every_n_train_steps",
+    "enable_progress_bar": "set callbacks.progress.bar",
+    "use_distributed_sampler": "leave it out, each process has its own share of the batches",
+    "barebones": "leave it out",
+}
 REFUSALS = (ValueError, MisconfigurationException)
 
 
 def build(name: str, node: DictConfig, **arguments: Any) -> Any:
-    """Make what a node of the config names.
-
-    Raises:
-        UserError: there is no such class or option, a value is of the wrong type, or the class refuses it.
-    """
+    """Make what a node of the config names."""
     check_targets(node, name)
     try:
         return instantiate(node, _convert_="all", **arguments)
@@ -53,11 +61,7 @@ def refused(place: str, error: Exception) -> UserError:
 
 
 def build_data(settings: DictConfig) -> MRIDataModule:
-    """The data, not read yet; a conditional model whose classes are not set gets the data's number of them.
-
-    Raises:
-        UserError: a value is out of its range, or the folder cannot be used.
-    """
+    """The data, not read yet; a conditional model without a number of classes gets the data's."""
     data = build("data", settings.data)
     if settings.model.get("classes", 0) is None:
         settings.model.classes = len(data.classes)
@@ -65,11 +69,7 @@ def build_data(settings: DictConfig) -> MRIDataModule:
 
 
 def build_model(settings: DictConfig) -> GAN:
-    """The model with its first weights, which are a function of the seed alone.
-
-    Raises:
-        UserError: a value is out of its range.
-    """
+    """The model with its first weights, which are a function of the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(purpose_key(f"weights {settings.model.seed}") >> 32)
         gan = build("model", settings.model)
@@ -89,22 +89,28 @@ def build_trainer(settings: DictConfig, record: dict[str, Any], previous: Previo
         settings: of the run.
         record: its provenance, which may be filled in later.
         previous: the run so far.
-
-    Raises:
-        UserError: a value is out of its range.
     """
     run_dir = Path(settings.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     check_targets(settings.trainer, "trainer")
     check_together(settings)
     callbacks = [build(f"callbacks.{name}", node) for name, node in settings.callbacks.items() if node]
+    # A run that was killed before its first checkpoint has left events, too.
+    purge_step = previous.step + 1 if previous else 0
+    loggers = [
+        build(f"logger.{name}", node, run_dir=run_dir, purge_step=purge_step)
+        for name, node in (settings.get("logger") or {}).items()
+        if node
+    ]
+    if settings.trainer.strategy == "auto" and several_devices(settings.trainer):
+        # Each player's step leaves the other's parameters without gradients, which DDP must be told of.
+        settings.trainer.strategy = "ddp_find_unused_parameters_true"
     return build(
         "trainer",
         settings.trainer,
         default_root_dir=run_dir,
         callbacks=[*callbacks, RunRecord(plain(settings), record), StopOnSignal()],
-        # A run that was killed before its first checkpoint has left events, too.
-        logger=RunLogger(run_dir, purge_step=previous.step + 1 if previous else 0),
+        logger=loggers or False,
         plugins=[AtomicCheckpointIO()],
         profiler=Unprofiled(),
         use_distributed_sampler=False,  # ShuffledBatches gives each rank its own part
@@ -118,12 +124,16 @@ def plain(settings: DictConfig) -> dict[str, Any]:
 
 
 def check_together(settings: DictConfig) -> None:
-    """Check what no constructor sees by itself.
-
-    Raises:
-        UserError: at the first that cannot work.
-    """
+    """Check what no constructor sees by itself."""
     trainer, turns = settings.trainer, settings.model.get("turns", 1)
+    for name, instead in NOT_THE_TRAINERS.items():
+        if trainer.get(name) is not None:
+            raise UserError(f"trainer.{name} is not used here: {instead}")
+    if str(trainer.get("precision")) in ("16-true", "transformer-engine-float16"):
+        raise UserError(
+            f"trainer.precision={trainer.precision}: Adam's numbers do not fit into float16; choose "
+            "16-mixed, bf16-mixed or bf16-true"
+        )
     if trainer.get("max_epochs") is None and trainer.get("max_steps", -1) < 0:
         raise UserError("set trainer.max_epochs or trainer.max_steps: without either, a run has no end")
     for name in ("max_steps", "max_epochs"):
@@ -139,12 +149,21 @@ def check_together(settings: DictConfig) -> None:
     check_devices(trainer)
 
 
-def check_devices(trainer: DictConfig) -> None:
-    """Check that the machine has what is asked for.
+def several_devices(trainer: DictConfig) -> bool:
+    """Whether more than one process is asked for, whatever the words."""
+    devices = trainer.devices
+    if devices in ("auto", "-1", -1):
+        on_cpu = trainer.accelerator == "cpu" or not torch.cuda.is_available()
+        count = 1 if on_cpu else torch.cuda.device_count()
+    elif isinstance(devices, int):
+        count = devices
+    else:
+        count = len(str(devices).strip("[]").split(",")) if "," in str(devices) else 1
+    return count > 1 or trainer.get("num_nodes", 1) > 1
 
-    Raises:
-        UserError: it has not.
-    """
+
+def check_devices(trainer: DictConfig) -> None:
+    """Check that the machine has what is asked for."""
     accelerator, devices = trainer.accelerator, trainer.devices
     gpus = torch.cuda.device_count()
     if accelerator in ("gpu", "cuda") and gpus == 0:

@@ -53,11 +53,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of alzgan, on the CPU, as tensors and plain containers only.
-
-    Raises:
-        UserError: the file cannot be read, would run code, is damaged, or is no checkpoint of alzgan.
-    """
+    """Read a checkpoint of alzgan, on the CPU, as tensors and plain containers only."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of formats that are then refused
@@ -96,11 +92,7 @@ def is_state(state: Any) -> bool:
 
 
 def check_weights(module: nn.Module, checkpoint: dict[str, Any], path: Path) -> None:
-    """Check that names and shapes of the checkpoint's weights are those of the module.
-
-    Raises:
-        UserError: they are not; the line names the first that differs, and the versions if they do.
-    """
+    """Check that names and shapes of the checkpoint's weights are those of the module."""
     ours, theirs = module.state_dict(), checkpoint["state_dict"]
     for name in [*ours, *theirs]:
         sides = [tuple(state[name].shape) if name in state else "none" for state in (theirs, ours)]
@@ -112,11 +104,7 @@ def check_weights(module: nn.Module, checkpoint: dict[str, Any], path: Path) -> 
 
 
 def check_state(checkpoint: dict[str, Any], path: Path) -> None:
-    """Check that the checkpoint has the state of a run, and says what it was made of.
-
-    Raises:
-        UserError: it has not.
-    """
+    """Check that the checkpoint has the state of a run, and says what it was made of."""
     for key, kind in TO_CONTINUE.items():
         if not isinstance(checkpoint.get(key), kind) or (key == "loops" and not has_progress(checkpoint)):
             raise UserError(f"{path} has no {key}: it can be sampled from, but not continued")
@@ -129,11 +117,7 @@ def check_state(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def check_optimizers(optimizers: tuple[Optimizer, ...], checkpoint: dict[str, Any], path: Path) -> None:
-    """Check that the checkpoint's optimizer states are of these optimizers.
-
-    Raises:
-        UserError: they are not.
-    """
+    """Check that the checkpoint's optimizer states are of these optimizers."""
     states = checkpoint["optimizer_states"]
     if len(states) != len(optimizers) or not all(map(optimizer_fits, optimizers, states)):
         raise UserError(f"{path}: its optimizers' state does not fit the model" + version_note(checkpoint))

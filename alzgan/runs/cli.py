@@ -17,12 +17,10 @@ from alzgan.runs.config import CONF, register_resolvers
 
 
 def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
-    """Compose `conf/<config_name>.yaml` with the command line and run the task on it.
-
-    Raises:
-        SystemExit: with the line `alzgan: ...` and code 1 where a setting or the task's input is wrong.
-    """
+    """Compose `conf/<config_name>.yaml` with the command line and run the task on it."""
     register_resolvers()
+    # Hydra's parser takes no flag between overrides.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report is many lines; the exception has it all.
     started = False
 

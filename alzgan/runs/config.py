@@ -43,11 +43,7 @@ def hydra_at_work() -> contextlib.AbstractContextManager:
 
 
 def checkpoint_file(ckpt_path: str) -> Path:
-    """The checkpoint that a user means by a run's folder or a file.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The checkpoint that a user means by a run's folder or a file."""
     path = Path(ckpt_path).expanduser().absolute()
     if not path.exists():
         raise UserError(f"ckpt_path={ckpt_path}: there is no such run or file")
@@ -60,11 +56,7 @@ def checkpoint_file(ckpt_path: str) -> Path:
 
 
 def run_folder(ckpt_path: str | None, new: str) -> str:
-    """Where a run writes: in the folder of the run that it continues, else in a new one.
-
-    Raises:
-        UserError: there is nothing to continue.
-    """
+    """Where a run writes: in the folder of the run that it continues, else in a new one."""
     if ckpt_path is None:
         return new
     folder = checkpoint_file(ckpt_path).parent
@@ -72,11 +64,7 @@ def run_folder(ckpt_path: str | None, new: str) -> str:
 
 
 def named(run_dir: str) -> str:
-    """The folder, which an unset shell variable would leave without a name: the current one, then.
-
-    Raises:
-        UserError: it has none.
-    """
+    """The folder, which an unset shell variable would leave without a name: the current one, then."""
     if not run_dir:
         raise UserError("run_dir is empty; name a folder")
     return run_dir
@@ -90,11 +78,7 @@ def native_precision(accelerator: str) -> str:
 
 
 def check_missing(config: DictConfig) -> None:
-    """Check that everything that has no default is set.
-
-    Raises:
-        UserError: something is not.
-    """
+    """Check that everything that has no default is set."""
     if missing := sorted(OmegaConf.missing_keys(config)):
         raise UserError(f"{missing[0]} is not set; add {missing[0]}=... to the command line")
 

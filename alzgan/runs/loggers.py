@@ -1,17 +1,31 @@
-"""TensorBoard events in the run's own folder."""
+"""Where a run's numbers go: into its own folder, and elsewhere if asked.
 
+Contract, besides Lightning's: made with the run's folder and with the step from on which a killed session has
+logged what will be logged again; ``show_image(tag, image, step)`` for uint8 (C, H, W), ``show_text``.
+"""
+
+import csv
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+from torch.utils.tensorboard.summary import hparams
+
+from alzgan.errors import UserError
+from alzgan.files import replacing
+from alzgan.runs.config import leaves
 
 
-class RunLogger(TensorBoardLogger):
-    """Lightning's logger, writing to the run's folder itself and nothing but events.
+class TensorBoardLog(TensorBoardLogger):
+    """TensorBoard events, and nothing but events.
 
     Args:
         run_dir: the run's folder.
-        purge_step: hide what a killed session logged from this step on, since it will be logged again.
+        purge_step: hide what is there from this step on; None: nothing.
     """
 
     def __init__(self, run_dir: Path, purge_step: int | None = None):
@@ -25,6 +39,23 @@ class RunLogger(TensorBoardLogger):
         """Flush; `hparams.yaml`, which Lightning adds here, would repeat `config.yaml`."""
         self.experiment.flush()
 
+    def show_image(self, tag: str, image: Tensor, step: int) -> None:
+        """Show an image in the Images tab."""
+        self.experiment.add_image(tag, image, step)
+
+    @rank_zero_only
+    def show_settings(self, metrics: Sequence[str], settings: dict[str, Any], step: int) -> None:
+        """Give the run its row in the HParams tab, with columns for metrics that are logged later."""
+        row = ((name.replace(".", "/"), value) for name, value in leaves(settings))
+        shown = {name: value if isinstance(value, int | float) else str(value) for name, value in row}
+        *summaries, _ = hparams(shown, dict.fromkeys(metrics, 0.0))
+        for summary in summaries:
+            self.experiment.file_writer.add_summary(summary)
+
+    def show_text(self, tag: str, text: str, step: int) -> None:
+        """Show a text as it is; four spaces make it a block of code in TensorBoard's markdown."""
+        self.experiment.add_text(tag, "    " + text.replace("\n", "\n    "), step)
+
 
 def wait_for_a_later_second(run_dir: Path) -> None:
     """Wait until a new file of events will be read behind those that are there.
@@ -35,3 +66,88 @@ def wait_for_a_later_second(run_dir: Path) -> None:
     seconds = [int(path.name.split(".")[3]) for path in run_dir.glob("events.out.tfevents.*")]
     while seconds and int(time.time()) == max(seconds):
         time.sleep(0.02)
+
+
+class CsvLog(Logger):
+    """One row a number, `step,name,value`, in `metrics.csv`: for whoever has no TensorBoard.
+
+    Args:
+        run_dir: the run's folder.
+        purge_step: leave out rows from this step on; None: none.
+    """
+
+    name, version = "csv", ""
+
+    def __init__(self, run_dir: Path, purge_step: int | None = None):
+        super().__init__()
+        self.path = run_dir / "metrics.csv"
+        self.purge_step = purge_step
+        self.file: Any = None
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Add rows."""
+        if self.file is None:
+            self.open()
+        csv.writer(self.file).writerows((step, name, repr(float(value))) for name, value in metrics.items())
+
+    def open(self) -> None:
+        """Keep what earlier sessions have logged, but for what will be logged again."""
+        kept = [["step", "name", "value"]]
+        if self.path.is_file():
+            with self.path.open(newline="") as file:
+                rows = [row for row in csv.reader(file) if len(row) == 3 and row[0].isdigit()]
+            kept += [row for row in rows if self.purge_step is None or int(row[0]) < self.purge_step]
+        with replacing(self.path) as part, part.open("w", newline="") as file:
+            csv.writer(file).writerows(kept)
+        self.file = self.path.open("a", newline="")
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing: `config.yaml` has them."""
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Flush."""
+        if self.file is not None:
+            self.file.flush()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Close the file."""
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+
+
+class WandbLog(WandbLogger):
+    """Weights & Biases, under the name of the run's folder; a resumed run goes on there.
+
+    Args:
+        run_dir: the run's folder.
+        purge_step: not used: there, a step that comes again is dropped.
+        project: to log to.
+        offline: keep it in the folder, for `wandb sync` later.
+
+    Raises:
+        UserError: wandb is not installed.
+    """
+
+    def __init__(
+        self, run_dir: Path, purge_step: int | None = None, project: str = "alzgan", offline: bool = False
+    ):
+        try:
+            super().__init__(
+                name=run_dir.name,
+                id=run_dir.name,
+                save_dir=run_dir,
+                project=project,
+                offline=offline,
+                resume="allow",
+            )
+        except ModuleNotFoundError:
+            raise UserError("logger=wandb needs wandb: pip install 'alzgan[wandb]'") from None
+
+    def show_image(self, tag: str, image: Tensor, step: int) -> None:
+        """Show an image."""
+        self.log_image(tag, [image.permute(1, 2, 0).numpy()], step)

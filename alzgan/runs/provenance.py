@@ -38,8 +38,10 @@ def processor() -> str:
 
 def git_state() -> dict[str, Any] | None:
     """Commit and whether the checkout differs from it; None for an installed package."""
-    folder = Path(alzgan.__file__).parent
+    folder = Path(alzgan.__file__).resolve().parent
     try:
+        if Path(git("rev-parse", "--show-toplevel", cwd=folder)).resolve() != folder.parent:
+            return None  # installed somewhere within another repository
         commit = git("rev-parse", "HEAD", cwd=folder)
         return {"commit": commit, "dirty": bool(git("status", "--porcelain", cwd=folder))}
     except (OSError, subprocess.CalledProcessError):
@@ -47,12 +49,7 @@ def git_state() -> dict[str, Any] | None:
 
 
 def git(*arguments: str, cwd: Path) -> str:
-    """What git answers.
-
-    Raises:
-        OSError: there is no git.
-        subprocess.CalledProcessError: the folder is no checkout.
-    """
+    """What git answers."""
     return subprocess.run(
         ["git", *arguments], cwd=cwd, check=True, capture_output=True, text=True
     ).stdout.strip()

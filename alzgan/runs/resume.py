@@ -28,6 +28,7 @@ CHANGEABLE = (
     "data.root",  # a folder may move; its content is checked
     "data.cache_dir",
     "data.num_workers",
+    "logger",
     "callbacks.checkpoint",  # what watches does not disturb
     "callbacks.samples",
     "callbacks.progress",
@@ -72,15 +73,11 @@ class Previous:
         Args:
             composed: the config that the command line makes by itself.
             overrides: of the command line.
-
-        Raises:
-            UserError: the stored config names what is not alzgan's and not on the command line; an override
-                would make it another run; the run has ended.
         """
         stored = self.checkpoint["alzgan"]["config"]
         given = OmegaConf.to_container(composed, resolve=False)
         check_stored(stored, self.path, names_in(given))
-        settings = OmegaConf.create(stored)
+        settings = OmegaConf.create({"logger": given.get("logger"), **stored})  # which old ones lack
         for name in (*OF_THE_MACHINE, *(["data.root"] if stored["data"].get("_target_") == PHANTOM else [])):
             if OmegaConf.select(settings, name.rpartition(".")[0]) is not None:
                 put(settings, name, composed)
@@ -90,18 +87,17 @@ class Previous:
         return settings
 
 
-def run_to_continue(settings: DictConfig, run_dir: Path) -> Previous | None:
-    """The run of `ckpt_path`, or that of a job which Slurm has put back into its queue; None for a new one.
+def run_to_continue(settings: DictConfig, run_dir: Path, again: bool = False) -> Previous | None:
+    """The run of `ckpt_path`; else the one that is in the folder, if the same command may be given again.
 
-    Raises:
-        UserError: the checkpoint cannot be used, or the folder of a new run holds one already.
+    It may in a sweep, and where Slurm has put a job back into its queue.
     """
     path = run_dir / "checkpoints" / "last.ckpt"
     if settings.ckpt_path is not None:
         path = checkpoint_file(settings.ckpt_path)
     elif not path.is_file():
         return None
-    elif "SLURM_RESTART_COUNT" not in os.environ:
+    elif not again and "SLURM_RESTART_COUNT" not in os.environ:
         raise UserError(
             f"{run_dir} holds a run already; continue it with ckpt_path={run_dir} or choose another run_dir"
         )
@@ -119,11 +115,7 @@ def apply(
     overrides: Sequence[str],
     started_with: Sequence[str],
 ) -> None:
-    """Let one override of the command line have its effect on a run's own settings.
-
-    Raises:
-        UserError: it would make it another run.
-    """
+    """Let one override of the command line have its effect on a run's own settings."""
     for name in touched(override, overrides):
         new, old = OmegaConf.select(composed, name), OmegaConf.select(settings, name)
         unwatched = new is None and name.startswith("callbacks.")
@@ -169,14 +161,11 @@ def put(settings: DictConfig, name: str, composed: DictConfig) -> None:
 
 
 def check_unfinished(settings: DictConfig, checkpoint: dict[str, Any], path: Path) -> None:
-    """Check that there is something left to do.
-
-    Raises:
-        UserError: the run has ended.
-    """
+    """Check that there is something left to do."""
     step, epoch = checkpoint["global_step"], checkpoint["epoch"]
-    limits = settings.trainer
-    if 0 <= limits.get("max_steps", -1) <= step:
+    limits = {name: settings.trainer.get(name) for name in ("max_steps", "max_epochs")}
+    limits = {name: value if isinstance(value, int) else -1 for name, value in limits.items()}
+    if 0 <= limits["max_steps"] <= step:
         raise UserError(f"{path} is finished at step {step}: raise trainer.max_steps to go on")
-    if limits.get("max_epochs") and 0 <= limits.max_epochs <= epoch:
+    if 0 < limits["max_epochs"] <= epoch:
         raise UserError(f"{path} is finished after {epoch} epochs: raise trainer.max_epochs to go on")

@@ -35,10 +35,6 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
         settings: a composed `conf/train.yaml`, its `run_dir` included.
         overrides: what the user changed of it, for the record.
         previous: the run so far, to be continued.
-
-    Raises:
-        UserError: a setting is wrong, the run cannot be continued from there, another process writes to its
-            folder, training diverged, or the disk does not take more.
     """
     run_dir = Path(settings.run_dir)
     check_missing(settings)
@@ -71,11 +67,7 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
 
 @contextlib.contextmanager
 def naming_the_file(previous: Previous | None) -> Iterator[None]:
-    """Add to a line about a setting that a checkpoint may have brought it.
-
-    Raises:
-        UserError: with the line.
-    """
+    """Add to a line about a setting that a checkpoint may have brought it."""
     try:
         yield
     except UserError as error:
@@ -102,11 +94,7 @@ def describe_run(
 
 
 def check_continuation(previous: Previous, record: dict[str, Any], gan: GAN) -> None:
-    """Check that the run would go on as if it had never stopped, and say from where.
-
-    Raises:
-        UserError: the data, the number of processes or the model is not the one that it began with.
-    """
+    """Check that the run would go on as if it had never stopped, and say from where."""
     before, path = previous.provenance, previous.path
     check_weights(gan, previous.checkpoint, path)
     check_optimizers(gan.configure_optimizers(), previous.checkpoint, path)

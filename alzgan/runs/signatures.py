@@ -16,21 +16,13 @@ HYDRA_KEYS = ("_target_", "_partial_")
 
 
 def check_targets(config: DictConfig, path: str) -> None:
-    """Check every `_target_` in a node of the config, and its arguments.
-
-    Raises:
-        UserError: there is no such class, it has no such argument, or a value is of the wrong type.
-    """
+    """Check every `_target_` in a node of the config, and its arguments."""
     for place, node in target_nodes(config, path):
         check_arguments(place, node, locate(place, node._target_), node._target_)
 
 
 def check_arguments(path: str, node: DictConfig, target: Callable, name: str) -> None:
-    """Check the arguments that a node of the config gives to a class or a function.
-
-    Raises:
-        UserError: there is no such argument, or a value is of the wrong type.
-    """
+    """Check the arguments that a node of the config gives to a class or a function."""
     arguments, hints = arguments_of(target)
     for key, value in OmegaConf.to_container(node, resolve=True).items():
         if key in HYDRA_KEYS:
@@ -51,11 +43,7 @@ def target_nodes(node: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]
 
 
 def locate(path: str, target: str) -> Any:
-    """The class, or what else can be called, of a dotted name.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The class, or what else can be called, of a dotted name."""
     module, _, name = target.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)

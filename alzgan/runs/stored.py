@@ -19,8 +19,10 @@ OURS = {  # by place in the config, the modules whose classes may stand there
     "data": r"alzgan\.data\.datamodule",
     "model": r"alzgan\.(gan|networks\.\w+|losses|penalties|augment|average|schedules)|torch\.optim",
     "trainer": r"lightning(?=\.Trainer$)",
+    "logger": r"alzgan\.runs\.loggers",
     "callbacks": r"alzgan\.callbacks\.\w+",
 }
+NEEDED = ("data", "model", "trainer", "callbacks")
 # Where something is on a machine: the command line's or this machine's default, never the file's.
 OF_THE_MACHINE = ("data.cache_dir", "callbacks.quality.cache_dir")
 PHANTOM = "alzgan.data.datamodule.PhantomDataModule"
@@ -33,11 +35,8 @@ def check_stored(config: dict[str, Any], path: Path, trusted: Collection[str] = 
         config: of a checkpoint.
         path: of the checkpoint.
         trusted: names that the user has given by other means.
-
-    Raises:
-        UserError: it does not; nothing has been looked up.
     """
-    for place in OURS:
+    for place in NEEDED:
         if not isinstance(config.get(place), dict) or not config[place]:
             raise UserError(f"{path}: {place} is missing in its config; start a new run")
     foreign: dict[str, str] = {}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -43,11 +44,7 @@ def outliving_failures(task: Callable[[DictConfig], float]) -> Callable[[DictCon
 
 
 def check_job(config: DictConfig) -> None:
-    """Check what a sweep's job may not have.
-
-    Raises:
-        UserError: it has it.
-    """
+    """Check what a sweep's job may not have."""
     if config.ckpt_path is not None:
         raise UserError("ckpt_path continues one run: leave out -m (--multirun)")
     if str(config.trainer.devices) != "1" or config.trainer.get("num_nodes", 1) > 1:
@@ -55,6 +52,21 @@ def check_job(config: DictConfig) -> None:
         raise UserError(
             f"trainer.devices={config.trainer.devices}: the jobs of a sweep have one device each; set it to 1"
         )
+
+
+def finished_job(folder: Path, overrides: Sequence[str]) -> float | None:
+    """The objective of a job that an earlier start of the same sweep has finished; None if it has not."""
+    before = (read_json(folder / "run.json") or {}).get("overrides")
+    if before is not None and sorted(before) != sorted(overrides):
+        raise UserError(f"{folder} is a job of another sweep ({' '.join(before)}): choose another run_dir")
+    metrics = read_json(folder / "metrics.json")
+    return None if metrics is None else float(metrics.get("best", math.inf))
+
+
+def number_of_jobs(overrides: Sequence[str]) -> int:
+    """How many jobs the overrides of a sweep make."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return math.prod(len(list(each.sweep_string_iterator())) for each in parsed if each.is_sweep_override())
 
 
 def job_folder() -> Path:
@@ -81,15 +93,10 @@ class SweepTable(Callback):
     """
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Collect, sort, show and write.
-
-        Raises:
-            SystemExit: with code 1 and the names of the jobs that failed. Of a callback's exceptions, Hydra
-                lets only those pass that are no `Exception`.
-        """
+        """Collect, sort, show and write."""
         folder = Path(config.hydra.sweep.dir)
-        jobs = sorted(folder.glob("job_*"), key=lambda job: int(job.name.removeprefix("job_")))
-        rows = sorted((job_row(job) for job in jobs), key=by_objective)
+        jobs = range(number_of_jobs(config.hydra.overrides.task))
+        rows = sorted((job_row(folder / f"job_{job}") for job in jobs), key=by_objective)
         columns = ["job", "objective", "metric", *varied(rows)]
         write_table(folder / "sweep.csv", columns, table(rows, columns)[1:])
         shown = table([row | {"objective": short(row["objective"])} for row in rows], columns)

@@ -19,19 +19,10 @@ from tqdm import tqdm
 
 from alzgan.errors import UserError
 from alzgan.files import replacing
-from alzgan.images.decoding import (
-    FORMATS,
-    BadImage,
-    decode_image,
-    in_threads,
-    quiet,
-    read_bytes,
-    read_image,
-    resize,
-)
+from alzgan.images import decoding
 from alzgan.images.folder import ImageFile, survey
 from alzgan.people.cohort import Cohort
-from alzgan.people.similarity import leak_count, mixed_groups, thumbnails
+from alzgan.people.similarity import leak_count, thumbnails
 from alzgan.people.splits import Split
 from alzgan.people.subjects import PARTS, Subjects
 from alzgan.text import counted, printable
@@ -60,19 +51,12 @@ class Facts:
 
 @dataclass(frozen=True)
 class Audit:
-    """The report, and what it was made from.
+    """The report, and what it was made from."""
 
-    Attributes:
-        report: plain containers that JSON takes; the keys are explained at `audit`.
-        files: the images that can be read.
-        subjects: who is in them; None where the folder does not say.
-        split: their parts; None where nobody knows who is in them.
-    """
-
-    report: dict[str, Any]
-    files: list[ImageFile]
-    subjects: Subjects | None
-    split: Split | None
+    report: dict[str, Any]  # plain containers that JSON takes; the keys are explained at `audit`
+    files: list[ImageFile]  # the images that can be read
+    subjects: Subjects | None  # who is in them; None where the folder does not say
+    split: Split | None  # their parts; None where nobody knows who is in them
 
 
 def audit(cohort: Cohort, progress: bool = True) -> Audit:
@@ -87,18 +71,19 @@ def audit(cohort: Cohort, progress: bool = True) -> Audit:
     each part), `near_duplicates_across_splits` (number of test images with a train image correlated above
     `NEAR`); `notes`, `verdict`. What needs to know the people is None where nobody does.
 
-    Args:
-        cohort: the folder.
-        progress: show a bar.
-
     Raises:
         UserError: no image to read, or a rule other than auto and content that does not fit the folder.
     """
     root = cohort.folder
     facts, unreadable = inspect(root, cohort.scan(), progress)
     files = [fact.file for fact in facts]
-    subjects, refusal = subjects_or_reason(cohort, files)
-    split, leaks = None, None
+    subjects = split = leaks = refusal = None
+    try:
+        subjects = cohort.identify(files)
+    except UserError as error:
+        if cohort.subjects not in ("auto", "content"):
+            raise
+        refusal = str(error)
     if subjects:
         split = cohort.split(files, subjects)
         leaks = leak_count(thumbnails(root, files), split.parts, NEAR)
@@ -109,8 +94,7 @@ def audit(cohort: Cohort, progress: bool = True) -> Audit:
         "ignored_files": len(listing.others),
         "unreadable": [[printable(path), reason] for path, reason in unreadable],
         **describe_duplicates(facts, subjects),
-        **describe_people(subjects),
-        "split": describe_parts(subjects, split),
+        **describe_people(subjects, split),
         "near_duplicates_across_splits": leaks,
     }
     report["notes"] = notes_on(report, subjects, split)
@@ -126,25 +110,15 @@ def inspect(
     Raises:
         UserError: not one can be read.
     """
-
-    def facts_or_error(file: ImageFile) -> Facts | BadImage:
-        try:
-            return facts_of(Path(root), file)
-        except BadImage as error:
-            return error
-
-    with quiet():
-        results = list(
-            tqdm(
-                in_threads(facts_or_error, files), "reading", len(files), unit=" images", disable=not progress
-            )
-        )
-    facts = [result for result in results if isinstance(result, Facts)]
-    unreadable = [
-        (file.path, result.reason)
-        for file, result in zip(files, results, strict=True)
-        if isinstance(result, BadImage)
-    ]
+    facts, unreadable = [], []
+    with decoding.quiet():
+        results = decoding.in_threads(lambda file: facts_or_error(Path(root), file), files)
+        bar = tqdm(results, "reading", len(files), unit=" images", disable=not progress)
+        for file, result in zip(files, bar, strict=True):
+            if isinstance(result, decoding.BadImage):
+                unreadable.append((file.path, result.reason))
+            else:
+                facts.append(result)
     if not facts:
         path, reason = unreadable[0]
         raise UserError(
@@ -152,6 +126,27 @@ def inspect(
             f"the first of {len(files)} is {printable(path)} ({reason}): mend them"
         )
     return facts, unreadable
+
+
+def facts_or_error(root: Path, file: ImageFile) -> Facts | decoding.BadImage:
+    try:
+        content = decoding.read_bytes(root / file.path)
+        pixels = decoding.decode_image(content, root / file.path)
+    except decoding.BadImage as error:
+        return error
+    with Image.open(io.BytesIO(content), formats=decoding.FORMATS) as image:
+        mode = image.mode
+    return Facts(
+        file,
+        mode,
+        bits=16 if mode.startswith("I;16") else BITS.get(mode, 8),
+        size=f"{pixels.shape[1]}x{pixels.shape[0]}",
+        digest=blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest(),
+        lowest=int(pixels.min()),
+        highest=int(pixels.max()),
+        mean=float(pixels.mean()),
+        zeros=float((pixels == 0).mean()),
+    )
 
 
 def lines(report: dict[str, Any]) -> list[str]:
@@ -192,9 +187,11 @@ def contact_sheet(root: Path | str, files: Sequence[ImageFile], path: Path | str
         # Pillow's built-in font may have no other letters.
         name = printable(label).encode("ascii", "backslashreplace").decode()
         draw.text((2, row * height + 2), f"{name}, {len(members)} images", fill="white")
-        for column, file in enumerate(spread_evenly(members, SHEET_COLUMNS)):
-            image = resize(read_image(Path(root) / file.path), SHEET_SIDE, 3, "pad")
-            sheet.paste(Image.fromarray(image), (column * SHEET_SIDE, row * height + SHEET_LABEL))
+        places = np.linspace(0, len(members) - 1, min(SHEET_COLUMNS, len(members))).round().astype(int)
+        for column, place in enumerate(places):
+            pixels = decoding.read_image(Path(root) / members[place].path)
+            image = Image.fromarray(decoding.resize(pixels, SHEET_SIDE, 3, "pad"))
+            sheet.paste(image, (column * SHEET_SIDE, row * height + SHEET_LABEL))
     with replacing(Path(path)) as part:
         sheet.save(part, format="PNG")
 
@@ -220,49 +217,15 @@ def aside(report: dict[str, Any]) -> str:
 
 
 def leak_line(report: dict[str, Any]) -> str:
-    leaks, test = report["near_duplicates_across_splits"], report["split"]["test"]["images"]
-    verb = "has" if leaks == 1 else "have"
-    return f"{leaks} of {counted(test, 'test image')} {verb} a train image correlated above {NEAR}"
+    leaks = report["near_duplicates_across_splits"]
+    test = counted(report["split"]["test"]["images"], "test image")
+    return f"{leaks} of {test} {'has' if leaks == 1 else 'have'} a train image correlated above {NEAR}"
 
 
 def most_frequent(numbers: dict[str, int]) -> str:
     """The most frequent ones, so that a folder of odd sizes still fits on a line."""
     shown = [f"{name} ({count})" for name, count in list(numbers.items())[:5]]
     return ", ".join(shown + [f"and {len(numbers) - 5} more"] * (len(numbers) > 5))
-
-
-def spread_evenly(files: Sequence[ImageFile], count: int) -> list[ImageFile]:
-    """At most `count` files, evenly from the first to the last."""
-    places = np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int)
-    return [files[place] for place in places]
-
-
-def facts_of(root: Path, file: ImageFile) -> Facts:
-    content = read_bytes(root / file.path)
-    pixels = decode_image(content, root / file.path)
-    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        mode = image.mode
-    return Facts(
-        file,
-        mode,
-        16 if mode.startswith("I;16") else BITS.get(mode, 8),
-        f"{pixels.shape[1]}x{pixels.shape[0]}",
-        blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest(),
-        int(pixels.min()),
-        int(pixels.max()),
-        float(pixels.mean()),
-        float((pixels == 0).mean()),
-    )
-
-
-def subjects_or_reason(cohort: Cohort, files: Sequence[ImageFile]) -> tuple[Subjects | None, str | None]:
-    """Who is in the files, or why the folder does not say; a rule that the user named must fit."""
-    try:
-        return cohort.identify(files), None
-    except UserError as error:
-        if cohort.subjects not in ("auto", "content"):
-            raise
-        return None, str(error)
 
 
 def describe_images(facts: Sequence[Facts]) -> dict[str, Any]:
@@ -285,39 +248,31 @@ def describe_images(facts: Sequence[Facts]) -> dict[str, Any]:
 
 
 def describe_duplicates(facts: Sequence[Facts], subjects: Subjects | None) -> dict[str, Any]:
-    # All black slices are the same, whoever they are from.
-    varied = [index for index, fact in enumerate(facts) if fact.lowest < fact.highest]
-    digests = [facts[index].digest for index in varied]
-    same: dict[str, list[str]] = defaultdict(list)
-    for index in varied:
-        same[facts[index].digest].append(facts[index].file.path)
+    people = subjects.subject if subjects else [None] * len(facts)
+    same: dict[str, list[tuple[ImageFile, str | None]]] = defaultdict(list)
+    for fact, person in zip(facts, people, strict=True):
+        if fact.lowest < fact.highest:  # all black slices are the same, whoever they are from
+            same[fact.digest].append((fact.file, person))
+    groups = [group for group in same.values() if len(group) > 1]
+    of_two = sum(len({person for _, person in group}) > 1 for group in groups)
     return {
-        "duplicates": [paths for paths in same.values() if len(paths) > 1],
-        "duplicates_in_two_classes": mixed_groups(digests, [facts[index].file.label for index in varied]),
-        "duplicates_of_two_subjects": mixed_groups(digests, [subjects.subject[index] for index in varied])
-        if subjects
-        else None,
+        "duplicates": [[file.path for file, _ in group] for group in groups],
+        "duplicates_in_two_classes": sum(len({file.label for file, _ in group}) > 1 for group in groups),
+        "duplicates_of_two_subjects": of_two if subjects else None,
     }
 
 
-def describe_people(subjects: Subjects | None) -> dict[str, Any]:
-    if subjects is None:
-        return {"subject_rule": None, "subjects": None, "slices_per_subject": None}
+def describe_people(subjects: Subjects | None, split: Split | None) -> dict[str, Any]:
+    if subjects is None or split is None:
+        return dict.fromkeys(("subject_rule", "subjects", "slices_per_subject", "split"))
     slices = Counter(subjects.subject).values()
+    people = Counter(part for _, part in set(zip(subjects.subject, split.parts, strict=True)))
     return {
         "subject_rule": subjects.rule,
         "subjects": len(slices),
         "slices_per_subject": {"lowest": min(slices), "median": median(slices), "highest": max(slices)},
+        "split": {part: {"images": split.parts.count(part), "subjects": people[part]} for part in PARTS},
     }
-
-
-def describe_parts(subjects: Subjects | None, split: Split | None) -> dict[str, dict[str, int]] | None:
-    if subjects is None or split is None:
-        return None
-    people = defaultdict(set)
-    for subject, part in zip(subjects.subject, split.parts, strict=True):
-        people[part].add(subject)
-    return {part: {"images": split.parts.count(part), "subjects": len(people[part])} for part in PARTS}
 
 
 def notes_on(report: dict[str, Any], subjects: Subjects | None, split: Split | None) -> list[str]:
@@ -368,13 +323,9 @@ def harm_in(report: dict[str, Any]) -> str | None:
             f"each image counts as a person of its own, and {leak_line(report)}: "
             "say who is who with data.subjects=csv:FILE, regex:PATTERN or content"
         )
-    if report["duplicates_in_two_classes"] or report["duplicates_of_two_subjects"]:
-        kinds = {
-            "in two classes": report["duplicates_in_two_classes"],
-            "of two people": report["duplicates_of_two_subjects"],
-        }
-        found = " and ".join(f"{kind} {counted(times, 'time')}" for kind, times in kinds.items() if times)
-        return f"the same image is there {found}: keep one of each group of `duplicates`"
+    kinds = (("in two classes", "duplicates_in_two_classes"), ("of two people", "duplicates_of_two_subjects"))
+    if found := [f"{kind} {counted(report[key], 'time')}" for kind, key in kinds if report[key]]:
+        return f"the same image is there {' and '.join(found)}: keep one of each group of `duplicates`"
     if report["near_duplicates_across_splits"]:
         return f"{leak_line(report)}: one person may be there under two names; mend what data.subjects names"
     return None

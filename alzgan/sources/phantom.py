@@ -16,8 +16,8 @@ from PIL import Image
 
 from alzgan.device.streams import stream
 from alzgan.errors import UserError
-from alzgan.files import read_json, replacing, write_json
-from alzgan.people.splits import write_manifest
+from alzgan.files import read_json, replacing, write_json, write_table
+from alzgan.people.splits import MANIFEST
 
 # Share of people in a class, as in the Kaggle 4-class set, from the healthiest to the most affected.
 CLASS_SHARES = {"NonDemented": 0.50, "VeryMildDemented": 0.35, "MildDemented": 0.14, "ModerateDemented": 0.01}
@@ -42,19 +42,17 @@ LATERAL_VENTRICLE = (
 )
 
 
-@dataclass(frozen=True)
 class Waves:
-    """A smooth random function of space with mean 0 and variance 1: a sum of plane waves."""
+    """A smooth random function of space with mean 0 and variance 1: a sum of plane waves.
 
-    vectors: np.ndarray  # (waves, 3), radians per mm
-    phases: np.ndarray  # (waves, 1)
+    They have one length in mm and random directions; their z components are multiplied by `rise`.
+    """
 
-    @classmethod
-    def draw(cls, rng: np.random.Generator, wavelength: float, count: int, rise: float = 1.0) -> "Waves":
-        """Waves of one length in mm in random directions; their z components are multiplied by `rise`."""
+    def __init__(self, rng: np.random.Generator, wavelength: float, count: int, rise: float = 1.0):
         vectors = rng.standard_normal((count, 3))
         vectors *= 2 * np.pi / wavelength / np.linalg.norm(vectors, axis=1, keepdims=True) * (1, 1, rise)
-        return cls(vectors.astype(np.float32), rng.uniform(0, 2 * np.pi, (count, 1)).astype(np.float32))
+        self.vectors = vectors.astype(np.float32)  # (count, 3), radians per mm
+        self.phases = rng.uniform(0, 2 * np.pi, (count, 1)).astype(np.float32)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """Values (H, W) at the positions (3, H, W), in mm."""
@@ -63,44 +61,26 @@ class Waves:
         return total.reshape(points.shape[1:]) * (2 / len(self.phases)) ** 0.5
 
 
-@dataclass(frozen=True)
 class Brain:
-    """One person's anatomy; lengths in mm."""
+    """A random person's anatomy, lengths in mm; severity is 0 (NonDemented) to 1 (ModerateDemented)."""
 
-    half_width: float
-    half_length: float
-    taper: float  # how much narrower the front is than the back
-    squareness: float  # exponent of the outline: 2 is an ellipse
-    ventricle_size: float  # 1 is a healthy one
-    ventricle_splay: float  # how far its horns point outwards
-    ventricle_height: float
-    cortex: float  # thickness
-    sulcus_opening: float  # half the width of the fluid in a sulcus; below 0 its banks touch
-    sulcus_depth: float
-    asymmetry: float  # the folds of the right side are those of the left, seen this much higher up
-    warp: tuple[Waves, Waves, Waves]
-    folds: Waves  # zero along the middle of each sulcus
-    relief: Waves  # makes some sulci deep and some shallow
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, severity: float) -> "Brain":
-        """A random person; `severity` runs from 0 (NonDemented) to 1 (ModerateDemented)."""
-        return cls(
-            half_width=rng.uniform(63, 69),
-            half_length=rng.uniform(81, 87),
-            taper=rng.uniform(0.05, 0.13),
-            squareness=rng.uniform(2.1, 2.35),
-            ventricle_size=rng.uniform(0.8, 1.15) + 0.9 * severity,
-            ventricle_splay=rng.uniform(0.85, 1.15),
-            ventricle_height=rng.uniform(-3, 3),
-            cortex=rng.uniform(3.4, 3.7) - 1.2 * severity,
-            sulcus_opening=rng.uniform(0.0, 0.4) + 0.9 * severity,
-            sulcus_depth=rng.uniform(19, 24),
-            asymmetry=rng.uniform(5, 9),
-            warp=tuple(Waves.draw(rng, 110, 4) for _ in range(3)),
-            folds=Waves.draw(rng, 20, 16, rise=0.48),
-            relief=Waves.draw(rng, 32, 8, rise=0.55),
-        )
+    def __init__(self, rng: np.random.Generator, severity: float):
+        self.half_width = rng.uniform(63, 69)
+        self.half_length = rng.uniform(81, 87)
+        self.taper = rng.uniform(0.05, 0.13)  # how much narrower the front is than the back
+        self.squareness = rng.uniform(2.1, 2.35)  # exponent of the outline: 2 is an ellipse
+        self.ventricle_size = rng.uniform(0.8, 1.15) + 0.9 * severity  # 1 is a healthy one
+        self.ventricle_splay = rng.uniform(0.85, 1.15)  # how far its horns point outwards
+        self.ventricle_height = rng.uniform(-3, 3)
+        self.cortex = rng.uniform(3.4, 3.7) - 1.2 * severity  # thickness
+        # Half the width of the fluid in a sulcus; below 0 its banks touch.
+        self.sulcus_opening = rng.uniform(0.0, 0.4) + 0.9 * severity
+        self.sulcus_depth = rng.uniform(19, 24)
+        # The folds of the right side are those of the left, seen this much higher up.
+        self.asymmetry = rng.uniform(5, 9)
+        self.warp = [Waves(rng, 110, 4) for _ in range(3)]
+        self.folds = Waves(rng, 20, 16, rise=0.48)  # zero along the middle of each sulcus
+        self.relief = Waves(rng, 32, 8, rise=0.55)  # makes some sulci deep and some shallow
 
 
 def slice_points(brain: Brain, z: float, size: int) -> np.ndarray:
@@ -250,8 +230,7 @@ class Settings:
     seed: int
     version: int = VERSION
 
-    def __post_init__(self) -> None:
-        """Refuse what the model cannot draw."""
+    def __post_init__(self):
         least = LEAST_PEOPLE * len(CLASS_SHARES)
         if self.people < least:
             raise UserError(f"a phantom of {self.people} people is too small; ask for {least} or more")
@@ -264,10 +243,6 @@ class Settings:
                 f"{self.slices} phantom slices {self.spacing} mm apart do not fit the {TALLEST_STACK:g} mm "
                 "of the model; ask for fewer slices or a smaller spacing"
             )
-
-    def heights(self) -> list[float]:
-        """Height in mm of each slice, from the lowest up."""
-        return [MIDDLE_HEIGHT + (i - (self.slices - 1) / 2) * self.spacing for i in range(self.slices)]
 
     def grades(self) -> np.ndarray:
         """The class of each person, (people,), as an index into `CLASS_SHARES`, in random order."""
@@ -282,8 +257,10 @@ def person_images(settings: Settings, person: int, grade: int) -> np.ndarray:
     """All slices of one person, uint8 (slices, size, size)."""
     rng = stream(settings.seed, "phantom person", person)
     severity = (grade + rng.uniform(-0.3, 0.3)) / (len(CLASS_SHARES) - 1)
-    brain = Brain.draw(rng, severity)
-    signals, masks = zip(*[draw_slice(brain, z, settings.size) for z in settings.heights()], strict=True)
+    brain = Brain(rng, severity)
+    offsets = (i - (settings.slices - 1) / 2 for i in range(settings.slices))
+    drawn = [draw_slice(brain, MIDDLE_HEIGHT + i * settings.spacing, settings.size) for i in offsets]
+    signals, masks = zip(*drawn, strict=True)
     return acquire(rng, np.stack(signals), np.stack(masks))
 
 
@@ -298,7 +275,7 @@ def fill(folder: Path, settings: Settings) -> None:
             file = f"{label}/{subject}_slice-{number:02d}.png"
             Image.fromarray(image).save(folder / file)
             rows.append((file, label, subject, number, ""))
-    write_manifest(folder / "manifest.csv", sorted(rows))
+    write_table(folder / "manifest.csv", MANIFEST, sorted(rows))
     write_json(folder / "phantom.json", asdict(settings))
 
 
@@ -322,19 +299,11 @@ def write_phantom(
 ) -> None:
     """Write a phantom of `people * slices` PNG files (8-bit grey) in four class folders, or find it there.
 
-    Files are `CLASS/sub-012_slice-07.png`; `manifest.csv` (file,class,subject,slice,split) says the same,
-    with the split left empty. Slices rise from 1 upwards and show the front of the brain at the top. The
-    folder appears whole or not at all, also when two processes make it at once; a killed process leaves
-    only a `.part` folder beside it.
-
-    Args:
-        root: folder to make; its parents are made too.
-        people: how many, each with one class: 12 or more, since every class has at least 3.
-        slices: axial slices of each person.
-        size: width and height in pixels; the field of view stays the same.
-        spacing: mm from slice to slice. At the default, neighbours resemble each other far more than
-            any two people do; from about 5 mm on they no longer do.
-        seed: another seed gives other people.
+    Files are `CLASS/sub-012_slice-07.png`, `size` pixels square; `manifest.csv` says the same, with the split
+    left empty. Slices are axial, numbered from the lowest up, the front of the brain at the top. At the
+    default `spacing` in mm, neighbours resemble each other far more than any two people do; from about 5 mm
+    on they no longer do. Each class has 3 people or more, so `people` is 12 or more. The folder appears whole
+    or not at all, also when two processes make it at once; a killed one leaves a `.part` folder beside it.
 
     Raises:
         UserError: settings that cannot be drawn, a folder that holds anything else or cannot be written.

@@ -9,22 +9,20 @@ the head is up in coronal and sagittal ones. Pixels are square: voxel sizes are 
 import gzip
 import math
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from alzgan.errors import UserError
-from alzgan.files import new_folder
-from alzgan.people.splits import write_manifest
+from alzgan.files import new_folder, write_table
+from alzgan.people.splits import MANIFEST
 from alzgan.text import counted, printable
-
-if TYPE_CHECKING:
-    import nibabel
 
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}  # the axis of the canonical frame that a plane cuts
 FLAT_CLASS = "all"  # the class of volumes that lie in no class folder
@@ -35,11 +33,7 @@ MAX_SIDE = 4096  # pixels of a slice
 
 
 class BadVolume(UserError):
-    """A file that cannot be read as one scan, or is too small for what is asked: the line says which.
-
-    Attributes:
-        reason: the reason alone.
-    """
+    """A file that is no scan, or one too small for what is asked: `reason` is the line's reason alone."""
 
     def __init__(self, path: Path, reason: str, advice: str = "mend or remove it"):
         super().__init__(f"cannot use the volume {printable(path)}: {reason}; {advice}")
@@ -58,19 +52,12 @@ class VolumeFile:
 
 @dataclass(frozen=True)
 class Volume:
-    """A scan in the canonical frame.
+    """A scan in the canonical frame."""
 
-    Attributes:
-        voxels: float32 (right, front, up).
-        spacing: (3,) mm from voxel to voxel.
-        window: the intensities that become 0 and 255.
-        background: the intensity outside of the head, shown as 0.
-    """
-
-    voxels: np.ndarray
-    spacing: np.ndarray
-    window: tuple[float, float]
-    background: float
+    voxels: np.ndarray  # float32 (right, front, up)
+    spacing: np.ndarray  # (3,) mm from voxel to voxel
+    window: tuple[float, float]  # the intensities that become 0 and 255
+    background: float  # the intensity outside of the head, shown as 0
 
     def slice(self, plane: str, index: int) -> np.ndarray:
         """One slice, uint8 (H, W), as it is to be looked at."""
@@ -104,16 +91,41 @@ def find_volumes(root: Path | str) -> list[VolumeFile]:
         raise UserError(
             f"cannot list {printable(root)} ({error.strerror}): give a folder of volumes"
         ) from None
-    flat = [described(path, root, FLAT_CLASS) for path in entries if is_volume(path)]
     folders = [folder for folder in entries if folder.is_dir() and folder.name[0] != "."]
-    nested = [
-        described(path, folder, folder.name)
-        for folder in folders
-        for path in sorted(folder.rglob("*"))
-        if is_volume(path)
-    ]
-    check_layout(root, flat, nested)
+    flat = volumes_among(entries, root, FLAT_CLASS)
+    nested = [file for folder in folders for file in volumes_among(folder.rglob("*"), folder, folder.name)]
+    if not flat and not nested:
+        raise UserError(f"{printable(root)} holds no .nii or .nii.gz file: give a folder of NIfTI volumes")
+    if flat and nested:
+        raise UserError(
+            f"{printable(root)} has volumes in class folders and {printable(flat[0].path.name)} beside them: "
+            "move it into a class folder"
+        )
+    if nested and all(volume.label.startswith("sub-") for volume in nested):
+        raise UserError(
+            f"the folders of {printable(root)} are people (BIDS), not classes: move them into class folders"
+        )
+    seen: dict[tuple[str, str], Path] = {}
+    for volume in flat or nested:
+        twin = seen.setdefault((volume.label, volume.name), volume.path)
+        if twin != volume.path:
+            raise UserError(
+                f"slices of {printable(twin)} and {printable(volume.path)} would have the same names: "
+                "rename or remove one"
+            )
     return flat or nested
+
+
+def volumes_among(paths: Iterable[Path], folder: Path, label: str) -> list[VolumeFile]:
+    found = []
+    for path in sorted(paths):
+        # Names that begin with a dot are what file managers leave behind ("._scan.nii.gz"), not scans.
+        if path.name.lower().endswith(SUFFIXES) and path.name[0] != "." and path.is_file():
+            *folders, name = path.relative_to(folder).parts
+            parts = [*folders, name[: name.lower().rindex(".nii")]]
+            subject = parts[0].partition("_")[0] if parts[0].startswith("sub-") else parts[0]
+            found.append(VolumeFile(path, label, subject, "_".join(parts)))
+    return found
 
 
 def slices(
@@ -131,8 +143,7 @@ def slices(
 
     Args:
         path: a .nii or .nii.gz file.
-        plane: "axial" (slices from the lowest to the highest), "coronal" (from the back to the front) or
-            "sagittal" (from the patient's left to the right).
+        plane: "axial" (from the lowest up), "coronal" (from the back) or "sagittal" (from the left).
         between: the part of the volume to take slices from, as fractions of its extent across the plane.
         central: how many slices to take, from the middle of that part; None takes all of it.
 
@@ -162,16 +173,8 @@ def write_slices(
 
     Writes `<class>/<volume>_slice-<index>.png`, 8-bit grey, where index counts from the volume's lowest,
     rearmost or leftmost slice, and `manifest.csv` with the columns file, class, subject, slice and split
-    (left empty). The folder is there whole or not at all.
-
-    Args:
-        root: the folder of volumes.
-        destination: the folder to make; if it exists it must be empty.
-        plane: as for `slices`, and so are `between` and `central`.
-        between: see `slices`.
-        central: see `slices`.
-        bad_files: "error" stops at the first volume that cannot be used, "skip" leaves it out.
-        progress: show a bar.
+    (left empty). The folder, new or empty before, is there whole or not at all. A volume that cannot be used
+    is an error, or is left out where `bad_files` is "skip".
 
     Returns:
         The volumes left out: (path relative to `root`, reason).
@@ -199,42 +202,8 @@ def write_slices(
                 rows.append([path, file.label, file.subject, index, ""])
         if not rows:
             raise BadVolume(volumes[0].path, f"{skipped[0][1]}, nor can any other one in {printable(root)}")
-        write_manifest(folder / "manifest.csv", rows)
+        write_table(folder / "manifest.csv", MANIFEST, rows)
     return skipped
-
-
-def is_volume(path: Path) -> bool:
-    # Names that begin with a dot are what file managers leave behind ("._scan.nii.gz"), not scans.
-    return path.name.lower().endswith(SUFFIXES) and path.name[0] != "." and path.is_file()
-
-
-def described(path: Path, folder: Path, label: str) -> VolumeFile:
-    *folders, name = path.relative_to(folder).parts
-    parts = [*folders, name[: name.lower().rindex(".nii")]]
-    subject = parts[0].partition("_")[0] if parts[0].startswith("sub-") else parts[0]
-    return VolumeFile(path, label, subject, "_".join(parts))
-
-
-def check_layout(root: Path, flat: list[VolumeFile], nested: list[VolumeFile]) -> None:
-    if not flat and not nested:
-        raise UserError(f"{printable(root)} holds no .nii or .nii.gz file: give a folder of NIfTI volumes")
-    if flat and nested:
-        raise UserError(
-            f"{printable(root)} has volumes in class folders and {printable(flat[0].path.name)} beside them: "
-            "move it into a class folder"
-        )
-    if nested and all(volume.label.startswith("sub-") for volume in nested):
-        raise UserError(
-            f"the folders of {printable(root)} are people (BIDS), not classes: move them into class folders"
-        )
-    seen: dict[tuple[str, str], Path] = {}
-    for volume in flat + nested:
-        twin = seen.setdefault((volume.label, volume.name), volume.path)
-        if twin != volume.path:
-            raise UserError(
-                f"slices of {printable(twin)} and {printable(volume.path)} would have the same names: "
-                "rename or remove one"
-            )
 
 
 def check_choice(plane: str, between: tuple[float, float], central: int | None) -> None:
@@ -246,29 +215,22 @@ def check_choice(plane: str, between: tuple[float, float], central: int | None) 
         raise UserError(f"volumes.central={central}: give 1 or more, or null for all")
 
 
-def positions_of(
-    path: Path, depth: int, plane: str, between: tuple[float, float], central: int | None
-) -> range:
-    """Which of the volume's `depth` slices to take."""
-    part = range(round(between[0] * depth), round(between[1] * depth))
-    if not part:
-        reason = f"none of its {depth} {plane} slices lies in volumes.between={list(between)}"
-        raise BadVolume(path, reason, "give a wider part")
-    if central is None:
-        return part
-    if central > len(part):
-        reason = f"volumes.central={central}, but it has {counted(len(part), f'{plane} slice')}"
-        raise BadVolume(path, f"{reason} in volumes.between={list(between)}", "give fewer")
-    start = (len(part) - central) // 2
-    return part[start : start + central]
-
-
 def cut(
     path: Path, plane: str, between: tuple[float, float], central: int | None
 ) -> tuple[range, np.ndarray]:
     """The chosen slices, uint8 (K, H, W), and where they lie along the canonical axis."""
     volume = load_volume(path)
-    indices = positions_of(path, volume.voxels.shape[PLANES[plane]], plane, between, central)
+    depth = volume.voxels.shape[PLANES[plane]]
+    indices = range(round(between[0] * depth), round(between[1] * depth))
+    if not indices:
+        reason = f"none of its {depth} {plane} slices lies in volumes.between={list(between)}"
+        raise BadVolume(path, reason, "give a wider part")
+    if central is not None:
+        if central > len(indices):
+            reason = f"volumes.central={central}, but it has {counted(len(indices), f'{plane} slice')}"
+            raise BadVolume(path, f"{reason} in volumes.between={list(between)}", "give fewer")
+        start = (len(indices) - central) // 2
+        indices = indices[start : start + central]
     return indices, np.stack([volume.slice(plane, index) for index in indices])
 
 
@@ -283,10 +245,7 @@ def import_nibabel() -> ModuleType:
 def load_volume(path: Path) -> Volume:
     """Read a volume into the canonical frame, slope and intercept applied."""
     nibabel = import_nibabel()
-    malformed = (
-        *(OSError, EOFError, ValueError, OverflowError, zlib.error),
-        *(nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError),
-    )
+    no_nifti = nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold becomes infinite
             image = nibabel.load(path, mmap=False)
@@ -294,14 +253,14 @@ def load_volume(path: Path) -> Volume:
             check_compression(path)
             canonical = nibabel.as_closest_canonical(image)
             voxels = canonical.get_fdata(dtype=np.float32).reshape(canonical.shape[:3])
-    except malformed as error:
+    except (OSError, EOFError, ValueError, OverflowError, zlib.error, *no_nifti) as error:
         reason = printable(" ".join(str(error).split()))
         raise BadVolume(path, f"damaged or no NIfTI ({reason})") from None
     spacing = nibabel.affines.voxel_sizes(canonical.affine)
     return Volume(voxels, spacing, *window_of(path, voxels))
 
 
-def check_header(path: Path, image: "nibabel.Nifti1Image") -> None:
+def check_header(path: Path, image: Any) -> None:
     """Refuse what the header already shows to be unusable, before a voxel is read."""
     shape, affine, kind = image.shape, image.affine, image.get_data_dtype()
     if len(shape) < 3 or min(shape) < 1 or math.prod(shape[3:]) != 1:
@@ -331,10 +290,8 @@ def check_compression(path: Path) -> None:
 
 
 def window_of(path: Path, voxels: np.ndarray) -> tuple[tuple[float, float], float]:
-    """The intensities to show as 0 and 255, and the background's.
-
-    Background is 0 in most scans but not in all, and where intensities are z-scores 0 lies in the brain.
-    """
+    """The intensities to show as 0 and 255, and the background's."""
+    # Background is 0 in most scans but not in all, and where intensities are z-scores 0 lies in the brain.
     values, counts = np.unique(voxels[np.ix_([0, -1], [0, -1], [0, -1])], return_counts=True)
     background = float(values[counts.argmax()])
     foreground = voxels[np.isfinite(voxels) & (voxels != background)]

@@ -62,6 +62,14 @@ TINY = [
     "callbacks.health.every_n_train_steps=5",
     "callbacks.checkpoint.every_n_train_steps=1",  # so that kills fall into saves too
 ]
+STATEFUL = [  # every piece that has a state of its own
+    "model=cdcgan",
+    "loss=relativistic",
+    "penalty=[r1,r2]",
+    "augment=translate_flip",
+    "average=ema",
+    "model.discriminator.normalization=spectral",
+]
 IGNORED = ("alzgan", "pytorch-lightning_version")  # provenance names the sessions, and must differ
 START_LIMIT = 120  # seconds to the first step
 SIZE = 2 << 20  # of the floats in a checkpoint whose saving is killed: 8 MB
@@ -384,8 +392,8 @@ def print_table(results: dict[str, Any]) -> None:
 
 def measure(folder: Path, short: bool) -> dict[str, Any]:
     """All figures of the short or the long form."""
-    steps = 150 if short else 600
-    overrides = [*TINY, f"data.root={folder / 'images'}"]
+    steps = 100 if short else 600
+    overrides = [*TINY, *(STATEFUL if short else []), f"data.root={folder / 'images'}"]
     limited = [*overrides, f"trainer.max_steps={steps}"]
     reference = folder / "reference"
     run_session(partial(train, reference, limited), folder / "reference.log", 1, None)
@@ -398,7 +406,9 @@ def measure(folder: Path, short: bool) -> dict[str, Any]:
         for name, (extra, processes, kills) in plans.items()
     ]
     if not short:
-        fast = [*limited, "trainer=fast", "trainer.precision=bf16-mixed"]
+        stateful = [*limited, *STATEFUL]
+        runs.append(killed_otherwise("stateful", folder, stateful, 1, 12, 1.0))
+        fast = [*stateful, "trainer=fast", "trainer.precision=bf16-mixed"]
         runs.append(killed_otherwise("fast", folder, fast, 1, 12, 1.0))
         ddp = [*limited, "trainer=ddp", "trainer.devices=2"]
         runs.append(killed_otherwise("DDP on 2", folder, ddp, 2, 8, 2.0))

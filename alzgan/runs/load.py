@@ -1,0 +1,190 @@
+"""A trained generator, given back from its checkpoint alone."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from alzgan.device.pixels import to_uint8
+from alzgan.device.precision import to_device
+from alzgan.device.streams import stream
+from alzgan.errors import UserError
+from alzgan.gan import GAN
+from alzgan.runs.build import build_model
+from alzgan.runs.checkpoints import check_weights, load_checkpoint
+from alzgan.runs.config import checkpoint_file
+from alzgan.runs.stored import check_stored
+from alzgan.text import printable
+
+BLOCK = 32  # images that are generated at a time, always: sums of floats depend on it in their last bits
+
+
+class TrainedGenerator:
+    """What makes images, and what its checkpoint says of it.
+
+    Attributes:
+        classes: names of the classes; an unconditional generator has none.
+        image_size: height and width of an image.
+        channels: of an image.
+        info: what it was made of and from: the run's provenance, the step, the weights that are used.
+
+    Args:
+        gan: the model, with the checkpoint's weights.
+        checkpoint: see `alzgan.runs.checkpoints.load_checkpoint`.
+        weights: "average" or "raw".
+        device: of the generation.
+        dtype: of the generation; float32 or bfloat16.
+    """
+
+    def __init__(
+        self, gan: GAN, checkpoint: dict[str, Any], weights: str, device: torch.device, dtype: torch.dtype
+    ):
+        data = checkpoint["alzgan"]["config"]["data"]
+        self.network = gan.sampler if weights == "average" else gan.generator
+        self.network.eval().requires_grad_(False).to(device, dtype)
+        self.device, self.dtype = device, dtype
+        self.latent_dim = gan.latent_dim
+        counts = checkpoint["alzgan"]["provenance"].get("data", {}).get("classes", {})
+        self.classes = list(counts)[: gan.classes]
+        self.image_size, self.channels = data.get("image_size", 64), data.get("channels", 3)
+        self.class_counts = list(counts.values())[: gan.classes]
+        self.info = {
+            **checkpoint["alzgan"]["provenance"],
+            "step": checkpoint.get("global_step"),
+            "weights": weights,
+        }
+
+    def latents(self, count: int, seed: int = 0, first: int = 0) -> Tensor:
+        """Latents (count, latent_dim) from N(0, I) of the images number `first` and on."""
+        draws = [
+            stream(seed, "generate/latents", number).standard_normal(self.latent_dim, dtype=np.float32)
+            for number in range(first, first + count)
+        ]
+        return torch.from_numpy(np.stack(draws))
+
+    def labels(
+        self, count: int, label: str | int | Sequence[str | int] | None = None, seed: int = 0, first: int = 0
+    ) -> Tensor | None:
+        """Class indices (count,) of the images number `first` and on; None of an unconditional generator.
+
+        Args:
+            count: of images.
+            label: a class's name or index for all of them, one for each, or None: drawn as often as the
+                training images have each.
+            seed: of the draw.
+            first: number of the first image.
+
+        Raises:
+            UserError: there is no such class.
+        """
+        if not self.classes:
+            if label is not None:
+                raise UserError("this generator is unconditional: it has no classes to choose from")
+            return None
+        if label is None:
+            edges = np.cumsum(self.class_counts) / np.sum(self.class_counts)
+            draws = [
+                stream(seed, "generate/labels", number).random() for number in range(first, first + count)
+            ]
+            return torch.from_numpy(np.searchsorted(edges, draws, side="right"))
+        each = [label] * count if isinstance(label, str | int) else list(label)
+        if len(each) != count:
+            raise UserError(f"{len(each)} labels for {count} images: give one for each, or one for all")
+        return torch.tensor([self.index_of(name) for name in each])
+
+    def index_of(self, label: str | int) -> int:
+        """The index of a class."""
+        if label in self.classes:
+            return self.classes.index(label)
+        if isinstance(label, int) and 0 <= label < len(self.classes):
+            return label
+        raise UserError(f"there is no class {printable(str(label))}, only {', '.join(self.classes)}")
+
+    def sample(
+        self,
+        count: int,
+        label: str | int | Sequence[str | int] | None = None,
+        seed: int = 0,
+        first: int = 0,
+        truncation: float = 1.0,
+    ) -> Tensor:
+        """Images (count, C, H, W), uint8, number `first` and on of a seed: each depends on its number alone.
+
+        Args:
+            count: of images.
+            label: see `labels`.
+            seed: of the latents, from 0.
+            first: number of the first image.
+            truncation: the latents are multiplied by it; below 1, more usual images and fewer kinds of them.
+
+        Raises:
+            UserError: there is no such class.
+        """
+        latents = truncation * self.latents(count, seed, first)
+        return self.generate(latents, self.labels(count, label, seed, first))
+
+    @torch.inference_mode()
+    def generate(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (N, C, H, W), uint8, on the CPU, of latents (N, latent_dim) and labels (N,) or None."""
+        images = []
+        for start in range(0, len(latents), BLOCK):
+            block = torch.zeros(BLOCK, self.latent_dim)
+            own = min(BLOCK, len(latents) - start)
+            block[:own] = latents[start : start + own]
+            kinds = None
+            if labels is not None:
+                kinds = torch.zeros(BLOCK, dtype=torch.long)
+                kinds[:own] = labels[start : start + own]
+                kinds = to_device(kinds.numpy(), self.device)
+            made = self.network(to_device(block.numpy(), self.device).to(self.dtype), kinds)
+            images.append(to_uint8(made[:own]).cpu())
+        return torch.cat(images) if images else torch.empty(0, self.channels, *[self.image_size] * 2).byte()
+
+
+def load(
+    path: str | Path,
+    weights: str = "average",
+    device: str | torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+    allow: Collection[str] = (),
+) -> TrainedGenerator:
+    """A trained generator from a run's folder or a checkpoint; nothing else is needed, no data.
+
+    Nothing that the file names is run but alzgan's own classes, unless it is named again in `allow`.
+
+    Args:
+        path: the folder of a run (its `checkpoints/last.ckpt` is taken) or a file.
+        weights: "average", the moving average of the weights where there is one, or "raw".
+        device: None: a CUDA device if there is one, else the CPU.
+        dtype: float32 or bfloat16.
+        allow: dotted names of one's own classes that the checkpoint may name.
+
+    Raises:
+        UserError: there is no such file, it is no checkpoint of alzgan, it could run code, or it does not fit
+            this version.
+    """
+    if weights not in ("average", "raw"):
+        raise UserError(f"weights={weights} must be one of average, raw")
+    path = checkpoint_file(str(path))
+    checkpoint = load_checkpoint(path)
+    gan = rebuild(checkpoint, path, allow)
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return TrainedGenerator(gan, checkpoint, weights, device, dtype)
+
+
+def rebuild(checkpoint: dict[str, Any], path: Path, allow: Collection[str] = ()) -> GAN:
+    """The model of a checkpoint, with its weights."""
+    config = checkpoint["alzgan"]["config"]
+    check_stored(config, path, allow)
+    try:
+        gan = build_model(OmegaConf.create(config))
+    except UserError as error:
+        version = checkpoint["alzgan"]["provenance"].get("alzgan")
+        raise UserError(f"{error} (as in {path}, written by alzgan {version})") from None
+    check_weights(gan, checkpoint, path)
+    gan.load_state_dict(checkpoint["state_dict"])
+    return gan

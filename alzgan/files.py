@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from alzgan.errors import UserError, causes, user_error
-from alzgan.text import printable
+from alzgan.text import printable, shell_override
 
 try:
     import fcntl
@@ -166,7 +166,7 @@ def reporting_disk_errors(folder: Path) -> Iterator[None]:
             raise
         raise UserError(
             f"cannot write to {folder}: {failed.strerror}; free or mount the disk, then continue with "
-            f"ckpt_path={folder}"
+            f"{shell_override('ckpt_path', folder)}"
         ) from error
     finally:
         threading.excepthook = report

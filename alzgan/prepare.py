@@ -2,7 +2,7 @@
 
 import shlex
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -10,7 +10,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from alzgan.errors import SettingError, UserError
 from alzgan.files import write_json, write_table
-from alzgan.images.folder import survey
 from alzgan.people.cohort import Cohort
 from alzgan.people.splits import write_split
 from alzgan.people.subjects import Subjects
@@ -18,8 +17,10 @@ from alzgan.runs import cli
 from alzgan.runs.config import check_missing
 from alzgan.runs.signatures import check_arguments
 from alzgan.sources.audit import Audit, audit, contact_sheet, lines
-from alzgan.sources.volumes import SUFFIXES, write_slices
-from alzgan.text import printable
+from alzgan.sources.volumes import Sliced, volume_paths, write_slices
+from alzgan.text import printable, shell_override
+
+NOT_READY = 2  # exit code where the verdict is so; 1 is an error
 
 
 def prepare(settings: DictConfig) -> None:
@@ -31,16 +32,20 @@ def prepare(settings: DictConfig) -> None:
     run_dir, cohort = Path(hydra.runtime.output_dir), cohort_of(settings)
     root = cohort.folder
     extra: dict[str, Any] = {}
-    if holds_volumes(root):
-        root, extra["skipped_volumes"] = slice_volumes(settings, root, run_dir)
-        cohort = replace(cohort, root=root)
+    notes: list[str] = []
+    if holds_volumes(cohort):
+        root, sliced = slice_volumes(settings, cohort, run_dir)
+        cohort, notes = replace(cohort, root=root, exclude=None), sliced.notes
+        extra["skipped_volumes"] = [(printable(path), reason) for path, reason in sliced.skipped]
     found = audit(cohort)
-    report = {"root": str(root), **extra, **found.report}
+    report = {"root": str(root), **extra, **found.report, "notes": [*notes, *found.report["notes"]]}
     try:
         write(found, report, root, run_dir)
     except OSError as error:
         raise UserError(f"cannot write to run_dir={run_dir}: {error.strerror}; choose another") from None
     print("\n".join([*lines(report), *next_steps(found, root, run_dir, hydra.overrides.task)]))
+    if not found.is_ready:
+        raise SystemExit(NOT_READY)
 
 
 def cohort_of(settings: DictConfig) -> Cohort:
@@ -55,46 +60,47 @@ def cohort_of(settings: DictConfig) -> Cohort:
         raise UserError(f"data.{error}") from None
 
 
-def holds_volumes(root: Path) -> bool:
-    """Whether the folder is one of NIfTI volumes.
+def holds_volumes(cohort: Cohort) -> bool:
+    """Whether the folder is one of volumes.
 
     Raises:
         UserError: it has both volumes and images, so nobody knows which are meant.
     """
-    listing = survey(root)
-    volumes = [path for path in listing.others if path.lower().endswith(SUFFIXES)]
-    if volumes and listing.images:
+    images, volumes = cohort.listing.images, volume_paths(cohort.folder, cohort.excluded)
+    if volumes and images:
+        suffixes = {PurePosixPath(path).suffix for path in (images[0].path, volumes[0])}
+        advice = " or ".join(f"data.exclude='*{suffix}'" for suffix in sorted(suffixes))
         raise UserError(
-            f"{printable(root)} has both images ({printable(listing.images[0].path)}) and volumes "
-            f"({printable(volumes[0])}): move one kind to a folder of its own"
+            f"{printable(cohort.folder)} has both images ({printable(images[0].path)}) and volumes "
+            f"({printable(volumes[0])}): leave one kind out, by {advice}"
         )
     return bool(volumes)
 
 
-def slice_volumes(settings: DictConfig, root: Path, run_dir: Path) -> tuple[Path, list[tuple[str, str]]]:
-    """Write the slices of the volumes; returns their folder and the volumes left out, with the reason."""
+def slice_volumes(settings: DictConfig, cohort: Cohort, run_dir: Path) -> tuple[Path, Sliced]:
+    """Write the slices of the volumes; returns their folder and what became of the volumes."""
     images = Path(settings.images).expanduser() if settings.images else run_dir / "images"
-    choice = settings.volumes
-    skipped = write_slices(
-        root,
+    return images, write_slices(
+        cohort.folder,
         images,
-        plane=choice.plane,
-        between=tuple(choice.between),
-        central=choice.central,
-        bad_files=settings.data.bad_files,
+        **OmegaConf.to_container(settings.volumes),
+        exclude=cohort.excluded,
+        classes=cohort.classes,
+        bad_files=cohort.bad_files,
     )
-    return images, [(printable(path), reason) for path, reason in skipped]
 
 
 def write(found: Audit, report: dict[str, Any], root: Path, run_dir: Path) -> None:
-    """Write the report, the manifest, the contact sheet and, if there are any, the list of bad files."""
-    unknown = [None] * len(found.files)
-    subjects = found.subjects or Subjects("none", unknown, unknown, unknown)
+    """Write the report, the manifest, the contact sheet and, if there are any, copies and bad files."""
+    files, people = found.files, found.people
+    unknown = [None] * len(files)
+    subjects = people.subjects if people else Subjects("none", unknown, unknown, unknown)
     write_json(run_dir / "report.json", report)
-    write_split(
-        run_dir / "manifest.csv", found.files, subjects, found.split.parts if found.split else unknown
-    )
-    contact_sheet(root, found.files, run_dir / "contact_sheet.png")
+    write_split(run_dir / "manifest.csv", files, subjects, people.without_copies() if people else unknown)
+    contact_sheet(root, files, run_dir / "contact_sheet.png")
+    if found.copies:
+        pairs = ((files[pair.first].path, files[pair.second].path, pair.how, pair.r) for pair in found.copies)
+        write_table(run_dir / "pairs.csv", ["file", "copy", "how", "r"], pairs)
     if skipped := [*report.get("skipped_volumes", []), *report["unreadable"]]:
         write_table(run_dir / "skipped.csv", ["file", "reason"], skipped)
 
@@ -102,16 +108,17 @@ def write(found: Audit, report: dict[str, Any], root: Path, run_dir: Path) -> No
 def next_steps(found: Audit, root: Path, run_dir: Path, overrides: list[str]) -> list[str]:
     """Where everything is, and what can be done with it."""
     written = [path.name for path in sorted(run_dir.iterdir()) if path.is_file()]
-    steps = [f"written to {run_dir}: {', '.join(written)}"]
-    if found.subjects is None:
-        steps.append(
-            f"to say who is who, fill in the column subject of {run_dir / 'manifest.csv'} and give "
-            "data.subjects=csv:FILE"
-        )
-    if found.report["verdict"].startswith("ready"):
-        kept = [text for text in overrides if text.startswith("data.") and not text.startswith("data.root=")]
-        command = ["python", "-m", "alzgan.train", "data=mri", f"data.root={root}", *kept]
-        steps.append(f"train on it: {shlex.join(command)}")
+    steps = [f"written to {printable(run_dir)}: {', '.join(written)}"]
+    manifest = shell_override("data.subjects", f"csv:{run_dir / 'manifest.csv'}")
+    if found.people is None:
+        steps.append(f"to say who is who, fill in its column subject and give {manifest}")
+    if found.is_ready:
+        told = [text for text in overrides if text.startswith("data.") and not text.startswith("data.root=")]
+        command = ["python -m alzgan.train data=mri", shell_override("data.root", root)]
+        steps.append(f"train on it: {' '.join([*command, *map(shlex.quote, told)])}")
+        if found.copies:
+            kept = [shlex.quote(text) for text in told if not text.startswith("data.subjects=")]
+            steps.append(f"or without the copies: {' '.join([*command, *kept, manifest])}")
     return steps
 
 

@@ -19,10 +19,11 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 
 def shell_override(name: str, value: str | Path) -> str:
     """`name=value` as a shell and Hydra both understand it, whatever characters are in the value."""
-    if re.fullmatch(r"[\w/.+-]+", str(value)):
+    if re.fullmatch(r"[\w/.:+-]+", str(value)):
         return f"{name}={value}"
-    quoted = str(value).replace("'", "\\'")
-    return shlex.quote(f"{name}='{quoted}'")
+    escaped = str(value).replace("'", "\\'")
+    text = f"{name}='{escaped}'"
+    return shlex.quote(text) if re.search(r'["$`!]|\\\\', text) else f'"{text}"'
 
 
 def aligned(table: Sequence[Sequence[str]]) -> list[str]:

@@ -126,13 +126,16 @@ def test_a_folder_that_cannot_be_used_gets_one_line(error_line: Callable, tmp_pa
     Image.new("L", (40, 40)).save(flat / "one.png")
     assert f"there is no folder {missing}" in line(missing)
     assert str(empty) in line(empty)
-    assert "1 image" in line(flat)
+    assert "1 different image " in line(flat)
     few = folder_of(tmp_path / "few", 7)
     weights = ("data.sampling={Healthy: 1, Ill: 2}", "data.batch_size=4")
     assert "there is no class Ill, only Healthy" in error_line(
         "data=mri", f"data.root={few}", f"run_dir={tmp_path / 'run'}", *SMALL, *weights
     )
-    assert f"{few} has 7 images, fewer than a batch; set data.batch_size to 7 or less" in line(few)
+    none = ("data.subjects=none", "data.batch_size=6")
+    assert "set data.batch_size to 5 or less" in error_line(
+        "data=mri", f"data.root={few}", f"run_dir={tmp_path / 'run'}", *SMALL, *none
+    )
 
 
 def test_an_unreadable_image_is_named(error_line: Callable, tmp_path: Path):
@@ -173,11 +176,15 @@ def test_settings_are_judged_before_anything_heavy_is_loaded():
     assert result.stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize("value", ["~/nope", "/x/a=b", "/x/a[b]", "/x/a{b}", "/x/a(b)"])
+@pytest.mark.parametrize("value", ["/x/a=b", "/x/a[b]", "/x/a{b}", "/x/a(b)"])
 def test_a_value_that_hydra_cannot_read_is_to_be_quoted(error_line: Callable, value: str, tmp_path: Path):
     line = error_line("data=mri", f"data.root={value}", f"run_dir={tmp_path / 'run'}")
-    assert f"in data.root={value} quote the value, as in \"data.root='/path/x=y'\"" in line
-    assert "write $HOME instead of ~" in line
+    assert line.endswith(f"; write it as \"data.root='{value}'\"")
+
+
+def test_a_home_that_no_shell_has_filled_in_is(error_line: Callable, tmp_path: Path):
+    line = error_line("data=mri", "data.root=~/nope", f"run_dir={tmp_path / 'run'}")
+    assert line.endswith(f"; write it as data.root={Path.home() / 'nope'}")
 
 
 def test_a_quoted_value_is_read(error_line: Callable, tmp_path: Path):

@@ -70,9 +70,9 @@ def test_a_survey_names_what_a_scan_leaves_alone(tmp_path):
     ("content", "found"),
     [
         ([], "holds nothing"),
-        ([f"{i}.png" for i in range(37)], "holds 37 images and no folders"),
-        (["x.png"], "holds 1 image and no folders"),
+        (["x.txt"], "holds 1 .txt file and no folders"),
         (["a/", "b/"], "holds 2 folders"),
+        (["a/", *(f"{i}.png" for i in range(37))], "holds 37 images and 1 folder"),
         (
             ["a/1.dcm", "a/2.dcm", "b/3.nii.gz", "x.png"],
             "holds 2 .dcm files and 1 .gz file and 1 image and 2 folders",
@@ -106,18 +106,111 @@ def test_a_root_that_is_a_file_is_named(tmp_path):
         scan(fill(tmp_path, "scans.zip") / "scans.zip")
 
 
-def test_train_and_test_folders_are_not_taken_for_classes(tmp_path):
-    fill(tmp_path, "train/AD/1.png", "test/AD/2.png")
-    with pytest.raises(UserError, match=r"\(test, train\) are a split, not classes"):
-        scan(tmp_path)
+def labels_of(root, **options):
+    """Path, class and part of each image."""
+    return [(file.path, file.label, file.part) for file in scan(root, **options)]
+
+
+def test_images_without_a_folder_are_of_one_class(tmp_path):
+    listing = survey(fill(tmp_path, "1.png", "2.png", "notes.txt"))
+    assert [(file.path, file.label) for file in listing.images] == [("1.png", "all"), ("2.png", "all")]
+    assert (listing.folders, listing.others) == ([], ["notes.txt"])
+    assert listing.notes == ["there are no class folders: all images are of one class, all"]
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("Train", "TEST"), ("Training", "Testing")])
+def test_folders_named_as_parts_are_a_split_of_classes(tmp_path, names):
+    one, two = names
+    fill(tmp_path, f"{one}/AD/1.png", f"{one}/CN/2.png", f"{two}/AD/3.png", "spare/AD/4.png", "5.png")
+    listing = survey(tmp_path)
+    found = [(file.label, file.part) for file in listing.images]
+    assert found == [("AD", "test"), ("AD", "train"), ("CN", "train")]
+    assert listing.folders == ["AD", "CN"]
+    assert listing.others == ["5.png", "spare/AD/4.png"]
+    assert listing.notes == [f"the folders {two}, {one} are a split; left alone beside them: spare"]
+
+
+def test_a_split_without_class_folders_is_of_one_class(tmp_path):
+    fill(tmp_path, "test/1.png", "train/2.png", "val/sub/3.png")
+    assert labels_of(tmp_path) == [
+        ("test/1.png", "all", "test"),
+        ("train/2.png", "all", "train"),
+        ("val/sub/3.png", "sub", "validation"),
+    ]
+
+
+def test_a_class_may_be_called_test_where_there_is_no_other_part(tmp_path):
+    fill(tmp_path, "control/1.png", "test/a/1.png", "testing/2.png")
+    assert labels_of(tmp_path) == [
+        ("control/1.png", "control", None),
+        ("test/a/1.png", "test", None),
+        ("testing/2.png", "testing", None),
+    ]
 
 
 @pytest.mark.parametrize(
-    "paths",
-    [["control/1.png", "test/a/1.png"], ["test/1.png", "train/1.png"], ["test/a/1.png", "train/1.png"]],
+    ("folders", "people"),
+    [
+        (["sub-01", "sub-02"], True),
+        (["002_S_0295", "002_S_0413"], True),
+        (["OAS1_0001_MR1", "OAS1_0002_MR1"], True),
+        ([f"patient{number}" for number in range(20)], True),
+        ([f"patient{number}" for number in range(19)], False),
+        (["AD", "CN", "sub-01"], False),
+        (["stage1", "stage2"], False),
+    ],
 )
-def test_a_class_may_be_called_test_where_it_can_be_one(tmp_path, paths):
-    assert paths_of(fill(tmp_path, *paths)) == paths
+def test_folders_that_are_people_are_recognised(tmp_path, folders, people):
+    fill(tmp_path, *(f"{folder}/a/1.png" for folder in folders))
+    listing = survey(tmp_path)
+    assert listing.people_in_folders == people
+    assert {file.label for file in listing.images} == ({"all"} if people else set(folders))
+    assert [f"the {len(folders)} folders are people" in note for note in listing.notes] == [True] * people
+    as_classes = survey(tmp_path, classes="folder")
+    assert {file.label for file in as_classes.images} == set(folders)
+    assert not as_classes.people_in_folders
+    assert {file.label for file in survey(tmp_path, classes="none").images} == {"all"}
+
+
+@pytest.mark.parametrize(
+    ("names", "masks"),
+    [
+        (["a/1.tif", "a/1_mask.tif", "a/2_mask.tif"], ["a/1_mask.tif"]),
+        (["a/x_1.png", "a/x_1-seg.png", "a/x_1_roi2.png"], ["a/x_1-seg.png", "a/x_1_roi2.png"]),
+        (["images/1.png", "masks/1.png"], ["masks/1.png"]),
+        (["a/images/1.png", "a/Masks/1.png", "b/masks/1.png"], ["a/Masks/1.png"]),
+        (["labels/1.png", "AD/1.png"], []),
+        (["a/unmasked.png", "a/un.png"], []),
+    ],
+)
+def test_masks_beside_images_are_left_out_with_a_line(tmp_path, names, masks):
+    listing = survey(fill(tmp_path, *names))
+    assert listing.others == masks
+    assert [file.path for file in listing.images] == sorted(set(names) - set(masks))
+    assert [note for note in listing.notes if "beside images left out" in note] == (
+        [f"{len(masks)} mask{'s' * (len(masks) > 1)} beside images left out, the first is {masks[0]}"]
+        if masks
+        else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("patterns", "kept"),
+    [
+        (["*_t2.png"], ["a/1.png", "a/raw/2.png", "b/1.png"]),
+        (["raw"], ["a/1.png", "a/1_t2.png", "b/1.png"]),
+        (["a/raw/"], ["a/1.png", "a/1_t2.png", "b/1.png"]),
+        (["b/*", "*/raw/*"], ["a/1.png", "a/1_t2.png"]),
+        (["1.png"], ["a/1_t2.png", "a/raw/2.png"]),
+        (["2"], ["a/1.png", "a/1_t2.png", "a/raw/2.png", "b/1.png"]),
+    ],
+)
+def test_what_a_pattern_fits_is_left_out(tmp_path, patterns, kept):
+    fill(tmp_path, "a/1.png", "a/1_t2.png", "a/raw/2.png", "b/1.png")
+    listing = survey(tmp_path, patterns)
+    assert [file.path for file in listing.images] == kept
+    left = 4 - len(kept)
+    assert listing.notes == ([f"{left} image{'s' * (left > 1)} left out by data.exclude"] if left else [])
 
 
 def test_links_to_folders_outside_are_followed_once_a_class(tmp_path):

@@ -32,7 +32,7 @@ class Watched:
                 sample_real=lambda count: (images(30, 1), None),
                 draw_labels=lambda count, _: torch.zeros(count, dtype=torch.long),
             ),
-            logger=SimpleNamespace(log_metrics=lambda values, step: self.logged.append((step, values))),
+            loggers=[SimpleNamespace(log_metrics=lambda values, step: self.logged.append((step, values)))],
         )
         self.gan = SimpleNamespace(
             device="cpu",

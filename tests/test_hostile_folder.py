@@ -71,6 +71,7 @@ def two_frames(form):
 HALF = [[255, 128, 0], [255, 255, 128]]
 PALETTE = [0, 0, 0, 10, 20, 30, 200, 100, 50]
 BW = np.array([[True, False, True]])
+WINDOWED = [[0, 0, 85, 255]]  # the background, then what lies at 0, 1/3 and 1 of the foreground
 
 READ = {  # name of the input: (file name, content, pixels it must give, tolerance)
     "8-bit grey PNG": ("x.png", saved(GREY), GREY, 0),
@@ -122,12 +123,12 @@ READ = {  # name of the input: (file name, content, pixels it must give, toleran
     "1-bit PNG": ("x.png", saved(BW), [[255, 0, 255]], 0),
     "1-bit TIFF": ("x.tif", saved(BW, "TIFF"), [[255, 0, 255]], 0),
     "2-bit PNG": ("x.png", png(4, 1, 2, 0, b"\0\x1b"), [[0, 85, 170, 255]], 0),
-    "16-bit PNG": ("x.png", saved(np.array([[0, 1000, 4000]], np.uint16)), [[0, 64, 255]], 0),
-    "16-bit TIFF": ("x.tif", saved(np.array([[500, 501, 504]], np.uint16), "TIFF"), [[0, 64, 255]], 0),
-    "32-bit TIFF": ("x.tif", saved(np.array([[-1000, 0, 3000]], np.int32), "TIFF"), [[0, 64, 255]], 0),
-    "float TIFF": ("x.tif", saved(np.array([[-1e-9, 0, 3e-9]], np.float32), "TIFF"), [[0, 64, 255]], 0),
+    "16-bit PNG": ("x.png", saved(np.array([[0, 1000, 2000, 4000]], np.uint16)), WINDOWED, 0),
+    "16-bit TIFF": ("x.tif", saved(np.array([[500, 501, 502, 504]], np.uint16), "TIFF"), WINDOWED, 0),
+    "32-bit TIFF": ("x.tif", saved(np.array([[-1000, 0, 1000, 3000]], np.int32), "TIFF"), WINDOWED, 0),
+    "float TIFF": ("x.tif", saved(np.array([[-1e-9, 0, 1e-9, 3e-9]], np.float32), "TIFF"), WINDOWED, 0),
     "float TIFF with NaN": ("x.tif", saved(np.array([[np.nan, 0, 2]], np.float32), "TIFF"), [[0, 0, 255]], 0),
-    "16-bit PGM": ("x.pgm", saved(np.array([[0, 1000, 4000]], np.uint16), "PPM"), [[0, 64, 255]], 0),
+    "16-bit PGM": ("x.pgm", saved(np.array([[0, 1000, 2000, 4000]], np.uint16), "PPM"), WINDOWED, 0),
     "LZW TIFF": ("x.tif", saved(GREY, "TIFF", compression="tiff_lzw"), GREY, 0),
     "EXIF-rotated PNG": ("x.png", saved(GREY, exif=exif(6)), [[255, 0], [200, 80], [120, 160]], 0),
     "EXIF-mirrored TIFF": ("x.tif", saved(GREY, "TIFF", exif=exif(2)), [[160, 80, 0], [120, 200, 255]], 0),

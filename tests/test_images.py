@@ -59,28 +59,65 @@ def test_exif_orientation_is_honoured_once(tmp_path, orientation, suffix):
     assert np.abs(seen.astype(int) - upright).max() <= (6 if suffix == "jpg" else 0)
 
 
+def framed(low: float, high: float, kind: str) -> np.ndarray:
+    """(20, 22) values in a frame of `low`: 360 steps up to `high` in its inside."""
+    values = np.full((20, 22), float(low))
+    values[1:-1, 1:-1] = np.linspace(low, high, 361)[1:].reshape(18, 20)
+    return (values if kind == "f4" else np.rint(values)).astype(kind)
+
+
 @pytest.mark.parametrize(
-    "values",
+    ("low", "high", "kind"),
     [
-        np.array([[1000, 1100, 1200]], np.uint16),
-        np.array([[-7, -6, -5]], np.int32),
-        np.array([[2**31 - 3, 2**31 - 2, 2**31 - 1]], np.int32),
-        np.array([[0.25, 0.5, 0.75]], np.float32),
+        (0, 4000, "u2"),
+        (1000, 65000, "u2"),
+        (-7000, -5000, "i4"),
+        (2**31 - 2000, 2**31 - 1, "i4"),
+        (0, 1, "f4"),
     ],
 )
-def test_deep_grey_keeps_its_contrast(tmp_path, values):
-    assert read_image(write(tmp_path / "x.tif", values)).tolist() == [[0, 128, 255]]
+@pytest.mark.parametrize("hot", [False, True])
+def test_deep_grey_is_shown_through_the_window_of_its_foreground(tmp_path, low, high, kind, hot):
+    values = framed(low, high, kind)
+    expected = np.clip((np.linspace(0, 1, 361)[1:] - 0.0075) / 0.99 * 255, 0, 255).reshape(18, 20)
+    if hot:  # one pixel far above the rest must not blacken the slice
+        values = framed(low, low + (high - low) / 10, kind)
+        values[10, 10] = high
+    seen = read_image(write(tmp_path / "x.tif", values))
+    assert (seen[[0, -1]] == 0).all()
+    assert (seen[:, [0, -1]] == 0).all()
+    different = np.abs(seen[1:-1, 1:-1].astype(float) - expected)
+    different[9, 9] = 0
+    assert different.max() <= 3
+    assert seen[10, 10] == 255 or not hot
 
 
-def test_a_16_bit_png_keeps_its_contrast(tmp_path):
-    values = np.array([[0, 1, 4]], np.uint16)
-    assert read_image(write(tmp_path / "x.png", values)).tolist() == [[0, 64, 255]]
+def test_a_16_bit_png_is_shown_as_the_same_tiff(tmp_path):
+    values = framed(0, 4000, "u2")
+    as_png, as_tiff = (read_image(write(tmp_path / f"x.{suffix}", values)) for suffix in ("png", "tif"))
+    assert as_png.max() == 255
+    np.testing.assert_array_equal(as_png, as_tiff)
+
+
+def test_deep_grey_of_two_values_stays_of_two_values(tmp_path):
+    values = np.zeros((6, 6), np.uint16)
+    values[2:4, 2:4] = 7
+    assert read_image(write(tmp_path / "x.tif", values)).tolist() == (values.astype(int) // 7 * 255).tolist()
 
 
 def test_a_deep_tiff_whose_zero_is_white_is_inverted():
-    values = np.array([[100, 200, 300]], "<u2")
-    assert decode_image(deep_tiff(values), "x").tolist() == [[0, 128, 255]]
-    assert decode_image(deep_tiff(values, white_is_zero=True), "x").tolist() == [[255, 127, 0]]
+    values = framed(0, 4000, "<u2")
+    upright = decode_image(deep_tiff(values), "x").pixels
+    as_stored = decode_image(deep_tiff(4000 - values, white_is_zero=True), "x").pixels
+    assert upright.max() == 255
+    assert upright[0, 0] == 0
+    np.testing.assert_array_equal(upright, as_stored)
+
+
+def test_a_light_background_stays_light():
+    seen = decode_image(deep_tiff(4000 - framed(0, 4000, "<u2")), "x").pixels
+    assert seen[0, 0] == 255
+    assert seen[-2, -2] == 0
 
 
 def test_a_signed_8_bit_tiff_is_refused_where_it_would_be_misread():
@@ -89,9 +126,14 @@ def test_a_signed_8_bit_tiff_is_refused_where_it_would_be_misread():
         decode_image(deep_tiff(values, sample_format=2), "x")
 
 
-def test_values_that_are_no_numbers_do_not_spoil_the_scale(tmp_path):
-    values = np.array([[np.nan, 0, 1, 2, np.inf, -np.inf]], np.float32)
-    assert read_image(write(tmp_path / "x.tif", values)).tolist() == [[0, 0, 128, 255, 255, 0]]
+def test_values_that_are_no_numbers_become_black_and_do_not_spoil_the_scale(tmp_path):
+    values = framed(0, 1, "f4")
+    expected = read_image(write(tmp_path / "x.tif", values)).astype(int)
+    values[5, 5:8] = np.nan, np.inf, -np.inf
+    seen = read_image(write(tmp_path / "x.tif", values)).astype(int)
+    assert seen[5, 5:8].tolist() == [0, 0, 0]
+    expected[5, 5:8] = 0
+    assert np.abs(seen - expected).max() <= 2
 
 
 @pytest.mark.parametrize("value", [7.0, np.nan, np.inf])
@@ -113,7 +155,7 @@ def test_a_5_6_5_bit_bmp_is_not_taken_for_16_bits_a_channel():
         + struct.pack("<IiiHHIIiiII", 40, 2, 1, 1, 16, 3, 4, 0, 0, 0, 0)
     )
     content = header + struct.pack("<III", 0xF800, 0x07E0, 0x001F) + struct.pack("<HH", 0xF800, 0x001F)
-    assert decode_image(content, "x").tolist() == [[[255, 0, 0], [0, 0, 255]]]
+    assert decode_image(content, "x").pixels.tolist() == [[[255, 0, 0], [0, 0, 255]]]
 
 
 def test_a_bad_image_gives_path_and_reason(tmp_path):
@@ -223,6 +265,6 @@ def outcome_of(content):
     """The pixels, or the line of the error."""
     try:
         with quiet():
-            return decode_image(content, "x")
+            return decode_image(content, "x").pixels
     except BadImage as error:
         return str(error)

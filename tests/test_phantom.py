@@ -216,6 +216,25 @@ def test_a_folder_with_anything_else_in_it_is_refused_and_left_alone(tmp_path, p
     assert contents(tmp_path) == before
 
 
+def test_a_phantom_that_another_version_drew_is_drawn_anew(tmp_path):
+    root, fresh = tmp_path / "p", tmp_path / "fresh"
+    write_phantom(fresh, **SMALL)
+    for version in (phantom_module.VERSION - 1, phantom_module.VERSION + 1, None):
+        write_phantom(root, **SMALL)
+        settings = json.loads((root / "phantom.json").read_text())
+        settings["version"] = version
+        if version is None:
+            del settings["version"]
+        (root / "phantom.json").write_text(json.dumps(settings))
+        Image.new("L", (32, 32)).save(next(root.glob("*/*.png")))
+        with pytest.raises(UserError, match="other settings"):
+            write_phantom(root, **SMALL, seed=9)
+        assert contents(root) != contents(fresh)
+        write_phantom(root, **SMALL)
+        assert contents(root) == contents(fresh)
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["fresh", "p"]
+
+
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [

@@ -3,8 +3,11 @@
 import csv
 import json
 import os
+import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -12,12 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from conftest import SMALL, alzgan
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
+from alzgan.images.decoding import read_image
 from alzgan.images.folder import scan
 from alzgan.people.subjects import identify
 from alzgan.sources.phantom import write_phantom
+from alzgan.text import shell_override
 
 PEOPLE, SLICES = 12, 6
 
@@ -35,10 +42,10 @@ def error_line(error_line: Callable) -> Callable:
     return partial(error_line, verb="prepare")
 
 
-def prepare(root: Path, run_dir: Path, *options: str) -> list[str]:
-    """The lines that a preparation which ends well prints."""
+def prepare(root: Path, run_dir: Path, *options: str, code: int = 0) -> list[str]:
+    """The lines that a preparation prints, which ends with 0, or with 2 for a folder that is not ready."""
     result = alzgan(f"data.root={root}", f"run_dir={run_dir}", *options, verb="prepare")
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == code, result.stderr
     return result.stdout.splitlines()
 
 
@@ -85,7 +92,7 @@ def test_bad_files_are_listed_with_their_reason(brains: Path, tmp_path: Path):
     bad = [file.path for file in scan(root)][:2]
     for path in bad:
         (root / path).write_bytes(b"")
-    lines = prepare(root, tmp_path / "strict")
+    lines = prepare(root, tmp_path / "strict", code=2)
     assert [line for line in lines if line.startswith("verdict: not ready to train: 2 images cannot be read")]
     assert not [line for line in lines if line.startswith("train on it")]
     lines = prepare(root, tmp_path / "run", "data.bad_files=skip")
@@ -107,7 +114,7 @@ def test_a_hostile_folder_is_reported_and_never_a_crash(brains: Path, tmp_path: 
     (root / odd).mkdir()
     (root / odd / odd.with_suffix(".png")).write_bytes(copied)
     lines = prepare(root, tmp_path / "run", "data.subjects=none", "data.bad_files=skip")
-    assert [line for line in lines if line.startswith("verdict: not safe to evaluate")]
+    assert [line for line in lines if line.startswith("verdict: ready to train")]
     assert [line for line in lines if line.startswith("note: each image counts as a person of its own")]
     assert [row["file"] for row in rows(tmp_path / "run/skipped.csv")] == ["NonDemented/dangling.png"]
     assert f"{odd}/{odd}.png" in {row["file"] for row in rows(tmp_path / "run/manifest.csv")}
@@ -119,10 +126,9 @@ def test_where_nobody_is_known_the_manifest_waits_to_be_filled_in(error_line: Ca
     for number in range(8):
         noise = rng.integers(0, 256, (40, 40), dtype=np.uint8)
         Image.fromarray(noise).save(tmp_path / f"data/A/{number}.png")
-    lines = prepare(tmp_path / "data", tmp_path / "run")
-    assert lines[-1].startswith(
-        f"to say who is who, fill in the column subject of {tmp_path}/run/manifest.csv"
-    )
+    lines = prepare(tmp_path / "data", tmp_path / "run", code=2)
+    table = f"data.subjects=csv:{tmp_path}/run/manifest.csv"
+    assert lines[-1] == f"to say who is who, fill in its column subject and give {table}"
     manifest = rows(tmp_path / "run/manifest.csv")
     assert [(row["subject"], row["split"]) for row in manifest] == [("", "")] * 8
     line = error_line(
@@ -131,6 +137,81 @@ def test_where_nobody_is_known_the_manifest_waits_to_be_filled_in(error_line: Ca
         f"data.subjects=csv:{tmp_path}/run/manifest.csv",
     )
     assert "manifest.csv line 2: no subject for A/0.png" in line
+
+
+NAMES = [
+    "a=b",
+    "comma,x",
+    "archive (1)",
+    "it's",
+    "$HOME and `x`!",
+    "~tilde",
+    "ä ö",
+    'a "quoted" one',
+    "[x]{y}",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_value_survives_the_shell_and_hydra(name: str):
+    pasted = subprocess.check_output(
+        ["bash", "-c", f"printf %s {shell_override('data.root', name)}"], text=True
+    )
+    (override,) = OverridesParser.create().parse_overrides([pasted])
+    assert (override.key_or_group, override.value()) == ("data.root", name)
+
+
+def test_the_commands_it_prints_work_when_pasted(brains: Path, tmp_path: Path):
+    root = tmp_path / "it's a=b, archive (1)"
+    shutil.copytree(brains, root)
+
+    def paste(command: str) -> str:
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        result = subprocess.run(
+            ["bash", "-c", command], capture_output=True, text=True, env={**os.environ, "PATH": path}
+        )
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    where = [shell_override("data.root", root), shell_override("run_dir", tmp_path / "the run")]
+    told = paste(f"python -m alzgan.prepare {' '.join(where)}").splitlines()[-1]
+    train = told.removeprefix("train on it: ")
+    assert train.startswith("python -m alzgan.train data=mri ")
+    composed = yaml.safe_load(paste(f"{train} --cfg job --package data"))  # all but the training itself
+    assert composed["root"] == str(root)
+
+
+def test_a_root_that_hydra_cannot_parse_is_told_how_to_be_quoted(error_line: Callable, tmp_path: Path):
+    line = error_line("data.root=a=b, (1)", f"run_dir={tmp_path / 'run'}")
+    quoted = re.search(r"write it as (.*)$", line)[1]
+    assert shlex.split(quoted) == ["data.root='a=b, (1)'"]
+
+
+def test_copies_are_listed_and_left_out_of_the_manifest_that_trains(brains: Path, tmp_path: Path):
+    root = tmp_path / "brains"
+    shutil.copytree(brains, root)
+    first, second, *_ = (root / file.path for file in scan(root))
+    mirrored = root / "VeryMildDemented/sub-999_T1w_slice-001.png"
+    augmented = second.with_name(f"{second.stem}_aug_1.png")
+    Image.fromarray(np.ascontiguousarray(read_image(first)[:, ::-1])).save(mirrored)
+    shutil.copy(second, augmented)
+    lines = prepare(root, tmp_path / "run", "data.subjects=bids")
+    names = {file: file.relative_to(root).as_posix() for file in (first, second, mirrored, augmented)}
+    pairs = {(row["file"], row["copy"], row["how"]) for row in rows(tmp_path / "run/pairs.csv")}
+    assert pairs == {
+        (names[first], names[mirrored], "mirrored"),
+        (names[second], names[augmented], "same"),
+    }
+    parts = {row["file"]: row["split"] for row in rows(tmp_path / "run/manifest.csv")}
+    assert {name for name, part in parts.items() if part == "left out"} == {names[mirrored], names[augmented]}
+    assert [line for line in lines if "1 pair of copies between two people, who are held together" in line]
+    command = shlex.split(lines[-1].removeprefix("or without the copies: python -m alzgan.train "))
+    result = alzgan(*command, *SMALL, "trainer.max_steps=1", f"run_dir={tmp_path / 'trained'}")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "trained/split.csv").read_bytes() == (tmp_path / "run/manifest.csv").read_bytes()
+    again = prepare(root, tmp_path / "again", f"data.subjects=csv:{tmp_path / 'run/manifest.csv'}")
+    assert [line for line in again if line.startswith("verdict: ready to train: 74 images")]
+    assert "note: 2 images left out by the column split" in again
 
 
 def volume(path: Path, seed: int) -> None:
@@ -232,7 +313,7 @@ def test_a_run_folder_that_cannot_be_written_gets_one_line(
 def test_help_says_what_it_is_for():
     result = alzgan("--help", verb="prepare")
     assert result.returncode == 0
-    assert result.stdout.startswith("Report what a folder of images or NIfTI volumes holds")
+    assert result.stdout.startswith("Report what a folder of images or volumes holds")
     assert "subjects: auto" in result.stdout
 
 

@@ -1,3 +1,4 @@
+import csv
 import errno
 import fcntl
 import json
@@ -16,13 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from alzgan.errors import UserError
-from alzgan.files import written_by_one_process
+from alzgan.files import write_table, written_by_one_process
 from alzgan.runs import session
 from alzgan.runs.checkpoints import load_checkpoint
 from alzgan.runs.config import checkpoint_file, run_folder
 from alzgan.runs.loggers import TensorBoardLog
 from alzgan.runs.resume import Previous, run_to_continue
-from alzgan.text import shell_override
 
 # 4 steps an epoch, so that saves fall on the middle and on the end of epochs.
 SAVES = ("callbacks.checkpoint.every_n_train_steps=3", "callbacks.quality.every_n_epochs=1")
@@ -254,6 +254,46 @@ def test_other_images_and_another_number_of_processes_are_refused(slices: Path, 
         place.update(kept)
 
 
+def test_a_run_whose_people_an_older_version_drew_goes_on_with_them(
+    slices: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    def rows(path: Path) -> list[dict[str, str]]:
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    session.run(small_settings(slices, tmp_path / "drawn", "trainer.max_steps=1"))
+    drawn = rows(tmp_path / "drawn/split.csv")
+    held_out = next(row["subject"] for row in drawn if row["split"] == "test")
+    trained = next(row["subject"] for row in drawn if row["split"] == "train")
+    swap = {held_out: "train", trained: "test"}
+    older = [{**row, "split": swap.get(row["subject"], row["split"])} for row in drawn]
+    write_table(tmp_path / "older.csv", list(older[0]), [list(row.values()) for row in older])
+    run_dir = tmp_path / "run"
+    options = (f"data.subjects=csv:{tmp_path / 'older.csv'}", "trainer.max_steps=2")
+    session.run(small_settings(slices, run_dir, *options))
+    # As the older version would have left it: it drew these people itself, and did not say how.
+    path = run_dir / "checkpoints/last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["alzgan"]["config"]["data"]["subjects"] = "auto"
+    del checkpoint["alzgan"]["provenance"]["data"]["draw"]
+    torch.save(checkpoint, path)
+    table = (run_dir / "split.csv").rename(tmp_path / "split.csv")
+    with pytest.raises(
+        UserError, match=r"an older version drew who is held out, and split.csv, which says it"
+    ):
+        go_on(run_dir, "trainer.max_steps=4")
+    table.rename(run_dir / "split.csv")
+    for steps in (4, 6):
+        with caplog.at_level("INFO"):
+            go_on(run_dir, f"trainer.max_steps={steps}")
+        assert (
+            f"who is held out stays as an older version drew it: {run_dir / 'split.csv'}" in caplog.messages
+        )
+        assert rows(run_dir / "split.csv") == older
+        assert load_checkpoint(path)["global_step"] == steps
+        caplog.clear()
+
+
 def test_there_must_be_something_to_continue(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -271,15 +311,6 @@ def test_there_must_be_something_to_continue(
         run_to_continue(settings(), tmp_path)
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")  # the same command again, from the queue
     assert run_to_continue(settings(), tmp_path).path == last
-
-
-def test_a_command_for_the_shell_is_understood_by_hydra_too():
-    for path in ("runs/a", "runs/a b,c=(1)", "it's"):
-        command = shell_override("ckpt_path", path)
-        (argument,) = subprocess.run(
-            ["bash", "-c", f"printf '%s\\n' {command}"], capture_output=True, text=True, check=True
-        ).stdout.splitlines()
-        assert settings(argument, "run_dir=x").ckpt_path == path
 
 
 def test_a_wrong_ckpt_path_makes_no_folder_and_gets_one_line(tmp_path: Path):

@@ -60,7 +60,7 @@ def phantom(tmp_path_factory):
         files = scan(root)
         names = [Path(file.path).stem.split("_slice-") for file in files]
         people, places = zip(*names, strict=True)
-        return thumbnails(root, files), [file.label for file in files], people, list(map(int, places))
+        return thumbnails(root, files).upright, [file.label for file in files], people, list(map(int, places))
 
     return make
 
@@ -206,10 +206,12 @@ def test_thumbnails_of_any_size_and_mode_are_grey_and_of_one_shape(tmp_path):
     Image.new("RGB", (9, 200), (255, 255, 255)).save(tmp_path / "a.png")
     Image.linear_gradient("L").save(tmp_path / "b.png")
     thumbs = thumbnails(tmp_path, [ImageFile("a.png", "x"), ImageFile("b.png", "x")])
-    assert thumbs.shape == (2, 52, 44)
-    assert thumbs.dtype == np.uint8
-    assert (thumbs[0] == 255).all()
-    assert np.all(np.diff(thumbs[1][:, 0].astype(int)) > 0)
+    for small, shape in zip(thumbs, [(52, 44), (48, 48)], strict=True):
+        assert small.shape == (2, *shape)
+        assert small.dtype == np.uint8
+        assert (small[0] == 255).all()
+        assert np.all(np.diff(small[1][:, 0].astype(int)) > 0)
+    np.testing.assert_array_equal(thumbs.of(np.array([1])).square, thumbs.square[1:])
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +220,7 @@ def slices():
     if not root:
         pytest.skip("ALZGAN_MRI_ROOT, the folder of the 6,400 real slices, is not set")
     files = scan(root)
-    return files, thumbnails(root, files)
+    return files, thumbnails(root, files).upright
 
 
 def test_content_agrees_with_the_file_names_on_all_real_slices(slices):

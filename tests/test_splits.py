@@ -3,12 +3,13 @@
 import random
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from alzgan.errors import UserError
 from alzgan.images.folder import ImageFile
-from alzgan.people.splits import Split, assert_disjoint, make_split, split_by_subject, write_split
-from alzgan.people.subjects import Subjects, identify
+from alzgan.people.splits import split_by_subject, write_split
+from alzgan.people.subjects import Subjects, assert_disjoint, identify
 
 
 def cohort(people, slices=4):
@@ -83,13 +84,52 @@ def test_every_person_comes_to_test_under_some_seed():
     assert drawn == set(range(5))
 
 
-def test_images_come_near_the_fractions_when_people_differ_in_size():
-    subjects = [f"p{k}" for k in range(20) for _ in range(64 if k < 4 else 4)]
-    split = split_by_subject(["M"] * len(subjects), subjects, (0.5, 0.25, 0.25))
-    images = Counter(split.parts)
-    assert people_in(subjects, split.parts) == {"train": 10, "validation": 5, "test": 5}
-    assert 150 <= images["train"] <= 170  # of 320
-    assert 75 <= images["validation"] <= 85
+SEEDS = 2000
+
+
+def draws(sizes, fractions):
+    """The part of each person (SEEDS, N) of one class, whose people have so many images."""
+    subjects = [f"p{k}" for k, size in enumerate(sizes) for _ in range(size)]
+    first = np.cumsum(sizes) - sizes
+    labels = ["M"] * len(subjects)
+    return np.array(
+        [np.array(split_by_subject(labels, subjects, fractions, seed).parts)[first] for seed in range(SEEDS)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("people", "fractions", "least", "most"),
+    [(66, (0.8, 0.1, 0.1), 0.1, 2.6), (30, (0.6, 0.2, 0.2), 0.4, 1.8)],
+)
+def test_everyone_has_the_same_chance_of_each_part_however_many_images(people, fractions, least, most):
+    sizes = np.linspace(1, 90, people).round().astype(int)
+    drawn = draws(sizes, fractions)
+    for part in ("train", "validation", "test"):
+        held = (drawn == part).astype(float)
+        (count,) = set(held.sum(1).astype(int))  # as many people each time
+        chance = count / people
+        deviation = np.abs(held.mean(0) - chance) / np.sqrt(chance * (1 - chance) / SEEDS)
+        assert deviation.max() < 4  # 3 x 66 binomials: one of 80 such tests is worse by chance
+        # Two people together: as often as in a draw without strata, give or take.
+        together = (held.T @ held / SEEDS)[np.triu_indices(people, 1)]
+        expected = count * (count - 1) / (people * (people - 1))
+        assert least < together.min() / expected
+        assert together.max() / expected < most
+        # And the strata do what they are for: the part's images stay near its share.
+        images = held @ sizes / sizes.sum()
+        assert images.mean() == pytest.approx(chance, abs=0.005)
+        unstratified = [np.random.default_rng(seed).permutation(sizes)[:count].sum() for seed in range(SEEDS)]
+        assert images.std() < 0.75 * np.std(unstratified) / sizes.sum()
+
+
+def test_people_who_share_a_copy_stay_together_and_count_as_one():
+    labels, subjects = cohort({"M": 30}, slices=2)
+    units = ["M0" if subject == "M1" else subject for subject in subjects]
+    for seed in range(50):
+        split = split_by_subject(labels, subjects, (0.6, 0.2, 0.2), seed, units)
+        part = dict(zip(subjects, split.parts, strict=True))
+        assert part["M0"] == part["M1"]
+        assert sorted(Counter(part[unit] for unit in set(units)).values()) == [6, 6, 17]
 
 
 def test_a_person_with_two_classes_counts_for_the_more_frequent_one():
@@ -114,9 +154,9 @@ def test_people_with_an_image_of_each_class_count_for_each():
 
 def test_a_class_that_lacks_a_part_by_its_peoples_other_images_is_not_too_small():
     people = [f"p{k}" for k in range(30)]
-    parts = split_by_subject(["a"] * 30, people).parts
-    trained = [person for person, part in zip(people, parts, strict=True) if part == "train"]
-    split = split_by_subject(["a"] * 30 + ["b"] * 4, people + trained[:4], (0.8, 0.1, 0.1))
+    labels, subjects = ["a"] * 30 + ["b"] * 4, people + people[:4]
+    splits = (split_by_subject(labels, subjects, (0.8, 0.1, 0.1), seed) for seed in range(20))
+    split = next(split for split in splits if set(split.parts[30:]) == {"train"})
     assert split.notes[1:] == ["class b has 4 people: none in validation and test"]
 
 
@@ -132,16 +172,6 @@ def test_a_leak_is_named():
     assert_disjoint(["p", "q", "p"], ["train", "test", "train"])
     with pytest.raises(UserError, match="subject q is in test and in train"):
         assert_disjoint(["p", "q", "q"], ["train", "test", "train"])
-
-
-def test_a_given_split_is_honoured_and_still_checked():
-    given = Subjects("csv:x", ["p", "q"], [None, None], ["validation", "test"])
-    assert make_split(["a", "a"], given) == Split(["validation", "test"], [])
-    leaking = Subjects("csv:x", ["p", "p"], [None, None], ["train", "test"])
-    with pytest.raises(UserError, match="leaks"):
-        make_split(["a", "a"], leaking)
-    fresh = Subjects("none", ["p", "q"], [None, None], [None, None])
-    assert make_split(["a", "a"], fresh) == split_by_subject(["a", "a"], ["p", "q"])
 
 
 def test_a_written_split_reads_back_whatever_the_names(tmp_path):

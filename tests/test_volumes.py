@@ -12,10 +12,12 @@ import pytest
 from PIL import Image
 
 from alzgan.errors import UserError
+from alzgan.images import decoding
 from alzgan.images.folder import scan
 from alzgan.people.subjects import identify
-from alzgan.sources import volumes
-from alzgan.sources.volumes import BadVolume, find_volumes, slices, write_slices
+from alzgan.sources import scans
+from alzgan.sources.scans import BadVolume
+from alzgan.sources.volumes import Sliced, find_volumes, slices, write_slices
 
 nibabel = pytest.importorskip("nibabel")
 
@@ -64,7 +66,7 @@ def peak(image: np.ndarray, value: int) -> list[tuple[int, int]]:
 @pytest.fixture
 def full_window(monkeypatch):
     """Scale from the extremes, so that markers of one voxel are not clipped."""
-    monkeypatch.setattr(volumes, "PERCENTILES", (0, 100))
+    monkeypatch.setattr(decoding, "PERCENTILES", (0, 100))
 
 
 @pytest.mark.usefixtures("full_window")
@@ -173,6 +175,55 @@ def test_between_and_central_choose_neighbouring_slices(tmp_path):
     np.testing.assert_array_equal(slices(path, between=(0.5, 1.0), central=2), every[14:16])
 
 
+def as_analyze(path: Path, voxels: np.ndarray, spacing=(1, 1, 1)) -> Path:
+    """An Analyze 7.5 pair, which cannot say how the head lies; returns its header."""
+    image = nibabel.AnalyzeImage(voxels, np.diag([*spacing, 1.0]))
+    image.to_filename(path)
+    # What SPM would keep beside it: here it is no MATLAB file, and must not be opened as one.
+    path.with_suffix(".mat").write_bytes(b"no MATLAB file")
+    return path.with_suffix(".hdr")
+
+
+def in_other_format(path: Path, suffix: str) -> Path:
+    """A NIfTI file again, as a pair or as FreeSurfer has it."""
+    image = nibabel.load(path)
+    kind = nibabel.MGHImage if suffix.startswith(".mg") else nibabel.Nifti1Pair
+    kind(image.get_fdata(dtype=np.float32), image.affine).to_filename(path.with_suffix(suffix))
+    return path.with_suffix(suffix)
+
+
+@pytest.mark.parametrize("suffix", [".mgz", ".mgh", ".hdr"])
+@pytest.mark.parametrize("orientation", ["RAS", "LIA", "PSR"])
+def test_other_formats_give_the_slices_of_nifti(tmp_path, suffix, orientation):
+    path = save(tmp_path / "head.nii", head(), (1, 2, 3), orientation)
+    expected = slices(path, plane="sagittal")
+    assert expected.max() > 150
+    np.testing.assert_array_equal(slices(in_other_format(path, suffix), plane="sagittal"), expected)
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LAS", "ASL", "PSR", "IPL"])
+def test_an_orientation_can_be_assumed_where_none_is_given(tmp_path, orientation):
+    path = save(tmp_path / "head.nii", head(), (1, 2, 3), orientation)
+    stored = nibabel.load(path)
+    expected = slices(path, plane="coronal")
+    bare = as_analyze(tmp_path / "bare.img", stored.get_fdata(dtype=np.float32), stored.header.get_zooms())
+    with pytest.raises(BadVolume, match=r"how the head lies; if you know it, set volumes.orientation"):
+        slices(bare, plane="coronal")
+    np.testing.assert_array_equal(slices(bare, plane="coronal", orientation=orientation), expected)
+
+
+def test_an_orientation_that_is_given_is_not_assumed_away(tmp_path):
+    path = save(tmp_path / "head.nii", head(), orientation="LPI")
+    np.testing.assert_array_equal(slices(path, orientation="RAS"), slices(path))
+
+
+def test_a_damaged_mgz_is_named(tmp_path):
+    path = in_other_format(save(tmp_path / "head.nii", noise()), ".mgz")
+    path.write_bytes(path.read_bytes()[:-6])
+    with pytest.raises(BadVolume, match="damaged or no scan"):
+        slices(path)
+
+
 def edited(path: Path, offset: int, content: bytes) -> Path:
     raw = bytearray(path.read_bytes())
     raw[offset : offset + len(content)] = content
@@ -232,13 +283,13 @@ def broken(folder: Path, kind: str) -> Path:
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        *[(kind, "damaged or no NIfTI") for kind in ("no bytes", "no NIfTI", "short", "short gz")],
-        *[(f"gz {kind}", "damaged or no NIfTI") for kind in ("without its end", "with a wrong checksum")],
-        ("no gz", "damaged or no NIfTI"),
+        *[(kind, "damaged or no scan") for kind in ("no bytes", "no NIfTI", "short", "short gz")],
+        *[(f"gz {kind}", "damaged or no scan") for kind in ("without its end", "with a wrong checksum")],
+        ("no gz", "damaged or no scan"),
         ("four-dimensional", r"shape \(12, 12, 12, 2\)"),
         ("two-dimensional", r"shape \(12, 12\)"),
         ("complex", "complex64"),
-        ("no orientation", "sform_code"),
+        ("no orientation", "does not say how the head lies; if you know it, set volumes.orientation"),
         ("flat affine", "affine"),
         ("giant", "limit"),
         ("needle voxels", "4096 pixels"),
@@ -254,7 +305,7 @@ def test_a_file_that_is_no_usable_scan_is_named_with_the_reason(tmp_path, kind, 
 
 
 def test_a_gz_that_unpacks_without_end_is_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr(volumes, "MAX_VOXELS", 12**3)
+    monkeypatch.setattr(scans, "MAX_VOXELS", 12**3)
     path = save(tmp_path / "scan.nii.gz", noise())
     slices(path)
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + bytes(2**20)))
@@ -269,6 +320,8 @@ def test_a_gz_that_unpacks_without_end_is_stopped(tmp_path, monkeypatch):
         ({"between": (0.6, 0.4)}, r"^volumes\.between=\[0\.6, 0\.4\]: give two fractions"),
         ({"between": (0, 2)}, r"^volumes\.between=\[0, 2\]: give two fractions"),
         ({"between": (0.1,)}, r"^volumes\.between=\[0\.1\]: give two fractions"),
+        ({"orientation": "RRS"}, r"^volumes\.orientation=RRS: say where the three voxel axes run to"),
+        ({"orientation": "ras"}, r"^volumes\.orientation=ras: say where"),
         ({"central": 0}, r"^volumes\.central=0: give 1 or more"),
         (
             {"central": 13},
@@ -300,33 +353,87 @@ def touch(root: Path, *names: str) -> Path:
     return root
 
 
+def found_in(root: Path, *names: str, **options) -> list[tuple[str, str, str]]:
+    """Class, person and name of the volumes of a folder with such files."""
+    volumes = find_volumes(touch(root, *names), **options).volumes
+    return [(volume.label, volume.subject, volume.name) for volume in volumes]
+
+
 def test_volumes_are_found_with_class_and_person(tmp_path):
-    root = touch(
+    assert found_in(
         tmp_path,
         *("CN/b.nii", "CN/a.NII.GZ", "CN/._a.nii.gz", "CN/notes.txt", "README.md"),
-        *("AD/p7/one.nii", "AD/p7/two.nii", "AD/sub-3_ses-1_T1w.nii.gz"),
-    )
-    found = [(volume.label, volume.subject, volume.name) for volume in find_volumes(root)]
-    assert found == [
+        *("AD/p7/one.nii", "AD/p7/two.nii", "AD/sub-3_ses-1_T1w.nii.gz", "AD/head.hdr", "AD/head.img"),
+        *("CN/orig.mgz", "CN/old.mgh"),
+    ) == [
+        ("AD", "head", "head"),
         ("AD", "p7", "p7_one"),
         ("AD", "p7", "p7_two"),
         ("AD", "sub-3", "sub-3_ses-1_T1w"),
         ("CN", "a", "a"),
         ("CN", "b", "b"),
+        ("CN", "old", "old"),
+        ("CN", "orig", "orig"),
     ]
 
 
 def test_a_flat_folder_is_one_class(tmp_path):
-    found = find_volumes(touch(tmp_path, "a.nii", "b.nii.gz"))
-    assert [(volume.label, volume.subject) for volume in found] == [("all", "a"), ("all", "b")]
+    assert found_in(tmp_path, "a.nii", "b.nii.gz") == [("all", "a", "a"), ("all", "b", "b")]
+
+
+def test_folders_that_are_people_are_of_one_class(tmp_path):
+    names = ["sub-1/anat/a.nii", "sub-1/ses-2/anat/b.nii", "sub-2/anat/a.nii"]
+    assert found_in(tmp_path, *names) == [
+        ("all", "sub-1", "sub-1_anat_a"),
+        ("all", "sub-1", "sub-1_ses-2_anat_b"),
+        ("all", "sub-2", "sub-2_anat_a"),
+    ]
+    assert find_volumes(tmp_path).notes == [
+        "the 2 folders are people (sub-1, ...), not classes: all images are of one class, all; "
+        "data.classes=folder takes folders as classes"
+    ]
+    labels = [volume.label for volume in find_volumes(tmp_path, classes="folder").volumes]
+    assert labels == ["sub-1", "sub-1", "sub-2"]
+
+
+def test_visits_in_a_download_tree_are_of_the_person_that_the_names_say(tmp_path):
+    found = found_in(
+        tmp_path,
+        *("AD/002_S_0295/MPRAGE/2006-04-18_08_20_30.0/I13722/ADNI_002_S_0295_MR_MPRAGE_br_raw_1_I13722.nii",),
+        *("CN/ADNI_002_S_0295_MR_MPRAGE_br_raw_2_I40966.nii", "CN/ADNI_005_S_0223_MR_I1.nii"),
+    )
+    assert [(label, subject) for label, subject, _ in found] == [
+        ("AD", "002_S_0295"),
+        ("CN", "002_S_0295"),
+        ("CN", "005_S_0223"),
+    ]
+
+
+def test_a_given_split_goes_into_the_manifest(tmp_path):
+    for name in ("train/AD/p1", "train/CN/p2", "test/AD/p3"):
+        (tmp_path / "study" / name).parent.mkdir(parents=True, exist_ok=True)
+        save(tmp_path / "study" / f"{name}.nii", noise())
+    sliced = write_slices(tmp_path / "study", tmp_path / "slices", central=1, progress=False)
+    assert sliced.notes == ["the folders test, train are a split"]
+    with (tmp_path / "slices/manifest.csv").open(newline="") as file:
+        rows = [(row["file"], row["class"], row["split"]) for row in csv.DictReader(file)]
+    assert rows == [
+        ("AD/p3_slice-005.png", "AD", "test"),
+        ("AD/p1_slice-005.png", "AD", "train"),
+        ("CN/p2_slice-005.png", "CN", "train"),
+    ]
+
+
+def test_what_a_pattern_fits_is_left_out(tmp_path):
+    names = ["AD/1.nii", "AD/1_seg.nii", "AD/raw/1.nii"]
+    assert [name for _, _, name in found_in(tmp_path, *names, exclude=["*_seg.nii", "raw"])] == ["1"]
 
 
 @pytest.mark.parametrize(
     ("names", "line"),
     [
-        (["CN/a.png"], "holds no .nii"),
+        (["CN/a.png"], r"holds no volume \(.nii, "),
         (["CN/a.nii", "b.nii"], "b.nii beside them"),
-        (["sub-1/anat/a.nii", "sub-2/anat/a.nii"], "BIDS"),
         (["CN/a.nii", "CN/a.nii.gz"], "same names"),
     ],
 )
@@ -351,10 +458,11 @@ def study(tmp_path) -> Path:
 
 def test_the_folder_of_slices_and_its_manifest_are_what_the_scanner_of_images_reads(study, tmp_path):
     destination = tmp_path / "slices"
-    assert write_slices(study, destination, central=2, progress=False) == []
+    assert write_slices(study, destination, central=2, progress=False) == Sliced(skipped=[], notes=[])
     with (destination / "manifest.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["file", "class", "subject", "slice", "split"]
+    assert list(rows[0]) == ["file", "class", "subject", "slice", "split", "scan"]
+    assert [row["scan"] for row in rows] == ["p1", "p1", "p2", "p2", "p3", "p3"]
     assert [(row["file"], row["class"], row["subject"], row["slice"], row["split"]) for row in rows[:3]] == [
         ("AD/p1_slice-005.png", "AD", "p1", "5", ""),
         ("AD/p1_slice-006.png", "AD", "p1", "6", ""),
@@ -373,7 +481,7 @@ def test_a_bad_volume_leaves_nothing_behind_or_is_skipped_and_told(study, tmp_pa
     with pytest.raises(BadVolume, match=r"p2\.nii\.gz"):
         write_slices(study, tmp_path / "slices", progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["study"]
-    ((path, reason),) = write_slices(study, tmp_path / "slices", bad_files="skip", progress=False)
+    ((path, reason),) = write_slices(study, tmp_path / "slices", bad_files="skip", progress=False).skipped
     assert path == "AD/p2.nii.gz"
     assert reason.startswith("damaged")
     assert sorted(path.name for path in (tmp_path / "slices").iterdir()) == ["AD", "CN", "manifest.csv"]

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from alzgan.files import cache_folder, write_table
 from alzgan.images.arrays import Preprocessing, decode
 from alzgan.images.folder import ImageFile, class_names
 from alzgan.people.cohort import Cohort
-from alzgan.people.splits import apportion, write_split
+from alzgan.people.splits import DRAW, apportion, write_split
 from alzgan.people.subjects import PARTS
 from alzgan.sources.phantom import write_phantom
 from alzgan.text import counted
@@ -68,6 +68,8 @@ class MRIDataModule(LightningDataModule):
         bad_files: "error" at the first unreadable image, or "skip" and list them.
         cache_dir: of the decoded images, see `alzgan.files.cache_folder`.
         subjects: who is in which slice, see `alzgan.people.subjects.identify`.
+        classes: what a class is, see `alzgan.images.folder.survey`.
+        exclude: a pattern, or several, of paths and names that are left out.
         fractions: of the people in train, validation and test; only train is trained on.
         split_seed: of the split; not `seed`, so that the runs of a sweep hold out the same people.
         sampling: how often each class is shown, "as_is", "balanced" or a weight for each,
@@ -91,6 +93,8 @@ class MRIDataModule(LightningDataModule):
         bad_files: str = "error",
         cache_dir: str | Path | None = None,
         subjects: str = "auto",
+        classes: str = "auto",
+        exclude: str | Sequence[str] | None = None,
         fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
         split_seed: int = 0,
         sampling: Sampling = "as_is",
@@ -101,7 +105,9 @@ class MRIDataModule(LightningDataModule):
         at_least(0, num_workers=num_workers)
         seed_of_streams(seed=seed)
         check_channels(channels, slices_as_channels)
-        self.cohort = Cohort(root, subjects, bad_files, fractions, split_seed, cache_dir)
+        self.cohort = Cohort(
+            root, subjects, classes, exclude, bad_files, tuple(fractions), split_seed, cache_dir
+        )
         self.root = self.cohort.folder
         self.preprocessing = Preprocessing(image_size, 1 if slices_as_channels else channels, fit)
         self.channels = channels
@@ -111,6 +117,7 @@ class MRIDataModule(LightningDataModule):
         self.sampling = sampling
         self.seed = seed
         self.dataset: SliceDataset | None = None
+        self.kept_split: Path | None = None  # a table with people and parts of a run that goes on
 
     def prepare_folder(self) -> None:
         """Make the folder, where it is this module's to make."""
@@ -120,16 +127,10 @@ class MRIDataModule(LightningDataModule):
         """What the folder holds, by names alone.
 
         Raises:
-            UserError: it cannot be used, or holds fewer images than a batch.
+            UserError: it cannot be used.
         """
         self.prepare_folder()
-        files = self.cohort.scan()
-        if len(files) < self.batch_size:
-            raise UserError(
-                f"{self.root} has {len(files)} images, fewer than a batch; "
-                f"set data.batch_size to {len(files)} or less"
-            )
-        return files
+        return self.cohort.scan()
 
     @cached_property
     def classes(self) -> list[str]:
@@ -165,15 +166,18 @@ class MRIDataModule(LightningDataModule):
             bad_files=self.cohort.bad_files,
             cache_dir=self.cohort.cache_dir,
         )
-        self.files, self.skipped = decoded.files, decoded.skipped
-        self.labels = np.array([self.classes.index(file.label) for file in self.files])
-        self.subjects = self.cohort.identify(self.files)
-        self.split = self.cohort.split(self.files, self.subjects)
-        for note in (*self.subjects.notes, *self.split.notes):
+        self.skipped = decoded.skipped
+        self.people = self.cohort.people(
+            decoded.files, decoded.constant, decoded.two_valued, kept_split=self.kept_split
+        )
+        self.files, self.subjects, self.split = self.people.files, self.people.subjects, self.people.split
+        for note in self.people.notes:
             log.info(note)
-        self.images, self.stacks = decoded.images, np.arange(len(self.files))
+        self.images = decoded.images
+        self.labels = np.array([self.classes.index(file.label) for file in decoded.files])
+        self.stacks = rows = self.people.rows
         if self.slices_as_channels:
-            self.stacks = neighbouring_slices(self.files, self.subjects, self.channels)
+            self.stacks = rows[neighbouring_slices(self.files, self.subjects, self.channels)]
         dataset = self.slices_of("train")
         if len(dataset) < self.batch_size:
             raise UserError(self.too_few(len(dataset), "a batch", len(dataset)))
@@ -214,7 +218,8 @@ class MRIDataModule(LightningDataModule):
             "images": len(self.files),
             "classes": {name: images[name] for name in self.classes},
             "subject_rule": self.subjects.rule,
-            "notes": [*self.subjects.notes, *self.split.notes],
+            "notes": self.people.notes,
+            "draw": None if self.kept_split else DRAW,
             "subjects": len(set(self.subjects.subject)),
             "split": dict(Counter(self.split.parts)),
             "skipped": [list(item) for item in self.skipped],

@@ -42,17 +42,19 @@ def neighbouring_slices(files: Sequence[ImageFile], subjects: Subjects, channels
 
 
 def stacks_of_people(files: Sequence[ImageFile], subjects: Subjects) -> list[np.ndarray]:
-    """The files of each person, from slice to slice."""
-    people: dict[str, dict[int, int]] = defaultdict(dict)
-    for index, (file, subject, place) in enumerate(zip(files, subjects.subject, subjects.slice, strict=True)):
+    """The files of each scan of each person, from slice to slice."""
+    people: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
+    scans = subjects.scan or [""] * len(files)
+    rows = zip(files, subjects.subject, scans, subjects.slice, strict=True)
+    for index, (file, subject, scan, place) in enumerate(rows):
         if place is None:
             raise UserError(
                 f"data.slices_as_channels needs the place of every slice, but data.subjects={subjects.rule} "
                 f"gives {printable(file.path)} none: use csv:FILE with a column slice"
             )
-        if (twin := people[subject].setdefault(place, index)) != index:
+        if (twin := people[subject, scan].setdefault(place, index)) != index:
             raise UserError(
                 f"data.slices_as_channels: {printable(files[twin].path)} and {printable(file.path)} are both "
-                f"slice {place} of {printable(subject)}: if these are two scans, name them as two subjects"
+                f"slice {place} of {printable(subject)}: if these are two scans, say so in a column scan"
             )
     return [np.array([slices[place] for place in sorted(slices)]) for slices in people.values()]

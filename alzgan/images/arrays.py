@@ -9,21 +9,33 @@ stay until someone deletes them, which is safe at any time.
 import hashlib
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from alzgan.errors import UserError, at_least, one_of
 from alzgan.files import cache_folder, locked, publish, read_json, scratch, unwritable_cache, write_json
-from alzgan.images.decoding import FITS, BadImage, decode_image, in_threads, quiet, read_bytes, resize
+from alzgan.images.decoding import (
+    FITS,
+    BadImage,
+    decode_image,
+    few_values,
+    in_threads,
+    quiet,
+    read_bytes,
+    resize,
+)
 from alzgan.images.folder import ImageFile, scan
 from alzgan.text import printable
 
 VERSION = 1  # of the decoding: raise it when the same file would give other pixels
+DEEP_VERSION = 2  # the same of grey with more than 8 bits, which has its own: other arrays stay what they are
+RECORD = 2  # version of what is recorded of an array
 BLOCK = 2**20
 MAX_BLOCKS = 256  # of the array are checked at every start: 0.3 s
 
@@ -56,6 +68,8 @@ class Decoded:
     images: np.ndarray  # uint8 (N, size, size, channels), memory-mapped, read-only
     files: list[ImageFile]  # the N files, in the order of `images`
     skipped: list[tuple[str, str]]  # (path, reason) of each file that could not be read
+    constant: list[str]  # paths of the files of one value
+    two_valued: list[str]  # of two
     fingerprint: str  # digest of preprocessing, names and contents, the same wherever the folder lies
 
 
@@ -116,38 +130,49 @@ class Record:
         """The decoded images if they still stand for these files and the array is whole, else None."""
         try:
             stored = read_json(self.path)
-            fingerprint, skipped = stored["fingerprint"], [tuple(item) for item in stored["skipped"]]
-            if stored["stamp"] != self.stamp or stored["digest"] != file_digest(self.array(fingerprint)):
+            array = self.array(stored["fingerprint"])
+            known = stored["record"], stored["stamp"], stored["digest"]
+            if known != (RECORD, self.stamp, file_digest(array)):
                 return None
             # A file that could not be read may be back without a change of its own: a network folder.
             with quiet():
-                if not all(isinstance(self.read(path), BadImage) for path, _ in skipped):
+                if not all(isinstance(self.read(path), BadImage) for path, _ in stored["skipped"]):
                     return None
-            return self.map(fingerprint, skipped)
+            return self.map(stored)
         except (OSError, ValueError, KeyError, TypeError):  # missing, or not what `decode_all` wrote
             return None
 
-    def map(self, fingerprint: str, skipped: list[tuple[str, str]]) -> Decoded:
+    def map(self, stored: dict[str, Any]) -> Decoded:
+        skipped, fingerprint = [tuple(item) for item in stored["skipped"]], stored["fingerprint"]
         bad = {path for path, _ in skipped}
         files = [file for file in self.files if file.path not in bad]
         images = np.load(self.array(fingerprint), mmap_mode="r", allow_pickle=False)
         if images.shape != (len(files), *self.preprocessing.shape) or images.dtype != np.uint8:
             raise ValueError(f"the array of {fingerprint} holds {images.dtype} {images.shape}")
-        return Decoded(images, files, skipped, fingerprint)
+        return Decoded(images, files, skipped, stored["constant"], stored["two_valued"], fingerprint)
 
     def array(self, fingerprint: str) -> Path:
         return self.cache / f"{fingerprint}.npy"
 
-    def read(self, path: str) -> tuple[bytes, bytes] | BadImage:
-        """Digest of a file's content, and its pixels as bytes."""
+    def read(self, path: str) -> "Read | BadImage":
+        """One file, at the size that is wanted."""
         try:
             content = read_bytes(self.root / path)
             image = decode_image(content, self.root / path)
         except BadImage as error:
             return error
         wanted = self.preprocessing
-        pixels = resize(image, wanted.image_size, wanted.channels, wanted.fit)
-        return digest_of([content]).digest(), pixels.tobytes()
+        pixels = resize(image.pixels, wanted.image_size, wanted.channels, wanted.fit)
+        version = [f"deep {DEEP_VERSION}".encode()] if image.is_deep else []
+        return Read(digest_of([*version, content]).digest(), pixels.tobytes(), few_values(image.pixels))
+
+
+class Read(NamedTuple):
+    """What was read of a file: the digest of its content, its pixels, and how many values they have."""
+
+    digest: bytes
+    pixels: bytes
+    values: int | None  # 1 or 2; None: more
 
 
 def decode_under_lock(record: Record, progress: bool) -> Decoded:
@@ -173,6 +198,7 @@ def decode_under_lock(record: Record, progress: bool) -> Decoded:
 def decode_all(record: Record, progress: bool) -> Decoded:
     """Write the pixels as they come, so memory does not grow with the folder."""
     skipped, identity = [], digest_of([str(record.preprocessing).encode()])
+    paths_of: dict[int | None, list[str]] = defaultdict(list)  # by the number of values, where there are few
     paths = [file.path for file in record.files]
     with scratch(record.path) as part, quiet():
         with part.open("xb") as array:
@@ -183,18 +209,25 @@ def decode_all(record: Record, progress: bool) -> Decoded:
                 if isinstance(result, BadImage):
                     skipped.append((path, result.reason))
                     continue
-                digest, pixels = result
-                array.write(pixels)
-                identity.update(digest_of([os.fsencode(path), digest]).digest())
+                array.write(result.pixels)
+                paths_of[result.values].append(path)
+                identity.update(digest_of([os.fsencode(path), result.digest]).digest())
             if len(skipped) == len(paths):
                 raise bad_files_error(skipped, len(paths))
             write_header(array, len(paths) - len(skipped), record.preprocessing)
         fingerprint = identity.hexdigest()
         publish(part, record.array(fingerprint))
-    digest = file_digest(record.array(fingerprint))
-    stored = {"fingerprint": fingerprint, "digest": digest, "skipped": skipped, "stamp": record.stamp}
+    stored = {
+        "record": RECORD,
+        "fingerprint": fingerprint,
+        "digest": file_digest(record.array(fingerprint)),
+        "skipped": skipped,
+        "constant": paths_of[1],
+        "two_valued": paths_of[2],
+        "stamp": record.stamp,
+    }
     write_json(record.path, stored)
-    return record.map(fingerprint, skipped)
+    return record.map(stored)
 
 
 def write_header(array: BinaryIO, count: int, preprocessing: Preprocessing) -> None:

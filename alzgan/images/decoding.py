@@ -10,8 +10,9 @@ import stat
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin
@@ -22,6 +23,8 @@ from alzgan.text import printable
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "PPM", "TGA", "JPEG2000", "AVIF")
 MAX_PIXELS = 2**25  # 5792 x 5792; more is no slice but a decompression bomb
 MAX_BYTES = 8 * MAX_PIXELS
+DEEP = ("I", "F")  # how Pillow's modes of more than 8 bits begin
+PERCENTILES = (0.5, 99.5)  # of a scan's foreground: become 0 and 255
 Item, Result = TypeVar("Item"), TypeVar("Result")
 SAMPLES_16 = re.compile(";16[BLN]")  # in Pillow's name of the raw layout; BMP's "BGR;16" is 5 + 6 + 5 bits
 
@@ -38,8 +41,8 @@ def read_image(path: Path | str) -> np.ndarray:
     """Read an image file as a viewer shows it: uint8, (H, W) for grey or (H, W, 3) for RGB.
 
     EXIF orientation is applied; palette, CMYK, 1-bit and YCbCr become grey or RGB; transparency is
-    composited on black. Grey of more than 8 bits (16-bit, 32-bit, float) is scaled linearly from its own
-    finite minimum..maximum to 0..255, so contrast is kept and nothing clips; NaN becomes 0.
+    composited on black. Grey of more than 8 bits (16-bit, 32-bit, float) is shown through the window of its
+    foreground (`window_of`), so that one hot pixel does not blacken the rest; what is not finite becomes 0.
 
     Raises:
         BadImage: no regular file, no permission, no image by content, truncated or damaged, several frames
@@ -47,7 +50,7 @@ def read_image(path: Path | str) -> np.ndarray:
             or `MAX_BYTES` bytes, or PNG or TIFF of 16 bits a colour channel (Pillow would drop the lower 8).
     """
     with quiet():
-        return decode_image(read_bytes(path), path)
+        return decode_image(read_bytes(path), path).pixels
 
 
 def quiet() -> warnings.catch_warnings:
@@ -71,18 +74,29 @@ def read_bytes(path: Path | str) -> bytes:
         raise BadImage(path, error.strerror or str(error)) from None
 
 
-def decode_image(content: bytes, path: Path | str) -> np.ndarray:
-    """The pixels in an image file's content, as of `read_image`; `path` is for the error only."""
+class Picture(NamedTuple):
+    """An image, and Pillow's name of how its pixels were stored."""
+
+    pixels: np.ndarray  # uint8 (H, W) or (H, W, 3)
+    mode: str
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether it had grey of more than 8 bits."""
+        return self.mode.startswith(DEEP)
+
+
+def decode_image(content: bytes, path: Path | str) -> Picture:
+    """The image in a file's content, as of `read_image`; `path` is for the error only."""
     if not content:
         raise BadImage(path, "the file is empty")
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             refuse_by_header(image, path)
             image.load()  # whole: JPEG's faster draft decoding moves pixels of a slice by up to 26 of 255
-            pixels = as_uint8(ImageOps.exif_transpose(image))
-            # Where 0 is white, Pillow itself inverts images of up to 8 bits.
+            # Where 0 is white, Pillow itself inverts images of up to 8 bits alone.
             white_is_zero = tiff_tag(image, TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
-            return 255 - pixels if white_is_zero and image.mode.startswith(("I", "F")) else pixels
+            return Picture(as_uint8(ImageOps.exif_transpose(image), white_is_zero), image.mode)
     except BadImage:
         raise
     except Image.UnidentifiedImageError:
@@ -119,6 +133,14 @@ def resize(image: np.ndarray, size: int, channels: int, fit: str) -> np.ndarray:
     return np.repeat(square, channels // square.shape[2], axis=2)
 
 
+def few_values(pixels: np.ndarray) -> int | None:
+    """1 for an image of one value, 2 for one of two, a mask say; None for more."""
+    lowest, highest = pixels.min(), pixels.max()
+    if lowest == highest:
+        return 1
+    return 2 if ((pixels == lowest) | (pixels == highest)).all() else None
+
+
 def refuse_by_header(image: Image.Image, path: Path | str) -> None:
     """Judge by the header alone, before any pixel is decoded."""
     pixels = image.width * image.height
@@ -136,10 +158,11 @@ def tiff_tag(image: Image.Image, tag: int) -> Any:
     return getattr(image, "tag_v2", {}).get(tag)
 
 
-def as_uint8(image: Image.Image) -> np.ndarray:
-    """Grey (H, W) or RGB (H, W, 3): deep grey scaled, transparency on black."""
-    if image.mode.startswith(("I", "F")):
-        return scaled(np.array(image, dtype=np.float64))
+def as_uint8(image: Image.Image, white_is_zero: bool = False) -> np.ndarray:
+    """Grey (H, W) or RGB (H, W, 3): deep grey through its window, transparency on black."""
+    if image.mode.startswith(DEEP):
+        values = np.array(image, dtype=np.float64)
+        return windowed(-values if white_is_zero else values)
     mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
     if image.has_transparency_data:
         black = Image.new("RGBA", image.size, "black")
@@ -147,15 +170,44 @@ def as_uint8(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert(mode))
 
 
-def scaled(values: np.ndarray) -> np.ndarray:
-    """Minimum..maximum to 0..255, in place; a constant image, which has no contrast, becomes 0."""
-    finite = values[np.isfinite(values)]
-    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
-    np.nan_to_num(values, copy=False, nan=low, posinf=high, neginf=low)
-    values -= low
-    values /= (high - low) or 1
-    values *= 255
-    return np.rint(values, out=values).astype(np.uint8)
+@dataclass(frozen=True)
+class Window:
+    """What of a scan's intensities is shown: `low` becomes 0 and `high` 255."""
+
+    low: float
+    high: float
+    background: float  # the intensity outside of the head
+
+    def show(self, values: np.ndarray) -> np.ndarray:
+        """Intensities of any shape as float64 in 0..255; background and what is not finite become 0."""
+        dark = ~np.isfinite(values)
+        if self.background < self.high:  # else a light background, of an inverted image
+            dark |= values == self.background
+        return np.where(dark, 0, np.interp(values, (self.low, self.high), (0, 255)))
+
+
+def window_of(values: np.ndarray) -> Window | None:
+    """The window of a scan, a slice or a volume: percentiles 0.5 and 99.5 of its foreground become 0 and 255.
+
+    Foreground is what is finite and differs from the value that most corners have: 0 in most scans but not in
+    all, and where intensities are z-scores 0 lies in the brain. None: the foreground has no contrast.
+    """
+    corners, counts = np.unique(values[np.ix_(*[[0, -1]] * values.ndim)], return_counts=True)
+    background = float(corners[counts.argmax()])
+    foreground = values[np.isfinite(values) & (values != background)]
+    low, high = np.percentile(foreground, PERCENTILES) if foreground.size else (0.0, 0.0)
+    return Window(float(low), float(high), background) if low < high else None
+
+
+def windowed(values: np.ndarray) -> np.ndarray:
+    """Intensities (H, W) as uint8, through their window or, of two values say, from lowest to highest."""
+    window = window_of(values)
+    if window is None:
+        finite = values[np.isfinite(values)]
+        if not finite.size or finite.min() == finite.max():
+            return np.zeros(values.shape, np.uint8)
+        window = Window(float(finite.min()), float(finite.max()), float(finite.min()))
+    return np.rint(window.show(values)).astype(np.uint8)
 
 
 def crop(picture: Image.Image, size: int) -> Image.Image:

@@ -1,15 +1,19 @@
-"""What is in an image folder: one folder a class, found by names alone, no file is opened.
+"""What is in an image folder, found by names alone: no file is opened.
 
-Folders inside a class folder are read too. Ignored: whatever is hidden or left behind by a file manager,
-files whose suffix is none of ``SUFFIXES``, and files beside the class folders (manifests, reports).
-A link to a folder is followed once a class, unless it leads back into the root or above it; so no loop
-and no image counted twice. A class folder without an image is no class.
+One folder a class; folders inside a class folder are read too. As people have them: images without any folder
+are of one class; `train/CLASS` and `test/CLASS` are classes with a split; folders that are named like people
+are people. Ignored: whatever is hidden or left behind by a file manager, files whose suffix is none of
+``SUFFIXES``, masks beside images, and files beside the class folders (manifests, reports). A link to a folder
+is followed once a class, unless it leads back into the root or above it; so no loop and no image counted
+twice. A class folder without an image is no class.
 """
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from alzgan.errors import UserError
@@ -20,7 +24,18 @@ SUFFIXES = frozenset([
     ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
 ])  # fmt: skip
 CLUTTER = frozenset(["thumbs.db", "desktop.ini", "__macosx", "@eadir"])
-SPLITS = frozenset(["train", "training", "test", "testing", "val", "valid", "validation"])
+PART_OF = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+FLAT = "all"  # the class of images that lie in no class folder
+CLASSES = ("auto", "folder", "none", "csv")
+MASK = re.compile(r"(?P<image>.+?)[_-](?:mask|seg|segmentation|label|roi)\d*", re.IGNORECASE)
+MASK_FOLDERS = frozenset(["mask", "masks", "label", "labels", "seg", "segmentation", "segmentations"])
+IMAGE_FOLDERS = frozenset(["image", "images", "img", "imgs", "scan", "scans"])
+PERSON = re.compile(r"sub-\w+|\d{3}_S_\d{4,5}.*|OAS[1-4]_?\d{4}.*|IXI\d{3}.*|TCGA[-_]\w{2}[-_]\w{4}.*")
+MANY_FOLDERS = 20  # of names that differ in a number alone: people, since nobody has so many classes
 
 
 @dataclass(frozen=True)
@@ -28,7 +43,8 @@ class ImageFile:
     """One image of the folder; in its names, bytes that are no UTF-8 are surrogate-escaped."""
 
     path: str  # relative to the root, with "/" between its parts
-    label: str  # name of the class folder, the first part of `path`
+    label: str  # name of the class
+    part: str | None = None  # train, validation or test, where the folders say so
 
 
 @dataclass(frozen=True)
@@ -38,27 +54,26 @@ class Listing:
     images: list[ImageFile]
     folders: list[str]  # names of all class folders, those without an image included
     others: list[str]  # paths of the files that have no image suffix or lie outside any class folder
+    people_in_folders: bool = False  # the folders that could be classes are people
+    notes: list[str] = field(default_factory=list)  # lines on how the folder was read
 
 
-def scan(root: Path | str) -> list[ImageFile]:
-    """List the images of a folder with one subfolder a class, sorted by path.
+def scan(root: Path | str, exclude: Sequence[str] = (), classes: str = "auto") -> list[ImageFile]:
+    """List the images of a folder, sorted by path; see `survey`.
 
     Raises:
-        UserError: the root is missing, is no folder or cannot be listed; it has no class folder with an
-            image in it (the line says what was found); its folders are a split (train, test), not classes.
+        UserError: the root is missing, is no folder or cannot be listed; there is no image to read (the line
+            says what was found).
     """
-    listing = survey(root)
+    return images_of(survey(root, exclude, classes), root)
+
+
+def images_of(listing: Listing, root: Path | str) -> list[ImageFile]:
+    """The images of a listing; UserError where there is none."""
     if not listing.images:
         raise UserError(
             f"no images to read: {printable(root)} holds {summary(listing)}; data.root must hold one folder "
             "a class with images in it (png, jpg, tif, bmp, gif, webp, pgm, ...)"
-        )
-    # A folder train/CLASS/image, test/CLASS/image must not silently become the classes train and test.
-    nested = all(image.path.count("/") > 1 for image in listing.images)
-    if nested and all(name.lower() in SPLITS for name in listing.folders):
-        raise UserError(
-            f"the folders of {printable(root)} ({', '.join(listing.folders)}) are a split, not classes: "
-            "merge them into one folder a class, or set data.root to one of them"
         )
     return listing.images
 
@@ -68,23 +83,119 @@ def class_names(files: Iterable[ImageFile]) -> list[str]:
     return sorted({file.label for file in files})
 
 
-def survey(root: Path | str) -> Listing:
+def survey(root: Path | str, exclude: Sequence[str] = (), classes: str = "auto") -> Listing:
     """List everything in the folder but clutter, without judging whether it can be trained on.
+
+    Args:
+        root: the folder.
+        exclude: patterns, as a shell has them, of paths and names that are left out.
+        classes: what a class is: "folder", the first folder of a path; "none", all images are of one class;
+            "csv", what a table says; "auto", the folder, unless folders are people or there is none.
 
     Raises:
         UserError: the root, or a folder in it, is missing, is no folder or cannot be listed.
     """
     images, folders, others = [], [], []
     for path, is_folder in sorted(walk(os.fspath(root))):
-        label, inside, _ = path.partition("/")
         if is_folder:
-            if not inside:
-                folders.append(path)
-        elif inside and has_image_suffix(path):
-            images.append(ImageFile(path, label))
+            folders += [path] if "/" not in path else []
         else:
-            others.append(path)
-    return Listing(images, folders, others)
+            (images if has_image_suffix(path) else others).append(path)
+    left_out = [path for path in images if is_excluded(path, exclude)]
+    masks = masks_of(path for path in images if path not in set(left_out))
+    others += [*left_out, *masks]
+    paths = sorted(set(images).difference(others))
+    notes = []
+    if left_out:
+        notes.append(f"{counted(len(left_out), 'image')} left out by data.exclude")
+    if masks:
+        more = counted(len(masks), "mask")
+        notes.append(f"{more} beside images left out, the first is {printable(masks[0])}")
+    return laid_out(paths, folders, others, notes, classes)
+
+
+def laid_out(
+    paths: Sequence[str], folders: list[str], others: Sequence[str], notes: list[str], classes: str
+) -> Listing:
+    """Read classes, and perhaps parts, from where the images lie.
+
+    Args:
+        paths: of the images, sorted.
+        folders: names of the folders in the root.
+        others: paths of the other files.
+        notes: lines on how the folder was read so far.
+        classes: as of `survey`.
+    """
+    parts = [name for name in folders if name.lower() in PART_OF]
+    inside = [path for path in paths if path.partition("/")[0] in parts]
+    if inside and len({PART_OF[name.lower()] for name in parts}) > 1:
+        beside = ", ".join(printable(name) for name in folders if name not in parts)
+        said = f"the folders {', '.join(map(printable, parts))} are a split"
+        notes = [*notes, said + (f"; left alone beside them: {beside}" if beside else "")]
+        images = [in_part(path, classes) for path in inside]
+        return Listing(images, class_names(images), ignored(others, paths, inside), notes=notes)
+    if not folders and paths:
+        notes = [*notes, f"there are no class folders: all images are of one class, {FLAT}"]
+        return Listing([ImageFile(path, FLAT) for path in paths], [], sorted(others), notes=notes)
+    inside = [path for path in paths if "/" in path]
+    people = classes != "folder" and are_people({path.partition("/")[0] for path in inside})
+    if people and classes == "auto":
+        said = (
+            f"the {len(folders)} folders are people ({printable(folders[0])}, ...), not classes: all images "
+        )
+        notes = [*notes, said + f"are of one class, {FLAT}; data.classes=folder takes folders as classes"]
+    one_class = people or classes in ("none", "csv")
+    images = [ImageFile(path, FLAT if one_class else path.partition("/")[0]) for path in inside]
+    return Listing(images, [] if one_class else folders, ignored(others, paths, inside), people, notes)
+
+
+def ignored(others: Iterable[str], paths: Iterable[str], kept: Iterable[str]) -> list[str]:
+    """The other files, and the images that are not kept."""
+    return sorted({*others, *paths}.difference(kept))
+
+
+def in_part(path: str, classes: str) -> ImageFile:
+    """An image below a folder that is named as a part of a split."""
+    top, _, rest = path.partition("/")
+    label = rest.partition("/")[0] if "/" in rest and classes in ("auto", "folder") else FLAT
+    return ImageFile(path, label, PART_OF[top.lower()])
+
+
+def are_people(folders: Collection[str]) -> bool:
+    """Whether folders are named like people: as known data sets do, or many alike but for a number."""
+    if len(folders) > 1 and all(PERSON.fullmatch(name) for name in folders):
+        return True
+    forms = {re.sub(r"\d+", "0", name) for name in folders}
+    return len(folders) >= MANY_FOLDERS and len(forms) == 1 and "0" in forms.pop()
+
+
+def is_excluded(path: str, exclude: Sequence[str]) -> bool:
+    """Whether a pattern fits the path, one of its folders or its name."""
+    *folders, name = path.split("/")
+    places = [path, name, *folders, *("/".join(folders[: n + 1]) for n in range(len(folders)))]
+    return any(fnmatch(place, pattern.rstrip("/")) for pattern in exclude for place in places)
+
+
+def masks_of(paths: Iterable[str]) -> list[str]:
+    """Which of the images are masks of others: X_mask beside X, or a folder masks beside a folder images."""
+    stems: dict[str, set[str]] = defaultdict(set)  # by folder
+    names: dict[str, set[str]] = defaultdict(set)  # of the folders in a folder, in lower case
+    split = [(PurePosixPath(path), path) for path in paths]
+    for pure, _ in split:
+        stems[str(pure.parent)].add(pure.stem.lower())
+        for parent in pure.parents:
+            names[str(parent.parent)].add(parent.name.lower())
+    return [path for pure, path in split if is_mask(pure, stems, names)]
+
+
+def is_mask(path: PurePosixPath, stems: dict[str, set[str]], names: dict[str, set[str]]) -> bool:
+    named = MASK.fullmatch(path.stem)
+    if named and named["image"].lower() in stems[str(path.parent)]:
+        return True
+    return any(
+        parent.name.lower() in MASK_FOLDERS and names[str(parent.parent)] & IMAGE_FOLDERS
+        for parent in path.parents
+    )
 
 
 def walk(root: str) -> Iterator[tuple[str, bool]]:

@@ -1,36 +1,106 @@
 """A folder of slices as the settings read it: which images, who is in them, and who is held out."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 
+import numpy as np
+
 from alzgan.errors import UserError, one_of, seed_of_streams
-from alzgan.images.folder import ImageFile, scan
-from alzgan.people.splits import Split, make_split, part_shares
-from alzgan.people.subjects import Subjects, identify
+from alzgan.images.folder import CLASSES, ImageFile, Listing, images_of, survey
+from alzgan.people.copies import EXACT, UNTURNED, Copy, is_augmented, known_copies, tied
+from alzgan.people.similarity import Thumbnails, thumbnails
+from alzgan.people.splits import Split, part_shares, split_by_subject
+from alzgan.people.subjects import (
+    LEFT_OUT,
+    PARTS,
+    Subjects,
+    assert_disjoint,
+    by_table_or_names,
+    identify,
+    match_paths,
+    read_table,
+)
+from alzgan.text import counted, printable
+
+IN_FOLDERS = r"^(?P<subject>[^/]+)/"  # where the folders are people
+MOSTLY_TWO_VALUED = 0.5  # share of images of two values from which on they are the data set, no masks
+
+
+@dataclass(frozen=True)
+class People:
+    """Who is in the images of a cohort.
+
+    Attributes:
+        rows: (N,) which of the images that can be read; the rest are masks.
+        files: the N images.
+        subjects: who is in them.
+        copies: pairs of files that show one image.
+        split: their parts.
+        notes: lines for whoever trains on them or reads the report.
+    """
+
+    rows: np.ndarray
+    files: list[ImageFile]
+    subjects: Subjects
+    copies: list[Copy]
+    split: Split
+    notes: list[str]
+
+    def without_copies(self) -> list[str]:
+        """The parts, but of images that are copies of each other only one is left in.
+
+        That is the one whose name is no augmented one's, the first of these by path.
+        """
+        parts = list(self.split.parts)
+        kept = dict.fromkeys(range(len(parts)), True)
+        names = tied(len(parts), self.copies, [file.path for file in self.files])
+        groups: dict[str, list[int]] = defaultdict(list)
+        for index, name in enumerate(names):
+            if parts[index] != LEFT_OUT:
+                groups[name].append(index)
+        for group in groups.values():
+            for index in sorted(group, key=lambda index: is_augmented(self.files[index]))[1:]:
+                kept[index] = False
+        return [part if kept[index] else LEFT_OUT for index, part in enumerate(parts)]
 
 
 @dataclass(frozen=True)
 class Cohort:
     """What preparation and training have in common.
 
+    Args:
+        root: the folder.
+        subjects: who is in which slice, see `alzgan.people.subjects.identify`.
+        classes: what a class is, see `alzgan.images.folder.survey`; with "csv" a table's column `class`.
+        exclude: a pattern, or several, of paths and names that are left out.
+        bad_files: "error" at the first unreadable image, or "skip" and list them.
+        fractions: of the people in train, validation and test; they add up to 1.
+        split_seed: of the split.
+        cache_dir: see `alzgan.files.cache_folder`.
+
     Raises:
         SettingError: a value is out of its range.
         UserError: `root` is not set, or the fractions are none.
     """
 
-    root: str | Path | None
-    subjects: str = "auto"  # the rule, see `alzgan.people.subjects.identify`
-    bad_files: str = "error"  # at the first unreadable image, or "skip" and list them
-    fractions: Sequence[float] = (0.8, 0.1, 0.1)  # of the people in train, validation and test
+    root: str | Path | None = None
+    subjects: str = "auto"
+    classes: str = "auto"
+    exclude: str | Sequence[str] | None = None
+    bad_files: str = "error"
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
     split_seed: int = 0
-    cache_dir: str | Path | None = None  # see `alzgan.files.cache_folder`
+    cache_dir: str | Path | None = None
 
     def __post_init__(self):
         if not self.root:
             raise UserError(
                 "data.root is not set; add data.root=DIR, a folder with a subfolder for each class"
             )
+        one_of(CLASSES, classes=self.classes)
         one_of(("error", "skip"), bad_files=self.bad_files)
         seed_of_streams(split_seed=self.split_seed)
         part_shares(self.fractions)
@@ -40,14 +110,174 @@ class Cohort:
         """The root as a path."""
         return Path(self.root).expanduser()
 
+    @property
+    def excluded(self) -> list[str]:
+        """The patterns of what is left out."""
+        return [self.exclude] if isinstance(self.exclude, str) else list(self.exclude or [])
+
+    @cached_property
+    def listing(self) -> Listing:
+        """What the folder holds, by names alone."""
+        return survey(self.folder, self.excluded, self.classes)
+
     def scan(self) -> list[ImageFile]:
-        """The images, by names alone."""
-        return scan(self.folder)
+        """The images, by names alone, and by a table where that says the class.
 
-    def identify(self, files: Sequence[ImageFile]) -> Subjects:
-        """Who is in the images that can be read."""
-        return identify(self.folder, files, self.subjects, self.cache_dir)
+        Raises:
+            UserError: there is none, or the table does not fit.
+        """
+        files = images_of(self.listing, self.folder)
+        if self.classes != "csv":
+            return files
+        given = self.subjects.startswith("csv:")
+        table = self.identify(files) if given else by_table_or_names(self.folder, files)
+        if table is None or table.label is None or not all(table.label):
+            raise UserError(
+                "data.classes=csv needs data.subjects=csv:FILE with a column class, filled in every row"
+            )
+        return [replace(file, label=label) for file, label in zip(files, table.label, strict=True)]
 
-    def split(self, files: Sequence[ImageFile], subjects: Subjects) -> Split:
-        """Who is held out."""
-        return make_split([file.label for file in files], subjects, self.fractions, self.split_seed)
+    def people(
+        self,
+        files: Sequence[ImageFile],
+        constant: Collection[str],
+        two_valued: Collection[str],
+        found: Thumbnails | None = None,
+        kept_split: Path | None = None,
+    ) -> People:
+        """Who is in the images that can be read, and who is held out.
+
+        No rule puts a person, or a copy of an image, on both sides. A split that the folders or a table give
+        is kept where it keeps that; one of folders that does not is drawn anew. Images of two values are
+        masks and are left out, unless half of all images are such.
+
+        Args:
+            files: that can be read.
+            constant: paths of those of one value.
+            two_valued: paths of those of two.
+            found: their thumbnails; None: they are read where they are needed.
+            kept_split: a table of a run that goes on; its people and parts are taken as they are.
+
+        Raises:
+            UserError: nobody knows who is who, or a table has a leak.
+        """
+        rows = without_masks(files, two_valued)
+        masks = sorted({file.path for file in files}.difference(files[row].path for row in rows))
+        files = [files[row] for row in rows]
+        notes = [*self.listing.notes, *odd_images(files, constant, masks)]
+
+        @cache
+        def small() -> Thumbnails:
+            return found.of(rows) if found else thumbnails(self.folder, files)
+
+        if kept_split is not None:
+            subjects = read_table(self.folder, files, str(kept_split))
+            split = Split([str(part) for part in subjects.split], [])
+            notes.append(f"who is held out stays as an older version drew it: {printable(kept_split)}")
+            return People(rows, files, subjects, [], split, notes)
+        subjects = self.identify(files, lambda: small().upright)
+        alike = known_copies(self.folder, files, lambda: small().square, self.cache_dir)
+        copies = [pair for pair in alike if not are_neighbours(pair, subjects)]
+        split = self.split(files, subjects, copies)
+        notes += [*subjects.notes, *split.notes]
+        return People(rows, files, subjects, copies, split, notes)
+
+    def identify(
+        self, files: Sequence[ImageFile], upright: Callable[[], np.ndarray] | None = None
+    ) -> Subjects:
+        """Who is in the images; UserError where nobody knows."""
+        if self.listing.people_in_folders and self.subjects == "auto":
+            named = by_table_or_names(self.folder, files)
+            return named or match_paths(files, IN_FOLDERS, f"regex:{IN_FOLDERS}")
+        return identify(self.folder, files, self.subjects, self.cache_dir, upright)
+
+    def split(self, files: Sequence[ImageFile], subjects: Subjects, copies: Sequence[Copy]) -> Split:
+        """The part of each image, with what is to be said of it."""
+        notes = copy_notes(files, subjects, copies)
+        if any(subjects.split):
+            parts = [str(part) for part in subjects.split]
+            refuse_crossing_copies(files, parts, copies, subjects.rule)
+            return Split(parts, notes)
+        if all(file.part for file in files):
+            parts = [str(file.part) for file in files]
+            if not (leak := given_leak(files, subjects, copies)):
+                return Split(parts, notes)
+            notes.append(f"{leak}: a new split was drawn by person")
+        labels = [file.label for file in files]
+        units = tied(len(files), copies, subjects.subject)
+        split = split_by_subject(labels, subjects.subject, self.fractions, self.split_seed, units)
+        assert_disjoint(subjects.subject, split.parts)
+        return Split(split.parts, [*notes, *split.notes])
+
+
+def are_neighbours(pair: Copy, subjects: Subjects) -> bool:
+    """Whether two images that are alike are known to be different slices, smooth and thin, of one scan."""
+    one, two = pair.first, pair.second
+    same_scan = subjects.scan is None or subjects.scan[one] == subjects.scan[two]
+    same_person = subjects.subject[one] == subjects.subject[two]
+    places = subjects.slice[one], subjects.slice[two]
+    numbered = None not in places and places[0] != places[1]
+    return same_person and same_scan and numbered and pair.how == UNTURNED and pair.r < EXACT
+
+
+def without_masks(files: Sequence[ImageFile], two_valued: Collection[str]) -> np.ndarray:
+    """Indices of the files that are no masks: not of two values, unless half of all are."""
+    masks = set(two_valued) if len(two_valued) < MOSTLY_TWO_VALUED * len(files) else set()
+    return np.array([index for index, file in enumerate(files) if file.path not in masks], int)
+
+
+def odd_images(files: Sequence[ImageFile], constant: Collection[str], masks: Sequence[str]) -> list[str]:
+    """Lines on images of one value, and of two, which have been left out."""
+    notes = []
+    if masks:
+        more = f"the first is {printable(masks[0])}"
+        notes.append(f"{counted(len(masks), 'image')} of two values, masks then, left out: {more}")
+    if first := next((file.path for file in files if file.path in constant), None):
+        notes.append(
+            f"images of one constant value teach a generator nothing, the first is {printable(first)}"
+        )
+    return notes
+
+
+def copy_notes(files: Sequence[ImageFile], subjects: Subjects, copies: Sequence[Copy]) -> list[str]:
+    """One line on copies of an image between people, if there are any."""
+    between = [copy for copy in copies if subjects.subject[copy.first] != subjects.subject[copy.second]]
+    if not between or subjects.rule == "none":
+        return []
+    first, second = (files[index].path for index in between[0][:2])
+    return [
+        f"{counted(len(between), 'pair')} of copies between two people, who are held together in the split; "
+        f"the first is {printable(first)} and {printable(second)}"
+    ]
+
+
+def refuse_crossing_copies(
+    files: Sequence[ImageFile], parts: Sequence[str], copies: Sequence[Copy], rule: str
+) -> None:
+    """Raise UserError where a table puts copies of one image into two parts."""
+    for copy in copies:
+        pair = parts[copy.first], parts[copy.second]
+        if pair[0] != pair[1] and LEFT_OUT not in pair:
+            raise UserError(
+                f"data.subjects={rule} leaks: {printable(files[copy.first].path)} in {pair[0]} and "
+                f"{printable(files[copy.second].path)} in {pair[1]} are copies ({copy.how}); write "
+                f"'{LEFT_OUT}' into the column split of one of them, or empty the column"
+            )
+
+
+def given_leak(files: Sequence[ImageFile], subjects: Subjects, copies: Sequence[Copy]) -> str | None:
+    """What crosses a split that the folders give, in words."""
+    parts_of: dict[str, set[str]] = {}
+    for file, subject in zip(files, subjects.subject, strict=True):
+        parts_of.setdefault(subject, set()).add(file.part)
+    tested = [subject for subject, parts in parts_of.items() if "test" in parts or "validation" in parts]
+    crossing = [subject for subject in tested if "train" in parts_of[subject]]
+    copied = sum(files[copy.first].part != files[copy.second].part for copy in copies)
+    if not crossing and not copied:
+        return None
+    given = " and ".join(part for part in PARTS if Counter(file.part for file in files)[part])
+    people = counted(len(tested), "held-out person", "held-out people")
+    return (
+        f"the given split ({given}) leaks: {len(crossing)} of {people} are in train too, and "
+        f"{counted(copied, 'pair')} of copies cross it"
+    )

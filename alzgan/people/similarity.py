@@ -7,9 +7,10 @@ these correlations gives the people; where no threshold stands out, nothing is g
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -19,8 +20,10 @@ from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spannin
 from alzgan.errors import UserError
 from alzgan.images.decoding import in_threads, read_image
 from alzgan.images.folder import ImageFile
+from alzgan.text import counted
 
 THUMBNAIL = (44, 52)  # width, height: a quarter of the Kaggle set's slices
+SQUARE = 48  # pixels a side of the thumbnails that may be turned
 FLOOR = 0.5  # correlation of detail below which two slices are not called alike
 WIDE = 1.6  # in 1 - r; the widest WRONG band in phantoms and thinned real sets was 1.3, the right one is 3.2
 CHAIN = 4  # slices; three could be a picture and two edited copies of it
@@ -57,21 +60,46 @@ class Recovered:
     note: str
 
 
-def thumbnails(root: Path | str, files: Sequence[ImageFile]) -> np.ndarray:
-    """Each image as grey, shrunk with antialiasing, uint8 (N, 52, 44): 229 MB for 100,000.
+class Thumbnails(NamedTuple):
+    """Images as grey, shrunk with antialiasing: upright ones (N, 52, 44) and square ones (N, 48, 48), uint8.
 
-    Images are stretched to this shape whatever their own: slices of one person are stretched alike.
+    Images are stretched to these shapes whatever their own: slices of one person are stretched alike, and a
+    square stays one when it is turned. 460 MB for 100,000.
+    """
+
+    upright: np.ndarray
+    square: np.ndarray
+
+    def of(self, rows: np.ndarray) -> "Thumbnails":
+        """Those of some of the images."""
+        return Thumbnails(self.upright[rows], self.square[rows])
+
+
+def thumbnails(root: Path | str, files: Sequence[ImageFile]) -> Thumbnails:
+    """Read the images of a folder and shrink them.
 
     Raises:
         BadImage: a file cannot be read; pass only files that can.
     """
+    return stacked(in_threads(lambda file: shrunk(read_image(Path(root) / file.path)), files), len(files))
 
-    def thumbnail(file: ImageFile) -> np.ndarray:
-        picture = Image.fromarray(read_image(Path(root) / file.path)).convert("L")
-        return np.asarray(picture.resize(THUMBNAIL, Image.Resampling.BOX))
 
-    shape = np.dtype((np.uint8, THUMBNAIL[::-1]))
-    return np.fromiter(in_threads(thumbnail, files), shape, len(files))
+def shrunk(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both thumbnails of an image, uint8 (H, W) or (H, W, 3)."""
+    picture = Image.fromarray(image).convert("L")
+    sizes = THUMBNAIL, (SQUARE, SQUARE)
+    return tuple(np.asarray(picture.resize(size, Image.Resampling.BOX)) for size in sizes)
+
+
+def stacked(pairs: Iterable[tuple[np.ndarray, np.ndarray]], count: int) -> Thumbnails:
+    """The thumbnails of so many images."""
+    found = Thumbnails(
+        np.empty((count, *THUMBNAIL[::-1]), np.uint8), np.empty((count, SQUARE, SQUARE), np.uint8)
+    )
+    for index, pair in enumerate(pairs):
+        for array, thumbnail in zip(found, pair, strict=True):
+            array[index] = thumbnail
+    return found
 
 
 def recover(thumbs: np.ndarray, labels: Sequence[str]) -> Recovered:
@@ -114,16 +142,19 @@ def distinct_images(thumbs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def contrast(thumbs: np.ndarray, change: Callable[[np.ndarray], np.ndarray] = np.asarray) -> np.ndarray:
-    """Thumbnails as unit vectors (N, 2288) whose products are correlations of the (changed) images."""
+    """Thumbnails as unit vectors (N, pixels) whose products are correlations of the (changed) images."""
     # float16 halves the memory of many images and moves a correlation by less than 0.0001.
-    vectors = np.empty((len(thumbs), THUMBNAIL[0] * THUMBNAIL[1]), np.float16)
+    vectors = np.empty((len(thumbs), thumbs[:1].size or 1), np.float16)
     for start in range(0, len(thumbs), BLOCK):
         images = change(thumbs[start : start + BLOCK].astype(np.float32))
-        rows = images.reshape(len(images), -1)
-        rows -= rows.mean(axis=1, keepdims=True)
-        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-3)  # a constant image is like none
-        vectors[start : start + BLOCK] = rows
+        vectors[start : start + BLOCK] = unit_vectors(images.reshape(len(images), -1))
     return vectors
+
+
+def unit_vectors(rows: np.ndarray) -> np.ndarray:
+    """Rows (N, F), their mean taken away, of length 1; a constant image is like none."""
+    rows = rows - rows.mean(axis=1, keepdims=True)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-3)
 
 
 def detail(thumbs: np.ndarray) -> np.ndarray:
@@ -262,7 +293,7 @@ def mixed_groups(group: Sequence[Hashable], names: Sequence[str]) -> int:
 def evidence(links: np.ndarray, n: int, band: Band | None) -> str:
     """What was tried and seen, for the line of a refusal."""
     if not len(links):
-        return f"no two of {n} different images correlate above {FLOOR} in detail"
+        return f"no two of {counted(n, 'different image')} correlate above {FLOOR} in detail"
     tried = (
         f"from r > {links['r'][0]:.3f} to r > {FLOOR} on image detail the number of groups falls "
         f"from {n} to {n - len(links)}"

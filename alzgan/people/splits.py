@@ -12,10 +12,13 @@ from alzgan.errors import UserError
 from alzgan.files import write_table
 from alzgan.images.folder import ImageFile
 from alzgan.people.similarity import mixed_groups
-from alzgan.people.subjects import PARTS, Subjects, assert_disjoint
+from alzgan.people.subjects import PARTS, Subjects
 from alzgan.text import counted, printable
 
 MANIFEST = ("file", "class", "subject", "slice", "split")  # of every table of who is in which slice
+SCAN = "scan"  # the column behind these, where people may have been scanned more than once
+DRAW = 2  # version of the draw: raise it when the same people and seed would give other parts
+MEMBERS_OF_THE_SMALLEST_PART = 3  # in a stratum: so two neighbours by size may be held out together
 NEEDED_FIRST = ("train", "test", "validation")  # who gets the people of a class that has too few
 
 
@@ -27,47 +30,67 @@ class Split:
     notes: list[str]
 
 
-def make_split(
-    labels: Sequence[str], subjects: Subjects, fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0
-) -> Split:
-    """The split that a table gave, or else a new one by person; either way no person is in two parts.
-
-    Raises:
-        UserError: fractions that are none, or a person in two parts.
-    """
-    if any(subjects.split):
-        split = Split([str(part) for part in subjects.split], [])
-    else:
-        split = split_by_subject(labels, subjects.subject, fractions, seed)
-    assert_disjoint(subjects.subject, split.parts)
-    return split
-
-
 def split_by_subject(
     labels: Sequence[str],
     subjects: Sequence[str],
     fractions: Sequence[float] = (0.8, 0.1, 0.1),
     seed: int = 0,
+    units: Sequence[str] | None = None,
 ) -> Split:
-    """Deal the people of the files out to train, validation and test in these fractions, class by class.
+    """Draw who is held out: the people of the files in train, validation and test, class by class.
 
     The number of people of a class in each part is its fraction, rounded by largest remainder, at least one
-    where there are enough. Who goes where is drawn, but people with many images are dealt first, to the part
-    that lacks most images, so that the numbers of images come near the fractions too. A person with images
-    of two classes counts for the more frequent one. One person of a class goes to train, a second to test.
-    The seed alone draws: the order of the files does not matter.
+    where there are enough. The draw is fair: every person of a class has the same chance of each part,
+    whatever the number of images (`seats`). A person with images of two classes counts for the more frequent
+    one. One person of a class goes to train, a second to test. The seed alone draws: the order of the files
+    does not matter.
+
+    Args:
+        labels: class of each file.
+        subjects: person of each file.
+        fractions: of train, validation and test; they add up to 1.
+        seed: of the draw.
+        units: what must stay together, by a name for each file; None: its person. People who share a copy of
+            an image are one unit, drawn as one person is.
 
     Raises:
         UserError: fractions that are negative, do not add up to 1, or leave no train.
     """
     shares = part_shares(fractions)
-    images = Counter(subjects)
-    rng = stream(seed, "split")
+    units = subjects if units is None else units
+    images, rng = Counter(units), stream(seed, "fair split")
     part_of: dict[str, str] = {}
-    for _, people in sorted(people_by_class(labels, subjects).items()):
-        quota = quota_of(len(people), shares)
-        part_of |= deal([people[i] for i in rng.permutation(len(people))], images, quota, shares)
-    return Split([part_of[subject] for subject in subjects], notes_on(labels, subjects, part_of, shares))
+    for _, members in sorted(people_by_class(labels, units).items()):
+        part_of |= zip(in_order(members, images, shares, rng), seats(len(members), shares, rng), strict=True)
+    parts = [part_of[unit] for unit in units]
+    return Split(parts, notes_on(labels, subjects, dict(zip(subjects, parts, strict=True)), shares))
+
+
+def in_order(
+    members: Sequence[str], images: Counter, shares: dict[str, float], rng: np.random.Generator
+) -> list[str]:
+    """The members of a class from those with few images to those with many, in strata that are shuffled.
+
+    With seats dealt along this order each part has its share of large and of small members, so that the
+    numbers of images come near the fractions, too.
+    """
+    least = max(1, round(MEMBERS_OF_THE_SMALLEST_PART / min(shares.values())))
+    shuffled = [members[index] for index in rng.permutation(len(members))]
+    ranked = sorted(shuffled, key=lambda member: images[member])  # stable: equal ones stay shuffled
+    strata = np.array_split(np.arange(len(ranked)), max(1, len(ranked) // least))
+    return [ranked[index] for stratum in strata for index in rng.permutation(stratum)]
+
+
+def seats(count: int, shares: dict[str, float], rng: np.random.Generator) -> list[str]:
+    """The part of each of `count` seats: as many of each as its quota, spread evenly, from a random start on.
+
+    The start is what makes the draw fair: each seat has each part in as many turns as that part has seats.
+    """
+    quota = quota_of(count, shares)
+    places = [((k + 0.5) / seats, part) for part, seats in quota.items() for k in range(seats)]
+    spread = [part for _, part in sorted(places, key=lambda place: (place[0], NEEDED_FIRST.index(place[1])))]
+    start = int(rng.integers(count))
+    return spread[start:] + spread[:start]
 
 
 def part_shares(fractions: Sequence[float]) -> dict[str, float]:
@@ -93,9 +116,17 @@ def apportion(total: int, weights: Sequence[float]) -> list[int]:
 def write_split(
     path: Path | str, files: Sequence[ImageFile], subjects: Subjects, parts: Sequence[str | None]
 ) -> None:
-    """Write file, class, subject, slice and split of each file as a CSV that `csv:` reads back."""
-    columns = zip(files, subjects.subject, subjects.slice, parts, strict=True)
-    write_table(Path(path), MANIFEST, ((file.path, file.label, *person) for file, *person in columns))
+    """Write file, class, subject, slice, split and, if known, scan of each file as a CSV for `csv:`."""
+    scans = subjects.scan if subjects.scan and any(subjects.scan) else None
+    columns = [
+        [file.path for file in files],
+        [file.label for file in files],
+        subjects.subject,
+        subjects.slice,
+    ]
+    columns += [parts, scans] if scans else [parts]
+    header = (*MANIFEST, SCAN) if scans else MANIFEST
+    write_table(Path(path), header, zip(*columns, strict=True))
 
 
 def people_by_class(labels: Sequence[str], subjects: Sequence[str]) -> dict[str, list[str]]:
@@ -121,21 +152,6 @@ def quota_of(people: int, shares: dict[str, float]) -> dict[str, int]:
             richest = max(quota, key=lambda other: (quota[other], NEEDED_FIRST.index(other)))
             quota[part], quota[richest] = 1, quota[richest] - 1
     return quota
-
-
-def deal(
-    people: list[str], images: Counter, quota: dict[str, int], shares: dict[str, float]
-) -> dict[str, str]:
-    """Give each person, those with most images first, to the part with a seat that lacks most images."""
-    total = sum(images[person] for person in people)
-    lacking = {part: share * total for part, share in shares.items()}
-    seats, dealt = dict(quota), {}
-    for person in sorted(people, key=lambda person: -images[person]):
-        part = max((part for part in seats if seats[part]), key=lambda part: lacking[part])
-        dealt[person] = part
-        seats[part] -= 1
-        lacking[part] -= images[person]
-    return dealt
 
 
 def notes_on(

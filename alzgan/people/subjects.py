@@ -10,21 +10,24 @@ import hashlib
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+
+import numpy as np
 
 from alzgan.errors import UserError
 from alzgan.files import cache_folder, read_json, write_json
 from alzgan.images.arrays import stamp
 from alzgan.images.folder import ImageFile
+from alzgan.people.names import RULES, suggest_pattern
 from alzgan.people.similarity import recover, thumbnails
-from alzgan.text import printable
+from alzgan.text import printable, shell_override
 
 PARTS = ("train", "validation", "test")
+LEFT_OUT = "left out"  # of a split: a copy of an image that is in a part, say
 BESIDE = ("subjects.csv", "manifest.csv", "split.csv")  # tables that auto looks for in the root, in order
 RECOVERY = 1  # version of content: raise it when the same images would give other people
-BIDS = r"(?:^|[/_])(?P<subject>sub-[A-Za-z0-9]+)(?:.*[/_]slice-(?P<slice>\d+))?"
 CHOICES = (
     "data.subjects=csv:FILE (columns file, subject), data.subjects=regex:PATTERN (with a group 'subject') "
     "or data.subjects=none (each image on its own)"
@@ -37,55 +40,91 @@ class Subjects:
 
     rule: str  # that was used, as `identify` takes it
     subject: list[str]  # name of the person
-    slice: list[int | None]  # place within the person, rising by one from slice to slice, where known
-    split: list[str | None]  # one of `PARTS` where a table says so
+    slice: list[int | None]  # place within the scan, rising by one from slice to slice, where known
+    split: list[str | None]  # one of `PARTS`, or `LEFT_OUT`, where a table says so
     notes: list[str] = field(default_factory=list)  # for whoever reads the report
+    scan: list[str] | None = None  # which of the person's scans, where there may be several
+    label: list[str] | None = None  # the class, where a table says it
 
 
 def identify(
-    root: Path | str, files: Sequence[ImageFile], rule: str = "auto", cache_dir: Path | str | None = None
+    root: Path | str,
+    files: Sequence[ImageFile],
+    rule: str = "auto",
+    cache_dir: Path | str | None = None,
+    upright: Callable[[], np.ndarray] | None = None,
 ) -> Subjects:
     """Find the person of each of the readable files of an image folder.
 
-    Rules: "csv:FILE" (columns file, subject, perhaps slice and split; FILE is sought from the current folder,
-    then from the root), "regex:PATTERN" (searched in the path from the root; group "subject" or else the
-    first one, perhaps a group "slice"), "kaggle4" (the file names of the Kaggle 4-class Alzheimer set),
-    "bids" (sub-LABEL and _slice-NUMBER in the path), "content" (the images; kept in `cache_dir`), "none"
-    (each image on its own), or "auto": `BESIDE` in the root, else kaggle4 or bids if every file fits, else
-    content.
+    Rules: "csv:FILE" (columns file, subject, perhaps slice, scan, split and class; FILE is sought from the
+    current folder, then from the root), "regex:PATTERN" (searched in the path from the root; group "subject"
+    or else the first one, perhaps a group "slice"), the names of public data sets (`alzgan.people.names`, and
+    "kaggle4", the Kaggle 4-class Alzheimer set), "content" (the images; kept in `cache_dir`), "none" (each
+    image on its own), or "auto": `BESIDE` in the root, else the names of a data set if they fit every file,
+    else content.
+
+    Args:
+        root: the folder.
+        files: of it, that can be read.
+        rule: see above.
+        cache_dir: see `alzgan.files.cache_folder`.
+        upright: gives the files' upright thumbnails, where they are needed; None: they are read.
 
     Raises:
         UserError: the rule is unknown or does not fit; the line says where and what to give instead.
     """
     name, _, argument = rule.partition(":")
+    if name in RULES and not argument:
+        return match_paths(files, RULES[name].pattern, rule)
     match name, bool(argument):
         case "auto", False:
-            return by_auto(root, files, cache_dir)
+            return by_auto(root, files, cache_dir, upright)
         case "csv", True:
             return read_table(root, files, argument)
         case "regex", True:
             return match_paths(files, argument, rule)
         case "kaggle4", False:
             return kaggle4(files)
-        case "bids", False:
-            return match_paths(files, BIDS, rule)
         case "content", False:
-            return from_content(root, files, cache_dir)
+            return from_content(root, files, cache_dir, upright)
         case "none", False:
             return nobody(files)
-    raise UserError(
-        f"unknown rule data.subjects={printable(rule)}: give auto, kaggle4, bids, content, {CHOICES}"
+    names = ", ".join(("kaggle4", *RULES))
+    raise UserError(f"unknown rule data.subjects={printable(rule)}: give auto, {names}, content, {CHOICES}")
+
+
+def by_auto(
+    root: Path | str,
+    files: Sequence[ImageFile],
+    cache_dir: Path | str | None,
+    upright: Callable[[], np.ndarray] | None,
+) -> Subjects:
+    if (named := by_table_or_names(root, files)) is not None:
+        return named
+    suggested = suggest_pattern([file.path for file in files])
+    if suggested is None:
+        return from_content(root, files, cache_dir, upright)
+    pattern, example = suggested
+    advice = (
+        f"the names look like ids that no rule knows ({printable(example)}): if they are, give "
+        f"{shell_override('data.subjects', f'regex:{pattern}')}"
     )
+    try:
+        found = from_content(root, files, cache_dir, upright)
+    except UserError as error:
+        raise UserError(f"{advice}; {error}") from None
+    return replace(found, notes=[*found.notes, advice])
 
 
-def by_auto(root: Path | str, files: Sequence[ImageFile], cache_dir: Path | str | None) -> Subjects:
+def by_table_or_names(root: Path | str, files: Sequence[ImageFile]) -> Subjects | None:
+    """Who a table in the root, or the names of a known data set, say is in the files."""
     for name in BESIDE:
         if (Path(root) / name).is_file():
             return read_table(root, files, str(Path(root) / name))
-    for rule in ("kaggle4", "bids"):
+    for rule in ("kaggle4", *RULES):
         with contextlib.suppress(UserError):  # the rule does not fit: the next one may
             return identify(root, files, rule)
-    return from_content(root, files, cache_dir)
+    return None
 
 
 def nobody(files: Sequence[ImageFile]) -> Subjects:
@@ -112,7 +151,14 @@ def match_paths(files: Sequence[ImageFile], pattern: str, rule: str) -> Subjects
             f"the first is {printable(missed[0])}"
         )
     places = [whole_number(match.groupdict().get("slice"), match.string) for match in found]
-    return Subjects(rule, [match[group] for match in found], places, [None] * len(files))
+    people, unknown = [match[group] for match in found], [None] * len(files)
+    return Subjects(rule, people, places, unknown, scan=[scan_of(match) for match in found])
+
+
+def scan_of(match: re.Match) -> str:
+    """What a path says beside the number of the slice: another scan of a person has another name."""
+    start, end = match.span("slice") if "slice" in match.re.groupindex else (-1, -1)
+    return match.string[:start] + match.string[end:] if start >= 0 else match.string.rpartition("/")[0]
 
 
 def whole_number(text: str | None, path: str) -> int | None:
@@ -175,7 +221,12 @@ def kaggle4_class(label: str, paths: Sequence[str]) -> dict[str, tuple[int, int]
     return found | {path: turns[number] for path, number in counted.items()}
 
 
-def from_content(root: Path | str, files: Sequence[ImageFile], cache_dir: Path | str | None) -> Subjects:
+def from_content(
+    root: Path | str,
+    files: Sequence[ImageFile],
+    cache_dir: Path | str | None,
+    upright: Callable[[], np.ndarray] | None,
+) -> Subjects:
     """Recover people and slice order, up or down, from the images; kept in the cache until a file changes."""
     key = [f"version {RECOVERY}".encode(), os.fsencode(os.path.realpath(root)), stamp(root, files).encode()]
     name = hashlib.blake2b(b"\0".join(key), digest_size=16).hexdigest()
@@ -185,7 +236,7 @@ def from_content(root: Path | str, files: Sequence[ImageFile], cache_dir: Path |
     with contextlib.suppress(KeyError, TypeError):  # missing, or not what is written below
         if len(kept["subject"]) == len(files):
             return Subjects("content", kept["subject"], kept["slice"], unknown, kept["notes"])
-    small = thumbnails(root, files)
+    small = upright() if upright else thumbnails(root, files).upright
     try:
         found = recover(small, [file.label for file in files])
     except UserError as error:
@@ -229,7 +280,15 @@ def read_table(root: Path | str, files: Sequence[ImageFile], table: str) -> Subj
     chosen = {file.path: rows[file.path] for file in files}
     subjects = [row["subject"] for row in chosen.values()]
     places = [whole_number(row.get("slice"), name) for name, row in chosen.items()]
-    return Subjects(f"csv:{table}", subjects, places, split_column(path, list(chosen.values())))
+    rows_in_order = list(chosen.values())
+    return Subjects(
+        f"csv:{table}",
+        subjects,
+        places,
+        split_column(path, rows_in_order),
+        scan=[row.get("scan") or "" for row in rows_in_order],
+        label=[row.get("class") or "" for row in rows_in_order],
+    )
 
 
 def rows_of(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -255,12 +314,13 @@ def split_column(path: Path, rows: Sequence[dict[str, str]]) -> list[str | None]
     if not any(split):
         return [None] * len(rows)
     for row, part in zip(rows, split, strict=True):
-        if part not in PARTS:
+        if part not in (*PARTS, LEFT_OUT):
             raise UserError(
                 f"{printable(path)}: split {printable(part)!r} of {printable(row['file'])} is none of "
                 f"{', '.join(PARTS)}"
             )
-    assert_disjoint([row["subject"] for row in rows], split, printable(path))
+    kept = [(row["subject"], part) for row, part in zip(rows, split, strict=True) if part != LEFT_OUT]
+    assert_disjoint([subject for subject, _ in kept], [part for _, part in kept], printable(path))
     return split
 
 

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from alzgan.errors import UserError, user_error
 from alzgan.runs.config import CONF, register_resolvers
+from alzgan.text import shell_override
 
 
 def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
@@ -74,8 +75,6 @@ def hint(error: Exception) -> str:
     if missing := re.search(r"Could not find 'hydra/launcher/(joblib|submitit)", str(error)):
         return f"; first: pip install 'alzgan[{missing[1]}]'"
     if isinstance(error, OverrideParseException) and "=" in error.override:
-        return (
-            f"; in {error.override} quote the value, as in \"data.root='/path/x=y'\", and write $HOME instead"
-            " of ~"
-        )
+        name, value = error.override.split("=", 1)
+        return f"; write it as {shell_override(name, os.path.expanduser(value))}"
     return ""

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from alzgan.errors import UserError
 from alzgan.runs.config import checkpoint_file, compose_config, group_options, leaves
 from alzgan.runs.stored import OF_THE_MACHINE, PHANTOM, check_stored, names_in
+from alzgan.text import shell_override
 
 # What does not change the run's meaning, by the beginning of its name.
 CHANGEABLE = (
@@ -99,7 +100,8 @@ def run_to_continue(settings: DictConfig, run_dir: Path, again: bool = False) ->
         return None
     elif not again and "SLURM_RESTART_COUNT" not in os.environ:
         raise UserError(
-            f"{run_dir} holds a run already; continue it with ckpt_path={run_dir} or choose another run_dir"
+            f"{run_dir} holds a run already; continue it with {shell_override('ckpt_path', run_dir)} or "
+            "choose another run_dir"
         )
     from alzgan.runs.checkpoints import check_state, load_checkpoint  # load torch
 

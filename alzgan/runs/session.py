@@ -18,6 +18,7 @@ from alzgan.device.overhead import tune_process
 from alzgan.errors import UserError
 from alzgan.files import remove_parts, replacing, reporting_disk_errors, write_json, written_by_one_process
 from alzgan.gan import GAN
+from alzgan.people.splits import DRAW
 from alzgan.runs.build import build_data, build_model, build_trainer, plain
 from alzgan.runs.checkpoints import check_optimizers, check_weights, load_checkpoint
 from alzgan.runs.config import check_missing
@@ -47,6 +48,8 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
         with naming_the_file(previous):
             data, gan = build_data(settings), build_model(settings)
             trainer = build_trainer(settings, record, previous)
+        if previous is not None:
+            keep_older_split(previous, data, run_dir)
         data.setup()
         record |= describe_run(overrides, data, trainer.world_size, previous)
         if previous is not None:
@@ -91,6 +94,20 @@ def describe_run(
         "sessions": [*before.get("sessions", []), session],
         "data": data.describe(),
     }
+
+
+def keep_older_split(previous: Previous, data: MRIDataModule, run_dir: Path) -> None:
+    """Let a run whose people an older version drew, in another way, go on with those."""
+    if previous.provenance["data"].get("draw") == DRAW:
+        return
+    folders = (previous.path.parent.parent, run_dir)
+    table = next((folder / "split.csv" for folder in folders if (folder / "split.csv").is_file()), None)
+    if table is None:
+        raise UserError(
+            f"{previous.path}: an older version drew who is held out, and split.csv, which says it, is not "
+            f"in {folders[0]}: put it back, or start a new run"
+        )
+    data.kept_split = table
 
 
 def check_continuation(previous: Previous, record: dict[str, Any], gan: GAN) -> None:

@@ -4,7 +4,6 @@ Every image is read once for its facts. Who is in which slice and the split come
 training uses, so the verdict is about what training would do.
 """
 
-import io
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +19,11 @@ from tqdm import tqdm
 from alzgan.errors import UserError
 from alzgan.files import replacing
 from alzgan.images import decoding
-from alzgan.images.folder import ImageFile, survey
-from alzgan.people.cohort import Cohort
-from alzgan.people.similarity import leak_count, thumbnails
-from alzgan.people.splits import Split
-from alzgan.people.subjects import PARTS, Subjects
+from alzgan.images.folder import ImageFile
+from alzgan.people.cohort import Cohort, People, without_masks
+from alzgan.people.copies import Copy, find_copies
+from alzgan.people.similarity import Thumbnails, leak_count, shrunk, stacked
+from alzgan.people.subjects import LEFT_OUT, PARTS
 from alzgan.text import counted, printable
 
 MOSTLY_CONSTANT = 0.25  # share of constant images from which on a set is no training set
@@ -45,6 +44,7 @@ class Facts:
     digest: str
     lowest: int
     highest: int
+    values: int | None  # 1 or 2; None: more
     mean: float
     zeros: float
 
@@ -54,9 +54,14 @@ class Audit:
     """The report, and what it was made from."""
 
     report: dict[str, Any]  # plain containers that JSON takes; the keys are explained at `audit`
-    files: list[ImageFile]  # the images that can be read
-    subjects: Subjects | None  # who is in them; None where the folder does not say
-    split: Split | None  # their parts; None where nobody knows who is in them
+    files: list[ImageFile]  # the images that can be read, without masks
+    copies: list[Copy]  # pairs among them that show one image
+    people: People | None  # who is in them; None where the folder does not say
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it can be trained on."""
+        return self.report["verdict"].startswith("ready")
 
 
 def audit(cohort: Cohort, progress: bool = True) -> Audit:
@@ -66,51 +71,55 @@ def audit(cohort: Cohort, progress: bool = True) -> Audit:
     (smallest / largest class), `empty_classes`, `ignored_files` (number), `unreadable` ([file, reason] each);
     `sizes` ("WIDTHxHEIGHT"), `modes`, `bit_depths` (images of each); `intensity` (range and mean as read,
     0..255, share of pixels at 0, files of one constant value); `duplicates` (groups of files with the same
-    pixels, constant ones left out), `duplicates_in_two_classes`, `duplicates_of_two_subjects` (number of
-    such groups); `subject_rule`, `subjects` (number), `slices_per_subject`; `split` (images and subjects of
-    each part), `near_duplicates_across_splits` (number of test images with a train image correlated above
-    `NEAR`); `notes`, `verdict`. What needs to know the people is None where nobody does.
+    pixels, constant ones and those left out by a table aside), `duplicates_in_two_classes`,
+    `duplicates_of_two_subjects` (number of such groups), `copies` (number of pairs, see
+    `alzgan.people.copies`); `subject_rule`, `subjects` (number), `slices_per_subject`; `split` (images and
+    subjects of each part), `near_duplicates_across_splits` (number of test images with a train image
+    correlated above `NEAR`); `notes`, `verdict`. What needs to know the people is None where nobody does.
 
     Raises:
         UserError: no image to read, or a rule other than auto and content that does not fit the folder.
     """
-    root = cohort.folder
-    facts, unreadable = inspect(root, cohort.scan(), progress)
+    facts, unreadable, found = inspect(cohort.folder, cohort.scan(), progress)
     files = [fact.file for fact in facts]
-    subjects = split = leaks = refusal = None
+    constant, two_valued = ([fact.file.path for fact in facts if fact.values == n] for n in (1, 2))
+    people = refusal = None
     try:
-        subjects = cohort.identify(files)
+        people = cohort.people(files, constant, two_valued, found)
     except UserError as error:
         if cohort.subjects not in ("auto", "content"):
             raise
         refusal = str(error)
-    if subjects:
-        split = cohort.split(files, subjects)
-        leaks = leak_count(thumbnails(root, files), split.parts, NEAR)
-    listing = survey(root)
+    rows = people.rows if people else without_masks(files, two_valued)
+    facts, files, found = [facts[row] for row in rows], [files[row] for row in rows], found.of(rows)
+    copies = people.copies if people else find_copies(found.square, files)
+    listing = cohort.listing
     report = {
         **describe_images(facts),
         "empty_classes": sorted(set(listing.folders) - {file.label for file in listing.images}),
         "ignored_files": len(listing.others),
         "unreadable": [[printable(path), reason] for path, reason in unreadable],
-        **describe_duplicates(facts, subjects),
-        **describe_people(subjects, split),
-        "near_duplicates_across_splits": leaks,
+        **describe_duplicates(facts, people),
+        "copies": len(copies),
+        **describe_people(people),
+        "near_duplicates_across_splits": leak_count(found.upright, people.split.parts, NEAR)
+        if people
+        else None,
     }
-    report["notes"] = notes_on(report, subjects, split)
+    report["notes"] = notes_on(report, people.notes if people else listing.notes)
     report["verdict"] = verdict_on(report, refusal, cohort.bad_files)
-    return Audit(report, files, subjects, split)
+    return Audit(report, files, copies, people)
 
 
 def inspect(
     root: Path | str, files: Sequence[ImageFile], progress: bool = True
-) -> tuple[list[Facts], list[tuple[str, str]]]:
-    """Read each file: the facts of those that can be read, and (path, reason) of the others.
+) -> tuple[list[Facts], list[tuple[str, str]], Thumbnails]:
+    """Read each file: facts and thumbnails of those that can be read, and (path, reason) of the others.
 
     Raises:
         UserError: not one can be read.
     """
-    facts, unreadable = [], []
+    facts, unreadable, small = [], [], []
     with decoding.quiet():
         results = decoding.in_threads(lambda file: facts_or_error(Path(root), file), files)
         bar = tqdm(results, "reading", len(files), unit=" images", disable=not progress)
@@ -118,25 +127,25 @@ def inspect(
             if isinstance(result, decoding.BadImage):
                 unreadable.append((file.path, result.reason))
             else:
-                facts.append(result)
+                facts.append(result[0])
+                small.append(result[1])
     if not facts:
         path, reason = unreadable[0]
         raise UserError(
             f"not one image in {printable(root)} can be read, "
             f"the first of {len(files)} is {printable(path)} ({reason}): mend them"
         )
-    return facts, unreadable
+    return facts, unreadable, stacked(small, len(small))
 
 
-def facts_or_error(root: Path, file: ImageFile) -> Facts | decoding.BadImage:
+def facts_or_error(
+    root: Path, file: ImageFile
+) -> tuple[Facts, tuple[np.ndarray, np.ndarray]] | decoding.BadImage:
     try:
-        content = decoding.read_bytes(root / file.path)
-        pixels = decoding.decode_image(content, root / file.path)
+        pixels, mode = decoding.decode_image(decoding.read_bytes(root / file.path), root / file.path)
     except decoding.BadImage as error:
         return error
-    with Image.open(io.BytesIO(content), formats=decoding.FORMATS) as image:
-        mode = image.mode
-    return Facts(
+    facts = Facts(
         file,
         mode,
         bits=16 if mode.startswith("I;16") else BITS.get(mode, 8),
@@ -144,9 +153,11 @@ def facts_or_error(root: Path, file: ImageFile) -> Facts | decoding.BadImage:
         digest=blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest(),
         lowest=int(pixels.min()),
         highest=int(pixels.max()),
+        values=decoding.few_values(pixels),
         mean=float(pixels.mean()),
         zeros=float((pixels == 0).mean()),
     )
+    return facts, shrunk(pixels)
 
 
 def lines(report: dict[str, Any]) -> list[str]:
@@ -163,7 +174,8 @@ def lines(report: dict[str, Any]) -> list[str]:
         *(f"  {path}: {reason}" for path, reason in report["unreadable"][:LISTED]),
         *(["  ..."] if len(report["unreadable"]) > LISTED else []),
         f"exact duplicates{aside(report)}: {counted(len(report['duplicates']), 'group')}, "
-        f"{report['duplicates_in_two_classes']} of them in two classes",
+        f"{report['duplicates_in_two_classes']} of them in two classes; "
+        f"copies, near, mirrored and turned ones included: {counted(report['copies'], 'pair')}",
         *(people_lines(report) if report["split"] else ["subjects: unknown"]),
         *(f"note: {note}" for note in report["notes"]),
         f"verdict: {report['verdict']}",
@@ -247,85 +259,96 @@ def describe_images(facts: Sequence[Facts]) -> dict[str, Any]:
     }
 
 
-def describe_duplicates(facts: Sequence[Facts], subjects: Subjects | None) -> dict[str, Any]:
-    people = subjects.subject if subjects else [None] * len(facts)
+def describe_duplicates(facts: Sequence[Facts], people: People | None) -> dict[str, Any]:
+    names = people.subjects.subject if people else [None] * len(facts)
+    parts = people.split.parts if people else [None] * len(facts)
     same: dict[str, list[tuple[ImageFile, str | None]]] = defaultdict(list)
-    for fact, person in zip(facts, people, strict=True):
-        if fact.lowest < fact.highest:  # all black slices are the same, whoever they are from
-            same[fact.digest].append((fact.file, person))
+    for fact, name, part in zip(facts, names, parts, strict=True):
+        # All black slices are the same, whoever they are from.
+        if fact.lowest < fact.highest and part != LEFT_OUT:
+            same[fact.digest].append((fact.file, name))
     groups = [group for group in same.values() if len(group) > 1]
-    of_two = sum(len({person for _, person in group}) > 1 for group in groups)
+    of_two = sum(len({name for _, name in group}) > 1 for group in groups)
     return {
         "duplicates": [[file.path for file, _ in group] for group in groups],
         "duplicates_in_two_classes": sum(len({file.label for file, _ in group}) > 1 for group in groups),
-        "duplicates_of_two_subjects": of_two if subjects else None,
+        "duplicates_of_two_subjects": of_two if people and people.subjects.rule != "none" else None,
     }
 
 
-def describe_people(subjects: Subjects | None, split: Split | None) -> dict[str, Any]:
-    if subjects is None or split is None:
+def describe_people(people: People | None) -> dict[str, Any]:
+    if people is None:
         return dict.fromkeys(("subject_rule", "subjects", "slices_per_subject", "split"))
-    slices = Counter(subjects.subject).values()
-    people = Counter(part for _, part in set(zip(subjects.subject, split.parts, strict=True)))
+    subject, parts = people.subjects.subject, people.split.parts
+    slices = Counter(subject).values()
+    persons = Counter(part for _, part in set(zip(subject, parts, strict=True)))
     return {
-        "subject_rule": subjects.rule,
+        "subject_rule": people.subjects.rule,
         "subjects": len(slices),
         "slices_per_subject": {"lowest": min(slices), "median": median(slices), "highest": max(slices)},
-        "split": {part: {"images": split.parts.count(part), "subjects": people[part]} for part in PARTS},
+        "split": {part: {"images": parts.count(part), "subjects": persons[part]} for part in PARTS},
     }
 
 
-def notes_on(report: dict[str, Any], subjects: Subjects | None, split: Split | None) -> list[str]:
+def notes_on(report: dict[str, Any], said: Sequence[str]) -> list[str]:
     """What a reader should know that changes no verdict."""
-    notes = [*(subjects.notes if subjects else []), *(split.notes if split else [])]
-    if report["empty_classes"]:
-        names = ", ".join(map(printable, report["empty_classes"]))
-        notes.append(f"class folders without an image are no class: {names}")
+    notes = list(said)
+    if report["split"] and (out := report["images"] - sum(n["images"] for n in report["split"].values())):
+        notes.append(f"{counted(out, 'image')} left out by the column split")
     if len(report["sizes"]) > 1:
         notes.append("images of several sizes: training resizes each to one square, see data.fit")
-    if report["intensity"]["constant"]:
-        first = printable(report["intensity"]["constant"][0])
-        notes.append(f"images of one constant value teach a generator nothing, the first is {first}")
     return notes
 
 
 def verdict_on(report: dict[str, Any], refusal: str | None, bad_files: str) -> str:
     """One line: the gravest finding and what to do about it, or that there is none."""
-    if report["unreadable"] and bad_files == "error":
-        path, reason = report["unreadable"][0]
-        return (
-            f"not ready to train: {counted(len(report['unreadable']), 'image')} cannot be read, the first is "
-            f"{path} ({reason}): mend or remove them, or set data.bad_files=skip"
-        )
-    constant = report["intensity"]["constant"]
-    if len(constant) >= MOSTLY_CONSTANT * report["images"]:
-        return (
-            f"not ready to train: {len(constant)} of {counted(report['images'], 'image')} "
-            f"{'is' if len(constant) == 1 else 'are'} of one constant value, the first is "
-            f"{printable(constant[0])}: remove them"
-        )
-    if harm := refusal or harm_in(report):
-        return f"not safe to evaluate: {harm}"
+    if fault := fault_in(report, bad_files) or refusal:
+        return f"not ready to train: {fault}"
+    word = f"according to data.subjects={printable(report['subject_rule'])}"
+    if harm := harm_in(report):
+        return f"ready to train, not safe to evaluate, {word}: {harm}"
     return (
         f"ready to train: {counted(report['images'], 'image')} of "
         f"{counted(report['subjects'], 'person', 'people')} in "
-        f"{counted(len(report['classes']), 'class', 'classes')}; "
+        f"{counted(len(report['classes']), 'class', 'classes')}, {word}; "
         f"no person, copy or near-duplicate on both sides of the split{aside(report)}"
     )
 
 
-def harm_in(report: dict[str, Any]) -> str | None:
-    """Why a score on the test part would mean nothing."""
-    if not report["split"]["test"]["images"] or not report["split"]["train"]["images"]:
-        return "train or test is empty: give more people, or other split fractions"
-    if report["subject_rule"] == "none":
+def fault_in(report: dict[str, Any], bad_files: str) -> str | None:
+    """Why it cannot be trained on as it is."""
+    if report["unreadable"] and bad_files == "error":
+        path, reason = report["unreadable"][0]
         return (
-            f"each image counts as a person of its own, and {leak_line(report)}: "
-            "say who is who with data.subjects=csv:FILE, regex:PATTERN or content"
+            f"{counted(len(report['unreadable']), 'image')} cannot be read, the first is {path} ({reason}): "
+            "mend or remove them, or set data.bad_files=skip"
         )
+    constant = report["intensity"]["constant"]
+    if len(constant) >= MOSTLY_CONSTANT * report["images"]:
+        return (
+            f"{len(constant)} of {counted(report['images'], 'image')} "
+            f"{'is' if len(constant) == 1 else 'are'} of one constant value, the first is "
+            f"{printable(constant[0])}: remove them"
+        )
+    if report["split"] and not report["split"]["train"]["images"]:
+        return "the train part is empty: give more people, or other split fractions"
+    return None
+
+
+def harm_in(report: dict[str, Any]) -> str | None:
+    """Why a score on the test part would mean little."""
+    if not report["split"]["test"]["images"]:
+        return "the test part is empty: give more people, or other split fractions"
     kinds = (("in two classes", "duplicates_in_two_classes"), ("of two people", "duplicates_of_two_subjects"))
     if found := [f"{kind} {counted(report[key], 'time')}" for kind, key in kinds if report[key]]:
-        return f"the same image is there {' and '.join(found)}: keep one of each group of `duplicates`"
-    if report["near_duplicates_across_splits"]:
-        return f"{leak_line(report)}: one person may be there under two names; mend what data.subjects names"
-    return None
+        return (
+            f"the same image is there {' and '.join(found)}: train on the manifest, which leaves copies out"
+        )
+    if not report["near_duplicates_across_splits"]:
+        return None
+    if report["subject_rule"] == "none":
+        return (
+            f"{leak_line(report)}, as slices of one person have; only names (data.subjects=regex:PATTERN) or "
+            "a table (csv:FILE) can tell people apart here"
+        )
+    return f"{leak_line(report)}: one person may be there under two names"

@@ -16,7 +16,7 @@ from PIL import Image
 
 from alzgan.device.streams import stream
 from alzgan.errors import UserError
-from alzgan.files import read_json, replacing, write_json, write_table
+from alzgan.files import read_json, replacing, scratch, write_json, write_table
 from alzgan.people.splits import MANIFEST
 
 # Share of people in a class, as in the Kaggle 4-class set, from the healthiest to the most affected.
@@ -280,18 +280,27 @@ def fill(folder: Path, settings: Settings) -> None:
 
 
 def is_already_there(root: Path, settings: Settings) -> bool:
-    """Whether `root` holds this very phantom; raises UserError if it holds anything else."""
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+    """Whether `root` holds this very phantom: not where there is nothing, or one that another version drew.
+
+    Raises:
+        UserError: it holds anything else.
+    """
+    if is_free(root):
         return False
-    if (found := read_json(root / "phantom.json")) is None:
+    found = read_json(root / "phantom.json")
+    if not isinstance(found, dict):
         raise UserError(f"{root} exists and is no phantom; give the phantom a folder of its own")
-    if found != asdict(settings):
+    if {**found, "version": VERSION} != asdict(settings):
         raise UserError(f"{root} holds a phantom of other settings; delete it or choose another folder")
     if sum(1 for _ in root.glob("*/*.png")) != settings.people * settings.slices:
         raise UserError(
             f"{root} holds a phantom with images missing or added; delete it to have it made anew"
         )
-    return True
+    return found.get("version") == VERSION
+
+
+def is_free(root: Path) -> bool:
+    return not root.exists() or (root.is_dir() and not any(root.iterdir()))
 
 
 def write_phantom(
@@ -304,6 +313,7 @@ def write_phantom(
     default `spacing` in mm, neighbours resemble each other far more than any two people do; from about 5 mm
     on they no longer do. Each class has 3 people or more, so `people` is 12 or more. The folder appears whole
     or not at all, also when two processes make it at once; a killed one leaves a `.part` folder beside it.
+    One that another version of alzgan drew with the same settings is replaced.
 
     Raises:
         UserError: settings that cannot be drawn, a folder that holds anything else or cannot be written.
@@ -317,6 +327,9 @@ def write_phantom(
         with replacing(root) as part:
             part.mkdir()
             fill(part, settings)
+            if not is_free(root) and not is_already_there(root, settings):
+                with scratch(root) as older:
+                    os.replace(root, older)
     except OSError as error:
         if not is_already_there(root, settings):  # another process was not faster
             raise UserError(

@@ -36,7 +36,7 @@ def main() -> None:
     """Print a line for each way to split."""
     root = sys.argv[1]
     files = scan(root)
-    thumbs, people = thumbnails(root, files), kaggle4(files).subject
+    thumbs, people = thumbnails(root, files).upright, kaggle4(files).subject
     for name, parts in splits(files).items():
         test = parts.count("test")
         sides = {

@@ -47,7 +47,7 @@ def main(what: str) -> None:
         return timed_recovery(thumbs, ["class"] * len(thumbs))
     files = scan(what)
     start = time.perf_counter()
-    thumbs = thumbnails(what, files)
+    thumbs = thumbnails(what, files).upright
     print(f"{len(files)} thumbnails {time.perf_counter() - start:.1f} s")
     timed_recovery(thumbs, [file.label for file in files])
 

@@ -1,0 +1,164 @@
+"""Copies of one image in a folder, exact or not, mirrored or turned: one picture must not be on both sides.
+
+What an image has beyond the mean of the 5 x 5 pixels around tells copies from neighbours: on the Kaggle set
+two slices of one person correlate at 0.973 at most, a slice and itself as a JPEG of quality 50, with blur,
+with noise or at 0.7 of its size at 0.978 or more. Small turns and shifts, which augmentation makes, are not
+seen in pixels; their names are.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from alzgan.files import cache_folder, read_json, write_json
+from alzgan.images.arrays import stamp
+from alzgan.images.folder import ImageFile
+from alzgan.people.similarity import BLOCK, SQUARE, blocks_of, detail, unit_vectors
+
+VERSION = 1  # raise it when the same images would give other pairs
+COPY = 0.975  # correlation of detail from which on two images are one
+EXACT = 0.999  # from which on not even neighbours of a smooth template are so alike
+CANDIDATE = 0.9  # the same of what mirroring and turning leave as it is; copies have 0.95 or more
+AUGMENTED = re.compile(r"(?P<original>.+?)_(?:aug(?:mented)?(?:_?\w+)?|(?:flip|rot)\w*)", re.IGNORECASE)
+UNTURNED = "same"
+TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    UNTURNED: lambda images: images,
+    "turned by 90": lambda images: np.rot90(images, 1, (1, 2)),
+    "turned by 180": lambda images: np.rot90(images, 2, (1, 2)),
+    "turned by 270": lambda images: np.rot90(images, 3, (1, 2)),
+    "mirrored": lambda images: images[:, :, ::-1],
+    "mirrored and turned by 90": lambda images: np.rot90(images[:, :, ::-1], 1, (1, 2)),
+    "mirrored and turned by 180": lambda images: images[:, ::-1],
+    "mirrored and turned by 270": lambda images: np.rot90(images[:, :, ::-1], 3, (1, 2)),
+}
+
+
+class Copy(NamedTuple):
+    """Two files that show one image: their indices, how the second shows it, and how alike they are."""
+
+    first: int
+    second: int
+    how: str
+    r: float
+
+
+def find_copies(squares: np.ndarray, files: Sequence[ImageFile]) -> list[Copy]:
+    """All pairs of copies among images, by pixels and by names.
+
+    Args:
+        squares: thumbnails (N, 48, 48), uint8.
+        files: the N files.
+    """
+    pairs = {(copy.first, copy.second): copy for copy in copies_by_name(files)}
+    pairs |= {(copy.first, copy.second): copy for copy in copies_by_pixels(squares)}
+    return [pairs[key] for key in sorted(pairs)]
+
+
+def copies_by_name(files: Sequence[ImageFile]) -> Iterator[Copy]:
+    """Files named as augmented copies of another one that lies in the same folder."""
+    index = {os.path.splitext(file.path)[0]: number for number, file in enumerate(files)}
+    for stem, number in index.items():
+        folder, _, name = stem.rpartition("/")
+        match = AUGMENTED.fullmatch(name)
+        original = index.get("/".join(filter(None, [folder, match["original"]]))) if match else None
+        if original is not None:
+            yield Copy(min(original, number), max(original, number), "augmented, by its name", float("nan"))
+
+
+def is_augmented(file: ImageFile) -> bool:
+    """Whether the file is named as an augmented copy."""
+    return AUGMENTED.fullmatch(os.path.splitext(file.path)[0].rpartition("/")[2]) is not None
+
+
+def copies_by_pixels(squares: np.ndarray) -> Iterator[Copy]:
+    """Images whose detail is the same, in one of the eight ways to lay a square down."""
+    vectors = detail(squares)
+    for first, second in alike(np.concatenate([unturned(block) for block in blocks_of(vectors)]), CANDIDATE):
+        yield from same_detail(vectors.reshape(-1, SQUARE, SQUARE), first, second)
+
+
+def unturned(vectors: np.ndarray) -> np.ndarray:
+    """What squares (N, S * S) are like however they lie: unit vectors of the mean of all eight ways.
+
+    The mean is the same in each eighth of the square, so one of them says it.
+    """
+    images, half = vectors.reshape(-1, SQUARE, SQUARE), SQUARE // 2
+    top = images[:, :half] + images[:, : half - 1 : -1]
+    quarter = top[:, :, :half] + top[:, :, : half - 1 : -1]
+    rows, columns = np.triu_indices(half)
+    return unit_vectors((quarter + quarter.transpose(0, 2, 1))[:, rows, columns])
+
+
+def alike(vectors: np.ndarray, least: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Indices of the pairs of unit vectors whose product is at least so much, a block at a time."""
+    for i, rows in enumerate(blocks_of(vectors)):
+        for j, columns in enumerate(blocks_of(vectors[i * BLOCK :]), start=i):
+            r = rows @ columns.T
+            first, second = np.nonzero(np.triu(r, 1) >= least if i == j else r >= least)
+            yield first + i * BLOCK, second + j * BLOCK
+
+
+def same_detail(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> Iterator[Copy]:
+    """Of pairs of unit images (N, S, S), those that are copies, each in the way that fits best."""
+    for start in range(0, len(first), BLOCK):
+        one, two = first[start : start + BLOCK], second[start : start + BLOCK]
+        base = images[one].astype(np.float32)
+        r = np.stack([(base * turn(images[two]).astype(np.float32)).sum((1, 2)) for turn in TURNS.values()])
+        ways = list(TURNS)
+        for k in np.flatnonzero(r.max(0) >= COPY):
+            way = ways[r[:, k].argmax()]
+            yield Copy(int(one[k]), int(two[k]), way, round(float(r[:, k].max()), 4))
+
+
+def known_copies(
+    root: Path,
+    files: Sequence[ImageFile],
+    squares: Callable[[], np.ndarray],
+    cache_dir: Path | str | None = None,
+) -> list[Copy]:
+    """`find_copies`, kept in the cache until a file changes.
+
+    Args:
+        root: of the files.
+        files: that can be read.
+        squares: gives their thumbnails, where they are needed.
+        cache_dir: see `alzgan.files.cache_folder`.
+    """
+    key = [f"copies {VERSION}".encode(), os.fsencode(os.path.realpath(root)), stamp(root, files).encode()]
+    name = hashlib.blake2b(b"\0".join(key), digest_size=16).hexdigest()
+    path = cache_folder(cache_dir) / f"copies-{name}.json"
+    kept = read_json(path)
+    try:
+        return [Copy(int(one), int(two), str(how), float(r)) for one, two, how, r in kept]
+    except (TypeError, ValueError):  # missing, or not what is written below
+        pass
+    found = find_copies(squares(), files)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, found)
+    except OSError:  # a start that cannot keep it only takes seconds longer
+        pass
+    return found
+
+
+def tied(count: int, copies: Sequence[Copy], names: Sequence[str]) -> list[str]:
+    """For each of so many images a name that it shares with all that must stay together.
+
+    Images of one name stay together, and so do copies, with all of their names' images.
+    """
+    parent: dict[str, str] = {name: name for name in names}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            parent[name] = name = parent[parent[name]]
+        return name
+
+    for copy in copies:
+        one, two = sorted((root(names[copy.first]), root(names[copy.second])))
+        parent[two] = one
+    return [root(names[index]) for index in range(count)]

@@ -1,0 +1,71 @@
+"""How public data sets write who is in a file, in one table; and what unknown names look like.
+
+Visits and scans of a person are one person. A rule is searched in the path from the root, so that raw
+download trees and renamed files are read alike; group "subject" is the person, "slice" the number of a slice.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+SLICE = r"(?:.*[/_]slice-(?P<slice>\d+))?"  # as alzgan.prepare writes it behind the name of a volume
+
+
+@dataclass(frozen=True)
+class NamingRule:
+    """One data set's way, with where it is written down."""
+
+    pattern: str
+    source: str
+
+
+RULES = {
+    "bids": NamingRule(
+        r"(?:^|[/_])(?P<subject>sub-[A-Za-z0-9]+)" + SLICE,
+        "Brain Imaging Data Structure 1.9, section 'Entities'; also with ses-LABEL",
+    ),
+    "adni": NamingRule(
+        r"(?<!\d)(?P<subject>\d{3}_S_\d{4,5})(?!\d)" + SLICE,
+        "Alzheimer's Disease Neuroimaging Initiative: site_S_roster number, adni.loni.usc.edu",
+    ),
+    "oasis": NamingRule(
+        r"(?P<subject>OAS[12]_\d{4}|OAS[34]\d{4})(?!\d)"
+        r"(?:.*(?:[/_]slice-|_mpr-\d_(?:anon_)?)(?P<slice>\d+)(?=\D*$))?",
+        "OASIS-1 and 2 (OAS1_0028_MR1), OASIS-3 and 4 (OAS30001_MR_d0129), oasis-brains.org",
+    ),
+    "ixi": NamingRule(
+        r"(?P<subject>IXI\d{3})(?=-(?:Guys|HH|IOP)-)" + SLICE, "IXI: IXI012-HH-1211-T1, brain-development.org"
+    ),
+    "aibl": NamingRule(
+        r"AIBL[_/](?P<subject>\d{1,4})(?=[_/])" + SLICE,
+        "Australian Imaging, Biomarkers and Lifestyle study, image archive at ida.loni.usc.edu",
+    ),
+    "tcga": NamingRule(
+        r"(?P<subject>TCGA[-_][A-Z0-9]{2}[-_][A-Z0-9]{4})(?:.*_\d{8}_(?P<slice>\d+)\.\w+$)?",
+        "The Cancer Genome Atlas barcode: project-site-participant, docs.gdc.cancer.gov",
+    ),
+}
+NO_PERSON = frozenset(["slice", "slices", "s", "z", "img", "image", "im", "frame"])
+LEAST_EACH = 2  # images that an id must have on average to be taken for a person's
+
+
+def suggest_pattern(paths: Sequence[str]) -> tuple[str, str] | None:
+    """A regular expression that would read a person from names that look like ids, and an example.
+
+    Names look like ids where all of them, class folders aside, have one form, the same words with numbers
+    between, and one of the numbers repeats from file to file without being the same in all.
+    """
+    splits = [re.split(r"(\d+)", path.partition("/")[2] or path) for path in paths]
+    if len({tuple(split[::2]) for split in splits}) != 1:
+        return None
+    words = splits[0][::2]
+    for place in range(1, len(splits[0]), 2):
+        people = len({tuple(split[: place + 1]) for split in splits})
+        lead = re.search(r"[^/_. -]*$", words[place // 2])[0]
+        pattern = rf"({re.escape(lead)}\d+)" if lead else r"(\d+)"
+        found = [re.search(pattern, path) for path in paths]
+        alone = len({match[1] for match in found if match}) == people  # the pattern alone finds them, too
+        word = re.search(r"([a-z]*)[_. -]*$", words[place // 2].lower())[1]
+        if word not in NO_PERSON and 2 <= people <= len(paths) // LEAST_EACH and all(found) and alone:
+            return pattern, found[0][1]
+    return None

@@ -1,0 +1,169 @@
+"""One scan, from whatever file it lies in, in the canonical frame.
+
+That is: first axis to the patient's right, second to the front, third up. NIfTI (.nii, .nii.gz, pairs of .hdr
+and .img), FreeSurfer (.mgh, .mgz), Analyze 7.5 (.hdr and .img) and DICOM (`alzgan.sources.dicom`) are read. A
+file that does not say how the head lies is refused unless an orientation is given.
+"""
+
+import gzip
+import math
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from alzgan.errors import UserError
+from alzgan.images.decoding import Window, window_of
+from alzgan.text import printable
+
+PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}  # the axis of the canonical frame that a plane cuts
+SUFFIXES = (".nii", ".nii.gz", ".mgh", ".mgz", ".hdr")
+NIFTI_PAIR = (b"ni1\0", b"ni2\0")  # magic of a NIfTI header whose voxels are in an .img
+MAX_VOXELS = 512**3  # 0.5 GiB as float32; a whole head at 0.4 mm has 1e8
+MAX_SIDE = 4096  # pixels of a slice
+ORIENTATION = re.compile(r"(?=.*[RL])(?=.*[AP])(?=.*[SI])[RLAPSI]{3}")
+
+
+class BadVolume(UserError):
+    """A file that is no scan, or one too small for what is asked: `reason` is the line's reason alone."""
+
+    def __init__(self, path: Path, reason: str, advice: str = "mend or remove it"):
+        super().__init__(f"cannot use the volume {printable(path)}: {reason}; {advice}")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A scan in the canonical frame."""
+
+    voxels: np.ndarray  # float32 (right, front, up)
+    spacing: np.ndarray  # (3,) mm from voxel to voxel
+    window: Window
+
+    def slice(self, plane: str, index: int) -> np.ndarray:
+        """One slice, uint8 (H, W), as it is to be looked at."""
+        axis = PLANES[plane]
+        # Of the two axes left, the first runs to the right of the image and the second up.
+        values = np.moveaxis(self.voxels, axis, 0)[index].T[::-1]
+        image = Image.fromarray(np.rint(self.window.show(values)).astype(np.uint8))
+        across, up = np.delete(self.spacing, axis)
+        finer = min(across, up)  # the coarser axis is interpolated: no detail is lost, nothing can alias
+        size = round(image.width * across / finer), round(image.height * up / finer)
+        return np.asarray(image.resize(size, Image.Resampling.BICUBIC))
+
+
+def load_volume(path: Path, files: Sequence[Path] = (), orientation: str | None = None) -> Volume:
+    """Read a scan into the canonical frame, slope and intercept applied.
+
+    Args:
+        path: of the file, or of the folder of a DICOM series.
+        files: of that series, in any order; none for a volume of one file.
+        orientation: where the three voxel axes run to, as "RAS" or "LPI", in a volume that does not say it.
+
+    Raises:
+        UserError: a package is missing.
+        BadVolume: the file is truncated or damaged, too large, not one 3-D scan of real numbers, without
+            orientation, empty or constant.
+    """
+    nibabel = import_nibabel()
+    no_scan = nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold becomes infinite
+            image = opened(path, files, nibabel)
+            check_header(path, image)
+            if not is_oriented(image):
+                image = oriented(path, image, orientation, nibabel)
+            check_affine(path, image)
+            check_compression(path)
+            canonical = nibabel.as_closest_canonical(image)
+            voxels = canonical.get_fdata(dtype=np.float32).reshape(canonical.shape[:3])
+    except (OSError, EOFError, ValueError, OverflowError, zlib.error, *no_scan) as error:
+        reason = printable(" ".join(str(error).split()))
+        raise BadVolume(path, f"damaged or no scan ({reason})") from None
+    window = window_of(voxels)
+    if window is None:
+        raise BadVolume(path, "empty or constant")
+    return Volume(voxels, nibabel.affines.voxel_sizes(canonical.affine), window)
+
+
+def import_nibabel() -> ModuleType:
+    try:
+        import nibabel
+    except ImportError:
+        raise UserError("volumes need nibabel: run pip install 'alzgan[nifti]'") from None
+    return nibabel
+
+
+def opened(path: Path, files: Sequence[Path], nibabel: ModuleType) -> Any:
+    """The scan as a nibabel image; of a file no voxel is read yet."""
+    if files:
+        from alzgan.sources.dicom import read_series
+
+        return nibabel.Nifti1Image(*read_series(path, files))
+    if path.suffix.lower() == ".mgh":  # nibabel would leave the file open
+        return nibabel.MGHImage.from_bytes(path.read_bytes())
+    if path.suffix.lower() != ".hdr":
+        return nibabel.load(path, mmap=False)
+    with path.open("rb") as header:
+        magic = header.read(348)[344:]
+    if magic in NIFTI_PAIR or path.stat().st_size >= 540:  # the header of NIfTI-2
+        return nibabel.load(path, mmap=False)
+    # Not by `nibabel.load`, which would read a MATLAB file beside it for SPM's sake.
+    return nibabel.analyze.AnalyzeImage.from_filename(path, mmap=False)
+
+
+def check_header(path: Path, image: Any) -> None:
+    """Refuse what the header already shows to be unusable, before a voxel is read."""
+    shape, kind = image.shape, image.get_data_dtype()
+    if len(shape) < 3 or min(shape) < 1 or math.prod(shape[3:]) != 1:
+        raise BadVolume(path, f"not one 3-D scan but of shape {shape}")
+    if math.prod(shape) > MAX_VOXELS:
+        raise BadVolume(path, f"shape {shape}, more than the limit of {MAX_VOXELS} voxels")
+    if kind.kind not in "iuf":
+        raise BadVolume(path, f"{kind} voxels, not one real number each")
+
+
+def is_oriented(image: Any) -> bool:
+    """Whether the file says how the head lies: NIfTI and FreeSurfer may, Analyze cannot."""
+    header = image.header
+    if "sform_code" in header:
+        return bool(header["sform_code"] or header["qform_code"])
+    return "goodRASFlag" in header and bool(header["goodRASFlag"])
+
+
+def oriented(path: Path, image: Any, orientation: str | None, nibabel: ModuleType) -> Any:
+    """The image with the orientation that is to be assumed."""
+    if orientation is None:
+        raise BadVolume(
+            path, "it does not say how the head lies", "if you know it, set volumes.orientation, to RAS say"
+        )
+    turn = nibabel.orientations.axcodes2ornt(orientation)
+    axes = np.linalg.inv(nibabel.orientations.inv_ornt_aff(turn, image.shape[:3]))
+    spacing = np.abs(image.header.get_zooms()[:3])
+    return nibabel.Nifti1Image(image.dataobj, axes @ np.diag([*spacing, 1.0]))
+
+
+def check_affine(path: Path, image: Any) -> None:
+    affine = image.affine
+    if not np.isfinite(affine).all() or np.linalg.det(affine) == 0:
+        raise BadVolume(path, "its affine maps the voxels to no place")
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if (image.shape[:3] * spacing).max() / spacing.min() > MAX_SIDE:
+        raise BadVolume(path, f"voxels of {spacing} mm would make slices of more than {MAX_SIDE} pixels")
+
+
+def check_compression(path: Path) -> None:
+    """Read a .gz to its end, in blocks: only there stands the checksum of all the voxels."""
+    if path.suffix.lower() not in (".gz", ".mgz"):
+        return
+    limit = 16 * MAX_VOXELS  # the widest voxels have 16 bytes
+    with gzip.open(path) as stream:
+        while stream.read(2**20):
+            if stream.tell() > limit:
+                raise BadVolume(path, f"it unpacks to more than the limit of {limit} bytes")

@@ -1,0 +1,141 @@
+"""Copies of an image are found whichever way they lie, and nothing else is taken for one."""
+
+import os
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from alzgan.images.decoding import read_image
+from alzgan.images.folder import ImageFile, scan
+from alzgan.people import copies, similarity
+from alzgan.people.copies import Copy, find_copies, known_copies, tied
+from alzgan.people.similarity import shrunk, stacked, thumbnails
+from alzgan.sources.phantom import write_phantom
+
+COUNT = 60
+
+
+@pytest.fixture(scope="module")
+def brains(tmp_path_factory):
+    """60 slices (192, 192) of 12 phantom people, five neighbours each."""
+    root = tmp_path_factory.mktemp("phantom") / "brains"
+    write_phantom(root, people=12, slices=5, size=192, spacing=3)
+    return [read_image(root / file.path) for file in scan(root)]
+
+
+def found_among(images, names=None) -> list[Copy]:
+    squares = stacked([shrunk(np.ascontiguousarray(image)) for image in images], len(images)).square
+    names = names or [f"AD/{number}.png" for number in range(len(images))]
+    return find_copies(squares, [ImageFile(name, "AD") for name in names])
+
+
+def filtered(image: np.ndarray, change) -> np.ndarray:
+    return np.asarray(change(Image.fromarray(image)))
+
+
+CHANGES = {
+    "exact": lambda image: image,
+    "brighter": lambda image: np.clip(image * 0.8 + 20, 0, 255).astype(np.uint8),
+    "noise": lambda image: np.clip(image + np.random.default_rng(0).normal(0, 4, image.shape), 0, 255).astype(
+        np.uint8
+    ),
+    "blurred": lambda image: filtered(image, lambda i: i.filter(ImageFilter.GaussianBlur(0.7))),
+    "smaller": lambda image: filtered(image, lambda i: i.resize((134, 134), Image.Resampling.LANCZOS)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("way", copies.TURNS)
+def test_a_copy_is_found_in_each_of_the_eight_ways_and_named(brains, change, way):
+    chosen = [3, 17, 44]
+    turned = [copies.TURNS[way](CHANGES[change](brains[index])[None])[0] for index in chosen]
+    pairs = found_among([*brains, *turned])
+    assert [(pair.first, pair.second) for pair in pairs] == [
+        (index, COUNT + k) for k, index in enumerate(chosen)
+    ]
+    # How the second came from the first is how it was made, backwards for a quarter turn.
+    back = {"turned by 90": "turned by 270", "turned by 270": "turned by 90"}
+    assert {pair.how for pair in pairs} == {back.get(way, way)}
+    assert min(pair.r for pair in pairs) >= copies.COPY
+
+
+def test_neighbouring_slices_are_no_copies(brains):
+    assert found_among(brains) == []
+
+
+def test_constant_images_are_no_copies():
+    assert found_among([np.zeros((20, 20), np.uint8), np.zeros((20, 20), np.uint8)]) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "pairs"),
+    [
+        (["AD/x.png", "AD/x_aug_1.png"], [(0, 1)]),
+        (["AD/x_augmented2.png", "AD/x.png"], [(0, 1)]),
+        (["AD/x.png", "AD/x_flip.png", "AD/x_rot90.jpg", "AD/y_flip.png"], [(0, 1), (0, 2)]),
+        (["AD/x.png", "CN/x_aug.png"], []),
+        (["AD/august.png", "AD/x_august.png"], []),
+    ],
+)
+def test_names_tell_augmented_copies(names, pairs):
+    noise = np.random.default_rng(0).integers(0, 256, (len(names), 48, 48), np.uint8)
+    found = find_copies(noise, [ImageFile(name, name[:2]) for name in names])
+    assert [(copy.first, copy.second) for copy in found] == pairs
+
+
+def test_pairs_are_found_across_the_blocks_they_are_compared_in(brains, monkeypatch):
+    images = [*brains, brains[0][:, ::-1], brains[59]]
+    expected = found_among(images)
+    assert [(pair.first, pair.second) for pair in expected] == [(0, 60), (59, 61)]
+    for module in (copies, similarity):
+        monkeypatch.setattr(module, "BLOCK", 7)
+    again = found_among(images)
+    assert [pair[:3] for pair in again] == [pair[:3] for pair in expected]
+    np.testing.assert_allclose([p.r for p in again], [p.r for p in expected], atol=1e-3)
+
+
+def test_whoever_shares_a_copy_is_tied_with_all_others():
+    pairs = [Copy(0, 2, "same", 1.0), Copy(3, 5, "same", 1.0)]
+    names = tied(8, pairs, ["a", "a", "b", "b", "c", "d", "e", "e"])
+    groups = Counter(names)
+    assert sorted(groups.values()) == [1, 2, 5]
+    assert names[0] == names[1] == names[2] == names[3] == names[5]
+    assert names[6] == names[7] != names[4]
+
+
+def test_copies_are_kept_until_a_file_changes(tmp_path, brains):
+    (tmp_path / "root/AD").mkdir(parents=True)
+    for number, image in enumerate([*brains[:3], brains[0]]):
+        Image.fromarray(image).save(tmp_path / f"root/AD/{number}.png")
+    files, asked = scan(tmp_path / "root"), []
+
+    def squares():
+        asked.append(1)
+        return thumbnails(tmp_path / "root", files).square
+
+    first = known_copies(tmp_path / "root", files, squares, tmp_path / "cache")
+    assert [(pair.first, pair.second, pair.how) for pair in first] == [(0, 3, "same")]
+    assert known_copies(tmp_path / "root", files, squares, tmp_path / "cache") == first
+    assert len(asked) == 1
+    Image.fromarray(brains[1]).save(tmp_path / "root/AD/3.png")
+    again = known_copies(tmp_path / "root", files, squares, tmp_path / "cache")
+    assert [(pair.first, pair.second) for pair in again] == [(1, 3)]
+    (kept,) = sorted((tmp_path / "cache").glob("copies-*.json"), key=os.path.getmtime)[-1:]
+    kept.write_text("[[1]]")  # damaged: found anew
+    assert known_copies(tmp_path / "root", files, squares, tmp_path / "cache") == again
+
+
+def test_the_real_slices_have_no_copies_but_those_that_are_made():
+    root = os.environ.get("ALZGAN_MRI_ROOT")
+    if not root:
+        pytest.skip("ALZGAN_MRI_ROOT, the folder of the 6,400 real slices, is not set")
+    files = scan(root)[::4]
+    squares = thumbnails(root, files).square
+    made = np.stack([squares[0], squares[700][::-1], np.rot90(squares[1500])])
+    pairs = find_copies(
+        np.concatenate([squares, made]), [*files, *(ImageFile(f"x/{k}", "x") for k in range(3))]
+    )
+    count = len(files)
+    assert [pair[:2] for pair in pairs] == [(0, count), (700, count + 1), (1500, count + 2)]

@@ -1,0 +1,233 @@
+"""DICOM series become the slices of the NIfTI file of the same scan, whatever their files are called."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_volumes import head, noise, save
+
+from alzgan.errors import UserError
+from alzgan.sources.scans import BadVolume
+from alzgan.sources.volumes import find_volumes, slices, write_slices
+
+nibabel = pytest.importorskip("nibabel")
+pydicom = pytest.importorskip("pydicom")
+
+MR = "1.2.840.10008.5.1.4.1.1.4"
+ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
+# How a scanner lays its planes: the order and direction of the voxel axes (columns, rows, slices).
+LAYOUTS = {"axial": "LPS", "coronal": "LIA", "sagittal": "PIR", "from the top": "LPI"}
+
+
+def dataset(uid: str = MR, **elements) -> "pydicom.Dataset":
+    """An MR image without pixels."""
+    file = pydicom.Dataset()
+    file.file_meta = pydicom.dataset.FileMetaDataset()
+    file.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    file.file_meta.MediaStorageSOPClassUID = file.SOPClassUID = uid
+    file.SOPInstanceUID = file.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    for name, value in {"SeriesInstanceUID": "1.2.3", "PatientID": "", **elements}.items():
+        setattr(file, name, value)
+    return file
+
+
+def with_pixels(file: "pydicom.Dataset", pixels: np.ndarray, **elements) -> "pydicom.Dataset":
+    """The same with 16-bit grey pixels (H, W) or (frames, H, W)."""
+    file.Rows, file.Columns = pixels.shape[-2:]
+    file.SamplesPerPixel, file.PhotometricInterpretation = 1, "MONOCHROME2"
+    file.BitsAllocated = file.BitsStored = 16
+    file.HighBit, file.PixelRepresentation = 15, 0
+    for name, value in elements.items():
+        setattr(file, name, value)
+    file.PixelData = np.ascontiguousarray(pixels, "<u2").tobytes()
+    return file
+
+
+def geometry(image: "nibabel.Nifti1Image") -> tuple[np.ndarray, np.ndarray, np.ndarray, list]:
+    """Unit vectors (3, 3) of the voxel axes, spacing and corners of the slices, in the frame of DICOM."""
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    corners = [affine[:3, :3] @ (0, 0, k) + affine[:3, 3] for k in range(image.shape[2])]
+    return (affine[:3, :3] / spacing).T, spacing, corners
+
+
+def write_series(
+    folder: Path, path: Path, names: list[str] | None = None, slope: float = 1, **elements
+) -> Path:
+    """A NIfTI file as a series of one file a slice, named in an order of its own."""
+    image = nibabel.load(path)
+    axes, spacing, corners = geometry(image)
+    folder.mkdir(parents=True, exist_ok=True)
+    order = np.random.default_rng(0).permutation(image.shape[2])
+    names = names or [f"IM{number:03d}" for number in range(image.shape[2])]
+    for name, k in zip(names, order, strict=True):
+        values = np.asarray(image.dataobj)[:, :, k].T
+        file = with_pixels(dataset(), values / slope, **elements)
+        file.ImagePositionPatient = [f"{value:.10g}"[:16] for value in corners[k]]
+        file.ImageOrientationPatient = [float(value) for value in (*axes[0], *axes[1])]
+        file.PixelSpacing = [float(spacing[1]), float(spacing[0])]
+        file.SliceThickness = 99.0  # of a slice, not of the gap: it must not be used
+        file.InstanceNumber = int(order[k])  # no order either
+        if slope != 1:
+            file.RescaleSlope, file.RescaleIntercept = slope, -7
+        file.save_as(folder / name, enforce_file_format=True)
+    return folder
+
+
+def write_multi_frame(path: Path, nifti: Path, places: int | None = None) -> Path:
+    """A NIfTI file as one enhanced MR file, its frames in an order of its own."""
+    image = nibabel.load(nifti)
+    axes, spacing, corners = geometry(image)
+    order = np.random.default_rng(1).permutation(image.shape[2])
+    file = dataset(ENHANCED_MR, NumberOfFrames=image.shape[2])
+    shared, measures, plane = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+    measures.PixelSpacing, measures.SliceThickness = [float(spacing[1]), float(spacing[0])], 99.0
+    plane.ImageOrientationPatient = [float(value) for value in (*axes[0], *axes[1])]
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
+    file.SharedFunctionalGroupsSequence = [shared]
+    frames = []
+    for k in order[:places]:
+        frame, position, scaling = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+        position.ImagePositionPatient = [f"{value:.10g}"[:16] for value in corners[k]]
+        scaling.RescaleSlope, scaling.RescaleIntercept = 1, 0
+        frame.PlanePositionSequence, frame.PixelValueTransformationSequence = [position], [scaling]
+        frames.append(frame)
+    file.PerFrameFunctionalGroupsSequence = frames
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.stack([np.asarray(image.dataobj)[:, :, k].T for k in order])
+    with_pixels(file, pixels).save_as(path, enforce_file_format=True)
+    return path.parent
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_a_series_gives_the_slices_of_the_nifti_file(tmp_path, layout, plane):
+    nifti = save(tmp_path / "head.nii", head(), (1, 2, 3), LAYOUTS[layout])
+    expected = slices(nifti, plane=plane)
+    assert expected.max() > 150
+    np.testing.assert_array_equal(slices(write_series(tmp_path / "series", nifti), plane=plane), expected)
+    np.testing.assert_array_equal(
+        slices(write_multi_frame(tmp_path / "frames/one.dcm", nifti), plane=plane), expected
+    )
+
+
+def test_pixels_are_rescaled_and_dark_where_white_is_zero(tmp_path):
+    nifti = save(tmp_path / "head.nii", head() * 4, orientation="LPS")
+    expected = slices(nifti)
+    np.testing.assert_array_equal(slices(write_series(tmp_path / "rescaled", nifti, slope=0.25)), expected)
+    inverted = nibabel.load(nifti)
+    negative = nibabel.Nifti1Image(2000 - np.asarray(inverted.dataobj), inverted.affine)
+    nibabel.save(negative, tmp_path / "negative.nii")
+    white_is_zero = {"PhotometricInterpretation": "MONOCHROME1"}
+    series = write_series(tmp_path / "inverted", tmp_path / "negative.nii", **white_is_zero)
+    np.testing.assert_array_equal(slices(series), expected)
+
+
+def test_an_oblique_series_is_turned_to_the_closest_axes(tmp_path):
+    turn = np.eye(4)
+    angle = np.deg2rad(20)
+    turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    image = nibabel.load(save(tmp_path / "head.nii", head(), orientation="LPS"))
+    nibabel.save(
+        nibabel.Nifti1Image(np.asarray(image.dataobj), turn @ image.affine), tmp_path / "oblique.nii"
+    )
+    expected = slices(tmp_path / "oblique.nii")
+    np.testing.assert_array_equal(slices(write_series(tmp_path / "s", tmp_path / "oblique.nii")), expected)
+
+
+def test_a_folder_of_series_is_sliced_with_class_and_person(tmp_path):
+    study, nifti = tmp_path / "study", save(tmp_path / "head.nii", noise(), orientation="LPS")
+    write_series(study / "AD/p1/visit1", nifti)
+    write_series(study / "AD/p1/visit2", nifti, SeriesInstanceUID="1.2.4")
+    write_series(study / "CN/p2", nifti, [f"{number}.dcm" for number in range(12)])
+    write_series(
+        study / "CN/p2", nifti, [f"x{number}.dcm" for number in range(12)], SeriesInstanceUID="1.2.5"
+    )
+    dataset(SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11").save_as(
+        study / "CN/p2/report", enforce_file_format=True
+    )
+    found = find_volumes(study).volumes
+    assert [(volume.label, volume.subject, volume.name, len(volume.series)) for volume in found] == [
+        ("AD", "p1", "p1_visit1", 12),
+        ("AD", "p1", "p1_visit2", 12),
+        ("CN", "p2", "p2_series-000", 12),
+        ("CN", "p2", "p2_series-001", 12),
+    ]
+    write_slices(study, tmp_path / "slices", central=1, progress=False)
+    names = sorted(path.name for path in (tmp_path / "slices").rglob("*.png"))
+    assert names == [
+        "p1_visit1_slice-005.png",
+        "p1_visit2_slice-005.png",
+        "p2_series-000_slice-005.png",
+        "p2_series-001_slice-005.png",
+    ]
+
+
+def test_patients_say_who_is_who_where_all_have_an_id(tmp_path):
+    nifti = save(tmp_path / "head.nii", noise(), orientation="LPS")
+    for folder, patient in (("a", "17"), ("b", "17"), ("c", "18")):
+        write_series(tmp_path / "study/AD" / folder, nifti, PatientID=patient)
+    subjects = [volume.subject for volume in find_volumes(tmp_path / "study").volumes]
+    assert subjects == ["17", "17", "18"]
+    write_series(tmp_path / "study/AD/d", nifti)
+    assert [volume.subject for volume in find_volumes(tmp_path / "study").volumes] == ["a", "b", "c", "d"]
+
+
+def edited(folder: Path, number: int, **elements) -> None:
+    """Change elements of one file of a series; None removes them."""
+    path = sorted(folder.iterdir())[number]
+    file = pydicom.dcmread(path)
+    for name, value in elements.items():
+        if value is None:
+            delattr(file, name)
+        else:
+            setattr(file, name, value)
+    file.save_as(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda folder: sorted(folder.iterdir())[3].unlink(), "gaps of 1.00 to 2.00 mm: a slice is missing"),
+        (lambda folder: edited(folder, 3, ImageOrientationPatient=[1, 0, 0, 0, 0, -1]), "not parallel"),
+        (lambda folder: edited(folder, 3, ImagePositionPatient=None), "no ImagePositionPatient"),
+        (lambda folder: edited(folder, 3, PixelSpacing=None), "no PixelSpacing"),
+        (lambda folder: edited(folder, 3, SamplesPerPixel=3), "colour images"),
+        (lambda folder: edited(folder, 3, PixelData=b"\0\0"), "pixels cannot be read"),
+        (lambda folder: edited(folder, 3, Rows=65535, Columns=65535), "more than the limit"),
+        (
+            lambda folder: edited(folder, 3, Rows=2, PixelData=bytes(48)),
+            r"slices of \(12, 12\) and \(2, 12\)",
+        ),
+        (lambda folder: (folder / "zero.dcm").write_bytes(b"not DICOM"), "damaged or no DICOM"),
+    ],
+)
+def test_a_series_that_is_no_scan_is_named_with_the_reason(tmp_path, change, reason):
+    series = write_series(tmp_path / "series", save(tmp_path / "head.nii", noise(), orientation="LPS"))
+    change(series)
+    with pytest.raises(BadVolume, match=reason) as raised:
+        slices(series)
+    assert str(series) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_two_slices_at_one_place_are_several_scans(tmp_path):
+    nifti = save(tmp_path / "head.nii", noise(), orientation="LPS")
+    series = write_series(tmp_path / "series", nifti)
+    write_series(series, nifti, [f"echo{number}" for number in range(12)])
+    with pytest.raises(BadVolume, match="several slices at one place"):
+        slices(series)
+
+
+def test_frames_without_a_place_are_refused(tmp_path):
+    nifti = save(tmp_path / "head.nii", noise(), orientation="LPS")
+    with pytest.raises(BadVolume, match="12 frames, but places of 11"):
+        slices(write_multi_frame(tmp_path / "frames/one.dcm", nifti, places=11))
+
+
+def test_without_pydicom_one_line_says_how_to_get_it(tmp_path, monkeypatch):
+    series = write_series(tmp_path / "series", save(tmp_path / "head.nii", noise(), orientation="LPS"))
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(UserError, match=r"pip install 'alzgan\[dicom\]'"):
+        slices(series)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 from PIL import Image
+from processes import run_verb
 
 from alzgan.runs import cli
 from alzgan.runs.config import compose_config
@@ -112,7 +113,11 @@ def error_line(
         each.disabled = before
 
 
-def alzgan(*arguments: str, verb: str = "train", timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    """Run `python -m alzgan.<verb>` in a process of its own."""
+def alzgan(
+    *arguments: str, verb: str = "train", timeout: float = 120, cwd: Path = REPOSITORY, fresh: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m alzgan.<verb>` in a process of its own, a `fresh` one where it is about its start."""
+    if not fresh:
+        return run_verb(verb, arguments, cwd, os.environ, timeout)
     command = [sys.executable, "-m", f"alzgan.{verb}", *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)

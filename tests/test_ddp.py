@@ -43,7 +43,8 @@ def output_and_folder(slices: Path, tmp_path_factory: pytest.TempPathFactory) ->
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))
         patch.setenv("ALZGAN_CACHE", str(folder / "cache"))
-        result = alzgan(*run, *witness, "trainer=ddp", "trainer.devices=2", "trainer.max_steps=6")
+        ranks = ["trainer=ddp", "trainer.devices=2", "trainer.max_steps=6"]
+        result = alzgan(*run, *witness, *ranks, fresh=True)  # whose command line makes the other rank
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr
     return result.stdout, folder

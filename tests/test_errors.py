@@ -10,7 +10,7 @@ from PIL import Image
 
 
 def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Path):
-    result = alzgan("data.batch_size=0", f"run_dir={tmp_path}")
+    result = alzgan("data.batch_size=0", f"run_dir={tmp_path}", fresh=True)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "alzgan: data.batch_size=0 must be at least 1\n"
 
@@ -164,7 +164,7 @@ def test_an_empty_run_folder_is_refused(error_line: Callable):
 
 
 def test_help_shows_the_groups_and_the_options():
-    result = alzgan("--help")
+    result = alzgan("--help", fresh=True)
     assert result.returncode == 0
     assert "model: cdcgan, dcgan" in result.stdout
     assert "generator_optimizer:" in result.stdout

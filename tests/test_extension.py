@@ -2,12 +2,12 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from benchmarks.kills import digests
 from conftest import REPOSITORY, SMALL
+from processes import run_verb
 
 from alzgan.runs.checkpoints import load_checkpoint
 
@@ -95,10 +95,9 @@ GENERATOR = """  _target_: alzgan.networks.dcgan.Generator
 OWN = ("model=sketch", "loss=least_squares", "penalty=small", "augment=brightness", "callbacks=grey")
 
 
-def train(home: Path, run_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "alzgan.train", *arguments, f"hydra.searchpath=[file://{home}/conf]"]
-    environment = {**os.environ, "PYTHONPATH": f"{home}{os.pathsep}{REPOSITORY}"}
-    return subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=120, env=environment)
+def train(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(home)}
+    return run_verb("train", (*arguments, f"hydra.searchpath=[file://{home}/conf]"), home, environment, 120)
 
 
 def test_own_pieces_train_resume_to_the_bit_and_are_loaded_where_they_are_named_again(
@@ -106,14 +105,14 @@ def test_own_pieces_train_resume_to_the_bit_and_are_loaded_where_they_are_named_
 ):
     small = [text for text in SMALL if "generator.width" not in text and "quality" not in text]
     start = ["data=mri", f"data.root={slices}", *small, *OWN, "callbacks.quality=null"]
-    whole = train(home, tmp_path, *start, f"run_dir={tmp_path / 'whole'}", "trainer.max_steps=4")
+    whole = train(home, *start, f"run_dir={tmp_path / 'whole'}", "trainer.max_steps=4")
     assert whole.returncode == 0, whole.stderr
     assert float((tmp_path / "whole/grey.txt").read_text()) > 0
     part = tmp_path / "part"
-    assert train(home, tmp_path, *start, f"run_dir={part}", "trainer.max_steps=3").returncode == 0
+    assert train(home, *start, f"run_dir={part}", "trainer.max_steps=3").returncode == 0
 
     (home / "imported").unlink()
-    refused = train(home, tmp_path, f"ckpt_path={part}", "trainer.max_steps=4")
+    refused = train(home, f"ckpt_path={part}", "trainer.max_steps=4")
     assert refused.returncode == 1
     (line,) = refused.stderr.splitlines()
     assert "outside.LeastSquares, " in line
@@ -123,7 +122,7 @@ def test_own_pieces_train_resume_to_the_bit_and_are_loaded_where_they_are_named_
     assert len(again) == len(OWN)
     assert not (home / "imported").exists()
 
-    resumed = train(home, tmp_path, f"ckpt_path={part}", *again, "trainer.max_steps=4")
+    resumed = train(home, f"ckpt_path={part}", *again, "trainer.max_steps=4")
     assert resumed.returncode == 0, resumed.stderr
     ends = [load_checkpoint(tmp_path / name / "checkpoints/last.ckpt") for name in ("whole", "part")]
     assert digests(ends[0]) == digests(ends[1])

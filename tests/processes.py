@@ -5,13 +5,12 @@ import runpy
 import sys
 import tempfile
 from collections.abc import Mapping
-from multiprocessing import get_context
 from pathlib import Path
 from subprocess import CompletedProcess, TimeoutExpired
 
-LOADED = ["processes", "alzgan.gan", "alzgan.runs.session", "alzgan.sources.audit", "alzgan.callbacks"]
-forks = get_context("forkserver")
-forks.set_forkserver_preload(LOADED)
+from alzgan.benchmarks.contest import PROCESSES
+
+PROCESSES.set_forkserver_preload(["processes", "alzgan.benchmarks.loops", "alzgan.sources.audit"])
 
 
 def run_verb(
@@ -20,7 +19,7 @@ def run_verb(
     """Run `python -m alzgan.<verb>`, all but the loading of torch and Lightning."""
     with tempfile.TemporaryDirectory() as folder:
         files = [os.path.join(folder, name) for name in ("stdout", "stderr")]
-        process = forks.Process(target=work, args=(verb, arguments, cwd, dict(environment), files))
+        process = PROCESSES.Process(target=work, args=(verb, arguments, cwd, dict(environment), files))
         process.start()
         process.join(timeout)
         if process.exitcode is None:

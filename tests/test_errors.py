@@ -10,7 +10,7 @@ from PIL import Image
 
 
 def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Path):
-    result = alzgan("data.batch_size=0", f"run_dir={tmp_path}", fresh=True)
+    result = alzgan("data.batch_size=0", f"run_dir={tmp_path}")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "alzgan: data.batch_size=0 must be at least 1\n"
 

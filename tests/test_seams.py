@@ -1,5 +1,6 @@
 """Every piece combines with every other by config alone, and with resuming, bfloat16 and graphs."""
 
+import copy
 import itertools
 import warnings
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import torch
 from benchmarks.kills import digests
 from conftest import settings, small_settings
+from omegaconf import DictConfig
 from recorder import as_it_is, recorded
 
 from alzgan.benchmarks.loops import BareGame, LoopSettings
@@ -28,14 +30,15 @@ COMBINATIONS = [
         MODELS, LOSSES, PENALTIES, AUGMENTATIONS, AVERAGES
     )
 ]
-UNWATCHED = ("callbacks.quality=null", "callbacks.samples=null", "callbacks.health=null")
+UNWATCHED = ("callbacks.quality=null", "callbacks.samples=null", "callbacks.health=null", "logger=csv")
 
 
-def train(slices: Path, run_dir: Path, steps: int, *overrides: str, previous: Previous | None = None) -> dict:
+def train(composed: DictConfig, run_dir: Path, steps: int, previous: Previous | None = None) -> dict:
+    own = copy.deepcopy(composed)
+    own.run_dir, own.trainer.max_steps = str(run_dir), steps
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        options = (*UNWATCHED, f"trainer.max_steps={steps}", *overrides)
-        session.run(small_settings(slices, run_dir, *options), (), previous)
+        session.run(own, (), previous)
     return load_checkpoint(run_dir / "checkpoints/last.ckpt")
 
 
@@ -43,11 +46,12 @@ def train(slices: Path, run_dir: Path, steps: int, *overrides: str, previous: Pr
 def test_every_combination_trains_resumes_to_the_bit_and_runs_under_bfloat16(
     combination: tuple[str, ...], slices: Path, tmp_path: Path
 ):
-    low = (*combination, "trainer.precision=bf16-mixed")
-    whole = train(slices, tmp_path / "whole", 2, *low)
-    train(slices, tmp_path / "part", 1, *low)
+    options = (*UNWATCHED, *combination, "trainer.precision=bf16-mixed")
+    composed = small_settings(slices, tmp_path, *options)
+    whole = train(composed, tmp_path / "whole", 2)
+    train(composed, tmp_path / "part", 1)
     path = tmp_path / "part/checkpoints/last.ckpt"
-    resumed = train(slices, tmp_path / "part", 2, *low, previous=Previous(path, load_checkpoint(path)))
+    resumed = train(composed, tmp_path / "part", 2, Previous(path, load_checkpoint(path)))
     assert digests(whole) == digests(resumed)
     assert all(value.isfinite().all() for value in whole["state_dict"].values())
 

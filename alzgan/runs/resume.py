@@ -118,7 +118,7 @@ def apply(
     started_with: Sequence[str],
 ) -> None:
     """Let one override of the command line have its effect on a run's own settings."""
-    for name in touched(override, overrides):
+    for name in touched(override, composed, overrides):
         new, old = OmegaConf.select(composed, name), OmegaConf.select(settings, name)
         unwatched = new is None and name.startswith("callbacks.")
         if name.startswith(CHANGEABLE) or unwatched:
@@ -128,26 +128,22 @@ def apply(
             raise UserError(f"{override} would make it another run: it has {has}; leave it out or start anew")
 
 
-def touched(override: str, overrides: Sequence[str]) -> list[str]:
+def touched(override: str, composed: DictConfig, overrides: Sequence[str]) -> list[str]:
     """The settings that an override is about.
 
     Those of a choice from a group, `trainer=fast`, are the ones in which the group's choices differ.
     """
     key = override.lstrip("+~").partition("=")[0].partition("@")[0]
-    here = dict(leaves(plain_config(overrides)))
+    here = dict(leaves(OmegaConf.to_container(composed, resolve=False)))
     if not (options := group_options(key)):
         return [name for name in here if f"{name}.".startswith(f"{key}.")] or [key]
     others, found = [text for text in overrides if text != override], {}
     for option in options:
         with contextlib.suppress(HydraException):  # a choice that needs more than is given
-            there = dict(leaves(plain_config([*others, f"{key}={option}"])))
+            chosen = compose_config("train", [*others, f"{key}={option}"])
+            there = dict(leaves(OmegaConf.to_container(chosen, resolve=False)))
             found |= {name: None for name in {**here, **there} if here.get(name) != there.get(name)}
     return list(found)
-
-
-def plain_config(overrides: Sequence[str]) -> dict[str, Any]:
-    """`conf/train.yaml` with overrides, nothing in it looked up."""
-    return OmegaConf.to_container(compose_config("train", overrides), resolve=False)
 
 
 def put(settings: DictConfig, name: str, composed: DictConfig) -> None:

@@ -392,7 +392,7 @@ def print_table(results: dict[str, Any]) -> None:
 
 def measure(folder: Path, short: bool) -> dict[str, Any]:
     """All figures of the short or the long form."""
-    steps = 100 if short else 600
+    steps = 60 if short else 600
     overrides = [*TINY, *(STATEFUL if short else []), f"data.root={folder / 'images'}"]
     limited = [*overrides, f"trainer.max_steps={steps}"]
     reference = folder / "reference"

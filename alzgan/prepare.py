@@ -1,6 +1,5 @@
 """Look into a folder before training on it: ``python -m alzgan.prepare data.root=DIR``."""
 
-import shlex
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,7 +17,7 @@ from alzgan.runs.config import check_missing
 from alzgan.runs.signatures import check_arguments
 from alzgan.sources.audit import Audit, audit, contact_sheet, lines
 from alzgan.sources.volumes import Sliced, volume_paths, write_slices
-from alzgan.text import printable, shell_override
+from alzgan.text import printable, shell_override, shell_word
 
 NOT_READY = 2  # exit code where the verdict is so; 1 is an error
 
@@ -115,9 +114,9 @@ def next_steps(found: Audit, root: Path, run_dir: Path, overrides: list[str]) ->
     if found.is_ready:
         told = [text for text in overrides if text.startswith("data.") and not text.startswith("data.root=")]
         command = ["python -m alzgan.train data=mri", shell_override("data.root", root)]
-        steps.append(f"train on it: {' '.join([*command, *map(shlex.quote, told)])}")
+        steps.append(f"train on it: {' '.join([*command, *map(shell_word, told)])}")
         if found.copies:
-            kept = [shlex.quote(text) for text in told if not text.startswith("data.subjects=")]
+            kept = [shell_word(text) for text in told if not text.startswith("data.subjects=")]
             steps.append(f"or without the copies: {' '.join([*command, *kept, manifest])}")
     return steps
 

@@ -22,8 +22,14 @@ def shell_override(name: str, value: str | Path) -> str:
     if re.fullmatch(r"[\w/.:+-]+", str(value)):
         return f"{name}={value}"
     escaped = str(value).replace("'", "\\'")
-    text = f"{name}='{escaped}'"
-    return shlex.quote(text) if re.search(r'["$`!]|\\\\', text) else f'"{text}"'
+    return shell_word(f"{name}='{escaped}'")
+
+
+def shell_word(text: str) -> str:
+    """The text as a shell understands it, in double quotes where they do, as in `"data.root='a b'"`."""
+    if "'" not in text or re.search(r'["$`!]|\\\\', text):
+        return shlex.quote(text)
+    return f'"{text}"'
 
 
 def aligned(table: Sequence[Sequence[str]]) -> list[str]:

@@ -24,6 +24,7 @@ from alzgan.runs.checkpoints import check_optimizers, check_weights, load_checkp
 from alzgan.runs.config import check_missing
 from alzgan.runs.provenance import provenance
 from alzgan.runs.resume import Previous
+from alzgan.text import counted
 from alzgan.upstream.lightning import quiet
 
 log = logging.getLogger(__name__)
@@ -58,8 +59,9 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
         if trainer.is_global_zero:
             write_record(settings, record, data)
         log.info(
-            f"{len(data)} of {len(data.files)} images to train on, {len(data.classes)} classes; generator "
-            f"{parameters(gan.generator):,} and discriminator {parameters(gan.discriminator):,} parameters"
+            f"{len(data)} of {len(data.files)} images to train on, "
+            f"{counted(len(data.classes), 'class', 'classes')}; generator {parameters(gan.generator):,} and "
+            f"discriminator {parameters(gan.discriminator):,} parameters"
         )
         trainer.fit(gan, datamodule=data, ckpt_path=previous and previous.path, weights_only=True)
     if trainer.is_global_zero:

@@ -64,7 +64,7 @@ class Cosine(Schedule):
 
 def value_at(value: Any, done: float) -> Any:
     """The value of a schedule, or of each in a list of them; what is none stays as it is."""
-    if isinstance(value, list | tuple) and any(isinstance(item, Schedule) for item in value):
+    if isinstance(value, list | tuple) and any(isinstance(item, Schedule | float) for item in value):
         return tuple(float(value_at(item, done)) for item in value)  # Adam takes no 0 beside a 0.99
     return value(done) if isinstance(value, Schedule) else value
 

@@ -28,6 +28,8 @@ def test_an_optimizer_begins_where_its_schedules_do():
     factory = partial(torch.optim.Adam, lr=Linear(0.1, 0.2), betas=[0.5, Cosine(0.9, 0.99)])
     group = make_optimizer(factory, [parameter]).param_groups[0]
     assert (group["lr"], group["betas"]) == (0.1, (0.5, 0.9))
+    (group,) = make_optimizer(partial(torch.optim.Adam, betas=[0, 0.99]), [parameter]).param_groups
+    assert group["betas"] == (0.0, 0.99)  # Adam itself takes no 0 beside a 0.99
     assert make_optimizer(lambda p: torch.optim.SGD(p, lr=0.3), [parameter]).param_groups[0]["lr"] == 0.3
 
 

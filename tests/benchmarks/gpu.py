@@ -11,7 +11,9 @@ share of what is between steps. What is measured is written after each part.
 """
 
 import argparse
+import contextlib
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,13 @@ from typing import Any
 import torch
 from costs import apart, stage_times, times_between_steps  # beside this file
 from kills import differing, loads, train
+from lightning import Trainer
 
 from alzgan.benchmarks import loops
 from alzgan.benchmarks.contest import ratios
 from alzgan.benchmarks.loops import LoopSettings
 from alzgan.benchmarks.measure import Bench, lines
+from alzgan.callbacks.record import RunRecord
 from alzgan.errors import UserError
 from alzgan.files import write_json
 from alzgan.runs.checkpoints import load_checkpoint
@@ -151,24 +155,35 @@ def exactness(folder: Path, overrides: list[str]) -> dict[str, int]:
     for recipe, options in RECIPES.items():
         fast = [*overrides, "trainer=fast", "data.fractions=[1,0,0]", "callbacks.quality=null", *options]
         plans = {
-            "the same again": [[STEPS]],
-            "stopped in the warm-up": [["trainer.max_steps=2"], [STEPS]],
-            "stopped while replaying": [["trainer.max_steps=19"], [STEPS]],
-            "without a graph": [[STEPS, VARIANTS["without_graph"]]],
+            "the same again": [],
+            "stopped in the warm-up": [2],
+            "stopped while replaying": [19],
+            "without a graph": [],
         }
         runs = {}
-        for name, sessions in {"whole": [[STEPS]], **plans}.items():
+        for name, stops in {"whole": [], **plans}.items():
             run_dir = folder / f"{recipe} {name}".replace(" ", "_")
-            for session in sessions:
-                apart(train_apart, run_dir, [*fast, *session])
+            graph = [VARIANTS["without_graph"]] if name == "without a graph" else []
+            for stop in (*stops, None):
+                apart(train_apart, run_dir, [*fast, STEPS, *graph], stop)
             runs[name] = load_checkpoint(run_dir / "checkpoints" / "last.ckpt")
         found |= {f"{recipe}, {name}": len(differing(runs["whole"], runs[name])) for name in plans}
     return found
 
 
-def train_apart(run_dir: Path, overrides: list[str]) -> None:
-    """One session of a run, in a new process."""
-    train(run_dir, overrides)
+def train_apart(run_dir: Path, overrides: list[str], stop: int | None) -> None:
+    """One session of a run, in a new process, stopped by a signal in that step.
+
+    An end at another `trainer.max_steps` would be another run, where a schedule follows its fraction.
+    """
+
+    def on_train_batch_end(record: RunRecord, trainer: Trainer, *arguments: Any) -> None:
+        if trainer.global_step == stop:
+            signal.raise_signal(signal.SIGTERM)
+
+    RunRecord.on_train_batch_end = on_train_batch_end
+    with contextlib.suppress(SystemExit) if stop else contextlib.nullcontext():
+        train(run_dir, overrides)
     assert loads(run_dir / "checkpoints" / "last.ckpt")
 
 

@@ -8,7 +8,7 @@ import pytest
 from test_volumes import head, noise, save
 
 from alzgan.errors import UserError
-from alzgan.sources.scans import BadVolume
+from alzgan.sources.bad_volume import BadVolume
 from alzgan.sources.volumes import find_volumes, slices, write_slices
 
 nibabel = pytest.importorskip("nibabel")

@@ -2,6 +2,8 @@
 
 import ast
 from collections import defaultdict
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -32,22 +34,33 @@ def room_of(module: str) -> str:
     return module.split(".")[1] if "." in module else module
 
 
-def imports() -> dict[tuple[str, str], list[str]]:
-    """Pairs of rooms, one importing the other, with the places; also what is imported within functions."""
-    arrows = defaultdict(list)
-    for path in sorted(PACKAGE.rglob("*.py")):
-        module = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+FILES = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports() -> Iterator[tuple[str, str, int]]:
+    """Which file imports which, and in what line; also what is imported within functions."""
+    for module, path in FILES.items():
         for node in ast.walk(ast.parse(path.read_text())):
-            targets = []
+            names = []
             if isinstance(node, ast.ImportFrom) and node.module:
-                whole = [f"{node.module}.{alias.name}" for alias in node.names]
-                targets = whole if node.module == "alzgan" else [node.module]
+                wholes = [f"{node.module}.{alias.name}" for alias in node.names]
+                names = [whole if whole in FILES else node.module for whole in wholes]
             elif isinstance(node, ast.Import):
-                targets = [alias.name for alias in node.names]
-            for target in targets:
-                if target.split(".")[0] == "alzgan" and room_of(target) != room_of(module):
-                    arrows[room_of(module), room_of(target)].append(f"{module}:{node.lineno}")
-    return arrows
+                names = [alias.name for alias in node.names]
+            yield from ((module, name, node.lineno) for name in names if name in FILES)
+
+
+def arrows() -> dict[tuple[str, str], list[str]]:
+    """Pairs of rooms, one importing the other, with the places."""
+    found = defaultdict(list)
+    for module, name, line in imports():
+        if room_of(module) != room_of(name):
+            found[room_of(module), room_of(name)].append(f"{module}:{line}")
+    return found
 
 
 def test_every_room_has_its_floor():
@@ -55,10 +68,19 @@ def test_every_room_has_its_floor():
     assert rooms | {"alzgan"} == set(FLOOR)
 
 
-@pytest.mark.parametrize(("arrow", "places"), imports().items(), ids=str)
+@pytest.mark.parametrize(("arrow", "places"), arrows().items(), ids=str)
 def test_arrows_go_down(arrow: tuple[str, str], places: list[str]):
     importing, imported = arrow
     assert FLOOR[importing] > FLOOR[imported], f"{importing} must not import {imported}: {places}"
+
+
+def test_no_two_files_import_each_other():
+    below = defaultdict(set)
+    for module, name, _ in imports():
+        below[module].add(name)
+    assert (
+        len(list(TopologicalSorter(below).static_order())) > 50
+    )  # raises CycleError, which names the circle
 
 
 def test_networks_know_nothing_of_lightning_and_metrics_nothing_of_the_game():

@@ -16,7 +16,7 @@ from alzgan.images import decoding
 from alzgan.images.folder import scan
 from alzgan.people.subjects import identify
 from alzgan.sources import scans
-from alzgan.sources.scans import BadVolume
+from alzgan.sources.bad_volume import BadVolume
 from alzgan.sources.volumes import Sliced, find_volumes, slices, write_slices
 
 nibabel = pytest.importorskip("nibabel")

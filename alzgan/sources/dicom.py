@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from alzgan.errors import UserError
-from alzgan.sources.scans import MAX_VOXELS, BadVolume
+from alzgan.sources.bad_volume import MAX_VOXELS, BadVolume
 from alzgan.text import printable
 
 SUFFIXES = (".dcm", ".dicom", ".ima")

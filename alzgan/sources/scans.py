@@ -20,22 +20,15 @@ from PIL import Image
 
 from alzgan.errors import UserError
 from alzgan.images.decoding import Window, window_of
+from alzgan.sources.bad_volume import MAX_VOXELS, BadVolume
+from alzgan.sources.dicom import read_series
 from alzgan.text import printable
 
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}  # the axis of the canonical frame that a plane cuts
 SUFFIXES = (".nii", ".nii.gz", ".mgh", ".mgz", ".hdr")
 NIFTI_PAIR = (b"ni1\0", b"ni2\0")  # magic of a NIfTI header whose voxels are in an .img
-MAX_VOXELS = 512**3  # 0.5 GiB as float32; a whole head at 0.4 mm has 1e8
 MAX_SIDE = 4096  # pixels of a slice
 ORIENTATION = re.compile(r"(?=.*[RL])(?=.*[AP])(?=.*[SI])[RLAPSI]{3}")
-
-
-class BadVolume(UserError):
-    """A file that is no scan, or one too small for what is asked: `reason` is the line's reason alone."""
-
-    def __init__(self, path: Path, reason: str, advice: str = "mend or remove it"):
-        super().__init__(f"cannot use the volume {printable(path)}: {reason}; {advice}")
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -103,8 +96,6 @@ def import_nibabel() -> ModuleType:
 def opened(path: Path, files: Sequence[Path], nibabel: ModuleType) -> Any:
     """The scan as a nibabel image; of a file no voxel is read yet."""
     if files:
-        from alzgan.sources.dicom import read_series
-
         return nibabel.Nifti1Image(*read_series(path, files))
     if path.suffix.lower() == ".mgh":  # nibabel would leave the file open
         return nibabel.MGHImage.from_bytes(path.read_bytes())

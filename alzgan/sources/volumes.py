@@ -22,8 +22,9 @@ from alzgan.files import new_folder, write_table
 from alzgan.images.folder import ImageFile, has_image_suffix, is_excluded, laid_out, walk
 from alzgan.people.names import RULES
 from alzgan.people.splits import MANIFEST, SCAN
+from alzgan.sources.bad_volume import BadVolume
 from alzgan.sources.dicom import Series, is_dicom, series_among
-from alzgan.sources.scans import ORIENTATION, PLANES, SUFFIXES, BadVolume, import_nibabel, load_volume
+from alzgan.sources.scans import ORIENTATION, PLANES, SUFFIXES, import_nibabel, load_volume
 from alzgan.text import counted, printable
 
 LONGEST_FIRST = sorted(SUFFIXES, key=len, reverse=True)

@@ -98,7 +98,7 @@ def test_pairs_are_found_across_the_blocks_they_are_compared_in(brains, monkeypa
 
 def test_whoever_shares_a_copy_is_tied_with_all_others():
     pairs = [Copy(0, 2, "same", 1.0), Copy(3, 5, "same", 1.0)]
-    names = tied(8, pairs, ["a", "a", "b", "b", "c", "d", "e", "e"])
+    names = tied(pairs, ["a", "a", "b", "b", "c", "d", "e", "e"])
     groups = Counter(names)
     assert sorted(groups.values()) == [1, 2, 5]
     assert names[0] == names[1] == names[2] == names[3] == names[5]

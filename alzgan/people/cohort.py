@@ -55,16 +55,14 @@ class People:
         That is the one whose name is no augmented one's, the first of these by path.
         """
         parts = list(self.split.parts)
-        kept = dict.fromkeys(range(len(parts)), True)
-        names = tied(len(parts), self.copies, [file.path for file in self.files])
         groups: dict[str, list[int]] = defaultdict(list)
-        for index, name in enumerate(names):
+        for index, name in enumerate(tied(self.copies, [file.path for file in self.files])):
             if parts[index] != LEFT_OUT:
                 groups[name].append(index)
         for group in groups.values():
             for index in sorted(group, key=lambda index: is_augmented(self.files[index]))[1:]:
-                kept[index] = False
-        return [part if kept[index] else LEFT_OUT for index, part in enumerate(parts)]
+                parts[index] = LEFT_OUT
+        return parts
 
 
 @dataclass(frozen=True)
@@ -204,7 +202,7 @@ class Cohort:
                 return Split(parts, notes)
             notes.append(f"{leak}: a new split was drawn by person")
         labels = [file.label for file in files]
-        units = tied(len(files), copies, subjects.subject)
+        units = tied(copies, subjects.subject)
         split = split_by_subject(labels, subjects.subject, self.fractions, self.split_seed, units)
         assert_disjoint(subjects.subject, split.parts)
         return Split(split.parts, [*notes, *split.notes])

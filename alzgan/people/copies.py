@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from alzgan.files import cache_folder, read_json, write_json
 from alzgan.images.arrays import stamp
@@ -146,19 +148,17 @@ def known_copies(
     return found
 
 
-def tied(count: int, copies: Sequence[Copy], names: Sequence[str]) -> list[str]:
-    """For each of so many images a name that it shares with all that must stay together.
+def tied(copies: Sequence[Copy], names: Sequence[str]) -> list[str]:
+    """For each image a name that it shares with all that must stay together, the least of theirs.
 
     Images of one name stay together, and so do copies, with all of their names' images.
     """
-    parent: dict[str, str] = {name: name for name in names}
-
-    def root(name: str) -> str:
-        while parent[name] != name:
-            parent[name] = name = parent[parent[name]]
-        return name
-
-    for copy in copies:
-        one, two = sorted((root(names[copy.first]), root(names[copy.second])))
-        parent[two] = one
-    return [root(names[index]) for index in range(count)]
+    place = {name: number for number, name in enumerate(sorted(set(names)))}
+    pairs = [[place[names[copy.first]], place[names[copy.second]]] for copy in copies]
+    one, two = np.array(pairs, int).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(pairs)), (one, two)), shape=(len(place), len(place)))
+    _, group = connected_components(graph, directed=False)
+    least: dict[int, str] = {}
+    for name, number in place.items():
+        least.setdefault(group[number], name)
+    return [least[group[place[name]]] for name in names]

@@ -87,7 +87,7 @@ def seats(count: int, shares: dict[str, float], rng: np.random.Generator) -> lis
     The start is what makes the draw fair: each seat has each part in as many turns as that part has seats.
     """
     quota = quota_of(count, shares)
-    places = [((k + 0.5) / seats, part) for part, seats in quota.items() for k in range(seats)]
+    places = [((k + 0.5) / number, part) for part, number in quota.items() for k in range(number)]
     spread = [part for _, part in sorted(places, key=lambda place: (place[0], NEEDED_FIRST.index(place[1])))]
     start = int(rng.integers(count))
     return spread[start:] + spread[:start]

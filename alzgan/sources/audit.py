@@ -57,11 +57,7 @@ class Audit:
     files: list[ImageFile]  # the images that can be read, without masks
     copies: list[Copy]  # pairs among them that show one image
     people: People | None  # who is in them; None where the folder does not say
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether it can be trained on."""
-        return self.report["verdict"].startswith("ready")
+    is_ready: bool  # to be trained on
 
 
 def audit(cohort: Cohort, progress: bool = True) -> Audit:
@@ -107,8 +103,9 @@ def audit(cohort: Cohort, progress: bool = True) -> Audit:
         else None,
     }
     report["notes"] = notes_on(report, people.notes if people else listing.notes)
-    report["verdict"] = verdict_on(report, refusal, cohort.bad_files)
-    return Audit(report, files, copies, people)
+    fault = fault_in(report, cohort.bad_files) or refusal
+    report["verdict"] = verdict_on(report, fault)
+    return Audit(report, files, copies, people, is_ready=fault is None)
 
 
 def inspect(
@@ -300,9 +297,9 @@ def notes_on(report: dict[str, Any], said: Sequence[str]) -> list[str]:
     return notes
 
 
-def verdict_on(report: dict[str, Any], refusal: str | None, bad_files: str) -> str:
+def verdict_on(report: dict[str, Any], fault: str | None) -> str:
     """One line: the gravest finding and what to do about it, or that there is none."""
-    if fault := fault_in(report, bad_files) or refusal:
+    if fault:
         return f"not ready to train: {fault}"
     word = f"according to data.subjects={printable(report['subject_rule'])}"
     if harm := harm_in(report):

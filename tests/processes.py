@@ -5,11 +5,11 @@ import runpy
 import sys
 import tempfile
 from collections.abc import Mapping
+from multiprocessing import get_context
 from pathlib import Path
 from subprocess import CompletedProcess, TimeoutExpired
 
-from alzgan.benchmarks.contest import PROCESSES
-
+PROCESSES = get_context("forkserver")
 PROCESSES.set_forkserver_preload(["processes", "alzgan.benchmarks.loops", "alzgan.sources.audit"])
 
 

@@ -11,18 +11,12 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 STATUS = Path("/proc/self/status")
-# Forked, where a system can, from a process that has loaded torch and Lightning, which takes seconds.
-if "forkserver" in get_all_start_methods():
-    PROCESSES = get_context("forkserver")
-    PROCESSES.set_forkserver_preload(["alzgan.benchmarks.loops"])
-else:
-    PROCESSES = get_context("spawn")
 WARM_UP_STEPS = 5  # the first steps choose kernels, fill caches and capture graphs
 
 
@@ -70,8 +64,8 @@ class Contestant:
 
     def __init__(self, name: str, loop: Callable[[Pace, Any], None], settings: Any, folder: Path):
         self.name = name
-        self.line, other = PROCESSES.Pipe()
-        self.process = PROCESSES.Process(
+        self.line, other = get_context("spawn").Pipe()
+        self.process = get_context("spawn").Process(
             target=serve, args=(loop, settings, other, folder / f"{name}.log"), daemon=False
         )
         self.process.start()

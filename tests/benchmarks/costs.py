@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ import torch
 from lightning import Callback, Trainer
 from omegaconf import DictConfig, OmegaConf
 
-from alzgan.benchmarks.contest import PROCESSES, STATUS, Finished, peak_mebibytes, status, synchronize
+from alzgan.benchmarks.contest import STATUS, Finished, peak_mebibytes, status, synchronize
 from alzgan.benchmarks.loops import BareGame, LoopSettings, train
 from alzgan.callbacks.checkpoint import RunCheckpoint
 from alzgan.callbacks.quality import Quality
@@ -276,8 +277,8 @@ def elapsed(action: Callable[[], object]) -> float:
 
 
 def apart(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function returns in a new process, whose memory and caches are its own."""
-    with ProcessPoolExecutor(1, mp_context=PROCESSES) as pool:
+    """What a function returns in a process with caches of its own, forked from one that has run nothing."""
+    with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as pool:
         return pool.submit(function, *arguments).result()
 
 

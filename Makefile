@@ -14,7 +14,7 @@ help: ## show this list
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "alzgan: Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + "; use make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+	$(RUN) pip install --quiet --disable-pip-version-check --editable '.[features,test,lint]'
 	@touch $@
 
 install: $(VENV)/installed ## build .venv with alzgan in it (once, about 2 minutes, 6 GB)

@@ -1,8 +1,11 @@
 import pytest
 import torch
+from torch_fidelity.metric_kid import kid_features_to_metric
 from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
 
-from alzgan.metrics.distances import frechet, moments
+from alzgan.metrics import at_infinity, frechet, kernel_distance, mind
+from alzgan.metrics.distances import moments
 
 
 class AsTheyAre(torch.nn.Module):
@@ -44,3 +47,62 @@ def test_whole_numbers_as_weights_are_repeated_rows():
     share = counts.double() / counts.sum()
     scale = (1 - 1 / 7) / (1 - share.square().sum())
     torch.testing.assert_close(found.covariance, torch.cov(expected.T) * scale, rtol=1e-9, atol=1e-12)
+
+
+def column(*values: float) -> torch.Tensor:
+    return torch.tensor(values)[:, None]
+
+
+def sets(count: int, others: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two sets of correlated features, one law moved from the other's."""
+    noise = torch.Generator().manual_seed(count)
+    mixing = torch.randn(12, 12, generator=noise)
+    one, two = (torch.randn(number, 12, generator=noise) @ mixing for number in (count, others))
+    return one, two + 0.5
+
+
+def test_the_kernel_distance_is_the_one_computed_by_hand():
+    # k = (xy + 1)^3: within {0, 1} 1, within {2, 3} 343, between (1 + 1 + 27 + 64) / 4.
+    assert kernel_distance(column(0, 1), column(0, 1)) == pytest.approx(-3.5, abs=1e-12)
+    assert kernel_distance(column(0, 1), column(2, 3)) == pytest.approx(297.5, abs=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save")
+def test_the_kernel_distance_agrees_with_torch_fidelity_and_torchmetrics():
+    real, fake = sets(60, 60)
+    peer = kid_features_to_metric(real, fake, kid_subsets=1, kid_subset_size=60, verbose=False)
+    assert kernel_distance(real, fake) == pytest.approx(peer["kernel_inception_distance_mean"], rel=1e-3)
+    metric = KernelInceptionDistance(AsTheyAre(), subsets=1, subset_size=60)
+    metric.update(real, real=True)
+    metric.update(fake, real=False)
+    assert kernel_distance(real, fake) == pytest.approx(metric.compute()[0].item(), rel=1e-3)
+
+
+def test_the_kernel_distance_does_not_depend_on_the_number_of_features_and_frechet_does():
+    noise = torch.Generator().manual_seed(3)
+    small, large = ([torch.randn(n, 4, generator=noise) for _ in range(2)] for n in (50, 2000))
+    assert frechet(*small) > 5 * frechet(*large)
+    many = [torch.randn(50, 4, generator=noise) for _ in range(200)]
+    mean = sum(kernel_distance(one, two) for one, two in zip(many[::2], many[1::2], strict=True)) / 100
+    assert mean == pytest.approx(0, abs=0.1)  # of a deviation of 0.5 each
+
+
+def test_mind_is_the_one_computed_by_hand():
+    # In one dimension the only directions are 1 and -1: 3 * (3^2 + 5^2) / 2.
+    assert mind(column(0, 2), column(3, 7)) == pytest.approx(51, abs=1e-9)
+
+
+def test_mind_is_the_squared_distance_between_points_times_three():
+    # One point each: the mean squared projection of a vector is its squared length over F.
+    one, two = torch.zeros(1, 5), torch.tensor([[3.0, 4.0, 0.0, 0.0, 0.0]])
+    assert mind(one, two, directions=20_000) == pytest.approx(3 * 25, rel=0.02)
+
+
+def test_mind_wants_sets_of_one_size():
+    with pytest.raises(ValueError, match="2 and 3 features"):
+        mind(column(0, 1), column(0, 1, 2))
+
+
+def test_what_falls_with_the_number_is_followed_to_infinity():
+    counts = [250, 500, 1000]
+    assert at_infinity(counts, [2 + 300 / n for n in counts]) == pytest.approx(2, abs=1e-9)

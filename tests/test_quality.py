@@ -8,13 +8,14 @@ from conftest import small_settings
 from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from alzgan.callbacks.quality import Quality
+from alzgan.callbacks.quality import Quality, default_extractor, name_of
+from alzgan.data import features as data_features
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
 from alzgan.files import read_arrays
-from alzgan.metrics import features
+from alzgan.metrics import inception
 from alzgan.metrics.distances import frechet, moments
-from alzgan.metrics.features import RandomConvFeatures, default_extractor
+from alzgan.metrics.features import RandomConvFeatures
 from alzgan.runs import session
 from alzgan.runs.build import build, build_model
 
@@ -80,14 +81,14 @@ def test_the_stand_in_is_the_same_network_everywhere():
 
 def test_the_real_features_are_computed_once(slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     calls = []
-    original = MRIDataModule.real_batches
+    original = data_features.write_arrays
     monkeypatch.setattr(
-        MRIDataModule, "real_batches", lambda self, n: (calls.append(1), original(self, n))[1]
+        data_features, "write_arrays", lambda path, **arrays: (calls.append(path), original(path, **arrays))
     )
     overrides = ("trainer.max_epochs=2", "callbacks.quality.every_n_epochs=1")
     first = session.run(small_settings(slices, tmp_path / "1", *overrides))
     second = session.run(small_settings(slices, tmp_path / "2", *overrides))
-    assert calls == [1]
+    assert len(calls) == 1
     assert first == second
 
 
@@ -146,7 +147,8 @@ def test_features_that_cannot_be_kept_get_one_line(slices: Path, tmp_path: Path)
 def test_without_weights_the_run_says_which_file_goes_where(caplog: pytest.LogCaptureFixture):
     caplog.set_level("INFO")
     extractor = default_extractor(weights=None, download=False)
-    assert (extractor.name, extractor.distance) == ("random-conv-v1", "frechet_random_conv")
+    assert extractor.name == "random-conv-v1"
+    assert name_of("frechet", extractor) == "frechet_random_conv"
     (line,) = [record.getMessage() for record in caplog.records]
     assert "weights-inception-2015-12-05-6726825d.pth" in line
     assert str(Path(torch.hub.get_dir()) / "checkpoints") in line
@@ -154,10 +156,10 @@ def test_without_weights_the_run_says_which_file_goes_where(caplog: pytest.LogCa
 
 def test_a_failed_download_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch):
     def broken(url: str, path: str, hash_prefix: str) -> None:
-        raise features.URLError("no network")
+        raise inception.URLError("no network")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", broken)
-    assert default_extractor(weights=None, download=True).distance == "frechet_random_conv"
+    assert default_extractor(weights=None, download=True).name == "random-conv-v1"
     assert not list((Path(torch.hub.get_dir()) / "checkpoints").iterdir())
 
 
@@ -188,7 +190,7 @@ def test_inception_gives_its_pooled_features_and_is_called_fid(
     random_inception: Path, monkeypatch: pytest.MonkeyPatch, slices: Path, tmp_path: Path
 ):
     digest = hashlib.sha256(random_inception.read_bytes()).hexdigest()
-    monkeypatch.setattr(features, "INCEPTION_SHA256", digest[:8])
+    monkeypatch.setattr(inception, "INCEPTION_SHA256", digest[:8])
     quality = Quality(weights=str(random_inception))
     assert quality.tag == "quality/fid"
     images = blobs(2, 0)

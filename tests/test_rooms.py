@@ -16,15 +16,15 @@ FLOORS = (
     ("alzgan",),
     ("errors", "text"),
     ("files", "upstream"),
-    ("device",),
-    ("schedules", "losses", "networks", "augment", "metrics", "images"),
-    ("penalties", "average", "people"),
+    ("device", "report"),
+    ("schedules", "losses", "networks", "augment", "images"),
+    ("penalties", "average", "people", "metrics"),
     ("gan", "sources"),
     ("data",),
     ("callbacks",),
     ("runs",),
-    ("benchmarks",),
-    ("train", "prepare", "benchmark"),
+    ("benchmarks", "evaluation"),
+    ("train", "prepare", "benchmark", "evaluate"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -187,6 +187,19 @@ def test_nothing_of_a_crafted_file_runs_when_it_is_loaded(
     untouched(tmp_path, before, modules)
 
 
+@pytest.mark.parametrize("change", RUNS_CODE.values(), ids=RUNS_CODE.keys())
+def test_nothing_of_a_crafted_file_runs_when_it_is_evaluated(
+    change: Callable, crafted: Callable, error_line: Callable, tmp_path: Path
+):
+    path = crafted(change)
+    before, modules = everything_below(tmp_path), set(sys.modules)
+    evaluation = ["features=[random-conv,pixels]", f"run_dir={tmp_path / 'run'}"]
+    line = error_line(f"ckpt_path={path}", *evaluation, verb="evaluate")
+    assert str(path) in line
+    assert "hunter2" not in line
+    untouched(tmp_path, before, modules)
+
+
 @pytest.mark.parametrize("change", IS_NOT_WHOLE.values(), ids=IS_NOT_WHOLE.keys())
 def test_what_is_no_attack_gets_one_line_too(
     change: Callable, crafted: Callable, error_line: Callable, tmp_path: Path

@@ -1,7 +1,7 @@
 """How far the generated images are from the real ones, measured while the model trains."""
 
-import hashlib
 import logging
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,35 +11,41 @@ from torch import Tensor
 from alzgan.callbacks.logging import log_metrics, show_text
 from alzgan.callbacks.schedule import epoch_is_due
 from alzgan.data.datamodule import MRIDataModule
+from alzgan.data.features import features_of
 from alzgan.device.pixels import viewable
-from alzgan.errors import UserError, at_least
-from alzgan.files import cache_folder, read_arrays, unwritable_cache, write_arrays
+from alzgan.errors import SettingError, UserError, at_least, one_of
+from alzgan.files import cache_folder
 from alzgan.gan import GAN
-from alzgan.metrics.distances import frechet, moments
-from alzgan.metrics.features import default_extractor
+from alzgan.metrics.distances import Moments, frechet, kernel_distance, moments
+from alzgan.metrics.features import FeatureExtractor, RandomConvFeatures, feature_space
+from alzgan.metrics.inception import INCEPTION_FILE, InceptionFeatures, is_at_hand, usual_place
+from alzgan.people.splits import apportion
 
 log = logging.getLogger(__name__)
 
 
 class Quality(Callback):
-    """The Fréchet distance (Heusel et al. 2017) of generated to real training images; lower is better.
+    """The distance of generated to real training images in a feature space; lower is better.
 
     Every k epochs and at the end, on the training device, always from the same latents. The features of the
     real images are computed once and kept in the cache; each class weighs as it is shown in training
-    (`data.sampling`). The value is logged as `quality/<distance>`, `fid` only with Inception's weights, and
-    as the metric `objective` that `best.ckpt` and sweeps use.
+    (`data.sampling`). The value is logged as `quality/<distance>_<space>`, `fid` and `kid` only with
+    Inception's weights, and as the metric `objective` that `best.ckpt` and sweeps use.
 
     Args:
         n_samples: generated images.
         every_n_epochs: between two evaluations; None: at the end only.
         batch_size: of generation and feature extraction.
+        extractor: a feature space, see `alzgan.metrics.features.feature_space`; None: Inception where its
+            weights are given, found or can be fetched, else random convolutions.
+        distance: "frechet" (Heusel et al. 2017) or "kernel" (Bińkowski et al. 2018).
         weights: path of Inception's weights; None: where torchmetrics keeps them.
         download: whether to try the network where they are missing.
         cache_dir: of the real images' features, see `alzgan.files.cache_folder`.
 
     Raises:
         SettingError: a value is out of its range.
-        UserError: `weights` is given but is not the 2015 Inception network.
+        UserError: the space's weights are missing or are others.
     """
 
     def __init__(
@@ -47,18 +53,24 @@ class Quality(Callback):
         n_samples: int = 2048,
         every_n_epochs: int | None = 5,
         batch_size: int = 64,
+        extractor: str | None = None,
+        distance: str = "frechet",
         weights: str | None = None,
         download: bool = True,
         cache_dir: str | None = None,
     ):
         at_least(2, n_samples=n_samples)  # a covariance needs two
+        one_of(("frechet", "kernel"), distance=distance)
+        if extractor and weights:
+            raise SettingError(f"weights={weights} is for extractor=null: give extractor=inception:{weights}")
         at_least(1, every_n_epochs=every_n_epochs, batch_size=batch_size)
         self.n_samples = n_samples
         self.every_n_epochs = every_n_epochs
         self.batch_size = batch_size
         self.cache_dir = cache_folder(cache_dir)
-        self.extractor = default_extractor(weights, download)
-        self.tag = f"quality/{self.extractor.distance}"
+        self.extractor = feature_space(extractor)[0] if extractor else default_extractor(weights, download)
+        self.distance = distance
+        self.tag = f"quality/{name_of(distance, self.extractor)}"
 
     def on_fit_start(self, trainer: Trainer, pl_module: GAN) -> None:
         """Say what will be measured and prepare the real side of it."""
@@ -67,7 +79,7 @@ class Quality(Callback):
         self.describe(trainer)
         data, real = trainer.datamodule, None
         if trainer.is_global_zero:
-            real = moments(self.real_features(data, pl_module.device), data.image_weights())
+            real = self.side(self.real_features(data, pl_module.device), data.image_weights())
         self.real = trainer.strategy.broadcast(real)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: GAN) -> None:
@@ -92,7 +104,18 @@ class Quality(Callback):
             latents = gan.latents(self.batch_size, "quality", batch)
             found.append(self.extractor(viewable(gan.sample(latents, labels[batch]))))
         features = strategy.all_gather(torch.stack(found)).reshape(ranks, rounds, self.batch_size, -1)
-        return frechet(self.real, moments(features.transpose(0, 1).flatten(0, 2)[: self.n_samples].cpu()))
+        fake = self.side(features.transpose(0, 1).flatten(0, 2)[: self.n_samples].cpu())
+        return kernel_distance(self.real, fake) if self.distance == "kernel" else frechet(self.real, fake)
+
+    def side(self, features: Tensor, weights: Tensor | None = None) -> Tensor | Moments:
+        """What the distance takes of features (N, F), each row with its weight (N,)."""
+        if self.distance == "frechet":
+            return moments(features, weights)
+        if weights is None or torch.allclose(weights, weights[0]):
+            return features
+        # A kernel distance has no weights: as many rows as they stand for.
+        rows = apportion(len(features), weights.numpy())
+        return features.repeat_interleave(torch.tensor(rows), 0)
 
     def real_features(self, data: MRIDataModule, device: torch.device) -> Tensor:
         """The features (N, F) of all real training images, from the cache or computed and put there.
@@ -100,25 +123,14 @@ class Quality(Callback):
         Raises:
             UserError: the cache cannot be written.
         """
-        key = hashlib.sha256(f"{self.extractor.name} {data.fingerprint}".encode()).hexdigest()[:16]
-        path = self.cache_dir / f"features-{key}.npz"
-        stored = read_arrays(path).get("features")
-        if stored is not None and stored.shape == (len(data), self.extractor.num_features):
-            return torch.from_numpy(stored)
-        batches = data.real_batches(self.batch_size)
-        features = torch.cat([self.extractor(viewable(images).to(device)).cpu() for images in batches])
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_arrays(path, features=features.numpy())
-        except OSError as error:
-            raise unwritable_cache(path.parent, error) from None
-        return features
+        images = torch.cat(list(data.real_batches(self.batch_size)))
+        return features_of(images, self.extractor, self.cache_dir, device)
 
     def describe(self, trainer: Trainer) -> None:
         """Log the extractor, the counts and the resize setting: what the numbers mean."""
         text = (
             f"{self.tag}: extractor {self.extractor.name}, {self.n_samples} generated images, "
-            f"{len(trainer.datamodule)} real training images, resize {self.extractor.resize}"
+            f"{len(trainer.datamodule)} real training images, {self.extractor.method}"
         )
         log.info(text)
         if trainer.ckpt_path is None:
@@ -126,12 +138,43 @@ class Quality(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What the run's values were measured by."""
-        return {"extractor": self.extractor.name}
+        return {"extractor": self.extractor.name, "distance": self.distance}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Check that they stay comparable: the best of a run is chosen among them."""
-        if state_dict["extractor"] != self.extractor.name:
+        before = state_dict["extractor"], state_dict.get("distance", "frechet")
+        if before != (self.extractor.name, self.distance):
             raise UserError(
-                f"the run was measured by {state_dict['extractor']}, here is {self.extractor.name}: set "
-                "callbacks.quality.weights to the file that the run began with, or callbacks.quality=null"
+                f"the run was measured by {' and '.join(before)}, here is {self.extractor.name} and "
+                f"{self.distance}: set callbacks.quality.weights to the file that the run began with, or "
+                "callbacks.quality=null"
             )
+
+
+def name_of(distance: str, extractor: FeatureExtractor) -> str:
+    """What the distance in the extractor's features is called."""
+    if isinstance(extractor, InceptionFeatures):
+        return {"frechet": "fid", "kernel": "kid"}[distance]
+    return f"{distance}_{extractor.space.replace('-', '_')}"
+
+
+def default_extractor(weights: str | None, download: bool) -> FeatureExtractor:
+    """Inception where its weights are given, found or can be fetched; else random convolutions, said.
+
+    Args:
+        weights: path of the weights; None: where torchmetrics keeps them.
+        download: whether to try the network where they are missing.
+
+    Raises:
+        UserError: `weights` is given but is not that file.
+    """
+    if weights is not None:
+        return InceptionFeatures(Path(weights).expanduser())
+    if is_at_hand(download):
+        return InceptionFeatures()
+    log.info(
+        f"No Inception weights: put {INCEPTION_FILE} into {usual_place().parent} (or set "
+        "callbacks.quality.weights=FILE) to get FID; until then quality is frechet_random_conv, which "
+        "compares only with itself"
+    )
+    return RandomConvFeatures()

@@ -1,0 +1,39 @@
+"""Arrays and people in, numbers out: what samples are judged by, usable without a run.
+
+Features are tensors (N, F), images uint8 tensors (N, C, H, W), people one name or number for each of N.
+What is public is listed here, and loaded where it is asked for::
+
+    from alzgan.metrics import feature_space, kernel_distance
+    (extractor,) = feature_space("imagenet-lite0")
+    kernel_distance(extractor(real), extractor(fake))
+"""
+
+import importlib
+from typing import Any
+
+PUBLIC = {
+    "distances": ("frechet", "kernel_distance", "mind", "at_infinity"),
+    "neighbours": (
+        "precision_recall",
+        "density_coverage",
+        "expected_coverage",
+        "alpha_precision",
+        "beta_recall",
+    ),
+    "diversity": ("vendi", "inception_score"),
+    "memorisation": ("copies", "authenticity", "train_test_distance", "membership_auc"),
+    "anatomy": ("brain_area", "ventricle_ratio", "asymmetry", "intensity_quantiles"),
+    "downstream": ("utility",),
+    "features": ("feature_space",),
+}
+MODULE_OF = {name: module for module, names in PUBLIC.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in MODULE_OF:
+        raise AttributeError(f"module 'alzgan.metrics' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"alzgan.metrics.{MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(MODULE_OF)

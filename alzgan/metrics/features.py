@@ -1,15 +1,13 @@
 """Feature extractors: uint8 images (N, 1 or 3, H, W) to features (N, F).
 
-Each has a `name` that every number computed from it carries, and a `distance`, what the Fréchet distance
-between its features is called. Only the Inception of 2015 may call it FID.
+Each has a `name` that every number computed from it carries, and the name of its `space`, by which it is
+chosen. One space alone can flatter: samples that are as close as unseen people in random features have been
+many times as far away in those of a network that knows photographs.
 """
 
-import contextlib
-import hashlib
-import logging
-import socket
+import importlib
+from collections.abc import Callable
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
 import torch.nn.functional as F
@@ -17,64 +15,58 @@ from torch import Tensor, nn
 
 from alzgan.device.streams import stream
 from alzgan.errors import UserError
-from alzgan.upstream.torchmetrics import INCEPTION_URL, inception
 
-INCEPTION_FILE = INCEPTION_URL.rsplit("/", 1)[-1]
-INCEPTION_SHA256 = INCEPTION_FILE.removesuffix(".pth").rsplit("-", 1)[-1]  # its first 8 digits
-
-log = logging.getLogger(__name__)
+SIDE = 32  # pixels of an image in the space of pixels
+SEEDS = 3  # random networks whose numbers are averaged
 
 
-class InceptionFeatures(nn.Module):
-    """The 2048 pooled features of the Inception network of 5 December 2015, as FID is defined on.
+class FeatureExtractor(nn.Module):
+    """A fixed network: no gradients, always in evaluation mode.
 
-    Heusel et al. 2017, "GANs trained by a two time-scale update rule converge to a local Nash
-    equilibrium". Images are resized to 299 x 299 bilinearly without antialiasing, as the original
-    TensorFlow graph did; grey images are repeated to three channels.
-
-    Raises:
-        UserError: the file is missing or is not the 2015 network.
+    Attributes:
+        name: of the network, with its version.
+        space: the name by which it is chosen.
+        method: how it was made and how images are resized for it, in words.
+        num_features: F.
     """
 
-    name = "inception-2015-12-05"
-    distance = "fid"
-    resize = "bilinear 299 x 299, not antialiased (TensorFlow 1)"
-    num_features = 2048
+    name: str
+    space: str
+    method: str
+    num_features: int
 
-    def __init__(self, weights: Path):
-        super().__init__()
-        check_inception_weights(weights)
-        self.network = inception(weights)
-
-    def train(self, mode: bool = True) -> "InceptionFeatures":
+    def train(self, mode: bool = True) -> "FeatureExtractor":
         """Stay in evaluation mode."""
         return super().train(False)
 
-    @torch.no_grad()
-    def forward(self, images: Tensor) -> Tensor:
-        """Features (N, 2048)."""
-        return self.network(images.expand(-1, 3, -1, -1)).flatten(1)
+    def probabilities(self, features: Tensor) -> Tensor | None:
+        """Class probabilities (N, K) of features (N, F); None where the network knows no classes."""
+        return None
 
 
-class RandomConvFeatures(nn.Module):
-    """Features of a fixed random convolution network: a stand-in where Inception's weights are missing.
+class RandomConvFeatures(FeatureExtractor):
+    """Features of a fixed random convolution network: always at hand, and a weak judge.
 
     Random networks separate gross differences of texture and contrast, which is enough to see a run
     improve and to rank the runs of one sweep. The numbers compare with nothing else.
+
+    Args:
+        seed: of the weights.
     """
 
-    name = "random-conv-v1"
-    distance = "frechet_random_conv"
-    resize = "none"
+    space = "random-conv"
+    method = "random convolutions, 3 x 3 with stride 2, 32, 64 and 128 channels: mean and deviation of each"
     widths = (32, 64, 128)
     num_features = 2 * sum(widths)
 
-    def __init__(self):
+    def __init__(self, seed: int = 0):
         super().__init__()
+        self.name = "random-conv-v1" if seed == 0 else f"random-conv-v1, seed {seed}"
         inputs = 3
         for stage, width in enumerate(self.widths):
-            draws = stream(0, self.name, stage).standard_normal((width, inputs, 3, 3), dtype="float32")
-            self.register_buffer(f"weight_{stage}", torch.from_numpy(draws) * (2 / (9 * inputs)) ** 0.5)
+            draws = stream(seed, "random-conv-v1", stage)
+            weight = draws.standard_normal((width, inputs, 3, 3), dtype="float32")
+            self.register_buffer(f"weight_{stage}", torch.from_numpy(weight) * (2 / (9 * inputs)) ** 0.5)
             inputs = width
 
     @torch.no_grad()
@@ -88,57 +80,64 @@ class RandomConvFeatures(nn.Module):
         return torch.cat(features, 1)
 
 
-def default_extractor(weights: str | None, download: bool) -> nn.Module:
-    """Inception where its weights are given, found or can be fetched; else the stand-in, said in one line.
+class PixelFeatures(FeatureExtractor):
+    """Grey values, 32 x 32, moved so that their centre of mass is in the middle."""
+
+    name = "pixels-v1"
+    space = "pixels"
+    method = "grey values averaged to 32 x 32, moved by whole pixels until their centre of mass is central"
+    num_features = SIDE**2
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (N, 1024), from 0 to 1."""
+        grey = images.float().mean(1) / 255
+        moved = torch.stack([centred(image) for image in grey])
+        return F.interpolate(moved[:, None], SIDE, mode="area").flatten(1)
+
+
+def centred(image: Tensor) -> Tensor:
+    """An image (H, W), rolled by whole pixels so that its centre of mass is in the middle."""
+    shifts = []
+    for axis in (0, 1):
+        profile = image.sum(1 - axis)
+        places = torch.arange(len(profile), device=image.device)
+        centre = (profile * places).sum() / profile.sum().clamp(min=1e-9)
+        shifts.append(round((len(profile) - 1) / 2 - float(centre)) if profile.any() else 0)
+    return image.roll(shifts, (0, 1))
+
+
+def random_convs() -> list[FeatureExtractor]:
+    """The random networks."""
+    return [RandomConvFeatures(seed) for seed in range(SEEDS)]
+
+
+# The module and what makes the extractors of a space: loaded where it is chosen, its weights are large.
+SPACES: dict[str, tuple[str, str]] = {
+    "inception": ("alzgan.metrics.inception", "InceptionFeatures"),
+    "imagenet-lite0": ("alzgan.metrics.lite", "LiteFeatures"),
+    "random-conv": ("alzgan.metrics.features", "random_convs"),
+    "pixels": ("alzgan.metrics.features", "PixelFeatures"),
+}
+
+
+def feature_space(name: str) -> list[FeatureExtractor]:
+    """The extractors of a feature space; numbers are averaged over them, where there are several.
 
     Args:
-        weights: path of the weights; None: where torchmetrics keeps them.
-        download: whether to try the network where they are missing.
+        name: "inception", "imagenet-lite0", "random-conv", "pixels"; "inception:FILE" with its weights, or
+            "NETWORK:FILE" with a network of torchvision and its weights.
 
     Raises:
-        UserError: `weights` is given but is not that file.
+        UserError: there is no such space, or its weights are missing; the line says how to get them.
     """
-    if weights is not None:
-        return InceptionFeatures(Path(weights).expanduser())
-    usual = Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
-    if not usual.is_file() and download:
-        fetch(usual)
-    if usual.is_file():
-        return InceptionFeatures(usual)
-    log.info(
-        f"No Inception weights: put {INCEPTION_FILE} into {usual.parent} (or set "
-        "callbacks.quality.weights=FILE) to get FID; until then quality is "
-        f"{RandomConvFeatures.distance}, which compares only with itself"
-    )
-    return RandomConvFeatures()
-
-
-def fetch(path: Path) -> None:
-    """Try to download Inception's weights to `path`; leave nothing there where that fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(10)  # torch.hub sets none: a silent firewall would hold the run for minutes
-    try:
-        with contextlib.suppress(URLError, OSError):
-            torch.hub.download_url_to_file(INCEPTION_URL, str(path), hash_prefix=INCEPTION_SHA256)
-    finally:
-        socket.setdefaulttimeout(timeout)
-
-
-def check_inception_weights(path: Path) -> None:
-    """Make sure that the file is the network that FID is defined on.
-
-    Raises:
-        UserError: it is missing, unreadable or another file.
-    """
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(
-            f"Inception weights {path}: {error.strerror}; give callbacks.quality.weights=FILE"
-        ) from None
-    if not digest.startswith(INCEPTION_SHA256):
-        raise UserError(
-            f"{path} is not {INCEPTION_FILE}: its SHA-256 begins with {digest[:8]}, not {INCEPTION_SHA256}"
-        )
+    network, _, file = name.partition(":")
+    if network not in SPACES and not file:
+        raise UserError(f"features={name} must be one of {', '.join(SPACES)}, or NETWORK:FILE of torchvision")
+    module, attribute = SPACES.get(network, ("alzgan.metrics.backbone", "BackboneFeatures"))
+    make: Callable = getattr(importlib.import_module(module), attribute)
+    if network not in SPACES:
+        made = make(network, Path(file).expanduser())
+    else:
+        made = make(Path(file).expanduser()) if file else make()
+    return made if isinstance(made, list) else [made]

@@ -75,16 +75,36 @@ class Previous:
             composed: the config that the command line makes by itself.
             overrides: of the command line.
         """
-        stored = self.checkpoint["alzgan"]["config"]
-        given = OmegaConf.to_container(composed, resolve=False)
-        check_stored(stored, self.path, names_in(given))
-        settings = OmegaConf.create({"logger": given.get("logger"), **stored})  # which old ones lack
-        for name in (*OF_THE_MACHINE, *(["data.root"] if stored["data"].get("_target_") == PHANTOM else [])):
-            if OmegaConf.select(settings, name.rpartition(".")[0]) is not None:
-                put(settings, name, composed)
+        settings = self.own_settings(composed)
         for override in overrides:
             apply(override, settings, composed, overrides, self.provenance.get("overrides", []))
         check_unfinished(settings, self.checkpoint, self.path)
+        return settings
+
+    def data_settings(self, composed: DictConfig, overrides: Sequence[str]) -> DictConfig:
+        """The same of its data alone, for a verb that does not train.
+
+        Args:
+            composed: the verb's config.
+            overrides: those of the command line that are about the data.
+        """
+        settings = self.own_settings(composed)
+        for override in overrides:
+            apply(override, settings, composed, overrides, self.provenance.get("overrides", []))
+        return settings.data
+
+    def own_settings(self, composed: DictConfig) -> DictConfig:
+        """The settings that the run was started with, but for what is this machine's to say."""
+        stored = self.checkpoint["alzgan"]["config"]
+        given = OmegaConf.to_container(composed, resolve=False)
+        check_stored(stored, self.path, names_in(given) | set(given.get("allow", [])))
+        settings = OmegaConf.create({"logger": given.get("logger"), **stored})  # which old ones lack
+        for name in OF_THE_MACHINE:
+            if OmegaConf.select(settings, name.rpartition(".")[0]) is not None:
+                put(settings, name, composed)
+        if stored["data"].get("_target_") == PHANTOM:  # it would be written there
+            settings.data.root = None
+            put(settings, "data.root", composed)
         return settings
 
 

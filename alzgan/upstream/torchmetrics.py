@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 from torchmetrics.image.fid import NoTrainInceptionV3
 
@@ -15,3 +15,8 @@ def inception(weights: Path) -> nn.Module:
     torch-fidelity resizes to 299 x 299 as the original TensorFlow graph did.
     """
     return NoTrainInceptionV3("inception-v3-compat", ["2048"], str(weights), antialias=False)
+
+
+def inception_logits(network: nn.Module, features: Tensor) -> Tensor:
+    """Logits (N, 1008) of pooled features (N, 2048), without the bias, as the Inception Score takes them."""
+    return features.to(network.fc.weight) @ network.fc.weight.T

@@ -1,0 +1,175 @@
+"""What is evaluated: a checkpoint's samples, or a folder of images from whatever generator."""
+
+import contextlib
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from alzgan.data.datamodule import MRIDataModule
+from alzgan.device.pixels import viewable
+from alzgan.device.streams import stream
+from alzgan.errors import UserError
+from alzgan.evaluation.reference import Images
+from alzgan.images.arrays import decode
+from alzgan.images.decoding import in_threads
+from alzgan.images.folder import FLAT, ImageFile, scan
+from alzgan.people.splits import apportion
+from alzgan.people.subjects import by_table_or_names
+from alzgan.runs.load import TrainedGenerator
+from alzgan.text import counted, printable
+
+CHUNK = 256  # images between two moves of the bar
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Samples, and where they come from.
+
+    Attributes:
+        name: path as the user gave it.
+        kind: "checkpoint" or "folder".
+        images: the samples; labels are indices of the data's classes.
+        info: what `evaluation.json` says of it.
+        more: gives so many samples, with labels as often as given shares (K,) say; None where there are no
+            labels.
+        notes: lines for the reader.
+    """
+
+    name: str
+    kind: str
+    images: Images
+    info: dict[str, Any]
+    more: Callable[[int, np.ndarray], Images] | None
+    notes: list[str] = field(default_factory=list)
+
+
+def from_checkpoint(
+    name: str, path: Path, generator: TrainedGenerator, count: int, shares: np.ndarray, seed: int
+) -> Candidate:
+    """Samples of a trained generator; a conditional one's classes are as frequent as among held-out people.
+
+    Args:
+        name: as the user gave it.
+        path: of the checkpoint.
+        generator: its content.
+        count: of samples.
+        shares: (K,) of the classes among the held-out images.
+        seed: of the latents.
+    """
+
+    def draw(number: int, shares: np.ndarray) -> Images:
+        if not generator.classes:
+            return Images(pixels_of(generator, number, None, seed))
+        labels = np.repeat(np.arange(len(shares)), apportion(number, shares))
+        labels = stream(seed, "evaluate/labels").permutation(labels)
+        return Images(pixels_of(generator, number, labels, seed), labels)
+
+    info = {
+        "sha256": sha256(path),
+        "step": generator.info["step"],
+        "weights": generator.info["weights"],
+        "seed": seed,
+        "trained_by": {key: generator.info.get(key) for key in ("alzgan", "git", "overrides")},
+    }
+    notes = [] if generator.classes else ["the generator is unconditional: its samples have no classes"]
+    return Candidate(
+        name, "checkpoint", draw(count, shares), info, draw if generator.classes else None, notes
+    )
+
+
+def pixels_of(generator: TrainedGenerator, count: int, labels: np.ndarray | None, seed: int) -> torch.Tensor:
+    """So many images of a generator, with a bar."""
+    found = []
+    with tqdm(total=count, desc="samples", unit=" images", leave=False) as bar:
+        for first in range(0, count, CHUNK):
+            number = min(CHUNK, count - first)
+            chosen = None if labels is None else labels[first : first + number].tolist()
+            found.append(generator.sample(number, chosen, seed, first))
+            bar.update(number)
+    return viewable(torch.cat(found)).contiguous()
+
+
+def from_folder(folder: Path, data: MRIDataModule) -> Candidate:
+    """The images of a folder that `check_folder` takes; with classes where its folders are the data's."""
+    files = scan(folder)
+    decoded = decode(folder, files, data.preprocessing, cache_dir=data.cohort.cache_dir)
+    pixels = torch.from_numpy(np.array(decoded.images)).permute(0, 3, 1, 2).contiguous()
+    found = {file.label for file in files}
+    named = found <= set(data.classes)
+    notes = []
+    if not named and found != {FLAT}:
+        missing = sorted(found - set(data.classes))[0]
+        notes.append(f"its classes are not used: {printable(missing)} is none of the data's")
+    # In random order: what looks at the first ones only must see all classes.
+    order = stream(0, "evaluate/folder").permutation(len(files))
+    labels = np.array([data.classes.index(file.label) for file in files]) if named else None
+    people = people_in(folder, files)
+    if people is not None:
+        notes.append(
+            f"who is in each of its images is known: {counted(len(set(people)), 'person', 'people')}"
+        )
+    images = Images(pixels, labels, people, [file.path for file in files]).of(order)
+
+    def more(number: int, shares: np.ndarray) -> Images:
+        return images.of(stream(0, "evaluate/more").choice(len(images), number, replace=number > len(images)))
+
+    return Candidate(
+        str(folder),
+        "folder",
+        images,
+        {"fingerprint": decoded.fingerprint, "classes": dict(Counter(file.label for file in files))},
+        more if named else None,
+        notes,
+    )
+
+
+def people_in(folder: Path, files: Sequence[ImageFile]) -> np.ndarray | None:
+    """Who is in the images (N,), where a table or the names say it: real people's images, then."""
+    with contextlib.suppress(UserError):
+        subjects = by_table_or_names(folder, files)
+        return subjects and np.array(subjects.subject)
+    return None
+
+
+def check_folder(folder: Path, side: int) -> None:
+    """Check that there are images, squares of the wanted size: resizing would judge the resizing.
+
+    Raises:
+        UserError: there are none, or others.
+    """
+    if not folder.is_dir() or not any(folder.iterdir()):
+        raise UserError(f"samples={printable(folder)}: there is no such folder, or nothing is in it")
+    paths = [file.path for file in scan(folder)]
+
+    def size_of(path: str) -> tuple[int, int] | None:
+        try:
+            with Image.open(folder / path) as image:
+                return image.size
+        except OSError:
+            return None  # decoding says what is wrong with it
+
+    sizes = Counter(size for size in in_threads(size_of, paths) if size)
+    others = {size: count for size, count in sizes.items() if size != (side, side)}
+    if others:
+        width, height = max(others, key=others.get)
+        advice = (
+            f"set data.image_size={width}" if len(sizes) == 1 and width == height else "resize them first"
+        )
+        raise UserError(
+            f"samples={printable(folder)}: {counted(others[width, height], 'image')} of {len(paths)} are "
+            f"{width} x {height}, the real ones are evaluated at {side} x {side}: {advice}"
+        )
+
+
+def sha256(path: Path) -> str:
+    """Of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

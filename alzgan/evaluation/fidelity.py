@@ -1,0 +1,200 @@
+"""Do samples look like real scans, and are they as varied: distances and neighbours in feature spaces."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from alzgan.evaluation.numbers import Number, unseen_of
+from alzgan.evaluation.reference import NEEDED_PEOPLE, Images, Reference, draw_group, widening
+from alzgan.evaluation.spaces import Features, Pair, Space
+from alzgan.metrics.distances import at_infinity
+from alzgan.metrics.diversity import inception_score
+
+BETTER = {"frechet": "lower", "mind": "lower", "kernel_distance": "lower"}  # all others: higher
+SHARES_OF_IMAGES = ("precision", "recall", "coverage")
+SHARES = (0.25, 0.5, 0.75, 1.0)  # of N, at which the distances that depend on N are computed
+CURVE_DRAWS = 3  # groups of unseen people of whom a curve is the mean
+AGAINST_TRAIN = 5  # groups of people trained on that the samples are compared with
+HELD_OUT, TRAIN = "held-out", "train"
+
+Values = dict[Any, float]  # by metric, or by metric and the people that it compares with
+
+
+class Sets(NamedTuple):
+    """What is compared: as many images of each, whole people where they are real.
+
+    Attributes:
+        samples: what is judged.
+        held_out: of people who were not trained on.
+        pool: of people who were, from whom the groups are drawn.
+        groups: rows of the pool, each of as many people as are held out.
+        widen: see `alzgan.evaluation.reference.widening`.
+    """
+
+    samples: Images
+    held_out: Images
+    pool: Images
+    groups: list[np.ndarray]
+    widen: float
+
+    @property
+    def people(self) -> dict[str, int]:
+        """How many are in each reference."""
+        return {HELD_OUT: self.held_out.person_count(), TRAIN: self.pool.of(self.groups[0]).person_count()}
+
+
+def sets_of(
+    samples: Images, reference: Reference, size: int, pool: int, draws: int, seed: int
+) -> Sets | None:
+    """Choose what is compared; None where there are too few people.
+
+    Args:
+        samples: what is judged.
+        reference: the real images.
+        size: images on each side, at most.
+        pool: images of the people from whom groups are drawn, at most.
+        draws: number of groups.
+        seed: of the draws.
+    """
+    train, held_out = reference.train, reference.held_out
+    drawn_from = train.of(draw_group(train, pool, seed, "pool"))
+    size = min(size, len(held_out), len(samples), len(drawn_from) // 2)
+    unseen = held_out.of(draw_group(held_out, size, seed, "held-out"))
+    groups = [draw_group(drawn_from, size, seed, "group", draw) for draw in range(draws)]
+    people = drawn_from.person_count()
+    drawn = max((drawn_from.of(rows).person_count() for rows in groups), default=0)
+    if unseen.person_count() < NEEDED_PEOPLE or people - drawn < NEEDED_PEOPLE:
+        return None
+    return Sets(samples.of(np.arange(size)), unseen, drawn_from, groups, widening(people, drawn))
+
+
+def fidelity(
+    sets: Sets, spaces: list[Space], seed: int, label: str | None = None, whole: bool = True
+) -> list[Number]:
+    """All numbers of the samples in every space, beside unseen people's.
+
+    Args:
+        sets: what is compared.
+        spaces: in which.
+        seed: of the draws, for the record.
+        label: of the class; None: of all.
+        whole: with those that need as many images as features have dimensions.
+    """
+    numbers = []
+    for space in spaces:
+        found = [
+            compare(*each, sets.groups, whole, f"{space.name} {label or ''}")
+            for each in zip(
+                *(space.sets(images) for images in (sets.samples, sets.held_out, sets.pool)), strict=True
+            )
+        ]
+        samples = mean_values([each.samples for each in found])
+        unseen = [mean_values(list(draw)) for draw in zip(*(each.unseen for each in found), strict=True)]
+        numbers += [
+            Number(
+                stage="fidelity",
+                metric=metric,
+                space=space.name,
+                extractor=space.extractor,
+                against=people,
+                label=label,
+                value=value,
+                n=len(sets.samples),
+                people=sets.people[people],
+                unseen=unseen_of(
+                    [draw[metric, people] for draw in unseen],
+                    sets.widen,
+                    grain=1 / len(sets.samples) if metric in SHARES_OF_IMAGES else 0,
+                ),
+                better=BETTER.get(metric, "higher"),
+                seed=seed,
+            )
+            for (metric, people), value in samples.items()
+        ]
+    return numbers
+
+
+class Compared(NamedTuple):
+    """What samples get, and what each group of unseen people gets."""
+
+    samples: Values
+    unseen: list[Values]
+
+
+def compare(
+    samples: Features, held_out: Features, pool: Features, groups: list[np.ndarray], whole: bool, bar: str
+) -> Compared:
+    """Compare the samples with the held-out people and with each group, and these with each other.
+
+    People of the pool, who are other people than those held out, are unseen people in the samples' place
+    where the reference is held out; where it is of the pool, those held out are.
+    """
+    unseen, trained = [], []
+    for draw, rows in enumerate(tqdm(groups, f"comparing in {bar.strip()}", unit=" groups", leave=False)):
+        group = pool.of(rows)
+        pair = Pair(held_out, group)
+        by_n = pair.frechet_and_mind() if whole else {}
+        unseen.append(
+            against(HELD_OUT, by_n | pair.two_in_one() | (kinds(group) if whole else {}))
+            | against(TRAIN, by_n | pair.one_in_two())
+        )
+        if draw < AGAINST_TRAIN:
+            pair = Pair(samples, group)
+            trained.append(against(TRAIN, (pair.frechet_and_mind() if whole else {}) | pair.one_in_two()))
+    pair = Pair(samples, held_out)
+    found = (pair.frechet_and_mind() | kinds(samples) if whole else {}) | pair.one_in_two()
+    return Compared(against(HELD_OUT, found) | mean_values(trained), unseen)
+
+
+def against(people: str, values: dict[str, float]) -> Values:
+    """Numbers with whom they compare with."""
+    return {(metric, people): value for metric, value in values.items()}
+
+
+def kinds(features: Features) -> dict[str, float]:
+    """The numbers of a set by itself."""
+    found = {"vendi": features.vendi}
+    probabilities = features.extractor.probabilities(features.values)
+    if probabilities is not None:
+        found["inception_score"] = inception_score(probabilities)
+    return found
+
+
+def mean_values(several: list[Values]) -> Values:
+    """The mean of each number."""
+    return {key: float(np.mean([values[key] for values in several])) for key in several[0]}
+
+
+def curves(sets: Sets, spaces: list[Space]) -> list[dict[str, Any]]:
+    """Fréchet distance and MIND to the held-out people at several N, and where they head for."""
+    counts = [round(share * len(sets.samples)) for share in SHARES]
+    return [curve for space in spaces for curve in curves_in(space, sets, counts)]
+
+
+def curves_in(space: Space, sets: Sets, counts: list[int]) -> Iterator[dict[str, Any]]:
+    """Those of one space."""
+    triples = list(
+        zip(*(space.sets(images) for images in (sets.samples, sets.held_out, sets.pool)), strict=True)
+    )
+    ours, theirs = [], []
+    for count in counts:
+        pairs: dict[str, list[Pair]] = {"ours": [], "theirs": []}
+        for samples, held_out, pool in triples:
+            few = held_out.first(count)
+            pairs["ours"].append(Pair(few, samples.first(count)))
+            pairs["theirs"] += [Pair(few, pool.of(rows[:count])) for rows in sets.groups[:CURVE_DRAWS]]
+        for line, each in zip((ours, theirs), pairs.values(), strict=True):
+            line.append(mean_values([pair.frechet_and_mind() for pair in each]))
+    for metric in ("frechet", "mind"):
+        lines = [[values[metric] for values in side] for side in (ours, theirs)]
+        yield {
+            "metric": metric,
+            "space": space.name,
+            "n": counts,
+            "samples": lines[0],
+            "unseen": lines[1],
+            "samples_at_infinity": at_infinity(counts, lines[0]),
+            "unseen_at_infinity": at_infinity(counts, lines[1]),
+        }

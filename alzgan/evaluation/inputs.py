@@ -1,0 +1,130 @@
+"""From settings to what is compared: each checkpoint with the data that it was trained on, or folders."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from alzgan.data.datamodule import MRIDataModule
+from alzgan.errors import UserError
+from alzgan.evaluation.candidates import Candidate, check_folder, from_checkpoint, from_folder
+from alzgan.evaluation.reference import Reference, reference_of
+from alzgan.runs.build import build
+from alzgan.runs.checkpoints import load_checkpoint
+from alzgan.runs.config import check_missing, checkpoint_file
+from alzgan.runs.load import load
+from alzgan.runs.resume import Previous
+from alzgan.runs.session import keep_older_split
+from alzgan.text import printable
+
+
+class Judged(NamedTuple):
+    """What is judged, and by which real images."""
+
+    candidate: Candidate
+    data: MRIDataModule
+    reference: Reference
+
+
+def judged(settings: DictConfig, overrides: Sequence[str], device: torch.device) -> Iterator[Judged]:
+    """All that the settings name, one after the other; nothing long is begun before all is known to be there.
+
+    Raises:
+        UserError: something is missing, or does not fit.
+    """
+    paths, folders = (
+        listed(settings.ckpt_path),
+        [Path(path).expanduser() for path in listed(settings.samples)],
+    )
+    if bool(paths) == bool(folders):
+        raise UserError("give ckpt_path=RUN, or samples=FOLDER with data.root=DIR, the real images")
+    if folders:
+        check_missing(settings)
+        data = build("data", settings.data)
+        for folder in folders:
+            check_folder(folder, data.preprocessing.image_size)
+        reference = real_images(data)
+        for folder in folders:
+            yield Judged(from_folder(folder, data), data, reference)
+        return
+    runs = [(name, checkpoint_file(name)) for path in paths for name in runs_in(path)]
+    known: dict[str, tuple[MRIDataModule, Reference]] = {}
+    for name, path in runs:
+        node = data_of_run(path, settings, overrides)
+        generator = load(path, settings.weights, device, allow=settings.allow)
+        key = OmegaConf.to_yaml(node)
+        if key not in known:
+            data = build("data", node)
+            known = {key: (data, reference_of_run(path, data))}  # one at a time is kept
+        data, reference = known[key]
+        check_data(path, data)
+        shares = np.bincount(reference.held_out.labels, minlength=len(data.classes))
+        made = from_checkpoint(name, path, generator, settings.n, shares, settings.seed)
+        if data.sampling != "as_is" and not generator.classes:
+            made.notes.append(
+                f"it was trained with data.sampling={data.sampling} and knows no classes: it cannot have the "
+                "classes as often as real people do"
+            )
+        yield Judged(made, data, reference)
+
+
+def listed(value: object) -> list[str]:
+    """One path or several."""
+    return [] if value is None else [str(value)] if isinstance(value, str) else [str(each) for each in value]
+
+
+def runs_in(path: str) -> list[str]:
+    """The runs of a sweep's folder; else the path itself."""
+    folder = Path(path).expanduser()
+    jobs = sorted(
+        (job for job in folder.glob("job_*") if (job / "checkpoints").is_dir()),
+        key=lambda job: int(job.name.rpartition("_")[2]) if job.name.rpartition("_")[2].isdigit() else 0,
+    )
+    return [str(job) for job in jobs] or [path]
+
+
+def data_of_run(path: Path, settings: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The data settings that a run was trained with, and those of the command line that keep its meaning."""
+    checkpoint = load_checkpoint(path)
+    if not isinstance(checkpoint["alzgan"]["provenance"].get("data"), dict):
+        raise UserError(
+            f"{printable(path)} does not say by what data it was trained: give samples=FOLDER instead"
+        )
+    data = [override for override in overrides if override.lstrip("+~").startswith("data.")]
+    return Previous(path, checkpoint).data_settings(settings, data)
+
+
+def real_images(data: MRIDataModule) -> Reference:
+    """All images of the data; UserError where they are gone."""
+    try:
+        data.setup()
+    except UserError as error:
+        raise UserError(f"{error}. Without the real images nothing is measured") from None
+    return reference_of(data)
+
+
+def reference_of_run(path: Path, data: MRIDataModule) -> Reference:
+    """The real images of a run, in its own split."""
+    previous = Previous(path, load_checkpoint(path))
+    keep_older_split(previous, data, path.parent.parent)
+    try:
+        data.setup()
+    except UserError as error:
+        raise UserError(
+            f"{error}. {printable(path)} was trained on these images; without them its samples can be drawn "
+            "(alzgan.load) but not compared: give data.root=DIR where they are now"
+        ) from None
+    return reference_of(data)
+
+
+def check_data(path: Path, data: MRIDataModule) -> None:
+    """Check that these are the images, and the people, that the run was trained on."""
+    before = load_checkpoint(path)["alzgan"]["provenance"]["data"].get("fingerprint")
+    if before != data.fingerprint:
+        raise UserError(
+            f"the training images in {printable(data.root)} are not those that {printable(path)} was trained "
+            "on: give data.root=DIR with those, or samples=FOLDER of images drawn from it"
+        )

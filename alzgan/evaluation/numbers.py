@@ -1,0 +1,101 @@
+"""A number with what unseen real people get in its place: without that it says nothing."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+REACH = 3  # standard deviations from what unseen people get: 1 in 700 of them is beyond by chance
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """What unseen people get in the samples' place, over draws of them.
+
+    Attributes:
+        mean: over the draws.
+        low: the 2.5 % quantile for people drawn anew.
+        high: the 97.5 % quantile.
+        deviation: the standard deviation for people drawn anew.
+        draws: how many there were.
+    """
+
+    mean: float
+    low: float
+    high: float
+    deviation: float
+    draws: int
+
+
+@dataclass(frozen=True)
+class Number:
+    """One number of an evaluation.
+
+    Attributes:
+        stage: what it was computed for: "fidelity", "copies", "anatomy".
+        metric: its name in `alzgan.metrics`.
+        space: of the features, or the measure of anatomy.
+        extractor: names of the networks.
+        against: "train" or "held-out", the people that it compares with.
+        label: of the class that it is about; None: of all.
+        value: for the samples.
+        n: images on each side.
+        people: in the reference.
+        unseen: the same number for unseen people.
+        better: "lower" or "higher".
+        seed: of the draws of people.
+    """
+
+    stage: str
+    metric: str
+    space: str
+    extractor: str
+    against: str
+    label: str | None
+    value: float
+    n: int
+    people: int
+    unseen: Unseen
+    better: str
+    seed: int
+    limit: float = field(init=False)
+    within: bool = field(init=False)
+    ratio: float | None = field(init=False)
+    percentile: float = field(init=False)
+
+    def __post_init__(self):
+        sign = 1 if self.better == "lower" else -1
+        limit = self.unseen.mean + sign * REACH * self.unseen.deviation
+        distance = self.better == "lower" and self.unseen.mean > 0
+        spread = self.unseen.deviation or 1e-12
+        object.__setattr__(self, "limit", limit)
+        object.__setattr__(self, "within", bool(sign * self.value <= sign * limit))
+        object.__setattr__(self, "ratio", self.value / self.unseen.mean if distance else None)
+        object.__setattr__(self, "percentile", percentile((self.value - self.unseen.mean) / spread))
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return asdict(self)
+
+
+def percentile(z: float) -> float:
+    """The share of unseen people's values below one that lies z deviations from their mean, in %."""
+    from scipy.stats import norm
+
+    return round(100 * float(norm.cdf(z)), 2)
+
+
+def unseen_of(values: Sequence[float], widen: float = 1.0, grain: float = 0.0) -> Unseen:
+    """The summary of what draws of unseen people get.
+
+    Args:
+        values: one of each draw.
+        widen: by how much people drawn anew vary more than these draws, which share people.
+        grain: the smallest step of the number, which the deviation is not below: shares that are 1 in every
+            draw do not make one image less a fault.
+    """
+    mean = float(np.mean(values))
+    wide = mean + widen * (np.asarray(values) - mean)
+    low, high = np.quantile(wide, (0.025, 0.975))
+    return Unseen(mean, float(low), float(high), max(float(wide.std(ddof=1)), grain), len(values))

@@ -1,0 +1,116 @@
+"""The real side of an evaluation: who was trained on, who was not, and groups of people drawn from either."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alzgan.data.datamodule import MRIDataModule
+from alzgan.device.streams import stream
+from alzgan.errors import UserError
+from alzgan.people.subjects import PARTS
+from alzgan.text import counted, printable
+
+NEEDED_PEOPLE = 5  # held out, below which an interval over people says nothing
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images with what is known of each.
+
+    Attributes:
+        pixels: uint8 (N, C, H, W).
+        labels: (N,) indices of classes; None where nobody knows.
+        people: (N,) names; None where each image is somebody of its own.
+        files: N paths; None where there are no files.
+    """
+
+    pixels: Tensor
+    labels: np.ndarray | None = None
+    people: np.ndarray | None = None
+    files: list[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def of(self, rows: np.ndarray) -> "Images":
+        """Some of them."""
+        return Images(
+            self.pixels[torch.from_numpy(rows)],
+            None if self.labels is None else self.labels[rows],
+            None if self.people is None else self.people[rows],
+            self.files and [self.files[row] for row in rows],
+        )
+
+    def of_class(self, label: int) -> "Images":
+        """Those of a class."""
+        return self.of(np.flatnonzero(self.labels == label))
+
+    def person_count(self) -> int:
+        """How many people there are."""
+        return len(self) if self.people is None else len(np.unique(self.people))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Real images: of people who were trained on, and of people who were not."""
+
+    train: Images
+    held_out: Images
+    classes: list[str]
+
+    def of_class(self, label: int) -> "Reference":
+        """Those of a class."""
+        return Reference(self.train.of_class(label), self.held_out.of_class(label), self.classes)
+
+
+def reference_of(data: MRIDataModule) -> Reference:
+    """All images of the data; validation and test, to which nothing is fitted, are held out together.
+
+    Raises:
+        UserError: too few people are held out for an interval over people.
+    """
+    train, *unseen = PARTS
+    sides = [images_of(data, [train]), images_of(data, unseen)]
+    if (people := sides[1].person_count()) < NEEDED_PEOPLE:
+        raise UserError(
+            f"{printable(data.root)}: {counted(people, 'person', 'people')} held out, an interval over "
+            f"people needs {NEEDED_PEOPLE}: train with a larger share in data.fractions"
+        )
+    return Reference(*sides, data.classes)
+
+
+def images_of(data: MRIDataModule, parts: list[str]) -> Images:
+    """All images of some parts of the data."""
+    rows = np.concatenate([np.flatnonzero(np.array(data.split.parts) == part) for part in parts])
+    sets = [part for part in map(data.part, parts) if len(part)]
+    batches = [part[np.arange(len(part))] for part in sets]
+    if not batches:
+        return Images(torch.empty(0, dtype=torch.uint8), np.empty(0, int), np.empty(0, str), [])
+    return Images(
+        torch.cat([pixels for pixels, _ in batches]),
+        np.concatenate([labels.numpy() for _, labels in batches]),
+        None if data.subjects.rule == "none" else np.array(data.subjects.subject)[rows],
+        [data.files[row].path for row in rows],
+    )
+
+
+def draw_group(images: Images, size: int, seed: int, purpose: str, step: int = 0) -> np.ndarray:
+    """Rows of randomly drawn people, whole and one after the other, until there are `size` images.
+
+    The last person may be cut. A beginning of the rows is a smaller group.
+    """
+    people = np.arange(len(images)) if images.people is None else images.people
+    names, who = np.unique(people, return_inverse=True)
+    place = stream(seed, f"evaluate/{purpose}", step).permutation(len(names))
+    return np.argsort(place[who], kind="stable")[:size]
+
+
+def widening(people: int, drawn: int) -> float:
+    """By how much groups of people drawn anew vary more than groups drawn from the same few people.
+
+    The variance of a mean over m people is s^2 (1 / m - 1 / M) among groups from M people, and about the
+    mean of those s^2 (1 / m + 1 / M) where the m are others.
+    """
+    return ((people + drawn) / (people - drawn)) ** 0.5

@@ -1,0 +1,64 @@
+"""Is the anatomy that of real people: measures of the brain, and how their distributions differ."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.stats import wasserstein_distance
+
+from alzgan.evaluation.fidelity import HELD_OUT, Sets
+from alzgan.evaluation.numbers import Number, unseen_of
+from alzgan.metrics.anatomy import UNITS, measures
+
+BINS = 32
+
+
+class Shape(NamedTuple):
+    """The numbers, and the summary as JSON takes it."""
+
+    numbers: list[Number]
+    plain: dict[str, Any]
+
+
+def anatomy(sets: Sets, seed: int, label: str | None = None) -> Shape:
+    """Wasserstein distances between the samples' and the held-out people's measures, beside unseen people's.
+
+    Args:
+        sets: what is compared.
+        seed: of the draws of people.
+        label: of the class; None: of all.
+    """
+    samples, held_out, pool = (measures(images.pixels) for images in (sets.samples, sets.held_out, sets.pool))
+    numbers, plain = [], []
+    for name, unit in UNITS.items():
+        ours, theirs, seen = (found[name].double().numpy() for found in (samples, held_out, pool))
+        unseen = [wasserstein_distance(theirs, seen[rows]) for rows in sets.groups]
+        numbers.append(
+            Number(
+                stage="anatomy",
+                metric="wasserstein",
+                space=name,
+                extractor="alzgan.metrics.anatomy",
+                against=HELD_OUT,
+                label=label,
+                value=float(wasserstein_distance(theirs, ours)),
+                n=len(ours),
+                people=sets.people[HELD_OUT],
+                unseen=unseen_of(unseen, sets.widen),
+                better="lower",
+                seed=seed,
+            )
+        )
+        plain.append({"name": name, "unit": unit, **histograms(ours, theirs, seen)})
+    return Shape(numbers, {"measures": plain})
+
+
+def histograms(ours: np.ndarray, theirs: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
+    """Counts in common bins, and means."""
+    sides = {"samples": ours, "train": seen, "held_out": theirs}
+    everything = np.concatenate(list(sides.values()))
+    edges = np.linspace(everything.min(), max(everything.max(), everything.min() + 1e-6), BINS + 1)
+    return {
+        "edges": edges.tolist(),
+        **{side: np.histogram(values, edges)[0].tolist() for side, values in sides.items()},
+        "means": {side: float(values.mean()) for side, values in sides.items()},
+    }

@@ -1,0 +1,48 @@
+"""Do the samples help a classifier for unseen people; the answer is kept in the cache."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from alzgan.data.features import digest_of
+from alzgan.errors import UserError
+from alzgan.evaluation.candidates import Candidate
+from alzgan.evaluation.reference import Reference
+from alzgan.files import read_json, write_json
+from alzgan.metrics.arms import RATIOS, Labelled
+from alzgan.metrics.downstream import utility
+from alzgan.text import printable
+
+VERSION = 1  # raise it when the same images would give other numbers
+
+
+def usefulness(
+    candidate: Candidate, reference: Reference, cache: Path, seed: int, device: torch.device
+) -> dict[str, Any]:
+    """See `alzgan.metrics.downstream.utility`; the samples' classes are as frequent as those trained on.
+
+    Raises:
+        UserError: the samples have no classes, or the real ones are too few.
+    """
+    if candidate.more is None:
+        raise UserError(
+            f"metrics=[utility]: the samples of {printable(candidate.name)} have no classes, without which "
+            "they teach a classifier nothing: train model=cdcgan, or give samples=FOLDER with class folders"
+        )
+    train, held_out = reference.train, reference.held_out
+    shares = np.bincount(train.labels, minlength=len(reference.classes))
+    made = candidate.more(round(max(RATIOS.values()) * len(train)), shares)
+    sets = [Labelled(images.pixels, images.labels, images.people) for images in (train, made, held_out)]
+    people = [str(each.people.tolist()) for each in (sets[0], sets[2]) if each.people is not None]
+    labels = [str(each.labels.tolist()) for each in sets]
+    words = [*(digest_of(each.images) for each in sets), *labels, *people, f"{VERSION} {seed}"]
+    path = cache / f"utility-{hashlib.blake2b(json.dumps(words).encode(), digest_size=12).hexdigest()}.json"
+    found = read_json(path)
+    if not isinstance(found, dict):
+        found = utility(*sets, reference.classes, seed=seed, device=device)
+        write_json(path, found)
+    return found

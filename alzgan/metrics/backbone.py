@@ -1,0 +1,68 @@
+"""Any network of torchvision with weights of one's own, RadImageNet's say."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import get_model, list_models
+
+from alzgan.errors import UserError
+from alzgan.metrics.features import FeatureExtractor
+
+SIDE = 224
+MEAN, DEVIATION = (
+    (0.485, 0.456, 0.406),
+    (0.229, 0.224, 0.225),
+)  # of ImageNet, as torchvision's networks take it
+
+
+class BackboneFeatures(FeatureExtractor):
+    """What a network of torchvision gives to its last linear layer.
+
+    Args:
+        network: its name, "resnet50" say.
+        weights: a file with its state, tensors by name.
+
+    Raises:
+        UserError: torchvision has no such network, or the file is not its state.
+    """
+
+    space = "backbone"
+
+    def __init__(self, network: str, weights: Path):
+        super().__init__()
+        if network not in list_models(module=__import__("torchvision").models):
+            raise UserError(f"features={network}:{weights}: torchvision has no network {network}")
+        self.network = get_model(network, weights=None)
+        digest = load_state(self.network, weights)
+        last = [layer for layer in self.network.modules() if isinstance(layer, nn.Linear)][-1]
+        self.name = self.space = f"{network}-{digest}"
+        self.method = f"{network} of torchvision, weights {weights.name}; bilinear 224 x 224, antialiased"
+        self.num_features = last.in_features
+        last.register_forward_pre_hook(lambda layer, inputs: self.seen.append(inputs[0]))
+        self.seen: list[Tensor] = []
+        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None])
+        self.register_buffer("deviation", torch.tensor(DEVIATION)[:, None, None])
+        self.network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (N, F)."""
+        large = F.interpolate(images.float() / 255, (SIDE, SIDE), mode="bilinear", antialias=True)
+        self.network((large - self.mean) / self.deviation)
+        return self.seen.pop()
+
+
+def load_state(network: nn.Module, weights: Path) -> str:
+    """Load weights into the network; returns the beginning of the file's SHA-256."""
+    try:
+        content = weights.read_bytes()
+        network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    except OSError as error:
+        raise UserError(f"cannot read the weights {weights}: {error.strerror}") from None
+    except Exception as error:  # bytes of any kind make the reader fail in any way
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{weights} does not hold the state of this network: {reason}") from None
+    return hashlib.sha256(content).hexdigest()[:8]

@@ -1,0 +1,200 @@
+"""What nearest neighbours tell of two sets of features (N, F), where features have people.
+
+Slices of one person are nearly one picture. A radius to the k-th nearest neighbour is then a distance to the
+same person's other slices, and nobody else's image falls within it: real images of other people get a
+precision of 0.6 in place of 1. So wherever people are given, radii reach to other people's images alone.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+People = Sequence[str] | np.ndarray
+
+
+class PrecisionRecall(NamedTuple):
+    """Both from 0 to 1."""
+
+    precision: float
+    recall: float
+
+
+class DensityCoverage(NamedTuple):
+    """Density from 0 on, about 1 for one law; coverage from 0 to 1."""
+
+    density: float
+    coverage: float
+
+
+class Fidelity(NamedTuple):
+    """All that the distances between two sets tell."""
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+def precision_recall(
+    real: Tensor,
+    fake: Tensor,
+    k: int = 5,
+    real_people: People | None = None,
+    fake_people: People | None = None,
+) -> PrecisionRecall:
+    """The share of fake features among the real ones, and of real ones among the fake.
+
+    One is among the others where it is nearer to one of them than that one's k-th nearest neighbour
+    (Kynkäänniemi et al. 2019, "Improved precision and recall metric for assessing generative models"). Both
+    grow with N: compare at equal N.
+
+    Args:
+        real: features (N, F).
+        fake: features (M, F).
+        k: which neighbour makes the radius.
+        real_people: (N,) who is in each; radii then reach to other people's features alone.
+        fake_people: (M,) the same of the fake ones, None where each is somebody of its own.
+
+    Raises:
+        ValueError: there are not k others that a radius could reach to.
+    """
+    found = fidelity(real, fake, k, real_people, fake_people)
+    return PrecisionRecall(found.precision, found.recall)
+
+
+def density_coverage(
+    real: Tensor, fake: Tensor, k: int = 5, real_people: People | None = None
+) -> DensityCoverage:
+    """How many real neighbourhoods hold a fake feature, over k; and the share of them that hold any.
+
+    A neighbourhood reaches to the k-th nearest real feature (Naeem et al. 2020, "Reliable fidelity and
+    diversity metrics for generative models"). `expected_coverage` says what coverage one law gets.
+
+    Args:
+        real: features (N, F).
+        fake: features (M, F).
+        k: which neighbour makes the radius.
+        real_people: (N,) who is in each; radii then reach to other people's features alone.
+
+    Raises:
+        ValueError: there are not k others that a radius could reach to.
+    """
+    radius, between = radii(real, k, real_people), distances(real, fake)
+    inside = between < radius[:, None]
+    return DensityCoverage(float(inside.double().sum(0).mean() / k), float(inside.any(1).double().mean()))
+
+
+def fidelity(
+    real: Tensor,
+    fake: Tensor,
+    k: int = 5,
+    real_people: People | None = None,
+    fake_people: People | None = None,
+) -> Fidelity:
+    """`precision_recall` and `density_coverage` at once: the distances are computed one time."""
+    return within_radii(distances(real, fake), radii(real, k, real_people), radii(fake, k, fake_people), k)
+
+
+def within_radii(between: Tensor, real_radius: Tensor, fake_radius: Tensor, k: int) -> Fidelity:
+    """`fidelity` from the distances (N, M) and the radii (N,) and (M,)."""
+    in_real, in_fake = between < real_radius[:, None], between < fake_radius
+    return Fidelity(
+        precision=float(in_real.any(0).double().mean()),
+        recall=float(in_fake.any(1).double().mean()),
+        density=float(in_real.double().sum(0).mean() / k),
+        coverage=float(in_real.any(1).double().mean()),
+    )
+
+
+def expected_coverage(real: int, fake: int, k: int = 5) -> float:
+    """The coverage that M independent features of the law of N real ones get.
+
+    1 - prod (N - i) / (N + M - i) over i = 1..k (Naeem et al. 2020). Where images have people it is not what
+    unseen people get.
+    """
+    return 1 - math.prod((real - i) / (real + fake - i) for i in range(1, k + 1))
+
+
+def alpha_precision(real: Tensor, fake: Tensor, levels: int = 30) -> float:
+    """How well the fake features fill the real ones' balls, from 0 to 1; 1 where each holds its share.
+
+    The ball of level a, around the real mean, holds the share a of the real features; of the fake ones it
+    holds P(a). 1 - 2 integral |P(a) - a| da (Alaa et al. 2022, "How faithful is your synthetic data?
+    Sample-level metrics for evaluating and auditing generative models"), in the features as they are.
+
+    Args:
+        real: features (N, F).
+        fake: features (M, F).
+        levels: number of balls.
+    """
+    centre = real.double().mean(0)
+    one, two = ((features.double() - centre).norm(dim=1) for features in (real, fake))
+    level = torch.linspace(0, 1, levels, dtype=torch.double, device=real.device)
+    held = (two[:, None] <= one.quantile(level)).double().mean(0)
+    return float(1 - (held - level).abs().sum() / level.sum())
+
+
+def beta_recall(real: Tensor, fake: Tensor, real_people: People | None = None, levels: int = 30) -> float:
+    """How evenly the fake features' balls cover the real ones, from 0 to 1.
+
+    A real feature is covered where its nearest fake one is no farther than its nearest other real one. The
+    share of real features that are covered by fake ones of the ball of level b, around the fake mean, is
+    R(b): 1 - 2 integral |R(b) - b| db (Alaa et al. 2022).
+
+    Args:
+        real: features (N, F).
+        fake: features (M, F).
+        real_people: (N,) who is in each; the nearest other is then another person's.
+        levels: number of balls.
+    """
+    return even_cover(distances(real, fake), radii(real, 1, real_people), fake, levels)
+
+
+def even_cover(between: Tensor, real_radius: Tensor, fake: Tensor, levels: int = 30) -> float:
+    """`beta_recall` from the distances (N, M) and the radii (N,) to the nearest other real one."""
+    nearest = between.min(1)
+    covered = nearest.values <= real_radius
+    fake = fake.double()
+    off_centre = (fake - fake.mean(0)).norm(dim=1)[nearest.indices]
+    level = torch.linspace(0, 1, levels, dtype=torch.double, device=fake.device)
+    held = (covered[:, None] & (off_centre[:, None] <= off_centre.quantile(level))).double().mean(0)
+    return float(1 - (held - level).abs().sum() / level.sum())
+
+
+def radii(features: Tensor, k: int, people: People | None = None) -> Tensor:
+    """The distance (N,) of each feature to its k-th nearest other, or other person's.
+
+    Raises:
+        ValueError: one has not so many.
+    """
+    return nearest(between_others(features, people), k)
+
+
+def between_others(features: Tensor, people: People | None = None) -> Tensor:
+    """Distances (N, N), infinite to oneself, or to one's own person's features."""
+    between = distances(features, features)
+    if people is None:
+        return between.fill_diagonal_(math.inf)
+    who = torch.from_numpy(np.unique(np.asarray(people), return_inverse=True)[1]).to(between.device)
+    return between.masked_fill_(who[:, None] == who, math.inf)
+
+
+def nearest(between: Tensor, k: int) -> Tensor:
+    """The k-th smallest finite distance (N,) of each row.
+
+    Raises:
+        ValueError: there are not so many.
+    """
+    others = int(between.isfinite().sum(1).min())
+    if others < k:
+        raise ValueError(f"a radius reaches to neighbour {k}, but a feature has {others} others")
+    return between.kthvalue(k, 1).values
+
+
+def distances(one: Tensor, two: Tensor) -> Tensor:
+    """Euclidean distances (N, M), in float64: the fast way through products loses digits of near ones."""
+    return torch.cdist(one.double(), two.double())

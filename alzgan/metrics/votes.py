@@ -1,0 +1,96 @@
+"""How well people are classified, where each of them has many images: a person has one vote."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.stats import rankdata
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
+
+from alzgan.device.streams import stream
+from alzgan.metrics.neighbours import People
+
+DRAWS = 2000  # of people, for an interval
+INTERVAL = (0.025, 0.975)
+
+
+def vote(probabilities: Tensor, people: People) -> Tensor:
+    """The mean class probabilities (P, K) of each person's images, in the order of the people's names.
+
+    Args:
+        probabilities: (N, K).
+        people: (N,) who is in each image.
+    """
+    names, who = np.unique(np.asarray(people), return_inverse=True)
+    rows = torch.from_numpy(who)
+    sums = torch.zeros(len(names), probabilities.shape[1], dtype=torch.double)
+    return sums.index_add_(0, rows, probabilities.double()) / torch.bincount(rows)[:, None]
+
+
+def person_labels(labels: np.ndarray, people: People, classes: int) -> np.ndarray:
+    """The class (P,) that most of each person's images carry, in the order of the people's names."""
+    return vote(F.one_hot(torch.as_tensor(labels), classes), people).argmax(1).numpy()
+
+
+def scores(votes: Tensor, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Balanced accuracy, macro-averaged F1 and AUC of B votes on the same people, each (B,), from 0 to 1.
+
+    Args:
+        votes: (B, P, K), float64.
+        labels: (P,), every class among them.
+    """
+    guesses = votes.argmax(2)
+    truth = torch.from_numpy(labels).expand_as(guesses)
+    how = {"num_classes": votes.shape[2], "average": "macro", "multidim_average": "samplewise"}
+    return {
+        "balanced_accuracy": multiclass_accuracy(guesses, truth, **how).numpy(),
+        "macro_f1": multiclass_f1_score(guesses, truth, **how).numpy(),
+        "auc": auc(votes.numpy(), labels),
+    }
+
+
+def auc(votes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The area under the ROC curve of each class against the others, their mean (B,), of votes (B, P, K).
+
+    By ranks, for many B at once: a pair of people in the right order counts 1, a tie 1/2.
+    """
+    areas = []
+    for label in range(votes.shape[2]):
+        own = labels == label
+        n, m = own.sum(), (~own).sum()
+        ranks = rankdata(votes[..., label], axis=1)[:, own].sum(1)
+        areas.append((ranks - n * (n + 1) / 2) / (n * m))
+    return np.mean(areas, axis=0)
+
+
+def redrawn(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Rows (DRAWS, P) of people drawn anew, with replacement, each in the place of one of the same class."""
+    noise = stream(seed, "votes/people")
+    rows = np.empty((DRAWS, len(labels)), int)
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        rows[:, own] = noise.choice(own, (DRAWS, len(own)))
+    return rows
+
+
+def summary(value: float, redrawn: np.ndarray) -> dict[str, float]:
+    """A mean with its 95 % interval: the quantiles of its values (DRAWS,) for people drawn anew."""
+    low, high = np.quantile(redrawn, INTERVAL)
+    return {"mean": float(value), "low": float(low), "high": float(high)}
+
+
+def mean_scores(votes: Tensor, labels: np.ndarray, rows: np.ndarray) -> dict[str, dict[str, float]]:
+    """The `summary` of each score's mean over S trainings.
+
+    Args:
+        votes: (S, P, K), float64.
+        labels: (P,), every class among them.
+        rows: of people drawn anew, as `redrawn` gives them.
+    """
+    found = scores(votes, labels)
+    # Redrawn people keep their places' classes, so the labels are the same.
+    again = [scores(each[torch.from_numpy(rows)], labels) for each in votes]
+    return {
+        name: summary(values.mean(), np.mean([each[name] for each in again], axis=0))
+        for name, values in found.items()
+    }

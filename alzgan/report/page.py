@@ -1,0 +1,131 @@
+"""The report of an evaluation: one page that opens anywhere, with everything in it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from alzgan.files import replacing
+from alzgan.report import plots
+from alzgan.report.pictures import Picture
+from alzgan.report.plots import words
+from alzgan.text import printable
+
+MARKS = {"good": "✓", "bad": "✗", "cannot tell": "?"}
+QUESTIONS = {
+    "fidelity": "Do they look like real scans?",
+    "diversity": "Are they as varied?",
+    "copies": "Are they copies?",
+    "anatomy": "Is the anatomy right?",
+    "utility": "Do they help?",
+}
+
+
+def write_report(path: Path, evaluation: dict[str, Any], pictures: Sequence[Picture]) -> None:
+    """Write the page.
+
+    Args:
+        path: of the file.
+        evaluation: the content of `evaluation.json`, see `alzgan.evaluation.run.record`.
+        pictures: of the candidates.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with replacing(path) as part:
+        part.write_text(page(evaluation, pictures), encoding="utf-8")
+
+
+def page(evaluation: dict[str, Any], pictures: Sequence[Picture]) -> str:
+    """The page as text; what the user has named is escaped."""
+    environment = Environment(
+        loader=PackageLoader("alzgan.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "words": words, "share": share, "printable": printable}
+    candidates = evaluation["candidates"]
+    return environment.get_template("report.html.jinja").render(
+        evaluation=evaluation,
+        candidates=[
+            section(index, candidate, [each for each in pictures if each.candidate == index])
+            for index, candidate in enumerate(candidates)
+        ],
+        comparison=comparison(candidates) if len(candidates) > 1 else [],
+        marks=MARKS,
+        questions=QUESTIONS,
+    )
+
+
+def section(index: int, candidate: dict[str, Any], pictures: Sequence[Picture]) -> dict[str, Any]:
+    """What the page shows of one candidate: tables and plots beside what is known."""
+    numbers = candidate["numbers"]
+    overall = [each for each in numbers if each["label"] is None]
+    main = [each for each in overall if each["stage"] == "fidelity" and each["against"] == "held-out"]
+    found = {each["metric"]: [] for each in candidate.get("curves") or []}
+    for each in candidate.get("curves") or []:
+        found[each["metric"]].append(each)
+    copies, anatomy, utility = (candidate.get(stage) for stage in ("copies", "anatomy", "utility"))
+    return {
+        **candidate,
+        "pictures": {
+            kind: [each for each in pictures if each.kind == kind]
+            for kind in ("real", "samples", "pairs", "anatomy")
+        },
+        "tables": {
+            stage: [each for each in overall if each["stage"] == stage]
+            for stage in ("fidelity", "copies", "anatomy")
+        },
+        "classes": {
+            label: [each for each in numbers if each["label"] == label]
+            for label in dict.fromkeys(each["label"] for each in numbers if each["label"])
+        },
+        "distances": plots.distances(f"distances-{index}", main),
+        "shares": plots.shares(f"shares-{index}", main),
+        "curve_plots": [plots.curves(f"curves-{metric}-{index}", each) for metric, each in found.items()],
+        "similarities": copies and plots.similarities(f"similarities-{index}", copies),
+        "anatomies": anatomy and plots.anatomy(f"anatomy-{index}", anatomy["measures"]),
+        "effects": utility and plots.effects(f"effects-{index}", utility),
+    }
+
+
+def comparison(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each number of all samples that all candidates have, with the best of them marked."""
+
+    def key_of(each: dict[str, Any]) -> tuple[str, ...]:
+        return each["stage"], each["metric"], each["space"], each["against"]
+
+    tables = [
+        {key_of(each): each for each in candidate["numbers"] if each["label"] is None}
+        for candidate in candidates
+    ]
+    rows = []
+    for key in tables[0]:
+        if all(key in table for table in tables):
+            cells = [table[key] for table in tables]
+            values = [cell["value"] for cell in cells]
+            best = min(values) if cells[0]["better"] == "lower" else max(values)
+            rows.append({**cells[0], "cells": [{**cell, "best": cell["value"] == best} for cell in cells]})
+    return rows
+
+
+def number(value: float | None) -> str:
+    """A value with three digits that mean something."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    if abs(value) < 1e-3:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa} × 10^{int(exponent)}".replace("-", "−")
+    return f"{value:.3g}".replace("-", "−")
+
+
+def share(value: float) -> str:
+    """A share in percent."""
+    return f"{100 * value:.2g} %"

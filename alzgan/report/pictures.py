@@ -1,0 +1,43 @@
+"""Pictures of a report, as they travel within its page."""
+
+import base64
+import io
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+
+class Picture(NamedTuple):
+    """A picture of an evaluation.
+
+    Attributes:
+        candidate: index of what it shows.
+        kind: "real", "samples", "pairs" or "anatomy".
+        title: what it is.
+        caption: how to read it.
+        image: uint8 (H, W) or (H, W, 3).
+    """
+
+    candidate: int
+    kind: str
+    title: str
+    caption: str
+    image: np.ndarray
+
+    @property
+    def source(self) -> str:
+        """The picture as a `data:` address of a PNG."""
+        content = io.BytesIO()
+        Image.fromarray(self.image).save(content, format="PNG", optimize=True)
+        return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+        return self.image.shape[1]
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+        return self.image.shape[0]

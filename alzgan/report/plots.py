@@ -1,0 +1,201 @@
+"""Plots of a report: SVG that takes the page's own text colour, in light and dark."""
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, ScalarFormatter
+
+INK = "#010203"  # no colour of a plot: replaced by the page's text colour
+SAMPLES, UNSEEN, TRAIN = "#D55E00", "#0072B2", "#009E73"  # told apart by the colour-blind, too
+SHARES = ("precision", "recall", "density", "coverage", "alpha_precision", "beta_recall")
+DISTANCES = ("kernel_distance", "frechet", "mind")
+STYLE = {
+    "font.family": "sans-serif",
+    "font.size": 11,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+}
+
+
+def drawn(name: str, size: tuple[float, float], draw: Callable[[Figure], None]) -> str:
+    """A figure as SVG for a page; the same input gives the same text.
+
+    Args:
+        name: of the figure, different for each of a page: its inner names begin with it.
+        size: width and height, in inches.
+        draw: draws into the figure.
+    """
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
+        content = io.StringIO()
+        figure.savefig(content, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = content.getvalue()
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    # Names of parts are of the whole page: two figures must not share one.
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", text)
+    return re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL).replace(
+        "<svg", '<svg role="img"', 1
+    )
+
+
+def distances(name: str, numbers: Sequence[dict[str, Any]]) -> str:
+    """Distances to the held-out people over what unseen people get, with unseen people's interval."""
+    rows = [n for metric in DISTANCES for n in numbers if n["metric"] == metric and n["ratio"]]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for place, number in enumerate(rows):
+            floor = number["unseen"]["mean"]
+            low, high = (max(number["unseen"][end] / floor, 0.05) for end in ("low", "high"))
+            axes.plot(
+                [low, high], [place, place], color=UNSEEN, linewidth=7, alpha=0.45, solid_capstyle="butt"
+            )
+            axes.plot(max(number["ratio"], 0.05), place, "o", color=SAMPLES, markersize=7)
+        axes.axvline(1, color=UNSEEN, linewidth=1)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("times the distance of unseen people")
+        label_rows(axes, rows)
+
+    return drawn(name, (7, 0.8 + 0.34 * len(rows)), draw) if rows else ""
+
+
+def shares(name: str, numbers: Sequence[dict[str, Any]]) -> str:
+    """Precision, recall and their like, beside unseen people's interval."""
+    rows = [n for metric in SHARES for n in numbers if n["metric"] == metric]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for place, number in enumerate(rows):
+            ends = [number["unseen"][end] for end in ("low", "high")]
+            axes.plot(ends, [place, place], color=UNSEEN, linewidth=7, alpha=0.45, solid_capstyle="butt")
+            axes.plot(number["value"], place, "o", color=SAMPLES, markersize=7)
+        axes.set_xlim(left=min(0, *axes.get_xlim()))
+        label_rows(axes, rows)
+
+    return drawn(name, (7, 0.6 + 0.34 * len(rows)), draw) if rows else ""
+
+
+def label_rows(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
+    """Name each row, the first one on top."""
+    axes.set_yticks(range(len(rows)), [f"{words(n['metric'])}, {n['space']}" for n in rows])
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+    axes.plot([], [], "o", color=SAMPLES, label="samples")
+    axes.plot([], [], color=UNSEEN, linewidth=7, alpha=0.45, label="unseen people, 95 %")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+
+
+def curves(name: str, found: Sequence[dict[str, Any]]) -> str:
+    """A distance against N, one plot for each space, with what it heads for."""
+
+    def draw(figure: Figure) -> None:
+        for axes, curve in zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True):
+            for side, colour in (("samples", SAMPLES), ("unseen", UNSEEN)):
+                label = {"samples": "samples", "unseen": "unseen people"}[side]
+                axes.plot(curve["n"], curve[side], "o-", color=colour, markersize=4, label=label)
+                axes.axhline(curve[f"{side}_at_infinity"], color=colour, linestyle=":", linewidth=1.2)
+            axes.set_title(curve["space"], fontsize=11)
+            axes.set_xlabel("N")
+            axes.set_ylim(bottom=min(0, *axes.get_ylim()))
+        figure.axes[0].set_ylabel(f"{words(found[0]['metric'])} to held-out people")
+        figure.axes[0].legend()
+
+    return drawn(name, (3.1 * len(found) + 0.4, 2.9), draw) if found else ""
+
+
+def similarities(name: str, copies: dict[str, Any]) -> str:
+    """How alike samples, and unseen people's images, are to their nearest training image."""
+    histogram = copies["histogram"]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        steps(axes, histogram["edges"], {"samples": histogram["samples"], "held_out": histogram["unseen"]})
+        for place, label in ((copies["threshold"], "99 % of unseen"), (copies["certain"], "copies")):
+            axes.axvline(place, color=INK, linestyle="--", linewidth=1)
+            axes.annotate(
+                label,
+                (place, 1),
+                xycoords=("data", "axes fraction"),
+                rotation=90,
+                ha="right",
+                va="top",
+                fontsize=9,
+            )
+        axes.set_xlabel("correlation with the nearest training image, aligned")
+        axes.legend(loc="upper left")
+
+    return drawn(name, (7, 3), draw)
+
+
+def anatomy(name: str, measures: Sequence[dict[str, Any]]) -> str:
+    """Distributions of each measure."""
+
+    def draw(figure: Figure) -> None:
+        columns = 3
+        grid = figure.subplots(-(-len(measures) // columns), columns, squeeze=False)
+        for axes, measure in zip(grid.flat, measures, strict=False):
+            steps(axes, measure["edges"], {side: measure[side] for side in ("samples", "held_out", "train")})
+            axes.set_title(words(measure["name"]), fontsize=11)
+            axes.set_xlabel(measure["unit"], fontsize=9)
+            axes.set_yticks([])
+        for axes in grid.flat[len(measures) :]:
+            axes.set_axis_off()
+        grid.flat[0].legend(fontsize=8)
+
+    return drawn(name, (9, 2.2 * -(-len(measures) // 3)), draw) if measures else ""
+
+
+def steps(axes: Axes, edges: Sequence[float], counts: dict[str, Sequence[int]]) -> None:
+    """Histograms as shares, one over the other."""
+    looks = {
+        "samples": (SAMPLES, "samples", 1.8),
+        "held_out": (UNSEEN, "held-out people", 1.8),
+        "train": (TRAIN, "training people", 1),
+    }
+    for side, values in counts.items():
+        colour, label, width = looks[side]
+        share = np.asarray(values) / max(sum(values), 1)
+        axes.stairs(share, edges, color=colour, label=label, linewidth=width)
+
+
+def effects(name: str, utility: dict[str, Any]) -> str:
+    """What each way of training changes for unseen people, with its interval."""
+    arms = [arm for arm in utility["arms"] if arm["difference"]]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for place, arm in enumerate(arms):
+            told = arm["difference"]
+            axes.plot([told["low"], told["high"]], [place, place], color=SAMPLES, linewidth=2)
+            axes.plot(told["mean"], place, "o", color=SAMPLES)
+        axes.axvline(0, color=INK, linewidth=1)
+        axes.axvspan(-utility["detectable"], utility["detectable"], color=UNSEEN, alpha=0.15)
+        axes.set_yticks(range(len(arms)), [arm["name"] for arm in arms])
+        axes.invert_yaxis()
+        axes.set_xlabel("change of the probability of the right class; shaded: too small to be shown")
+
+    return drawn(name, (7, 1 + 0.4 * len(arms)), draw) if arms else ""
+
+
+def words(name: str) -> str:
+    """A name as one reads it."""
+    return {"frechet": "Fréchet distance", "mind": "MIND", "train_test_distance": "C_T"}.get(
+        name, name.replace("_", " ")
+    )

@@ -1,0 +1,116 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from alzgan.data.datamodule import MRIDataModule
+from alzgan.metrics import asymmetry, brain_area, intensity_quantiles, ventricle_ratio
+from alzgan.metrics.anatomy import (
+    BRAIN_COLOUR,
+    UNITS,
+    VENTRICLE_COLOUR,
+    brain_mask,
+    measures,
+    outlined,
+    ventricle_mask,
+)
+
+Y, X = np.mgrid[-1:1:96j, -1:1:96j]
+
+
+def brain(grey: float = 160, ventricle: float = 0.2, shift: int = 0) -> torch.Tensor:
+    """A disc of radius 0.8 with a dark disc in its middle, uint8 (1, 1, 96, 96)."""
+    image = np.where(np.hypot(X, Y) < 0.8, grey, 0)
+    image[np.hypot(X, Y) < ventricle] = 0.2 * grey
+    return torch.from_numpy(np.roll(image, shift, 1).astype("uint8"))[None, None]
+
+
+def test_areas_are_those_of_the_discs():
+    assert float(brain_area(brain())) == pytest.approx(np.pi * 0.8**2 / 4, rel=0.02)
+    assert float(ventricle_ratio(brain(ventricle=0.2))) == pytest.approx(0.2**2 / 0.8**2, rel=0.05)
+    assert float(ventricle_ratio(brain(ventricle=0.3))) == pytest.approx(0.3**2 / 0.8**2, rel=0.05)
+    assert float(ventricle_ratio(brain(ventricle=0))) == 0
+
+
+def test_fluid_near_the_edge_is_no_ventricle():
+    image = brain(ventricle=0)
+    image[0, 0, 44:52, 12:20] = 30  # inside the disc, a few pixels from its edge
+    assert float(ventricle_ratio(image)) == 0
+    assert bool(brain_mask(image)[0, 47, 15])  # a hole is filled
+
+
+def test_brightness_does_not_change_what_is_measured():
+    for image in (brain(60), brain(160), brain(250)):
+        assert float(ventricle_ratio(image)) == pytest.approx(float(ventricle_ratio(brain())), abs=1e-9)
+        assert float(brain_area(image)) == pytest.approx(float(brain_area(brain())), abs=1e-9)
+
+
+def test_a_bright_speck_beside_the_brain_is_none_of_it():
+    image = brain()
+    image[0, 0, 2:5, 2:5] = 255
+    assert float(brain_area(image)) == float(brain_area(brain()))
+
+
+def test_a_symmetric_brain_is_symmetric_wherever_it_lies():
+    for shift in (0, 3, -4):
+        assert float(asymmetry(brain(shift=shift))) == pytest.approx(0, abs=1e-9)
+
+
+def test_the_asymmetry_is_the_mean_difference_over_the_mean():
+    # A square of 100 with a spot of 200 on one side.
+    image = torch.zeros(1, 1, 64, 64)
+    image[0, 0, 16:48, 16:48] = 100
+    image[0, 0, 20:24, 20:24] = 200
+    found = float(asymmetry(image.byte()))
+    # Both the extra grey and where it is missing count; the centre moves by a fraction of half a pixel.
+    assert found == pytest.approx(2 * 16 * 100 / (2 * (1024 * 100 + 1600)), rel=0.01)
+
+
+def test_quantiles_are_those_of_the_brains_pixels():
+    image = torch.zeros(1, 1, 64, 64)
+    image[0, 0, 10:50, 10:50] = torch.linspace(100, 200, 40)
+    found = intensity_quantiles(image.byte(), (0, 0.5, 1))
+    assert found[0].tolist() == pytest.approx([100 / 255, 150 / 255, 200 / 255], abs=0.005)
+
+
+def test_what_has_no_brain_has_zeros():
+    black, flat = torch.zeros(2, 1, 32, 32).byte(), torch.full((1, 3, 32, 32), 90).byte()
+    for name, values in measures(black).items():
+        assert values.tolist() == [0, 0], name
+    assert float(brain_area(flat)) == pytest.approx(1, abs=0.005)  # without the very corners
+    noise = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 1, 32, 32), np.uint8))
+    assert all(bool(values.isfinite().all()) for values in measures(noise).values())
+
+
+def test_all_measures_have_a_unit_and_are_the_single_ones():
+    image = torch.cat([brain(), brain(ventricle=0.3)])
+    found = measures(image)
+    assert set(found) == set(UNITS)
+    assert found["ventricle_ratio"].tolist() == ventricle_ratio(image).tolist()
+    assert found["intensity_50"].tolist() == intensity_quantiles(image)[:, 2].tolist()
+
+
+def test_outlines_are_drawn_on_the_edges_alone():
+    shown = outlined(brain())[0].permute(1, 2, 0)
+    for colour, mask in (
+        (BRAIN_COLOUR, brain_mask(brain())[0]),
+        (VENTRICLE_COLOUR, ventricle_mask(brain())[0]),
+    ):
+        drawn = (shown == torch.tensor(colour)).all(2)
+        assert drawn.any()
+        assert not (drawn & ~mask).any()
+        assert int(drawn.sum()) < 0.3 * int(mask.sum())
+    assert shown[48, 20].tolist() == [160, 160, 160]
+
+
+@pytest.mark.skipif("ALZGAN_MRI_ROOT" not in os.environ, reason="needs real slices in ALZGAN_MRI_ROOT")
+def test_ventricles_of_real_people_grow_with_their_diagnosis():
+    data = MRIDataModule(Path(os.environ["ALZGAN_MRI_ROOT"]), image_size=64, channels=1)
+    data.setup()
+    images, labels = data.part("train")[np.arange(0, len(data.part("train")), 4)]
+    ratio = ventricle_ratio(images)
+    means = {name: float(ratio[labels == label].mean()) for label, name in enumerate(data.classes)}
+    assert means["NonDemented"] + 0.01 < means["VeryMildDemented"]
+    assert means["VeryMildDemented"] + 0.01 < means["MildDemented"]

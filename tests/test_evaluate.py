@@ -1,0 +1,224 @@
+"""The verb `alzgan.evaluate`, from a run or a folder to a report."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import small_settings
+from PIL import Image
+
+from alzgan.data import features as data_features
+from alzgan.data.datamodule import MRIDataModule
+from alzgan.errors import UserError
+from alzgan.evaluation import run
+from alzgan.runs import session
+from alzgan.runs.config import compose_config
+
+QUICK = ["features=[random-conv,pixels]", "n=24", "preset.size=16", "preset.draws=4", "device=cpu"]
+SPLIT = "data.fractions=[0.5,0.25,0.25]"  # five and five of twenty people are held out
+
+
+@pytest.fixture(scope="module")
+def trained(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A conditional run of two steps."""
+    run_dir = tmp_path_factory.mktemp("trained") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALZGAN_CACHE", str(run_dir.parent / "cache"))
+        options = ("model=cdcgan", "trainer.max_steps=2", "callbacks.quality=null", SPLIT)
+        session.run(small_settings(slices, run_dir, *options))
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an evaluation of it, with its cache beside."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALZGAN_CACHE", str(folder / "cache"))
+        evaluate(folder / "evaluation", f"ckpt_path={trained}")
+    return folder / "evaluation"
+
+
+def evaluate(run_dir: Path, *overrides: str) -> dict[str, Any]:
+    run_dir.mkdir(exist_ok=True)
+    overrides = (*QUICK, *overrides)
+    return run.evaluate(compose_config("evaluate", overrides), overrides, run_dir)
+
+
+def values(found: dict[str, Any]) -> list[tuple]:
+    (candidate,) = found["candidates"]
+    return [(each["metric"], each["space"], each["label"], each["value"]) for each in candidate["numbers"]]
+
+
+def test_every_number_stands_beside_what_unseen_people_get(evaluated: Path):
+    found = json.loads((evaluated / "evaluation.json").read_text())
+    (candidate,) = found["candidates"]
+    assert {each["stage"] for each in candidate["numbers"]} == {"fidelity", "copies", "anatomy"}
+    assert {each["space"] for each in candidate["numbers"] if each["stage"] == "fidelity"} == {
+        "random-conv",
+        "pixels",
+    }
+    for each in candidate["numbers"]:
+        assert each["n"] >= 10
+        assert each["people"] >= 5
+        assert each["unseen"]["draws"] >= 4
+        assert each["unseen"]["low"] <= each["unseen"]["mean"] <= each["unseen"]["high"]
+        assert each["seed"] == 0
+        assert each["extractor"]
+    assert [each["question"] for each in candidate["verdicts"]] == [
+        "fidelity",
+        "diversity",
+        "copies",
+        "anatomy",
+    ]
+    assert len(candidate["sha256"]) == 64
+    assert found["data"]["train"] == {"images": 20, "people": 10}
+    assert found["data"]["held_out"] == {"images": 20, "people": 10}
+    page = (evaluated / "report.html").read_text()
+    assert all(each["text"][:20] in page for each in candidate["verdicts"])
+    assert list(evaluated.glob("events.out.tfevents*"))
+    assert not [path for path in evaluated.iterdir() if path.is_dir()]
+
+
+def test_an_untrained_generator_is_found_bad_but_no_copyist(evaluated: Path):
+    (candidate,) = json.loads((evaluated / "evaluation.json").read_text())["candidates"]
+    answers = {each["question"]: each["answer"] for each in candidate["verdicts"]}
+    assert answers == {"fidelity": "bad", "diversity": "bad", "copies": "good", "anatomy": "bad"}
+
+
+def test_a_second_evaluation_computes_no_feature_and_gives_the_same_numbers(
+    trained: Path, evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    first = json.loads((evaluated / "evaluation.json").read_text())
+    monkeypatch.setenv("ALZGAN_CACHE", str(evaluated.parent / "cache"))
+    monkeypatch.setattr(data_features, "write_arrays", lambda *_, **__: pytest.fail("computed again"))
+    assert values(evaluate(tmp_path / "e", f"ckpt_path={trained}")) == values(first)
+
+
+def test_the_seed_decides_samples_and_draws(trained: Path, evaluated: Path, tmp_path: Path):
+    first = json.loads((evaluated / "evaluation.json").read_text())
+    other = evaluate(tmp_path / "e", f"ckpt_path={trained}", "seed=1", "metrics=[anatomy]")
+    anatomy = [each for each in values(first) if each[0] == "wasserstein" and each[2] is None]
+    assert [each[:3] for each in values(other)] == [each[:3] for each in anatomy]
+    assert values(other) != anatomy
+
+
+def test_a_folder_of_unseen_real_people_is_good_and_one_of_noise_is_not(slices: Path, tmp_path: Path):
+    data = MRIDataModule(slices, image_size=32, channels=1, batch_size=1)
+    data.setup()
+    for file, pixels in zip(data.files, data.images, strict=True):
+        target = tmp_path / "others" / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if int(file.path.split("sub-")[1][:2]) // 2 % 2:  # of both classes
+            Image.fromarray(pixels[..., 0]).save(target)
+    noise = np.random.default_rng(0)
+    (tmp_path / "noise").mkdir()
+    for index in range(24):
+        pixels = noise.integers(0, 256, (32, 32), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"noise/{index}.png")
+    real = [f"data.root={slices}", "data.image_size=32", "data.channels=1", SPLIT]
+    found = evaluate(
+        tmp_path / "e", f"samples=[{tmp_path / 'others'},{tmp_path / 'noise'}]", *real, "preset.draws=20"
+    )
+    good, bad = ({each["question"]: each for each in one["verdicts"]} for one in found["candidates"])
+    assert good["fidelity"]["answer"] == "good"
+    assert good["copies"]["answer"] == "bad"  # half of these people were trained on
+    assert bad["fidelity"]["answer"] == "bad"
+    assert bad["copies"]["answer"] == "good"
+    assert "known" in "".join(found["candidates"][0]["notes"])
+
+
+def test_a_sweeps_folder_is_compared_side_by_side(trained: Path, tmp_path: Path):
+    for job in ("job_0", "job_1"):
+        shutil.copytree(trained / "checkpoints", tmp_path / "sweep" / job / "checkpoints")
+    found = evaluate(tmp_path / "e", f"ckpt_path={tmp_path / 'sweep'}", "metrics=[anatomy]")
+    assert [Path(each["name"]).name for each in found["candidates"]] == ["job_0", "job_1"]
+    one, two = (each["numbers"] for each in found["candidates"])
+    assert one == two
+
+
+def test_a_class_has_numbers_of_its_own_or_a_note_why_not(evaluated: Path):
+    (candidate,) = json.loads((evaluated / "evaluation.json").read_text())["candidates"]
+    notes = [note for note in candidate["notes"] if "numbers of its own" in note]
+    labels = {each["label"] for each in candidate["numbers"]} - {None}
+    assert len(notes) + len(labels) == 2
+
+
+REFUSALS = {
+    "nothing": ([], r"give ckpt_path=RUN, or samples=FOLDER"),
+    "both": (["ckpt_path={run}", "samples={run}"], r"give ckpt_path=RUN, or samples=FOLDER"),
+    "no such run": (["ckpt_path={tmp}/none"], r"there is no such run or file"),
+    "no such folder": (
+        ["samples={tmp}/none", "data.root={root}"],
+        r"samples=.*none: there is no such folder",
+    ),
+    "no real images": (["samples={root}"], r"data\.root is not set"),
+    "a stage that is none": (["ckpt_path={run}", "metrics=[fid]"], r"metrics=fid must be one of fidelity"),
+    "a space that is none": (["ckpt_path={run}", "features=[vgg,pixels]"], r"features=vgg must be one of"),
+    "one space": (["ckpt_path={run}", "features=[pixels]"], r"one space alone can flatter"),
+    "another size": (
+        ["samples={root}", "data.root={root}"],
+        r"are 36 x 44, the real ones are evaluated at 64",
+    ),
+    "too few samples": (["ckpt_path={run}", "n=1"], r"n=1 must be at least 2"),
+    "other data": (["ckpt_path={run}", "data.root={other}"], r"are not those that .* was trained on"),
+    "data that is gone": (["ckpt_path={run}", "data.root={tmp}/gone"], r"give data\.root=DIR where they are"),
+    "another split": (["ckpt_path={run}", "data.split_seed=7"], r"would make it another run"),
+}
+
+
+@pytest.mark.parametrize(("overrides", "line"), REFUSALS.values(), ids=REFUSALS.keys())
+def test_what_cannot_be_evaluated_gets_one_line(
+    overrides: list[str], line: str, trained: Path, slices: Path, tmp_path: Path, error_line: Callable
+):
+    other = tmp_path / "other"
+    shutil.copytree(slices, other)
+    for path in sorted(other.rglob("*.png"))[:4]:
+        path.unlink()
+    places = {"run": trained, "root": slices, "tmp": tmp_path, "other": other}
+    given = [text.format(**places) for text in overrides]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        found = error_line(*QUICK, *given, f"run_dir={tmp_path / 'e'}", verb="evaluate")
+    assert re.search(line, found), found
+
+
+def test_too_few_people_to_judge_by_are_said_with_how_many_are_needed(slices: Path, tmp_path: Path):
+    run_dir = tmp_path / "run"
+    options = ("trainer.max_steps=1", "callbacks.quality=null", "data.fractions=[0.9,0.05,0.05]")
+    session.run(small_settings(slices, run_dir, *options))
+    with pytest.raises(UserError, match=r"[24] people held out, an interval over people needs 5"):
+        evaluate(tmp_path / "e", f"ckpt_path={run_dir}")
+
+
+def test_an_evaluation_that_stops_goes_on_from_its_cache(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Of the features that were computed before it stopped, none is computed again."""
+    written: list[str] = []
+    original = data_features.write_arrays
+
+    def stops(path: Path, **arrays: np.ndarray) -> None:
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        original(path, **arrays)
+
+    monkeypatch.setattr(data_features, "write_arrays", stops)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(tmp_path / "e", f"ckpt_path={trained}", "metrics=[fidelity]")
+    again: list[str] = []
+
+    def noted(path: Path, **arrays: np.ndarray) -> None:
+        again.append(path.name)
+        original(path, **arrays)
+
+    monkeypatch.setattr(data_features, "write_arrays", noted)
+    evaluate(tmp_path / "e", f"ckpt_path={trained}", "metrics=[fidelity]")
+    assert again
+    assert not set(again) & set(written)

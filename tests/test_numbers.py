@@ -1,0 +1,145 @@
+"""A number and what unseen people get in its place; groups of people; verdicts."""
+
+import numpy as np
+import pytest
+import torch
+
+from alzgan.evaluation.fidelity import sets_of
+from alzgan.evaluation.numbers import Number, Unseen, unseen_of
+from alzgan.evaluation.reference import Images, Reference, draw_group, widening
+from alzgan.evaluation.verdicts import notes_on_classes, on_anatomy, on_diversity, on_fidelity
+
+
+def number(**changes: object) -> Number:
+    plain = {
+        "stage": "fidelity",
+        "metric": "kernel_distance",
+        "space": "pixels",
+        "extractor": "pixels-v1",
+        "against": "held-out",
+        "label": None,
+        "value": 3.0,
+        "n": 100,
+        "people": 10,
+        "unseen": Unseen(mean=2.0, low=1.0, high=3.0, deviation=0.5, draws=20),
+        "better": "lower",
+        "seed": 0,
+    }
+    return Number(**{**plain, **changes})
+
+
+def images(people: list[str], labels: list[int] | None = None) -> Images:
+    count = len(people)
+    pixels = torch.arange(count)[:, None, None, None].expand(-1, 1, 4, 4).byte()
+    return Images(
+        pixels, np.array(labels or [0] * count), np.array(people), [f"{n}.png" for n in range(count)]
+    )
+
+
+def test_a_number_is_within_three_deviations_of_what_unseen_people_get():
+    assert number(value=3.5).within
+    assert not number(value=3.51).within
+    assert number(value=3.5).limit == pytest.approx(3.5)
+    assert number(value=0.5, better="higher").within
+    assert not number(value=0.49, better="higher").within
+
+
+def test_a_distance_has_a_ratio_and_a_share_has_none():
+    assert number().ratio == pytest.approx(1.5)
+    assert number(better="higher").ratio is None
+    assert number(unseen=Unseen(-0.1, -0.2, 0.0, 0.1, 20)).ratio is None  # a floor below 0 has no multiples
+
+
+def test_the_percentile_is_that_of_the_normal_distribution():
+    assert number(value=2).percentile == 50
+    assert number(value=2 + 0.5 * 1.96).percentile == pytest.approx(97.5, abs=0.01)
+
+
+def test_draws_that_share_people_are_widened():
+    found = unseen_of([1.0, 2.0, 3.0], widen=2)
+    assert (found.mean, found.deviation) == pytest.approx((2, 2))
+    assert (found.low, found.high) == pytest.approx((0.1, 3.9))
+    assert found.draws == 3
+
+
+def test_the_widening_is_that_of_people_drawn_anew():
+    rng = np.random.default_rng(0)
+    within, anew = [], []
+    for _ in range(400):
+        pool, others = rng.normal(size=60), rng.normal(size=20)
+        groups = [rng.choice(pool, 20, replace=False).mean() for _ in range(30)]
+        within.append(np.var(groups, ddof=1))
+        anew.append((others.mean() - np.mean(groups)) ** 2)
+    assert widening(60, 20) == pytest.approx((np.mean(anew) / np.mean(within)) ** 0.5, rel=0.1)
+
+
+def test_a_group_is_of_whole_people_and_its_beginning_is_a_smaller_one():
+    real = images([person for person in "abcdef" for _ in range(3)])
+    rows = draw_group(real, 7, seed=0, purpose="group")
+    drawn = real.people[rows]
+    assert [len(set(drawn[n : n + 3])) for n in (0, 3)] == [1, 1]  # two whole ones, and one of a third
+    assert len(set(drawn)) == 3
+    assert draw_group(real, 3, 0, "group").tolist() == rows[:3].tolist()
+    assert draw_group(real, 7, 1, "group").tolist() != rows.tolist()
+    assert draw_group(real, 7, 0, "group", step=1).tolist() != rows.tolist()
+
+
+def test_everybody_is_drawn_equally_often():
+    real = images([person for person in "abcdef" for _ in range(2)])
+    counts = np.zeros(6)
+    for draw in range(600):
+        counts[np.unique(draw_group(real, 4, 0, "group", draw) // 2)] += 1
+    assert counts == pytest.approx(np.full(6, 200), abs=50)
+
+
+def test_as_many_images_are_compared_on_each_side():
+    train, held_out = (
+        images([f"{side}{n // 2}" for n in range(count)]) for side, count in (("t", 60), ("h", 20))
+    )
+    reference = Reference(train, held_out, ["A"])
+    sets = sets_of(images(["s"] * 50), reference, size=100, pool=40, draws=3, seed=0)
+    assert [len(side) for side in (sets.samples, sets.held_out, sets.pool)] == [20, 20, 40]
+    assert [len(rows) for rows in sets.groups] == [20, 20, 20]
+    assert sets.people == {"held-out": 10, "train": 10}
+    assert sets.widen == pytest.approx(((20 + 10) / (20 - 10)) ** 0.5)
+    few = Reference(train, held_out.of(np.arange(8)), ["A"])
+    assert sets_of(images(["s"] * 50), few, 100, 40, 3, 0) is None  # four people are held out
+
+
+def test_a_verdict_says_how_far_and_which_space_would_have_flattered():
+    good = [number(value=2.2), number(metric="precision", better="higher", value=2.0)]
+    bad = [
+        number(value=9.0, space="imagenet-lite0"),
+        number(metric="precision", better="higher", value=0.1, space="imagenet-lite0"),
+    ]
+    assert on_fidelity(good)["answer"] == "good"
+    found = on_fidelity([*good, *bad])
+    assert found["answer"] == "bad"
+    assert "4.5 times theirs, precision 0.10 of 2.00, in imagenet-lite0" in found["text"]
+    assert found["text"].endswith("; pixels alone would have said yes")
+
+
+def test_diversity_is_decided_by_recall_and_coverage_of_all_samples_against_held_out_people():
+    high = {"better": "higher"}
+    whole = [number(metric=metric, value=2, **high) for metric in ("recall", "coverage")]
+    beside = [
+        number(metric="recall", value=0, against="train", **high),
+        number(metric="recall", value=0, label="AD", **high),
+        number(metric="vendi", value=0, **high),
+    ]
+    assert on_diversity([*whole, *beside])["answer"] == "good"
+    assert notes_on_classes([*whole, *beside]) == ["class AD: recall 0.00 of 2.00 in pixels"]
+    bad = on_diversity([*whole, number(metric="coverage", value=0.31, **high)])
+    assert bad == {
+        "question": "diversity",
+        "answer": "bad",
+        "text": "As varied as unseen people: no, coverage 0.31 of 2.00 in pixels",
+    }
+
+
+def test_anatomy_names_the_farthest_measure():
+    near = number(stage="anatomy", metric="wasserstein", space="brain_area", value=2.1)
+    far = number(stage="anatomy", metric="wasserstein", space="ventricle_ratio", value=8.0)
+    assert on_anatomy([near])["text"].endswith("the farthest is brain area, 1.1 times theirs")
+    assert on_anatomy([near, far])["text"].startswith("1 of 2 measures are not distributed as")
+    assert on_anatomy([near, far])["answer"] == "bad"

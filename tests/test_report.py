@@ -1,0 +1,282 @@
+"""The page of an evaluation holds everything, runs nothing, and opens without a network."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from alzgan.report.page import comparison, number, page, write_report
+from alzgan.report.pictures import Picture
+
+VOID = {"meta", "img", "br", "link", "hr", "input"}
+HOSTILE = "<script>alert(1)</script>"
+
+
+def one_number(**changes: Any) -> dict[str, Any]:
+    plain = {
+        "stage": "fidelity",
+        "metric": "kernel_distance",
+        "space": "pixels",
+        "extractor": "pixels-v1",
+        "against": "held-out",
+        "label": None,
+        "value": 0.0123,
+        "n": 1000,
+        "people": 31,
+        "unseen": {"mean": 0.002, "low": 0.001, "high": 0.003, "deviation": 0.0005, "draws": 20},
+        "better": "lower",
+        "seed": 0,
+        "limit": 0.0035,
+        "within": False,
+        "ratio": 6.15,
+        "percentile": 100.0,
+    }
+    return {**plain, **changes}
+
+
+def candidate(name: str = "outputs/run1", **changes: Any) -> dict[str, Any]:
+    share = {"better": "higher", "ratio": None}
+    edges = [0.8, 0.9, 1.0]
+    plain = {
+        "name": name,
+        "kind": "checkpoint",
+        "sha256": "ab" * 32,
+        "step": 100,
+        "weights": "average",
+        "n": 2000,
+        "notes": ["a note"],
+        "verdicts": [
+            {"question": "fidelity", "answer": "bad", "text": "Not as close: 6.2 times theirs"},
+            {"question": "copies", "answer": "good", "text": "No copies"},
+            {"question": "utility", "answer": "cannot tell", "text": "Cannot tell"},
+        ],
+        "numbers": [
+            one_number(),
+            one_number(metric="recall", value=0.31, within=False, **share),
+            one_number(metric="recall", value=0.8, within=True, label=HOSTILE, **share),
+            one_number(stage="copies", metric="authenticity", value=0.7, within=True, **share),
+            one_number(stage="anatomy", metric="wasserstein", space="brain_area", value=0.5),
+        ],
+        "curves": [
+            {
+                "metric": metric,
+                "space": "pixels",
+                "n": [250, 500],
+                "samples": [3.0, 2.0],
+                "unseen": [2.0, 1.0],
+                "samples_at_infinity": 1.0,
+                "unseen_at_infinity": 0.0,
+            }
+            for metric in ("frechet", "mind")
+        ],
+        "copies": {
+            "samples": 2000,
+            "threshold": 0.948,
+            "above": 12,
+            "share": 0.006,
+            "share_upper": 0.0097,
+            "certain": 0.985,
+            "certain_count": 3,
+            "unseen_low": -0.001,
+            "unseen_high": 0.02,
+            "held_out_images": 1312,
+            "held_out_people": 41,
+            "histogram": {"edges": edges, "samples": [1900, 100], "unseen": [1300, 12]},
+            "pairs": [{"sample": 17, "file": f"AD/{HOSTILE}.png", "person": "sub-1", "r": 0.991}],
+        },
+        "anatomy": {
+            "measures": [
+                {"name": "brain_area", "unit": "share of the image", "edges": edges}
+                | {side: [3, 4] for side in ("samples", "train", "held_out")}
+            ]
+        },
+        "utility": {
+            "classes": ["A", "B"],
+            "people": 41,
+            "seeds": 6,
+            "updates": 600,
+            "detectable": 0.08,
+            "unit": "probability",
+            "arms": [
+                {"name": name, "difference": difference, "verdict": verdict}
+                | {
+                    score: {"mean": 0.55, "low": 0.5, "high": 0.6}
+                    for score in ("balanced_accuracy", "macro_f1", "auc")
+                }
+                for name, difference, verdict in (
+                    ("real", None, None),
+                    (
+                        "real + synthetic 1",
+                        {"mean": 0.02, "low": -0.03, "high": 0.07, "p": 0.4, "p_holm": 1.0},
+                        "cannot tell",
+                    ),
+                )
+            ],
+        },
+        "seconds": {"fidelity": 40.2},
+    }
+    return {**plain, **changes}
+
+
+def evaluation(*candidates: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "alzgan": "0.2.0",
+        "command": ["evaluate.py", f"samples={HOSTILE}"],
+        "seed": 0,
+        "provenance": {
+            "git": {"commit": "8876864f00aa", "dirty": True},
+            "python": "3.11.2",
+            "packages": {"torch": "2.14.1"},
+            "device": "a processor",
+            "threads": 2,
+            "platform": "Linux",
+        },
+        "data": {
+            "root": f"/data/{HOSTILE}",
+            "fingerprint": "0f3c",
+            "image_size": 64,
+            "channels": 1,
+            "subject_rule": "kaggle4",
+            "classes": {"A": 896, HOSTILE: 3200},
+            "train": {"images": 5088, "people": 159},
+            "held_out": {"images": 1312, "people": 41},
+        },
+        "spaces": [{"name": "pixels", "extractor": "pixels-v1", "features": 1024, "method": "grey values"}],
+        "candidates": list(candidates),
+    }
+
+
+def pictures() -> list[Picture]:
+    image = np.random.default_rng(0).integers(0, 256, (20, 40, 3), np.uint8)
+    return [
+        Picture(0, kind, f"Title {kind}", HOSTILE, image) for kind in ("real", "samples", "pairs", "anatomy")
+    ]
+
+
+class Structure(HTMLParser):
+    """Checks that tags close in order, and gathers headings and addresses."""
+
+    def __init__(self):
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+        self.addresses: list[str] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+        found = dict(attributes)
+        self.addresses += [found[key] for key in ("src", "href", "xlink:href") if key in found]
+        self.ids += [found["id"]] if "id" in found else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def whole() -> str:
+    return page(evaluation(candidate()), pictures())
+
+
+def structure(text: str) -> Structure:
+    found = Structure()
+    found.feed(text)
+    assert found.open == []
+    return found
+
+
+def test_the_page_is_whole_and_reaches_for_nothing(whole: str):
+    found = structure(whole)
+    assert "script" not in found.seen
+    assert "link" not in found.seen
+    assert all(address.startswith(("data:image/png;base64,", "#")) for address in found.addresses)
+    assert not re.search(r"@import|url\((?!#)", whole)
+    assert found.seen.count("svg") == 7
+    assert found.seen.count("img") == 4
+    assert next(tag for tag in found.seen if tag in ("h1", "h2", "h3")) == "h1"
+
+
+def test_parts_of_plots_have_names_of_their_own(whole: str):
+    ids = structure(whole).ids
+    assert len(ids) == len(set(ids))
+    for target in re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', whole):
+        assert target in ids
+
+
+def test_names_of_others_are_text_and_nothing_else(whole: str):
+    assert HOSTILE not in whole
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in whole
+
+
+def test_verdicts_come_first_in_words_and_not_by_colour_alone(whole: str):
+    verdicts = whole.index("Not as close: 6.2 times theirs")
+    assert verdicts < whole.index("<img")
+    for mark, answer in (("✗", "bad"), ("✓", "good"), ("?", "cannot tell")):
+        assert f"{mark} {answer}</span>" in whole
+
+
+def test_what_is_beyond_unseen_people_is_marked(whole: str):
+    row = next(line for line in whole.split("<tr") if "recall" in line and "0.31" in line)
+    assert row.startswith(' class="out"')
+    assert "✗" in row
+    assert "✗" not in next(line for line in whole.split("<tr") if "authenticity" in line)
+
+
+def test_colours_of_plots_are_the_pages_own(whole: str):
+    assert "#010203" not in whole
+    assert "currentColor" in whole
+
+
+def test_the_same_evaluation_is_the_same_page(whole: str, tmp_path: Path):
+    write_report(tmp_path / "report.html", evaluation(candidate()), pictures())
+    assert (tmp_path / "report.html").read_text() == whole
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_stages_that_were_not_run_leave_no_empty_section():
+    bare = candidate(numbers=[], curves=[], copies=None, anatomy=None, utility=None, verdicts=[])
+    text = page(evaluation(bare), [])
+    structure(text)
+    for heading in ("<h3>Copies", "<h3>Anatomy", "<h3>Utility", "<h3>Fidelity", "<h3>By class"):
+        assert heading not in text
+
+
+def test_the_best_of_several_is_the_lowest_distance_and_the_highest_share():
+    def numbers(distance: float, recall: float) -> list[dict[str, Any]]:
+        return [
+            one_number(value=distance),
+            one_number(metric="recall", value=recall, better="higher", ratio=None),
+            one_number(metric="recall", value=9, label="A", better="higher"),
+        ]
+
+    several = [candidate("a", numbers=numbers(3.0, 0.2)), candidate("b", numbers=numbers(2.0, 0.1))]
+    rows = comparison([*several, candidate("c", numbers=numbers(5.0, 0.1))])
+    assert [(row["metric"], [cell["best"] for cell in row["cells"]]) for row in rows] == [
+        ("kernel_distance", [False, True, False]),
+        ("recall", [True, False, False]),
+    ]
+    text = page(evaluation(*several), [])
+    structure(text)
+    assert text.index("Side by side") < text.index("a: 2,000 samples")
+
+
+def test_numbers_have_three_digits_and_no_walls_of_zeros():
+    assert [number(value) for value in (0, 0.0123456, 12345.6, 1.5, None)] == [
+        "0",
+        "0.0123",
+        "12,346",
+        "1.5",
+        "–",
+    ]
+    assert number(0.0000123) == "1.2 × 10^−5"
+    assert number(-0.5) == "−0.5"

@@ -14,8 +14,8 @@ from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
 from alzgan.files import read_arrays
 from alzgan.metrics import inception
-from alzgan.metrics.distances import frechet, moments
-from alzgan.metrics.features import RandomConvFeatures
+from alzgan.metrics.distances import frechet, kernel_distance, moments
+from alzgan.metrics.features import PixelFeatures, RandomConvFeatures
 from alzgan.runs import session
 from alzgan.runs.build import build, build_model
 
@@ -45,6 +45,37 @@ def test_the_measured_distance_is_that_of_fixed_latents(slices: Path, tmp_path: 
     fake = torch.cat([gan.sample(gan.latents(count, "quality", i)) for i, count in enumerate(counts)])
     real = torch.cat(list(data.real_batches(7)))
     assert objective == pytest.approx(frechet(extractor(real), extractor(fake)), rel=1e-4)
+
+
+def test_another_space_and_the_kernel_distance_may_judge(slices: Path, tmp_path: Path):
+    chosen = ("callbacks.quality.extractor=pixels", "callbacks.quality.distance=kernel")
+    settings = small_settings(slices, tmp_path, "trainer.max_steps=1", *chosen)
+    objective = session.run(settings)
+    gan = build_model(settings)
+    gan.load_state_dict(torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)["state_dict"])
+    extractor = PixelFeatures()
+    data = build("data", settings.data)
+    data.setup()
+    fake = gan.sample(gan.latents(64, "quality", 0))[:32]
+    expected = kernel_distance(extractor(torch.cat(list(data.real_batches(7)))), extractor(fake))
+    assert objective == pytest.approx(expected, rel=1e-4)
+    assert Quality(extractor="pixels", distance="kernel").tag == "quality/kernel_pixels"
+    assert Quality(extractor="random-conv").tag == "quality/frechet_random_conv"
+
+
+def test_a_run_goes_on_with_the_judge_that_it_began_with():
+    quality = Quality(extractor="pixels", distance="kernel")
+    quality.load_state_dict(Quality(extractor="pixels", distance="kernel").state_dict())
+    Quality(extractor="random-conv").load_state_dict({"extractor": "random-conv-v1"})  # of an older version
+    with pytest.raises(UserError, match="measured by pixels-v1 and frechet, here is pixels-v1 and kernel"):
+        quality.load_state_dict(Quality(extractor="pixels").state_dict())
+
+
+def test_a_kernel_distance_weighs_classes_by_repeating_rows():
+    quality = Quality(extractor="pixels", distance="kernel")
+    features = torch.arange(4.0)[:, None]
+    assert quality.side(features, torch.full((4,), 0.25)) is features
+    assert quality.side(features, torch.tensor([0.5, 0.5, 0.0, 0.0])).ravel().tolist() == [0, 0, 1, 1]
 
 
 def test_the_reference_is_what_is_shown_in_training(slices: Path, tmp_path: Path):

@@ -47,6 +47,7 @@ def candidate(name: str = "outputs/run1", **changes: Any) -> dict[str, Any]:
         "step": 100,
         "weights": "average",
         "n": 2000,
+        "expected_coverage": 0.969,
         "notes": ["a note"],
         "verdicts": [
             {"question": "fidelity", "answer": "bad", "text": "Not as close: 6.2 times theirs"},

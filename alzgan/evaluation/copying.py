@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.stats import nbinom, norm
 from torch import Tensor
 
 from alzgan.data.features import digest_of
 from alzgan.device.streams import stream
 from alzgan.evaluation.fidelity import Sets
-from alzgan.evaluation.numbers import Number, unseen_of
+from alzgan.evaluation.numbers import REACH, Number, Unseen, unseen_of
 from alzgan.evaluation.reference import Reference
 from alzgan.evaluation.spaces import Features, Space
 from alzgan.files import read_arrays, write_arrays
@@ -65,19 +66,17 @@ def copying(
     train, unseen = reference.train, reference.held_out
     found = copies_of(nearest, theirs, QUANTILE)
     common = {"stage": "copies", "against": "train", "label": None, "seed": seed}
-    above = (theirs.similarity > found.threshold).double()
     aligned = common | {
         "space": ALIGNED,
         "extractor": ALIGNED,
         "n": len(nearest.similarity),
         "people": train.person_count(),
     }
-    shares = [float(above[rows].mean()) for rows in resampled(unseen.people, len(unseen), seed)]
     numbers = [
         Number(
             metric="share_of_copies",
             value=found.above / len(nearest.similarity),
-            unseen=unseen_of(shares),
+            unseen=share_above(theirs.similarity, unseen.people, found.threshold),
             better="lower",
             **aligned,
         ),
@@ -152,6 +151,22 @@ def memorised(
             control(to_samples["members"], len(to_samples["others"]), seed),
         ),
     }
+
+
+def share_above(similarity: Tensor, people: np.ndarray | None, threshold: float) -> Unseen:
+    """What share of other unseen people's images is above the threshold that these people make.
+
+    A threshold that e people's images exceed is exceeded by those of K of as many other people, where K is
+    negative binomial with parameters e and 1/2, whatever the law of the similarities: each exceeding person
+    is of one half of them or of the other with the same chance.
+    """
+    above = (similarity > threshold).numpy()
+    share = float(above.mean())
+    count = len(np.unique((np.arange(len(above)) if people is None else people)[above]))
+    low, high, most = (
+        float(nbinom.ppf(level, count, 0.5)) / count for level in (0.025, 0.975, norm.cdf(REACH))
+    )
+    return Unseen(share, low * share, high * share, (most - 1) * share / REACH, count)
 
 
 def resampled(people: np.ndarray | None, count: int, seed: int) -> list[Tensor]:

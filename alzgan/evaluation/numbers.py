@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm
 
 REACH = 3  # standard deviations from what unseen people get: 1 in 700 of them is beyond by chance
 
@@ -18,7 +19,7 @@ class Unseen:
         low: the 2.5 % quantile for people drawn anew.
         high: the 97.5 % quantile.
         deviation: the standard deviation for people drawn anew.
-        draws: how many there were.
+        draws: how many there were; of a share above a threshold, the people who exceed it.
     """
 
     mean: float
@@ -81,8 +82,6 @@ class Number:
 
 def percentile(z: float) -> float:
     """The share of unseen people's values below one that lies z deviations from their mean, in %."""
-    from scipy.stats import norm
-
     return round(100 * float(norm.cdf(z)), 2)
 
 

@@ -10,16 +10,21 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy import ndimage
+from scipy.spatial.distance import braycurtis
 from torch import Tensor
 
 FOREGROUND = 0.15  # of an image's bright level, from which on a pixel is no background
-FLUID = 0.6  # of the brain's median, below which it is fluid
+FLUID = 0.55  # of the brain's median, below which it is fluid
 DEPTH = 0.4  # of the largest distance to the brain's edge, within which fluid is in sulci and fissures
+MIDDLE = (
+    0.55  # of the brain's half length: fluid farther to the front or back is in the fissure between halves
+)
+SPECK = 0.003  # of the brain, below which a component of fluid is a sulcus that runs deep
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 UNITS = {
     "brain_area": "share of the image",
     "ventricle_ratio": "share of the brain",
-    "asymmetry": "share of the brain's mean grey value",
+    "asymmetry": "share of the grey of both sides",
     **{f"intensity_{round(100 * q):02}": "share of white" for q in QUANTILES},
 }
 BRAIN_COLOUR, VENTRICLE_COLOUR = (86, 180, 233), (230, 159, 0)  # told apart by the colour-blind, too
@@ -61,9 +66,11 @@ def ventricle_ratio(images: Tensor) -> Tensor:
 
 
 def asymmetry(images: Tensor) -> Tensor:
-    """The mean difference between the brain and its mirror image over its mean grey value (N,), from 0 on.
+    """How much the brain differs from its mirror image (N,), from 0 to 1.
 
-    Mirrored about the column through the brain's centre, to half a pixel.
+    The dissimilarity sum |x - m| / sum (x + m) of the grey values x and those mirrored, m (Bray and Curtis
+    1957, "An ordination of the upland forest communities of southern Wisconsin"), about the column through
+    the brain's centre, to half a pixel.
     """
     return measures(images)["asymmetry"]
 
@@ -134,11 +141,21 @@ def brain_of(image: np.ndarray) -> np.ndarray:
 
 
 def ventricles_of(image: np.ndarray, brain: np.ndarray) -> np.ndarray:
-    """Pixels (H, W) that are darker than the brain's tissue and far from its edge."""
+    """Pixels (H, W) in the brain's centre that are darker than its tissue, without specks."""
     if not brain.any():
         return brain
+    fluid = centre_of(brain) & (image < FLUID * np.median(image[brain]))
+    components, _ = ndimage.label(fluid)
+    return fluid & (np.bincount(components.ravel()) >= SPECK * brain.sum())[components]
+
+
+def centre_of(brain: np.ndarray) -> np.ndarray:
+    """Pixels (H, W) far from the brain's edge, and from its front and back."""
     depth = ndimage.distance_transform_edt(brain)
-    return brain & (image < FLUID * np.median(image[brain])) & (depth > DEPTH * depth.max())
+    rows = np.flatnonzero(brain.any(1))
+    middle = (rows[0] + rows[-1]) / 2
+    central = abs(np.arange(len(brain)) - middle) < MIDDLE * len(rows) / 2
+    return (depth > DEPTH * depth.max()) & central[:, None]
 
 
 def quantiles_of(image: np.ndarray, brain: np.ndarray, quantiles: Sequence[float]) -> np.ndarray:
@@ -147,13 +164,10 @@ def quantiles_of(image: np.ndarray, brain: np.ndarray, quantiles: Sequence[float
 
 
 def asymmetry_of(image: np.ndarray, brain: np.ndarray) -> float:
-    """The mean difference from the mirror image, over the mean; 0 where there is no brain."""
-    if not image[brain].any():
+    """The dissimilarity of the brain and its mirror image; 0 where there is no brain."""
+    if not brain.any():
         return 0.0
-    tissue = np.where(brain, image, 0)
-    centre = round(2 * float((tissue.sum(0) * np.arange(tissue.shape[1])).sum() / tissue.sum()))
-    # Column x is mirrored to centre - x.
-    wide = np.pad(tissue, [(0, 0), (tissue.shape[1], tissue.shape[1])])
-    columns = np.arange(wide.shape[1])
-    mirrored = wide[:, (centre + 2 * tissue.shape[1] - columns).clip(0, wide.shape[1] - 1)]
-    return float(abs(wide - mirrored).sum() / (2 * tissue.sum()))
+    # The outline's centre: that of the grey values would move towards a brighter half.
+    excess = brain.shape[1] - 1 - round(2 * np.nonzero(brain)[1].mean())
+    centred = np.pad(np.where(brain, image, 0), [(0, 0), (max(excess, 0), max(-excess, 0))])
+    return float(braycurtis(centred.ravel(), centred[:, ::-1].ravel()))

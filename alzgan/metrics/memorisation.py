@@ -110,8 +110,9 @@ def aligned_nearest(images: Tensor, references: Tensor) -> Nearest:
 def align(images: Tensor, coarse: Tensor, whole: Tensor) -> Nearest:
     """The nearest references of a block of grey images (N, 1, SIDE, SIDE)."""
     rough = torch.full((len(images), len(coarse)), -1.0, device=images.device)
-    for moved in variants(images, step=2):
-        torch.maximum(rough, unit_rows(F.interpolate(moved, COARSE, mode="area")) @ coarse.T, out=rough)
+    # A step is a pixel of the coarse images.
+    for moved in variants(images, step=max(1, images.shape[3] // COARSE)):
+        torch.maximum(rough, unit_rows(reduced(moved, COARSE)) @ coarse.T, out=rough)
     candidates = rough.topk(min(CANDIDATES, len(coarse)), 1).indices  # (N, K)
     similarity = torch.full(candidates.shape, -1.0, device=images.device)
     chosen = whole[candidates]  # (N, K, pixels)

@@ -63,7 +63,7 @@ def distances(name: str, numbers: Sequence[dict[str, Any]]) -> str:
             floor = number["unseen"]["mean"]
             low, high = (max(number["unseen"][end] / floor, 0.05) for end in ("low", "high"))
             axes.plot(
-                [low, high], [place, place], color=UNSEEN, linewidth=7, alpha=0.45, solid_capstyle="butt"
+                [low, high], [place, place], color=UNSEEN, linewidth=7, alpha=0.55, solid_capstyle="butt"
             )
             axes.plot(max(number["ratio"], 0.05), place, "o", color=SAMPLES, markersize=7)
         axes.axvline(1, color=UNSEEN, linewidth=1)
@@ -84,7 +84,7 @@ def shares(name: str, numbers: Sequence[dict[str, Any]]) -> str:
         axes = figure.subplots()
         for place, number in enumerate(rows):
             ends = [number["unseen"][end] for end in ("low", "high")]
-            axes.plot(ends, [place, place], color=UNSEEN, linewidth=7, alpha=0.45, solid_capstyle="butt")
+            axes.plot(ends, [place, place], color=UNSEEN, linewidth=7, alpha=0.55, solid_capstyle="butt")
             axes.plot(number["value"], place, "o", color=SAMPLES, markersize=7)
         axes.set_xlim(left=min(0, *axes.get_xlim()))
         label_rows(axes, rows)
@@ -98,7 +98,7 @@ def label_rows(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
     axes.plot([], [], "o", color=SAMPLES, label="samples")
-    axes.plot([], [], color=UNSEEN, linewidth=7, alpha=0.45, label="unseen people, 95 %")
+    axes.plot([], [], color=UNSEEN, linewidth=7, alpha=0.55, label="unseen people, 95 %")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
 
 
@@ -114,7 +114,7 @@ def curves(name: str, found: Sequence[dict[str, Any]]) -> str:
             axes.set_title(curve["space"], fontsize=11)
             axes.set_xlabel("N")
             axes.set_ylim(bottom=min(0, *axes.get_ylim()))
-        figure.axes[0].set_ylabel(f"{words(found[0]['metric'])} to held-out people")
+        figure.axes[0].set_ylabel(words(found[0]["metric"]))
         figure.axes[0].legend()
 
     return drawn(name, (3.1 * len(found) + 0.4, 2.9), draw) if found else ""

@@ -1,0 +1,186 @@
+"""The stages of an evaluation: each adds numbers, pictures and a verdict to what is known of a candidate."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alzgan.errors import UserError
+from alzgan.evaluation import verdicts
+from alzgan.evaluation.copying import cached_nearest, copying
+from alzgan.evaluation.fidelity import Sets, curves, fidelity, sets_of
+from alzgan.evaluation.inputs import Judged
+from alzgan.evaluation.numbers import Number
+from alzgan.evaluation.pictures import grids, measured, pairs
+from alzgan.evaluation.reference import NEEDED_PEOPLE
+from alzgan.evaluation.shape import anatomy
+from alzgan.evaluation.spaces import K, Space
+from alzgan.evaluation.usefulness import usefulness
+from alzgan.metrics.neighbours import expected_coverage
+from alzgan.report.pictures import Picture
+from alzgan.text import printable
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is compared, see `conf/preset`.
+
+    Attributes:
+        size: images on each side, at most.
+        pool: images of the people trained on from whom groups are drawn, at most.
+        draws: groups of unseen people.
+    """
+
+    size: int
+    pool: int
+    draws: int
+
+
+@dataclass(frozen=True)
+class Means:
+    """What all stages work with."""
+
+    spaces: list[Space]
+    extent: Extent
+    seed: int
+    cache: Path
+    device: torch.device
+
+
+@dataclass
+class Outcome:
+    """What is known of one candidate so far."""
+
+    index: int
+    judged: Judged
+    sets: Sets
+    classes: dict[str, Sets]
+    verdicts: list[dict[str, str]] = field(default_factory=list)
+    numbers: list[Number] = field(default_factory=list)
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    summaries: dict[str, Any] = field(default_factory=dict)
+    pictures: list[Picture] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        candidate, n = self.judged.candidate, len(self.sets.samples)
+        return {
+            "name": candidate.name,
+            "kind": candidate.kind,
+            **candidate.info,
+            "n": len(candidate.images),
+            "expected_coverage": expected_coverage(n, n, K),
+            "notes": [*candidate.notes, *verdicts.notes_on_classes(self.numbers)],
+            "verdicts": self.verdicts,
+            "numbers": [number.plain() for number in self.numbers],
+            "curves": self.curves,
+            **{name: self.summaries.get(name) for name in ("copies", "anatomy", "utility")},
+            "seconds": self.seconds,
+        }
+
+
+def assess(index: int, judged: Judged, stages: list[str], means: Means) -> Outcome:
+    """Run stages on a candidate, in their order.
+
+    Args:
+        index: of the candidate.
+        judged: the candidate, and the real images that it is compared with.
+        stages: names of `STAGES`.
+        means: what they work with.
+
+    Raises:
+        UserError: there are too few people, or images, to compare with.
+    """
+    candidate, _, reference = judged
+    outcome = Outcome(index, judged, compared_sets(judged, means), dict(class_sets(judged, means)))
+    outcome.pictures += grids(index, candidate.images, reference, means.seed)
+    for name, stage in STAGES.items():
+        if name in stages:
+            start = time.perf_counter()
+            stage(outcome, means)
+            outcome.seconds[name] = round(time.perf_counter() - start, 1)
+    return outcome
+
+
+def compared_sets(judged: Judged, means: Means) -> Sets:
+    """What is compared; UserError where there are too few people."""
+    candidate, data, reference = judged
+    extent = means.extent
+    found = sets_of(candidate.images, reference, extent.size, extent.pool, extent.draws, means.seed)
+    if found is None:
+        train, held_out = (images.person_count() for images in (reference.train, reference.held_out))
+        raise UserError(
+            f"{printable(data.root)}: {train} people in train and {held_out} held out, with "
+            f"{len(candidate.images)} samples, are too few for an interval: {NEEDED_PEOPLE} held out are "
+            f"needed, and {NEEDED_PEOPLE} more to train on than are held out"
+        )
+    return found
+
+
+def class_sets(judged: Judged, means: Means) -> Iterator[tuple[str, Sets]]:
+    """The same within each class, where the samples have classes and enough people are held out."""
+    candidate, _, reference = judged
+    extent = means.extent
+    for label, name in enumerate(reference.classes if candidate.images.labels is not None else []):
+        real, samples = reference.of_class(label), candidate.images.of_class(label)
+        found = sets_of(samples, real, extent.size, extent.pool, extent.draws, means.seed)
+        if found is not None:
+            yield name, found
+        else:
+            people = real.held_out.person_count()
+            candidate.notes.append(f"class {name} has no numbers of its own: {people} people held out")
+
+
+def look_real(outcome: Outcome, means: Means) -> None:
+    """Fidelity and diversity."""
+    outcome.numbers += fidelity(outcome.sets, means.spaces, means.seed)
+    for label, sets in outcome.classes.items():
+        outcome.numbers += fidelity(sets, means.spaces, means.seed, label, whole=False)
+    outcome.curves += curves(outcome.sets, means.spaces)
+    outcome.verdicts += [verdicts.on_fidelity(outcome.numbers), verdicts.on_diversity(outcome.numbers)]
+
+
+def are_copies(outcome: Outcome, means: Means) -> None:
+    """Copies of training images."""
+    candidate, _, reference = outcome.judged
+    nearest, theirs = (
+        cached_nearest(images.pixels, reference.train.pixels, means.cache)
+        for images in (candidate.images, reference.held_out)
+    )
+    found = copying(nearest, theirs, reference, outcome.sets, means.spaces, means.seed)
+    outcome.numbers += found.numbers
+    outcome.summaries["copies"] = found.plain
+    outcome.pictures.append(pairs(outcome.index, candidate.images, reference, found))
+    outcome.verdicts.append(verdicts.on_copies(found))
+
+
+def have_anatomy(outcome: Outcome, means: Means) -> None:
+    """Measures of the brain."""
+    candidate, _, reference = outcome.judged
+    found = anatomy(outcome.sets, means.seed)
+    outcome.numbers += found.numbers
+    for label, sets in outcome.classes.items():
+        outcome.numbers += anatomy(sets, means.seed, label).numbers
+    outcome.summaries["anatomy"] = found.plain
+    outcome.pictures.append(measured(outcome.index, candidate.images, reference))
+    outcome.verdicts.append(verdicts.on_anatomy(found.numbers))
+
+
+def are_useful(outcome: Outcome, means: Means) -> None:
+    """A classifier for unseen people."""
+    candidate, _, reference = outcome.judged
+    found = usefulness(candidate, reference, means.cache, means.seed, means.device)
+    outcome.summaries["utility"] = found
+    outcome.verdicts.append(verdicts.on_utility(found))
+
+
+STAGES: dict[str, Callable[[Outcome, Means], None]] = {
+    "fidelity": look_real,
+    "copies": are_copies,
+    "anatomy": have_anatomy,
+    "utility": are_useful,
+}

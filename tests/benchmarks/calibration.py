@@ -1,0 +1,211 @@
+"""Does the evaluation find what is wrong, and nothing where nothing is: verdicts on samples of known truth.
+
+    python tests/benchmarks/calibration.py DIR [DRAWS]
+
+DIR is a folder of real slices. First come samples that are bad by construction. Then, in each draw, a fifth
+of the people stand for the samples, a fifth are held out and the rest were trained on, all drawn anew: the
+verdicts on unseen people should be good. A line for each, then the sums. With 6,400 slices it takes an hour
+on 2 CPU cores.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+from tqdm import tqdm
+
+from alzgan.data.datamodule import MRIDataModule
+from alzgan.data.features import digest_of
+from alzgan.device.overhead import tune_process
+from alzgan.device.streams import stream
+from alzgan.evaluation import verdicts
+from alzgan.evaluation.copying import copying
+from alzgan.evaluation.fidelity import fidelity, sets_of
+from alzgan.evaluation.reference import Images, Reference, images_of
+from alzgan.evaluation.shape import anatomy
+from alzgan.evaluation.spaces import Space, chosen_spaces
+from alzgan.files import cache_folder
+from alzgan.metrics import ventricle_ratio
+from alzgan.metrics.memorisation import (
+    BLOCK,
+    SIDE,
+    Nearest,
+    aligned_nearest,
+    reduced,
+    unit_rows,
+    variants,
+)
+
+SIZE, POOL, DRAWS = 1000, 2500, 20  # as of preset=fast
+FRACTIONS = (0.6, 0.2, 0.2)
+
+
+class World(NamedTuple):
+    """People who were trained on, who are held out, and unseen ones who stand for the samples."""
+
+    reference: Reference
+    unseen: Images
+
+
+def world(root: str, seed: int) -> World:
+    """One draw of people."""
+    data = MRIDataModule(root, image_size=64, channels=1, batch_size=1, split_seed=seed, fractions=FRACTIONS)
+    data.setup()
+    train, held_out, unseen = (images_of(data, [part]) for part in ("train", "validation", "test"))
+    return World(Reference(train, held_out, data.classes), shuffled(unseen, seed))
+
+
+def shuffled(images: Images, seed: int) -> Images:
+    """In random order, as samples are."""
+    return images.of(stream(seed, "calibration").permutation(len(images)))
+
+
+def changed(images: Images, change: Callable[[np.ndarray], np.ndarray]) -> Images:
+    """The same people, with other pixels."""
+    pixels = change(images.pixels.numpy().astype(float))
+    return Images(
+        torch.from_numpy(pixels.round().clip(0, 255).astype(np.uint8)), images.labels, images.people
+    )
+
+
+def noise(pixels: np.ndarray) -> np.ndarray:
+    """Of a standard deviation of 10 grey levels."""
+    return pixels + stream(0, "calibration/noise").normal(0, 10, pixels.shape)
+
+
+def blur(pixels: np.ndarray) -> np.ndarray:
+    """With a standard deviation of a pixel."""
+    return gaussian_filter(pixels, (0, 0, 1, 1))
+
+
+def mirror_and_shift(pixels: np.ndarray) -> np.ndarray:
+    """By 3 pixels down and 2 to the left."""
+    return np.roll(pixels[..., ::-1], (3, -2), (2, 3))
+
+
+def bad_samples(found: World) -> Iterator[tuple[str, Images]]:
+    """Samples and what is wrong with them."""
+    train = shuffled(found.reference.train, 1)
+    yield "unseen people, noisy", changed(found.unseen, noise)
+    yield "training images, blurred", changed(train, blur)
+    one_each = np.array([np.flatnonzero(train.labels == label)[0] for label in np.unique(train.labels)])
+    repeated = train.of(np.resize(one_each, 1200))
+    yield "one image a class, repeated", Images(repeated.pixels, repeated.labels)
+    for name, change in (
+        ("as they are", np.asarray),
+        ("mirrored, shifted", mirror_and_shift),
+        ("noisy", noise),
+    ):
+        yield f"training images, {name}", changed(train, change)
+    few = found.unseen.pixels.clone()
+    few[:12] = torch.from_numpy(mirror_and_shift(train.pixels[:12].numpy()).copy())
+    yield "unseen people, 1 % of them copies", Images(few, found.unseen.labels, found.unseen.people)
+    yield "training images without 20 people of one class", without_twenty(train)
+
+
+def without_twenty(train: Images) -> Images:
+    """All but the 20 people of the largest class who have the largest ventricles."""
+    label = Counter(train.labels.tolist()).most_common(1)[0][0]
+    rows = np.flatnonzero(train.labels == label)
+    ratio = ventricle_ratio(train.pixels[torch.from_numpy(rows)]).numpy()
+    means = {person: ratio[train.people[rows] == person].mean() for person in np.unique(train.people[rows])}
+    gone = sorted(means, key=means.get)[-20:]
+    return train.of(np.flatnonzero(~np.isin(train.people, gone)))
+
+
+def all_to_all(images: Tensor) -> Tensor:
+    """The correlation (N, N) of each image, at its best shift, with each other; no candidates are chosen."""
+    whole = unit_rows(reduced(images, SIDE))
+    rows = []
+    for block in tqdm(reduced(images, SIDE).split(BLOCK), "aligning", leave=False):
+        best = torch.full((len(block), len(whole)), -1.0)
+        for moved in variants(block, step=1):
+            torch.maximum(best, unit_rows(moved) @ whole.T, out=best)
+        rows.append(best)
+    return torch.cat(rows)
+
+
+class Judge:
+    """Gives verdicts; what is known of the images of the folder is computed once.
+
+    Args:
+        everything: all images, uint8 (N, 1, H, W).
+        spaces: of the features.
+    """
+
+    def __init__(self, everything: Tensor, spaces: list[Space]):
+        self.spaces = spaces
+        for space in spaces:
+            space.sets(Images(everything))
+        self.row_of = {digest_of(image[None]): row for row, image in enumerate(everything)}
+        self.similarity = all_to_all(everything)
+
+    def verdicts(self, samples: Images, reference: Reference, seed: int) -> dict[str, str]:
+        """The answer to each question, and how many copies there are."""
+        sets = sets_of(samples, reference, SIZE, POOL, DRAWS, seed)
+        numbers = fidelity(sets, self.spaces, seed, whole=False)
+        nearest, theirs = (self.nearest(images, reference) for images in (samples, reference.held_out))
+        copied = copying(nearest, theirs, reference, sets, self.spaces, seed)
+        measured = anatomy(sets, seed).numbers
+        found = [
+            verdicts.on_fidelity(numbers),
+            verdicts.on_diversity(numbers),
+            verdicts.on_copies(copied),
+            verdicts.on_anatomy(measured),
+        ]
+        answers = {each["question"]: each["answer"] for each in found}
+        share = f"{copied.copies.above / len(samples):.1%}, certain {copied.copies.certain_count}"
+        return answers | {"above": share}
+
+    def nearest(self, images: Images, reference: Reference) -> Nearest:
+        """In aligned pixels."""
+        rows, train = (
+            [self.row_of.get(digest_of(image[None])) for image in each.pixels]
+            for each in (images, reference.train)
+        )
+        if None in rows:
+            return aligned_nearest(images.pixels, reference.train.pixels)
+        best = self.similarity[rows][:, train].max(1)
+        return Nearest(best.values, best.indices)
+
+    def of_classes(self, samples: Images, reference: Reference, seed: int) -> list[str]:
+        """What is said of each class."""
+        numbers = []
+        for label, name in enumerate(reference.classes):
+            real = reference.of_class(label)
+            sets = sets_of(samples.of_class(label), real, SIZE, POOL, DRAWS, seed)
+            if sets is not None:
+                numbers += fidelity(sets, self.spaces, seed, name, whole=False)
+                numbers += anatomy(sets, seed, name).numbers
+        return verdicts.notes_on_classes(numbers)
+
+
+def main(root: str, draws: int) -> None:
+    """Print a line for each set of samples, and the sums over the draws."""
+    tune_process()
+    data = MRIDataModule(root, image_size=64, channels=1, batch_size=1)
+    data.setup()
+    everything = torch.from_numpy(np.array(data.images)).permute(0, 3, 1, 2).contiguous()
+    judge = Judge(everything, chosen_spaces(None, cache_folder(), torch.device("cpu")))
+    first = world(root, 0)
+    for name, samples in bad_samples(first):
+        found = judge.verdicts(samples, first.reference, 0)
+        print(f"{name}: {found}; {judge.of_classes(samples, first.reference, 0)}", flush=True)
+    sums: Counter = Counter()
+    for seed in range(draws):
+        drawn = world(root, seed)
+        found = judge.verdicts(drawn.unseen, drawn.reference, seed)
+        sums += Counter(question for question, answer in found.items() if answer == "good")
+        print(f"unseen people, draw {seed}: {found}", flush=True)
+    print(f"good of {draws}: {dict(sums)}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 100)

@@ -19,9 +19,9 @@ def evaluate(settings: DictConfig) -> None:
     for candidate in found["candidates"]:
         print(f"\n{printable(candidate['name'])}")
         for each in candidate["verdicts"]:
-            print(f"  {each['question']}: {each['answer']}. {each['text']}")
+            print(f"  {each['question']}: {each['answer']}. {printable(each['text'])}")
         for note in candidate["notes"]:
-            print(f"  note: {note}")
+            print(f"  note: {printable(note)}")
     print(
         f"\nreport: {printable(run_dir / 'report.html')}\nnumbers: {printable(run_dir / 'evaluation.json')}"
     )

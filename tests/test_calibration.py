@@ -79,7 +79,7 @@ def copied(samples: Images, reference: Reference, spaces: list[Space], seed: int
     ours, theirs = (
         aligned_nearest(images.pixels, reference.train.pixels) for images in (samples, reference.held_out)
     )
-    return copying(ours, theirs, reference, sets, spaces[1:], seed)
+    return copying(ours, theirs, samples.people, reference, sets, spaces[1:], seed)
 
 
 def with_pixels(images: Images, pixels: np.ndarray) -> Images:

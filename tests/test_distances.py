@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch_fidelity.metric_kid import kid_features_to_metric
@@ -5,7 +6,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from alzgan.metrics import at_infinity, frechet, kernel_distance, mind
-from alzgan.metrics.distances import moments
+from alzgan.metrics.distances import mean_kernel, moments
 
 
 class AsTheyAre(torch.nn.Module):
@@ -106,3 +107,38 @@ def test_mind_wants_sets_of_one_size():
 def test_what_falls_with_the_number_is_followed_to_infinity():
     counts = [250, 500, 1000]
     assert at_infinity(counts, [2 + 300 / n for n in counts]) == pytest.approx(2, abs=1e-9)
+
+
+def test_whole_numbers_as_weights_of_the_kernel_distance_are_what_pairs_of_two_draws_are():
+    real, fake = sets(5, 7)
+    weights = torch.tensor([1.0, 2, 1, 3, 1])
+    share = weights.double() / weights.sum()
+    k = (real.double() @ real.double().T / 12 + 1) ** 3
+    within = sum(share[i] * share[j] * k[i, j] for i in range(5) for j in range(5) if i != j)
+    within = within / (1 - share.square().sum())
+    cross = (share @ (real.double() @ fake.double().T / 12 + 1) ** 3).mean()
+    expected = float(within - 2 * cross) + mean_kernel(fake)
+    assert kernel_distance(real, fake, real_weights=weights) == pytest.approx(expected, rel=1e-9)
+
+
+def test_slices_of_one_person_are_no_pair():
+    # Two people with two like slices each: only pairs of both people count, 1 in place of (1 + 2 * 8 ...).
+    features, people = column(0, 0, 1, 1), ["a", "a", "b", "b"]
+    assert mean_kernel(features, people) == pytest.approx(1)
+    assert mean_kernel(features) == pytest.approx((4 * 2 * 1 + 2 * 1 + 2 * 8) / 12)
+
+
+def test_the_kernel_distance_of_people_is_0_on_average_where_the_plain_one_is_not():
+    rng = np.random.default_rng(0)
+
+    def people() -> torch.Tensor:
+        return torch.from_numpy(
+            (rng.normal(size=(10, 1, 4)) + 0.1 * rng.normal(size=(10, 8, 4))).reshape(-1, 4)
+        )
+
+    who = np.repeat(np.arange(10), 8)
+    draws = [(people(), people()) for _ in range(300)]
+    plain = np.mean([kernel_distance(*draw) for draw in draws])
+    across = np.array([kernel_distance(*draw, who, who) for draw in draws])
+    assert across.mean() == pytest.approx(0, abs=3 * across.std() / 300**0.5)
+    assert plain > 10 * across.std() / 300**0.5

@@ -52,15 +52,12 @@ def test_pixels_are_aligned_by_their_centre_of_mass():
 
 @needs_weights
 def test_the_network_of_photographs_is_the_one_that_was_trained():
-    """Whatever layer were wrong, a flat grey image would not look like the same few things."""
     extractor = LiteFeatures()
     features = extractor(images(2, 64))
-    probabilities = extractor.probabilities(features)
-    assert probabilities.sum(1).tolist() == pytest.approx([1, 1], abs=1e-5)
-    # Of 4.65 million parameters; batch norm's are in the convolutions now.
+    # As the package of the network's authors computes them from the same pixels.
+    assert features[0, :3].tolist() == pytest.approx([2.404, 0, 0.288], abs=5e-3)
+    assert extractor.probabilities(features).sum(1).tolist() == pytest.approx([1, 1], abs=1e-5)
     assert sum(parameter.numel() for parameter in EfficientNetLite0().parameters()) == 4_652_008
-    assert float(features.min()) >= 0
-    assert 0.5 < float(features.max()) < 6  # ReLU6, averaged
 
 
 @needs_weights

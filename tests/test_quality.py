@@ -71,13 +71,6 @@ def test_a_run_goes_on_with_the_judge_that_it_began_with():
         quality.load_state_dict(Quality(extractor="pixels").state_dict())
 
 
-def test_a_kernel_distance_weighs_classes_by_repeating_rows():
-    quality = Quality(extractor="pixels", distance="kernel")
-    features = torch.arange(4.0)[:, None]
-    assert quality.side(features, torch.full((4,), 0.25)) is features
-    assert quality.side(features, torch.tensor([0.5, 0.5, 0.0, 0.0])).ravel().tolist() == [0, 0, 1, 1]
-
-
 def test_the_reference_is_what_is_shown_in_training(slices: Path, tmp_path: Path):
     settings = small_settings(
         slices, tmp_path, "data.sampling={Demented: 3, Healthy: 1}", "trainer.max_steps=1"

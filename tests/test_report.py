@@ -127,6 +127,7 @@ def evaluation(*candidates: dict[str, Any]) -> dict[str, Any]:
         "alzgan": "0.2.0",
         "command": ["evaluate.py", f"samples={HOSTILE}"],
         "seed": 0,
+        "same_data": True,
         "provenance": {
             "git": {"commit": "8876864f00aa", "dirty": True},
             "python": "3.11.2",
@@ -141,6 +142,8 @@ def evaluation(*candidates: dict[str, Any]) -> dict[str, Any]:
             "image_size": 64,
             "channels": 1,
             "subject_rule": "kaggle4",
+            "people_known": True,
+            "notes": [],
             "classes": {"A": 896, HOSTILE: 3200},
             "train": {"images": 5088, "people": 159},
             "held_out": {"images": 1312, "people": 41},
@@ -281,3 +284,19 @@ def test_numbers_have_three_digits_and_no_walls_of_zeros():
     ]
     assert number(0.0000123) == "1.2 × 10^−5"
     assert number(-0.5) == "−0.5"
+
+
+def test_numbers_close_to_a_thousand_are_no_powers_of_ten():
+    assert number(999.7) == "1,000"
+
+
+def test_what_is_not_known_of_the_people_is_said():
+    unknown = evaluation(candidate())
+    unknown["data"] |= {
+        "people_known": False,
+        "notes": ["a split may have slices of one person on both sides"],
+    }
+    text = page(unknown, [])
+    assert "people unknown: each image counts as one" in text
+    assert "a split may have slices of one person on both sides" in text
+    assert "different data or splits" in page(unknown | {"same_data": False}, [])

@@ -16,10 +16,9 @@ from alzgan.device.pixels import viewable
 from alzgan.errors import SettingError, UserError, at_least, one_of
 from alzgan.files import cache_folder
 from alzgan.gan import GAN
-from alzgan.metrics.distances import Moments, frechet, kernel_distance, moments
+from alzgan.metrics.distances import frechet, kernel_distance, moments
 from alzgan.metrics.features import FeatureExtractor, RandomConvFeatures, feature_space
 from alzgan.metrics.inception import INCEPTION_FILE, InceptionFeatures, is_at_hand, usual_place
-from alzgan.people.splits import apportion
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +78,8 @@ class Quality(Callback):
         self.describe(trainer)
         data, real = trainer.datamodule, None
         if trainer.is_global_zero:
-            real = self.side(self.real_features(data, pl_module.device), data.image_weights())
+            features, weights = self.real_features(data, pl_module.device), data.image_weights()
+            real = (features, weights) if self.distance == "kernel" else moments(features, weights)
         self.real = trainer.strategy.broadcast(real)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: GAN) -> None:
@@ -104,18 +104,11 @@ class Quality(Callback):
             latents = gan.latents(self.batch_size, "quality", batch)
             found.append(self.extractor(viewable(gan.sample(latents, labels[batch]))))
         features = strategy.all_gather(torch.stack(found)).reshape(ranks, rounds, self.batch_size, -1)
-        fake = self.side(features.transpose(0, 1).flatten(0, 2)[: self.n_samples].cpu())
-        return kernel_distance(self.real, fake) if self.distance == "kernel" else frechet(self.real, fake)
-
-    def side(self, features: Tensor, weights: Tensor | None = None) -> Tensor | Moments:
-        """What the distance takes of features (N, F), each row with its weight (N,)."""
+        fake = features.transpose(0, 1).flatten(0, 2)[: self.n_samples].cpu()
         if self.distance == "frechet":
-            return moments(features, weights)
-        if weights is None or torch.allclose(weights, weights[0]):
-            return features
-        # A kernel distance has no weights: as many rows as they stand for.
-        rows = apportion(len(features), weights.numpy())
-        return features.repeat_interleave(torch.tensor(rows), 0)
+            return frechet(self.real, moments(fake))
+        real, weights = self.real
+        return kernel_distance(real, fake, real_weights=weights)
 
     def real_features(self, data: MRIDataModule, device: torch.device) -> Tensor:
         """The features (N, F) of all real training images, from the cache or computed and put there.
@@ -146,7 +139,7 @@ class Quality(Callback):
         if before != (self.extractor.name, self.distance):
             raise UserError(
                 f"the run was measured by {' and '.join(before)}, here is {self.extractor.name} and "
-                f"{self.distance}: set callbacks.quality.weights to the file that the run began with, or "
+                f"{self.distance}: give callbacks.quality the same extractor, distance and weights, or "
                 "callbacks.quality=null"
             )
 

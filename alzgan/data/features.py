@@ -56,12 +56,21 @@ def features_of_chunk(
     if stored is not None and stored.shape == (len(images), extractor.num_features):
         return torch.from_numpy(stored)
     features = torch.cat([extractor(batch.to(device)).cpu() for batch in images.split(BATCH)])
+    keep(path, features=features.numpy())
+    return features
+
+
+def keep(path: Path, **arrays: np.ndarray) -> None:
+    """Put arrays into the cache.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_arrays(path, features=features.numpy())
+        write_arrays(path, **arrays)
     except OSError as error:
         raise unwritable_cache(path.parent, error) from None
-    return features
 
 
 def digest_of(images: Tensor, *words: str) -> str:

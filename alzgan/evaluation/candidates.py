@@ -14,10 +14,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from alzgan.data.datamodule import MRIDataModule
-from alzgan.device.pixels import viewable
 from alzgan.device.streams import stream
 from alzgan.errors import UserError
-from alzgan.evaluation.reference import Images
+from alzgan.evaluation.reference import Images, middle
 from alzgan.images.arrays import decode
 from alzgan.images.decoding import in_threads
 from alzgan.images.folder import FLAT, ImageFile, scan
@@ -52,7 +51,13 @@ class Candidate:
 
 
 def from_checkpoint(
-    name: str, path: Path, generator: TrainedGenerator, count: int, shares: np.ndarray, seed: int
+    name: str,
+    path: Path,
+    generator: TrainedGenerator,
+    count: int,
+    shares: np.ndarray,
+    seed: int,
+    neighbours: bool,
 ) -> Candidate:
     """Samples of a trained generator; a conditional one's classes are as frequent as among held-out people.
 
@@ -63,15 +68,17 @@ def from_checkpoint(
         count: of samples.
         shares: (K,) of the classes among the held-out images.
         seed: of the latents.
+        neighbours: whether the channels are neighbouring slices, of which the middle one is judged.
     """
 
     def draw(number: int, shares: np.ndarray) -> Images:
         if not generator.classes:
-            return Images(pixels_of(generator, number, None, seed))
+            return Images(seen(pixels_of(generator, number, None, seed)))
         labels = np.repeat(np.arange(len(shares)), apportion(number, shares))
         labels = stream(seed, "evaluate/labels").permutation(labels)
-        return Images(pixels_of(generator, number, labels, seed), labels)
+        return Images(seen(pixels_of(generator, number, labels, seed)), labels)
 
+    seen = middle if neighbours else torch.Tensor.contiguous
     info = {
         "sha256": sha256(path),
         "step": generator.info["step"],
@@ -94,7 +101,7 @@ def pixels_of(generator: TrainedGenerator, count: int, labels: np.ndarray | None
             chosen = None if labels is None else labels[first : first + number].tolist()
             found.append(generator.sample(number, chosen, seed, first))
             bar.update(number)
-    return viewable(torch.cat(found)).contiguous()
+    return torch.cat(found).contiguous()
 
 
 def from_folder(folder: Path, data: MRIDataModule) -> Candidate:
@@ -107,7 +114,7 @@ def from_folder(folder: Path, data: MRIDataModule) -> Candidate:
     notes = []
     if not named and found != {FLAT}:
         missing = sorted(found - set(data.classes))[0]
-        notes.append(f"its classes are not used: {printable(missing)} is none of the data's")
+        notes.append(f"its classes are not used: {missing} is none of the data's")
     # In random order: what looks at the first ones only must see all classes.
     order = stream(0, "evaluate/folder").permutation(len(files))
     labels = np.array([data.classes.index(file.label) for file in files]) if named else None

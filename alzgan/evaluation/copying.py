@@ -1,21 +1,25 @@
 """Are samples copies of training images: aligned pixels decide, features are reported beside them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import nbinom, norm
 from torch import Tensor
 
-from alzgan.data.features import digest_of
+from alzgan.data.features import digest_of, keep
 from alzgan.device.streams import stream
 from alzgan.evaluation.fidelity import Sets
-from alzgan.evaluation.numbers import REACH, Number, Unseen, unseen_of
+from alzgan.evaluation.numbers import Number, unseen_of
 from alzgan.evaluation.reference import Reference
 from alzgan.evaluation.spaces import Features, Space
-from alzgan.files import read_arrays, write_arrays
+from alzgan.files import read_arrays
 from alzgan.metrics.memorisation import (
+    CANDIDATES,
+    COARSE,
+    REACH,
+    SIDE,
     Copies,
     Nearest,
     aligned_nearest,
@@ -28,7 +32,9 @@ from alzgan.metrics.memorisation import (
 from alzgan.metrics.neighbours import distances
 
 ALIGNED = "aligned pixels"
+VERSION = 2  # of the search: raise it when the same images would give other neighbours
 DRAWS = 200  # of people: cheap here
+SINGLES = 20  # draws of one image of each person
 QUANTILE = 0.99
 BINS = 40
 PAIRS = 12  # closest ones, in the picture and the table
@@ -51,13 +57,20 @@ class Copying(NamedTuple):
 
 
 def copying(
-    nearest: Nearest, theirs: Nearest, reference: Reference, sets: Sets, spaces: list[Space], seed: int
+    nearest: Nearest,
+    theirs: Nearest,
+    people: np.ndarray | None,
+    reference: Reference,
+    sets: Sets,
+    spaces: list[Space],
+    seed: int,
 ) -> Copying:
     """Judge how near the samples are to the training images, beside what unseen people get.
 
     Args:
         nearest: training images to all samples.
         theirs: training images to all held-out images.
+        people: who is in the samples; None where each is somebody of its own.
         reference: the real images.
         sets: what features are computed of.
         spaces: of the numbers that do not decide.
@@ -74,15 +87,15 @@ def copying(
     }
     numbers = [
         Number(
-            metric="share_of_copies",
+            metric="share_above_threshold",
             value=found.above / len(nearest.similarity),
-            unseen=share_above(theirs.similarity, unseen.people, found.threshold),
+            unseen=unseen_of(shares_above(theirs.similarity, unseen.people, seed)),
             better="lower",
             **aligned,
         ),
         Number(
             metric="train_test_distance",
-            value=train_test_distance(1 - nearest.similarity, 1 - theirs.similarity, None, unseen.people),
+            value=train_test(1 - nearest.similarity, people, 1 - theirs.similarity, unseen.people, seed),
             unseen=unseen_of(halves(1 - theirs.similarity, unseen.people, seed)),
             better="higher",
             **aligned,
@@ -103,10 +116,11 @@ def in_space(space: Space, sets: Sets, common: dict[str, Any], seed: int) -> lis
         )
     ]
     numbers = []
-    for metric, better in (
-        ("authenticity", "higher"),
-        ("train_test_distance", "higher"),
-        ("membership_auc", "lower"),
+    for metric, better, widen, most in (
+        # People drawn anew are compared with those drawn: the difference of two groups varies more than one.
+        ("authenticity", "higher", 2**0.5, 1),
+        ("train_test_distance", "higher", 1, np.inf),
+        ("membership_auc", "lower", 1, 1),
     ):
         values = [each[metric][0] for each in found]
         unseen = np.mean([each[metric][1] for each in found], 0)
@@ -116,7 +130,7 @@ def in_space(space: Space, sets: Sets, common: dict[str, Any], seed: int) -> lis
                 space=space.name,
                 extractor=space.extractor,
                 value=float(np.mean(values)),
-                unseen=unseen_of(unseen),
+                unseen=unseen_of(unseen, widen, 1 / len(sets.samples), most),
                 better=better,
                 n=len(sets.samples),
                 people=sets.pool.person_count(),
@@ -143,7 +157,7 @@ def memorised(
             [float(real[rows].mean()) for rows in resampled(people, len(unseen), seed)],
         ),
         "train_test_distance": (
-            train_test_distance(ours.min(1).values, theirs.min(1).values, None, people),
+            train_test(ours.min(1).values, samples.people, theirs.min(1).values, people, seed),
             halves(theirs.min(1).values, people, seed),
         ),
         "membership_auc": (
@@ -153,20 +167,23 @@ def memorised(
     }
 
 
-def share_above(similarity: Tensor, people: np.ndarray | None, threshold: float) -> Unseen:
-    """What share of other unseen people's images is above the threshold that these people make.
+def shares_above(similarity: Tensor, people: np.ndarray | None, seed: int) -> list[float]:
+    """The share of one half of the people's images above the threshold that the other half makes."""
+    found = []
+    for one, two in random_halves(people, len(similarity), seed):
+        found.append(float((similarity[two] > similarity[one].double().quantile(QUANTILE)).double().mean()))
+    return found
 
-    A threshold that e people's images exceed is exceeded by those of K of as many other people, where K is
-    negative binomial with parameters e and 1/2, whatever the law of the similarities: each exceeding person
-    is of one half of them or of the other with the same chance.
-    """
-    above = (similarity > threshold).numpy()
-    share = float(above.mean())
-    count = len(np.unique((np.arange(len(above)) if people is None else people)[above]))
-    low, high, most = (
-        float(nbinom.ppf(level, count, 0.5)) / count for level in (0.025, 0.975, norm.cdf(REACH))
-    )
-    return Unseen(share, low * share, high * share, (most - 1) * share / REACH, count)
+
+def random_halves(
+    people: np.ndarray | None, count: int, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows of one half of the people, and of the other, drawn again and again."""
+    names, who = np.unique(np.arange(count) if people is None else people, return_inverse=True)
+    for draw in range(DRAWS):
+        place = stream(seed, "evaluate/halves", draw).permutation(len(names))
+        first = place[who] < len(names) // 2
+        yield np.flatnonzero(first), np.flatnonzero(~first)
 
 
 def resampled(people: np.ndarray | None, count: int, seed: int) -> list[Tensor]:
@@ -177,15 +194,34 @@ def resampled(people: np.ndarray | None, count: int, seed: int) -> list[Tensor]:
     return [torch.from_numpy(np.concatenate([rows_of[person] for person in draw])) for draw in draws]
 
 
-def halves(values: Tensor, people: np.ndarray | None, seed: int) -> list[float]:
-    """C_T of one half of the unseen people against the other half."""
-    medians = torch.from_numpy(person_medians(values, people))
-    found = []
-    for draw in range(DRAWS):
-        order = torch.from_numpy(stream(seed, "evaluate/halves", draw).permutation(len(medians)))
-        half = len(medians) // 2
-        found.append(train_test_distance(medians[order[:half]], medians[order[half:]]))
-    return found
+def train_test(
+    ours: Tensor, people: np.ndarray | None, theirs: Tensor, their_people: np.ndarray | None, seed: int
+) -> float:
+    """C_T of samples; a person stands with its median, or with one image where samples have no people.
+
+    A median is drawn from another law than one image.
+    """
+    if people is not None or their_people is None:
+        return train_test_distance(ours, theirs, people, their_people)
+    found = [
+        train_test_distance(ours, theirs[one_of_each(their_people, seed, draw)]) for draw in range(SINGLES)
+    ]
+    return float(np.mean(found))
+
+
+def one_of_each(people: np.ndarray, seed: int, draw: int) -> np.ndarray:
+    """The row of a random image of each person."""
+    order = stream(seed, "evaluate/one of each", draw).permutation(len(people))
+    return order[np.unique(people[order], return_index=True)[1]]
+
+
+def halves(theirs: Tensor, people: np.ndarray | None, seed: int) -> list[float]:
+    """C_T of one half of the unseen people against the other half, on their medians."""
+    medians = torch.from_numpy(person_medians(theirs, people))
+    return [
+        train_test_distance(medians[one], medians[two])
+        for one, two in random_halves(None, len(medians), seed)
+    ]
 
 
 def control(members: np.ndarray, others: int, seed: int) -> list[float]:
@@ -197,12 +233,13 @@ def control(members: np.ndarray, others: int, seed: int) -> list[float]:
 
 def cached_nearest(images: Tensor, references: Tensor, cache: Path) -> Nearest:
     """`aligned_nearest`, from the cache or put there."""
-    path = cache / f"nearest-{digest_of(images, 'nearest', digest_of(references))}.npz"
+    how = f"nearest {VERSION} {SIDE} {REACH} {COARSE} {CANDIDATES}"
+    path = cache / f"nearest-{digest_of(images, how, digest_of(references))}.npz"
     stored = read_arrays(path)
     if stored.get("index", np.empty(0)).shape == (len(images),):
         return Nearest(torch.from_numpy(stored["similarity"]), torch.from_numpy(stored["index"]))
     found = aligned_nearest(images, references)
-    write_arrays(path, similarity=found.similarity.numpy(), index=found.index.numpy())
+    keep(path, similarity=found.similarity.numpy(), index=found.index.numpy())
     return found
 
 

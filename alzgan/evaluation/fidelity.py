@@ -8,9 +8,10 @@ from tqdm import tqdm
 
 from alzgan.evaluation.numbers import Number, unseen_of
 from alzgan.evaluation.reference import NEEDED_PEOPLE, Images, Reference, draw_group, widening
-from alzgan.evaluation.spaces import Features, Pair, Space
+from alzgan.evaluation.spaces import Features, K, Pair, Space
 from alzgan.metrics.distances import at_infinity
 from alzgan.metrics.diversity import inception_score
+from alzgan.text import printable
 
 BETTER = {"frechet": "lower", "mind": "lower", "kernel_distance": "lower"}  # all others: higher
 SHARES_OF_IMAGES = ("precision", "recall", "coverage")
@@ -65,9 +66,12 @@ def sets_of(
     groups = [draw_group(drawn_from, size, seed, "group", draw) for draw in range(draws)]
     people = drawn_from.person_count()
     drawn = max((drawn_from.of(rows).person_count() for rows in groups), default=0)
-    if unseen.person_count() < NEEDED_PEOPLE or people - drawn < NEEDED_PEOPLE:
+    first = samples.of(np.arange(size))
+    compared = [first, unseen, *(drawn_from.of(rows) for rows in groups)]
+    few = unseen.person_count() < NEEDED_PEOPLE or people - drawn < NEEDED_PEOPLE
+    if few or any(images.others() < K for images in compared):
         return None
-    return Sets(samples.of(np.arange(size)), unseen, drawn_from, groups, widening(people, drawn))
+    return Sets(first, unseen, drawn_from, groups, widening(people, drawn))
 
 
 def fidelity(
@@ -85,7 +89,7 @@ def fidelity(
     numbers = []
     for space in spaces:
         found = [
-            compare(*each, sets.groups, whole, f"{space.name} {label or ''}")
+            compare(*each, sets.groups, whole, f"{space.name} {printable(label or '')}")
             for each in zip(
                 *(space.sets(images) for images in (sets.samples, sets.held_out, sets.pool)), strict=True
             )
@@ -106,7 +110,7 @@ def fidelity(
                 unseen=unseen_of(
                     [draw[metric, people] for draw in unseen],
                     sets.widen,
-                    grain=1 / len(sets.samples) if metric in SHARES_OF_IMAGES else 0,
+                    **({"grain": 1 / len(sets.samples), "most": 1} if metric in SHARES_OF_IMAGES else {}),
                 ),
                 better=BETTER.get(metric, "higher"),
                 seed=seed,
@@ -169,7 +173,7 @@ def mean_values(several: list[Values]) -> Values:
 
 def curves(sets: Sets, spaces: list[Space]) -> list[dict[str, Any]]:
     """Fréchet distance and MIND to the held-out people at several N, and where they head for."""
-    counts = [round(share * len(sets.samples)) for share in SHARES]
+    counts = [max(2, round(share * len(sets.samples))) for share in SHARES]
     return [curve for space in spaces for curve in curves_in(space, sets, counts)]
 
 

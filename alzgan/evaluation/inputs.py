@@ -62,7 +62,9 @@ def judged(settings: DictConfig, overrides: Sequence[str], device: torch.device)
         data, reference = known[key]
         check_data(path, data)
         shares = np.bincount(reference.held_out.labels, minlength=len(data.classes))
-        made = from_checkpoint(name, path, generator, settings.n, shares, settings.seed)
+        made = from_checkpoint(
+            name, path, generator, settings.n, shares, settings.seed, data.slices_as_channels
+        )
         if data.sampling != "as_is" and not generator.classes:
             made.notes.append(
                 f"it was trained with data.sampling={data.sampling} and knows no classes: it cannot have the "
@@ -73,7 +75,7 @@ def judged(settings: DictConfig, overrides: Sequence[str], device: torch.device)
 
 def listed(value: object) -> list[str]:
     """One path or several."""
-    return [] if value is None else [str(value)] if isinstance(value, str) else [str(each) for each in value]
+    return [] if value is None else [value] if isinstance(value, str) else [str(each) for each in value]
 
 
 def runs_in(path: str) -> list[str]:

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import t
 
-REACH = 3  # standard deviations from what unseen people get: 1 in 700 of them is beyond by chance
+CHANCE = 1 / 700  # of unseen people whose number is beyond its limit: three deviations, were these known
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Unseen:
         low: the 2.5 % quantile for people drawn anew.
         high: the 97.5 % quantile.
         deviation: the standard deviation for people drawn anew.
-        draws: how many there were; of a share above a threshold, the people who exceed it.
+        draws: how many there were.
     """
 
     mean: float
@@ -27,6 +27,11 @@ class Unseen:
     high: float
     deviation: float
     draws: int
+
+    @property
+    def spread(self) -> float:
+        """The deviation of one more draw from the mean of these."""
+        return self.deviation * (1 + 1 / self.draws) ** 0.5
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,10 @@ class Number:
         unseen: the same number for unseen people.
         better: "lower" or "higher".
         seed: of the draws of people.
+        limit: what 1 in 700 of unseen people is beyond.
+        within: whether the value is not.
+        ratio: of a distance to what unseen people get, where that is clearly above 0.
+        percentile: the share of unseen people whose number is below the value, in %.
     """
 
     stage: str
@@ -67,25 +76,24 @@ class Number:
 
     def __post_init__(self):
         sign = 1 if self.better == "lower" else -1
-        limit = self.unseen.mean + sign * REACH * self.unseen.deviation
-        distance = self.better == "lower" and self.unseen.mean > 0
-        spread = self.unseen.deviation or 1e-12
-        object.__setattr__(self, "limit", limit)
+        spread = self.unseen.spread
+        limit = self.unseen.mean + sign * t.isf(CHANCE, self.unseen.draws - 1) * spread
+        distance = self.better == "lower" and self.unseen.mean > 2 * self.unseen.deviation
+        place = (self.value - self.unseen.mean) / (spread or 1e-12)
+        object.__setattr__(self, "limit", float(limit))
         object.__setattr__(self, "within", bool(sign * self.value <= sign * limit))
         object.__setattr__(self, "ratio", self.value / self.unseen.mean if distance else None)
-        object.__setattr__(self, "percentile", percentile((self.value - self.unseen.mean) / spread))
+        below = 100 * float(t.cdf(place, self.unseen.draws - 1))
+        object.__setattr__(self, "percentile", round(below, 2))
 
     def plain(self) -> dict[str, Any]:
         """As JSON takes it."""
         return asdict(self)
 
 
-def percentile(z: float) -> float:
-    """The share of unseen people's values below one that lies z deviations from their mean, in %."""
-    return round(100 * float(norm.cdf(z)), 2)
-
-
-def unseen_of(values: Sequence[float], widen: float = 1.0, grain: float = 0.0) -> Unseen:
+def unseen_of(
+    values: Sequence[float], widen: float = 1.0, grain: float = 0.0, most: float = np.inf
+) -> Unseen:
     """The summary of what draws of unseen people get.
 
     Args:
@@ -93,8 +101,9 @@ def unseen_of(values: Sequence[float], widen: float = 1.0, grain: float = 0.0) -
         widen: by how much people drawn anew vary more than these draws, which share people.
         grain: the smallest step of the number, which the deviation is not below: shares that are 1 in every
             draw do not make one image less a fault.
+        most: the largest value that the number can have.
     """
     mean = float(np.mean(values))
     wide = mean + widen * (np.asarray(values) - mean)
-    low, high = np.quantile(wide, (0.025, 0.975))
+    low, high = np.quantile(wide, (0.025, 0.975)).clip(max=most)
     return Unseen(mean, float(low), float(high), max(float(wide.std(ddof=1)), grain), len(values))

@@ -1,5 +1,6 @@
 """The real side of an evaluation: who was trained on, who was not, and groups of people drawn from either."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +52,12 @@ class Images:
         """How many people there are."""
         return len(self) if self.people is None else len(np.unique(self.people))
 
+    def others(self) -> int:
+        """How many images of other people there are beside each image, at least."""
+        if self.people is None:
+            return len(self) - 1
+        return len(self) - max(Counter(self.people.tolist()).values(), default=0)
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -88,12 +95,20 @@ def images_of(data: MRIDataModule, parts: list[str]) -> Images:
     batches = [part[np.arange(len(part))] for part in sets]
     if not batches:
         return Images(torch.empty(0, dtype=torch.uint8), np.empty(0, int), np.empty(0, str), [])
+    pixels = torch.cat([pixels for pixels, _ in batches])
+    if data.slices_as_channels:
+        pixels = middle(pixels)
     return Images(
-        torch.cat([pixels for pixels, _ in batches]),
+        pixels,
         np.concatenate([labels.numpy() for _, labels in batches]),
         None if data.subjects.rule == "none" else np.array(data.subjects.subject)[rows],
         [data.files[row].path for row in rows],
     )
+
+
+def middle(pixels: Tensor) -> Tensor:
+    """Of neighbouring slices as channels (N, C, H, W) the one in the middle (N, 1, H, W), which is judged."""
+    return pixels[:, pixels.shape[1] // 2, None]
 
 
 def draw_group(images: Images, size: int, seed: int, purpose: str, step: int = 0) -> np.ndarray:

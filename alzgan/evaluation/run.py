@@ -12,9 +12,9 @@ import alzgan
 from alzgan.device.overhead import tune_process
 from alzgan.errors import SettingError, UserError, at_least, one_of, seed_of_streams
 from alzgan.evaluation.fidelity import HELD_OUT
-from alzgan.evaluation.inputs import Judged, judged
+from alzgan.evaluation.inputs import Judged, judged, listed
 from alzgan.evaluation.spaces import Space, chosen_spaces
-from alzgan.evaluation.stages import STAGES, Extent, Means, Outcome, assess
+from alzgan.evaluation.stages import STAGES, Context, Extent, Outcome, assess
 from alzgan.files import cache_folder, write_json
 from alzgan.report.page import write_report
 from alzgan.runs.provenance import provenance
@@ -37,11 +37,11 @@ def evaluate(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> d
     """
     check(settings)
     tune_process()
-    device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = chosen_device(settings.device)
     cache = cache_folder(settings.data.cache_dir)
     preset = settings.preset
-    means = Means(
-        chosen_spaces(settings.features, cache, device),
+    context = Context(
+        chosen_spaces(listed(settings.features), cache, device),
         Extent(preset.size, preset.pool, preset.draws),
         settings.seed,
         cache,
@@ -51,9 +51,9 @@ def evaluate(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> d
     for each in judged(settings, overrides, device):
         candidate = each.candidate
         print(f"{printable(candidate.name)}: {len(candidate.images):,} samples", flush=True)
-        outcomes.append(assess(len(outcomes), each, list(settings.metrics), means))
+        outcomes.append(assess(len(outcomes), each, listed(settings.metrics), context))
         # After each: what is done is not lost where a later one fails.
-        found = record(outcomes, settings, means.spaces)
+        found = record(outcomes, settings, context.spaces)
         write(found, outcomes, run_dir)
     return found
 
@@ -65,7 +65,7 @@ def check(settings: DictConfig) -> None:
         UserError: one is out of its range.
     """
     try:
-        for stage in settings.metrics:
+        for stage in listed(settings.metrics):
             one_of(tuple(STAGES), metrics=stage)
         one_of(("average", "raw"), weights=settings.weights)
         at_least(2, n=settings.n)
@@ -76,16 +76,29 @@ def check(settings: DictConfig) -> None:
         raise UserError(str(error)) from None
 
 
+def chosen_device(name: str | None) -> torch.device:
+    """The device asked for, else CUDA's where there is one.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    try:
+        return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise UserError(f"device={name}: {str(error).splitlines()[0]}") from None
+
+
 def record(outcomes: Sequence[Outcome], settings: DictConfig, spaces: Sequence[Space]) -> dict[str, Any]:
     """The content of `evaluation.json`."""
     made = provenance()
     return {
         "alzgan": alzgan.__version__,
         "command": made["command"],
-        "settings": OmegaConf.to_container(settings, resolve=False, throw_on_missing=False),
+        "settings": plain(settings),
         "seed": settings.seed,
         "provenance": made,
         "data": data_record(outcomes[0].judged),
+        "same_data": len({outcome.judged.data.fingerprint for outcome in outcomes}) == 1,
         "spaces": [
             {
                 "name": space.name,
@@ -99,12 +112,22 @@ def record(outcomes: Sequence[Outcome], settings: DictConfig, spaces: Sequence[S
     }
 
 
+def plain(settings: DictConfig) -> dict[str, Any]:
+    """The settings as JSON takes them; where the real images are, a checkpoint may have said."""
+    return {
+        name: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        for name, value in settings.items()
+        if name != "data"
+    }
+
+
 def data_record(judged: Judged) -> dict[str, Any]:
     """The real images, as JSON takes it."""
     _, data, reference = judged
     sides = {"train": reference.train, "held_out": reference.held_out}
     said = data.describe()
     return {
+        "people_known": said["subject_rule"] != "none",
         **{key: said[key] for key in ("root", "fingerprint", "subject_rule", "classes", "notes")},
         "image_size": data.preprocessing.image_size,
         "channels": data.channels,
@@ -119,7 +142,9 @@ def write(found: dict[str, Any], outcomes: Sequence[Outcome], run_dir: Path) -> 
         write_report(run_dir / "report.html", found, [each for one in outcomes for each in one.pictures])
         log_to_tensorboard(outcomes[-1], run_dir)
     except OSError as error:
-        raise UserError(f"cannot write to run_dir={run_dir}: {error.strerror}; choose another") from None
+        raise UserError(
+            f"cannot write to run_dir={printable(run_dir)}: {error.strerror}; choose another"
+        ) from None
 
 
 def log_to_tensorboard(outcome: Outcome, run_dir: Path) -> None:

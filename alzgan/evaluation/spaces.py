@@ -1,5 +1,6 @@
 """Images in a feature space, with what is computed of one set alone kept for all its comparisons."""
 
+import sys
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -104,7 +105,7 @@ class Features:
     @cached_property
     def mean_kernel(self) -> float:
         """For the kernel distance."""
-        return mean_kernel(self.values)
+        return mean_kernel(self.values, self.people)
 
     @cached_property
     def projections(self) -> Tensor:
@@ -173,10 +174,8 @@ def chosen_spaces(names: Sequence[str] | None, cache: Path, device: torch.device
         UserError: a space is not at hand, or only one is asked for.
     """
     names = list(names or at_hand())
-    if len(names) < 2:
-        raise UserError(
-            f"features={names}: one space alone can flatter, give two at least, [{names[0]},pixels] say"
-        )
+    if len(set(names)) < 2:
+        raise UserError(f"features={','.join(names)}: one space alone can flatter, give two at least")
     return [Space(name, cache, device) for name in names]
 
 
@@ -187,5 +186,5 @@ def at_hand() -> list[str]:
         weights_file()
         found.append(LiteFeatures.space)
     except UserError as error:
-        print(f"alzgan: {error}; without it a weak space judges alone")
+        print(f"alzgan: {error}; without it the judges are weaker", file=sys.stderr)
     return [*found, "random-conv", "pixels"]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from alzgan.errors import UserError
-from alzgan.evaluation import verdicts
+from alzgan.evaluation import usefulness, verdicts
 from alzgan.evaluation.copying import cached_nearest, copying
 from alzgan.evaluation.fidelity import Sets, curves, fidelity, sets_of
 from alzgan.evaluation.inputs import Judged
@@ -18,7 +18,6 @@ from alzgan.evaluation.pictures import grids, measured, pairs
 from alzgan.evaluation.reference import NEEDED_PEOPLE
 from alzgan.evaluation.shape import anatomy
 from alzgan.evaluation.spaces import K, Space
-from alzgan.evaluation.usefulness import usefulness
 from alzgan.metrics.neighbours import expected_coverage
 from alzgan.report.pictures import Picture
 from alzgan.text import printable
@@ -40,7 +39,7 @@ class Extent:
 
 
 @dataclass(frozen=True)
-class Means:
+class Context:
     """What all stages work with."""
 
     spaces: list[Space]
@@ -67,11 +66,13 @@ class Outcome:
 
     def plain(self) -> dict[str, Any]:
         """As JSON takes it."""
-        candidate, n = self.judged.candidate, len(self.sets.samples)
+        candidate, data, _ = self.judged
+        n = len(self.sets.samples)
         return {
             "name": candidate.name,
             "kind": candidate.kind,
             **candidate.info,
+            "data": data.describe()["fingerprint"],
             "n": len(candidate.images),
             "expected_coverage": expected_coverage(n, n, K),
             "notes": [*candidate.notes, *verdicts.notes_on_classes(self.numbers)],
@@ -83,104 +84,112 @@ class Outcome:
         }
 
 
-def assess(index: int, judged: Judged, stages: list[str], means: Means) -> Outcome:
+def assess(index: int, judged: Judged, stages: list[str], context: Context) -> Outcome:
     """Run stages on a candidate, in their order.
 
     Args:
         index: of the candidate.
         judged: the candidate, and the real images that it is compared with.
         stages: names of `STAGES`.
-        means: what they work with.
+        context: what they work with.
 
     Raises:
         UserError: there are too few people, or images, to compare with.
     """
     candidate, _, reference = judged
-    outcome = Outcome(index, judged, compared_sets(judged, means), dict(class_sets(judged, means)))
-    outcome.pictures += grids(index, candidate.images, reference, means.seed)
+    if "utility" in stages and (missing := usefulness.missing(candidate, reference)):
+        if stages == ["utility"]:
+            raise UserError(f"metrics=[utility]: {printable(candidate.name)}: {missing}")
+        candidate.notes.append(f"utility was not judged: {missing}")
+        stages = [name for name in stages if name != "utility"]
+    outcome = Outcome(index, judged, compared_sets(judged, context), dict(class_sets(judged, context)))
+    outcome.pictures += grids(index, candidate.images, reference, context.seed)
     for name, stage in STAGES.items():
         if name in stages:
             start = time.perf_counter()
-            stage(outcome, means)
+            stage(outcome, context)
             outcome.seconds[name] = round(time.perf_counter() - start, 1)
     return outcome
 
 
-def compared_sets(judged: Judged, means: Means) -> Sets:
+def compared_sets(judged: Judged, context: Context) -> Sets:
     """What is compared; UserError where there are too few people."""
     candidate, data, reference = judged
-    extent = means.extent
-    found = sets_of(candidate.images, reference, extent.size, extent.pool, extent.draws, means.seed)
+    extent = context.extent
+    found = sets_of(candidate.images, reference, extent.size, extent.pool, extent.draws, context.seed)
     if found is None:
         train, held_out = (images.person_count() for images in (reference.train, reference.held_out))
         raise UserError(
-            f"{printable(data.root)}: {train} people in train and {held_out} held out, with "
-            f"{len(candidate.images)} samples, are too few for an interval: {NEEDED_PEOPLE} held out are "
-            f"needed, and {NEEDED_PEOPLE} more to train on than are held out"
+            f"{printable(data.root)}: {len(candidate.images)} samples beside {train} people in train and "
+            f"{held_out} held out are too few for an interval: as many images as {NEEDED_PEOPLE} held-out "
+            f"people have are needed on each side, and {NEEDED_PEOPLE} more people in train than held out"
         )
     return found
 
 
-def class_sets(judged: Judged, means: Means) -> Iterator[tuple[str, Sets]]:
+def class_sets(judged: Judged, context: Context) -> Iterator[tuple[str, Sets]]:
     """The same within each class, where the samples have classes and enough people are held out."""
     candidate, _, reference = judged
-    extent = means.extent
+    extent = context.extent
     for label, name in enumerate(reference.classes if candidate.images.labels is not None else []):
         real, samples = reference.of_class(label), candidate.images.of_class(label)
-        found = sets_of(samples, real, extent.size, extent.pool, extent.draws, means.seed)
+        found = sets_of(samples, real, extent.size, extent.pool, extent.draws, context.seed)
         if found is not None:
             yield name, found
         else:
             people = real.held_out.person_count()
-            candidate.notes.append(f"class {name} has no numbers of its own: {people} people held out")
+            candidate.notes.append(
+                f"class {name} has no numbers of its own: {people} people held out, {len(samples)} samples"
+            )
 
 
-def look_real(outcome: Outcome, means: Means) -> None:
+def judge_fidelity(outcome: Outcome, context: Context) -> None:
     """Fidelity and diversity."""
-    outcome.numbers += fidelity(outcome.sets, means.spaces, means.seed)
+    outcome.numbers += fidelity(outcome.sets, context.spaces, context.seed)
     for label, sets in outcome.classes.items():
-        outcome.numbers += fidelity(sets, means.spaces, means.seed, label, whole=False)
-    outcome.curves += curves(outcome.sets, means.spaces)
+        outcome.numbers += fidelity(sets, context.spaces, context.seed, label, whole=False)
+    outcome.curves += curves(outcome.sets, context.spaces)
     outcome.verdicts += [verdicts.on_fidelity(outcome.numbers), verdicts.on_diversity(outcome.numbers)]
 
 
-def are_copies(outcome: Outcome, means: Means) -> None:
+def judge_copies(outcome: Outcome, context: Context) -> None:
     """Copies of training images."""
     candidate, _, reference = outcome.judged
     nearest, theirs = (
-        cached_nearest(images.pixels, reference.train.pixels, means.cache)
+        cached_nearest(images.pixels, reference.train.pixels, context.cache)
         for images in (candidate.images, reference.held_out)
     )
-    found = copying(nearest, theirs, reference, outcome.sets, means.spaces, means.seed)
+    people = candidate.images.people
+    found = copying(nearest, theirs, people, reference, outcome.sets, context.spaces, context.seed)
     outcome.numbers += found.numbers
     outcome.summaries["copies"] = found.plain
     outcome.pictures.append(pairs(outcome.index, candidate.images, reference, found))
     outcome.verdicts.append(verdicts.on_copies(found))
 
 
-def have_anatomy(outcome: Outcome, means: Means) -> None:
+def judge_anatomy(outcome: Outcome, context: Context) -> None:
     """Measures of the brain."""
     candidate, _, reference = outcome.judged
-    found = anatomy(outcome.sets, means.seed)
+    found = anatomy(outcome.sets, context.seed)
     outcome.numbers += found.numbers
     for label, sets in outcome.classes.items():
-        outcome.numbers += anatomy(sets, means.seed, label).numbers
+        outcome.numbers += anatomy(sets, context.seed, label).numbers
     outcome.summaries["anatomy"] = found.plain
     outcome.pictures.append(measured(outcome.index, candidate.images, reference))
     outcome.verdicts.append(verdicts.on_anatomy(found.numbers))
 
 
-def are_useful(outcome: Outcome, means: Means) -> None:
+def judge_utility(outcome: Outcome, context: Context) -> None:
     """A classifier for unseen people."""
     candidate, _, reference = outcome.judged
-    found = usefulness(candidate, reference, means.cache, means.seed, means.device)
+    found = usefulness.usefulness(candidate, reference, context.cache, context.seed, context.device)
     outcome.summaries["utility"] = found
     outcome.verdicts.append(verdicts.on_utility(found))
 
 
-STAGES: dict[str, Callable[[Outcome, Means], None]] = {
-    "fidelity": look_real,
-    "copies": are_copies,
-    "anatomy": have_anatomy,
-    "utility": are_useful,
+STAGES: dict[str, Callable[[Outcome, Context], None]] = {
+    "fidelity": judge_fidelity,
+    "copies": judge_copies,
+    "anatomy": judge_anatomy,
+    "utility": judge_utility,
 }

@@ -13,26 +13,31 @@ from alzgan.errors import UserError
 from alzgan.evaluation.candidates import Candidate
 from alzgan.evaluation.reference import Reference
 from alzgan.files import read_json, write_json
-from alzgan.metrics.arms import RATIOS, Labelled
+from alzgan.metrics.arms import RATIOS, Labelled, judged_classes, known
 from alzgan.metrics.downstream import utility
-from alzgan.text import printable
 
 VERSION = 1  # raise it when the same images would give other numbers
+
+
+def missing(candidate: Candidate, reference: Reference) -> str | None:
+    """What a judgement would need and is not there, in words."""
+    if candidate.more is None:
+        return (
+            "its samples have no classes, without which they teach a classifier nothing; train model=cdcgan, "
+            "or give samples=FOLDER with class folders"
+        )
+    held_out = reference.held_out
+    try:
+        judged_classes(known(Labelled(held_out.pixels, held_out.labels, held_out.people)), reference.classes)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def usefulness(
     candidate: Candidate, reference: Reference, cache: Path, seed: int, device: torch.device
 ) -> dict[str, Any]:
-    """See `alzgan.metrics.downstream.utility`; the samples' classes are as frequent as those trained on.
-
-    Raises:
-        UserError: the samples have no classes, or the real ones are too few.
-    """
-    if candidate.more is None:
-        raise UserError(
-            f"metrics=[utility]: the samples of {printable(candidate.name)} have no classes, without which "
-            "they teach a classifier nothing: train model=cdcgan, or give samples=FOLDER with class folders"
-        )
+    """See `alzgan.metrics.downstream.utility`; the samples' classes are as frequent as those trained on."""
     train, held_out = reference.train, reference.held_out
     shares = np.bincount(train.labels, minlength=len(reference.classes))
     made = candidate.more(round(max(RATIOS.values()) * len(train)), shares)

@@ -6,6 +6,7 @@ from typing import Any
 from alzgan.evaluation.copying import Copying
 from alzgan.evaluation.fidelity import HELD_OUT
 from alzgan.evaluation.numbers import Number
+from alzgan.metrics.arms import SHUFFLED
 
 # What decides; all other numbers are told. More of them would find a fault in every innocent set.
 DECIDES = {"fidelity": ("kernel_distance", "precision"), "diversity": ("recall", "coverage")}
@@ -21,28 +22,24 @@ def verdict(question: str, good: bool, text: str) -> Verdict:
 def on_fidelity(numbers: Sequence[Number]) -> Verdict:
     """Whether the samples are as close to unseen people as other real people are, in every space."""
     found = deciding(numbers, "fidelity")
-    worst = worst_of([number for number in found if number.metric == "kernel_distance"])
-    times = f"kernel distance {in_floors(worst)}"
-    precision = next(n for n in found if n.metric == "precision" and n.space == worst.space)
-    text = f"{times}, precision {of_unseen(precision)}, in {worst.space}"
-    outside = [number.space for number in found if not number.within]
+    outside = [number for number in found if not number.within]
+    told = told_of(worst_of(outside or found))
     if not outside:
-        return verdict("fidelity", True, f"As close to unseen people as other real people are: {text}")
-    return verdict(
-        "fidelity", False, f"Not as close to unseen people as other real people are: {text}{flattery(found)}"
-    )
+        return verdict(
+            "fidelity", True, f"As close to unseen people as other real people are; farthest {told}"
+        )
+    text = f"Not as close to unseen people as other real people are: {told}{flattery(found)}"
+    return verdict("fidelity", False, text)
 
 
 def on_diversity(numbers: Sequence[Number]) -> Verdict:
     """Whether the samples are as varied as unseen people, in every space."""
     found = deciding(numbers, "diversity")
-    worst = worst_of(found)
-    told = f"{worst.metric} {of_unseen(worst)} in {worst.space}"
-    good = all(number.within for number in found)
-    answer = "yes" if good else "no"
-    return verdict(
-        "diversity", good, f"As varied as unseen people: {answer}, {told}{'' if good else flattery(found)}"
-    )
+    outside = [number for number in found if not number.within]
+    told = told_of(worst_of(outside or found))
+    if not outside:
+        return verdict("diversity", True, f"As varied as unseen people: yes, {told}")
+    return verdict("diversity", False, f"As varied as unseen people: no, {told}{flattery(found)}")
 
 
 def on_copies(found: Copying) -> Verdict:
@@ -61,28 +58,19 @@ def on_copies(found: Copying) -> Verdict:
     if not share.within:
         return verdict("copies", False, f"Too near to training images: {near}")
     return verdict(
-        "copies", True, f"No copies: {near}, {100 * copies.upper:.2g} % at most with 95 % confidence"
+        "copies", True, f"No copies ({100 * copies.upper:.2g} % at most, with 95 % confidence); {near}"
     )
 
 
 def on_anatomy(numbers: Sequence[Number]) -> Verdict:
     """Whether each measure is distributed as among real people."""
     outside = [number for number in numbers if not number.within]
+    told = told_of(worst_of(outside or numbers))
     if not outside:
-        worst = worst_of(numbers)
-        return verdict(
-            "anatomy",
-            True,
-            f"All {len(numbers)} measures are distributed as among unseen people; the farthest is "
-            f"{words(worst.space)}, {in_floors(worst)}",
-        )
-    worst = worst_of(outside)
-    return verdict(
-        "anatomy",
-        False,
-        f"{len(outside)} of {len(numbers)} measures are not distributed as among unseen people, the farthest "
-        f"is {words(worst.space)}, {in_floors(worst)}",
-    )
+        text = f"All {len(numbers)} measures are distributed as among unseen people; farthest {told}"
+        return verdict("anatomy", True, text)
+    text = f"{len(outside)} of {len(numbers)} measures are not distributed as among unseen people, {told}"
+    return verdict("anatomy", False, text)
 
 
 def on_utility(found: dict[str, Any]) -> Verdict:
@@ -90,6 +78,12 @@ def on_utility(found: dict[str, Any]) -> Verdict:
     arms = [arm for arm in found["arms"] if arm["name"].startswith("real + synthetic")]
     answers = sorted({arm["verdict"] for arm in arms})
     agreed = {"helps": "good", "hurts": "bad"}.get(answers[0]) if len(answers) == 1 else None
+    control = next(arm for arm in found["arms"] if arm["name"] == SHUFFLED)["balanced_accuracy"]
+    if not control["low"] <= found["chance"] <= control["high"]:
+        text = (
+            f"The control fails: shuffled labels give {control['mean']:.2f}, chance is {found['chance']:.2f}"
+        )
+        return {"question": "utility", "answer": "cannot tell", "text": text}
     best = max(arms, key=lambda arm: arm["difference"]["mean"])
     told = best["difference"]
     text = (
@@ -126,16 +120,14 @@ def flattery(numbers: Sequence[Number]) -> str:
     return f"; {' and '.join(fooled)} alone would have said yes" if fooled else ""
 
 
-def in_floors(number: Number) -> str:
-    """A distance in multiples of what unseen people get."""
+def told_of(number: Number) -> str:
+    """A number beside what unseen people get, with its place."""
+    name, space = words(number.metric), words(number.space)
+    if number.better == "higher":
+        return f"{name} {number.value:.2f} of {number.unseen.mean:.2f} in {space}"
     if number.ratio is not None:
-        return f"{number.ratio:.1f} times theirs"
-    return f"{number.value:.2g} where theirs is {number.unseen.mean:.2g}"
-
-
-def of_unseen(number: Number) -> str:
-    """A share beside what unseen people get."""
-    return f"{number.value:.2f} of {number.unseen.mean:.2f}"
+        return f"{name} {number.ratio:.1f} times theirs in {space}"
+    return f"{name} {number.value:.2g} in {space}, where theirs is below {number.limit:.2g}"
 
 
 def words(name: str) -> str:
@@ -152,6 +144,5 @@ def notes_on_classes(numbers: Sequence[Number]) -> list[str]:
     notes = []
     for label in dict.fromkeys(number.label for number in outside):
         worst = worst_of([number for number in outside if number.label == label])
-        told = in_floors(worst) if worst.better == "lower" else of_unseen(worst)
-        notes.append(f"class {label}: {words(worst.metric)} {told} in {words(worst.space)}")
+        notes.append(f"class {label}: {told_of(worst)}")
     return notes

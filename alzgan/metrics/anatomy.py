@@ -16,9 +16,7 @@ from torch import Tensor
 FOREGROUND = 0.15  # of an image's bright level, from which on a pixel is no background
 FLUID = 0.55  # of the brain's median, below which it is fluid
 DEPTH = 0.4  # of the largest distance to the brain's edge, within which fluid is in sulci and fissures
-MIDDLE = (
-    0.55  # of the brain's half length: fluid farther to the front or back is in the fissure between halves
-)
+MIDDLE = 0.55  # of the brain's half length, beyond which fluid is in the fissure at its front or back
 SPECK = 0.003  # of the brain, below which a component of fluid is a sulcus that runs deep
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 UNITS = {

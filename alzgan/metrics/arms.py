@@ -8,7 +8,7 @@ from torch import Tensor
 
 from alzgan.device.streams import stream
 from alzgan.errors import UserError
-from alzgan.metrics.neighbours import People
+from alzgan.metrics.pairs import People
 from alzgan.metrics.votes import person_labels
 from alzgan.text import counted, printable
 

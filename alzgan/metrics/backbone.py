@@ -1,15 +1,18 @@
-"""Any network of torchvision with weights of one's own, RadImageNet's say."""
+"""Any network of torchvision with weights of one's own."""
 
 import hashlib
+import io
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision import models
 from torchvision.models import get_model, list_models
 
 from alzgan.errors import UserError
 from alzgan.metrics.features import FeatureExtractor
+from alzgan.text import printable
 
 SIDE = 224
 MEAN, DEVIATION = (
@@ -33,11 +36,15 @@ class BackboneFeatures(FeatureExtractor):
 
     def __init__(self, network: str, weights: Path):
         super().__init__()
-        if network not in list_models(module=__import__("torchvision").models):
+        if network not in list_models(module=models):
             raise UserError(f"features={network}:{weights}: torchvision has no network {network}")
         self.network = get_model(network, weights=None)
         digest = load_state(self.network, weights)
-        last = [layer for layer in self.network.modules() if isinstance(layer, nn.Linear)][-1]
+        *_, last = (None, *(layer for layer in self.network.modules() if isinstance(layer, nn.Linear)))
+        if last is None:
+            raise UserError(
+                f"features={network}:{weights}: {network} has no linear layer to take features from"
+            )
         self.name = self.space = f"{network}-{digest}"
         self.method = f"{network} of torchvision, weights {weights.name}; bilinear 224 x 224, antialiased"
         self.num_features = last.in_features
@@ -59,10 +66,10 @@ def load_state(network: nn.Module, weights: Path) -> str:
     """Load weights into the network; returns the beginning of the file's SHA-256."""
     try:
         content = weights.read_bytes()
-        network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        network.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
     except OSError as error:
-        raise UserError(f"cannot read the weights {weights}: {error.strerror}") from None
+        raise UserError(f"cannot read the weights {printable(weights)}: {error.strerror}") from None
     except Exception as error:  # bytes of any kind make the reader fail in any way
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{weights} does not hold the state of this network: {reason}") from None
+        raise UserError(f"{printable(weights)} does not hold the state of this network: {reason}") from None
     return hashlib.sha256(content).hexdigest()[:8]

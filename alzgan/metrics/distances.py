@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from alzgan.device.streams import stream
+from alzgan.metrics.pairs import People, others
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,7 @@ class Moments:
 def moments(features: Tensor, weights: Tensor | None = None) -> Moments:
     """Mean and unbiased covariance of features (N, F), each row with its weight (N,)."""
     features = features.double()
-    share = torch.ones(len(features), dtype=torch.double) if weights is None else weights.double()
-    share = share / share.sum()
+    share = shares_of(features, weights)
     mean = share @ features
     centred = features - mean
     scale = share / (1 - share.square().sum())
@@ -62,17 +62,29 @@ def frechet(real: Tensor | Moments, fake: Tensor | Moments) -> float:
     return float((one.mean - two.mean).square().sum() + trace)
 
 
-def kernel_distance(real: Tensor, fake: Tensor) -> float:
-    """The unbiased squared maximum mean discrepancy with the kernel (x . y / F + 1)^3; about 0 for one law.
+def kernel_distance(
+    real: Tensor,
+    fake: Tensor,
+    real_people: People | None = None,
+    fake_people: People | None = None,
+    real_weights: Tensor | None = None,
+) -> float:
+    """The unbiased squared maximum mean discrepancy with the kernel (x . y / F + 1)^3; near 0 for one law.
 
     Bińkowski et al. 2018, "Demystifying MMD GANs", who call it KID in Inception's features. Its expectation
-    does not depend on N, and it falls below 0 by chance.
+    does not depend on N, and it falls below 0 by chance. It is unbiased where what is paired is independent:
+    with people, features of one person are not paired, which are nearly one feature.
 
     Args:
         real: features (N, F), N from 2 on.
         fake: features (M, F), M from 2 on.
+        real_people: (N,) who is in each; None: each is somebody of its own.
+        fake_people: (M,) the same of the fake ones.
+        real_weights: (N,) how often each real one is meant to be there; None: all alike.
     """
-    return mean_kernel(real) + mean_kernel(fake) - 2 * float(kernel(real, fake).mean())
+    share = shares_of(real, real_weights)
+    cross = float((share @ kernel(real, fake)).mean())
+    return mean_kernel(real, real_people, real_weights) + mean_kernel(fake, fake_people) - 2 * cross
 
 
 def kernel(one: Tensor, two: Tensor) -> Tensor:
@@ -80,10 +92,17 @@ def kernel(one: Tensor, two: Tensor) -> Tensor:
     return (one.double() @ two.double().T / one.shape[1] + 1) ** 3
 
 
-def mean_kernel(features: Tensor) -> float:
-    """The mean kernel of two different ones of a set."""
-    values = kernel(features, features)
-    return float((values.sum() - values.trace()) / (len(features) * (len(features) - 1)))
+def mean_kernel(features: Tensor, people: People | None = None, weights: Tensor | None = None) -> float:
+    """The mean kernel of two different ones of a set, of two people where these are known."""
+    share = shares_of(features, weights)
+    pairs = share[:, None] * share * others(people, len(features), features.device)
+    return float((pairs * kernel(features, features)).sum() / pairs.sum())
+
+
+def shares_of(features: Tensor, weights: Tensor | None) -> Tensor:
+    """Weights (N,) that add up to 1, in float64."""
+    share = features.new_ones(len(features), dtype=torch.double) if weights is None else weights.double()
+    return share / share.sum()
 
 
 def mind(real: Tensor, fake: Tensor, directions: int = 1000, seed: int = 0) -> float:

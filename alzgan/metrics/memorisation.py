@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from scipy.stats import beta, mannwhitneyu
 from torch import Tensor
 
-from alzgan.metrics.neighbours import People, distances, radii
+from alzgan.metrics.neighbours import distances, radii
+from alzgan.metrics.pairs import People
 
 SIDE = 64  # pixels; larger images are reduced to it
 REACH = 3  # pixels of shift, up, down, left and right
@@ -23,6 +24,7 @@ CANDIDATES = (
     16  # training images that are then aligned with a sample; 99 in 100 times the nearest is among them
 )
 BLOCK = 256  # samples at a time
+SAME = 0.999  # correlation from which on two images are one
 
 
 class Nearest(NamedTuple):
@@ -42,7 +44,7 @@ class Copies(NamedTuple):
             unseen people is.
         above: number of samples above the threshold.
         certain_count: number of samples beyond `certain`.
-        upper: what the share of samples above the threshold is at most, with 95 % confidence.
+        upper: what the share of samples beyond `certain` is at most, with 95 % confidence.
     """
 
     nearest: Nearest
@@ -68,16 +70,17 @@ def copies(samples: Tensor, train: Tensor, unseen: Tensor, quantile: float = 0.9
 def copies_of(nearest: Nearest, unseen: Nearest, quantile: float = 0.99) -> Copies:
     """The same from similarities that are known."""
     threshold = float(unseen.similarity.double().quantile(quantile))
-    # Of unit vectors the squared distance is 2 (1 - r): half as far is a quarter of that.
-    certain = 1 - (1 - float(unseen.similarity.max())) / 4
-    above = int((nearest.similarity > threshold).sum())
+    # Of unit vectors the squared distance is 2 (1 - r): half as far is a quarter of that. An unseen image
+    # that is itself a copy must not hide all others.
+    certain = 1 - (1 - min(float(unseen.similarity.max()), SAME)) / 4
+    count = int((nearest.similarity > certain).sum())
     return Copies(
         nearest=nearest,
         threshold=threshold,
         certain=certain,
-        above=above,
-        certain_count=int((nearest.similarity > certain).sum()),
-        upper=share_at_most(above, len(nearest.similarity)),
+        above=int((nearest.similarity > threshold).sum()),
+        certain_count=count,
+        upper=share_at_most(count, len(nearest.similarity)),
     )
 
 
@@ -101,7 +104,7 @@ def aligned_nearest(images: Tensor, references: Tensor) -> Nearest:
         references: uint8 (M, C, H, W).
     """
     wanted = reduced(references, SIDE)
-    coarse = unit_rows(reduced(references, COARSE))
+    coarse = unit_rows(reduced(wanted, COARSE))
     whole = unit_rows(wanted)
     found = [align(block, coarse, whole) for block in (reduced(part, SIDE) for part in images.split(BLOCK))]
     return Nearest(*(torch.cat(parts) for parts in zip(*found, strict=True)))

@@ -6,14 +6,12 @@ precision of 0.6 in place of 1. So wherever people are given, radii reach to oth
 """
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-People = Sequence[str] | np.ndarray
+from alzgan.metrics.pairs import People, others
 
 
 class PrecisionRecall(NamedTuple):
@@ -143,7 +141,8 @@ def beta_recall(real: Tensor, fake: Tensor, real_people: People | None = None, l
 
     A real feature is covered where its nearest fake one is no farther than its nearest other real one. The
     share of real features that are covered by fake ones of the ball of level b, around the fake mean, is
-    R(b): 1 - 2 integral |R(b) - b| db (Alaa et al. 2022).
+    R(b): 1 - 2 integral |R(b) - b| db (Alaa et al. 2022, with the ball's radius as their code has it: a
+    quantile of how far the fake ones that are nearest to real ones lie from the mean).
 
     Args:
         real: features (N, F).
@@ -177,10 +176,7 @@ def radii(features: Tensor, k: int, people: People | None = None) -> Tensor:
 def between_others(features: Tensor, people: People | None = None) -> Tensor:
     """Distances (N, N), infinite to oneself, or to one's own person's features."""
     between = distances(features, features)
-    if people is None:
-        return between.fill_diagonal_(math.inf)
-    who = torch.from_numpy(np.unique(np.asarray(people), return_inverse=True)[1]).to(between.device)
-    return between.masked_fill_(who[:, None] == who, math.inf)
+    return between.masked_fill_(~others(people, len(features), features.device), math.inf)
 
 
 def nearest(between: Tensor, k: int) -> Tensor:
@@ -189,9 +185,9 @@ def nearest(between: Tensor, k: int) -> Tensor:
     Raises:
         ValueError: there are not so many.
     """
-    others = int(between.isfinite().sum(1).min())
-    if others < k:
-        raise ValueError(f"a radius reaches to neighbour {k}, but a feature has {others} others")
+    there = int(between.isfinite().sum(1).min())
+    if there < k:
+        raise ValueError(f"a radius reaches to neighbour {k}, but a feature has {there} others")
     return between.kthvalue(k, 1).values
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
 
 from alzgan.device.streams import stream
-from alzgan.metrics.neighbours import People
+from alzgan.metrics.pairs import People
 
 DRAWS = 2000  # of people, for an interval
 INTERVAL = (0.025, 0.975)

@@ -12,6 +12,8 @@ from alzgan.report.pictures import Picture
 from alzgan.report.plots import words
 from alzgan.text import printable
 
+# Of which more, or less, is better without end; noise has the highest Vendi score and is the least copied.
+COMPARABLE = ("kernel_distance", "frechet", "mind", "precision", "recall", "coverage", "wasserstein")
 MARKS = {"good": "✓", "bad": "✗", "cannot tell": "?"}
 QUESTIONS = {
     "fidelity": "Do they look like real scans?",
@@ -108,6 +110,7 @@ def comparison(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             cells = [table[key] for table in tables]
             values = [cell["value"] for cell in cells]
             best = min(values) if cells[0]["better"] == "lower" else max(values)
+            best = best if cells[0]["metric"] in COMPARABLE else None
             rows.append({**cells[0], "cells": [{**cell, "best": cell["value"] == best} for cell in cells]})
     return rows
 
@@ -118,7 +121,7 @@ def number(value: float | None) -> str:
         return "–"
     if value == 0:
         return "0"
-    if abs(value) >= 1000:
+    if abs(value) >= 999.5:
         return f"{value:,.0f}"
     if abs(value) < 1e-3:
         mantissa, exponent = f"{value:.1e}".split("e")

@@ -14,6 +14,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 INK = "#010203"  # no colour of a plot: replaced by the page's text colour
 SAMPLES, UNSEEN, TRAIN = "#D55E00", "#0072B2", "#009E73"  # told apart by the colour-blind, too
 SHARES = ("precision", "recall", "density", "coverage", "alpha_precision", "beta_recall")
+LEAST = 0.01  # of the limit: what is below, or below 0, is drawn there
 DISTANCES = ("kernel_distance", "frechet", "mind")
 STYLE = {
     "font.family": "sans-serif",
@@ -54,23 +55,23 @@ def drawn(name: str, size: tuple[float, float], draw: Callable[[Figure], None]) 
 
 
 def distances(name: str, numbers: Sequence[dict[str, Any]]) -> str:
-    """Distances to the held-out people over what unseen people get, with unseen people's interval."""
-    rows = [n for metric in DISTANCES for n in numbers if n["metric"] == metric and n["ratio"]]
+    """Distances to the held-out people over the limit of unseen people's, with their interval."""
+    rows = [n for metric in DISTANCES for n in numbers if n["metric"] == metric and n["limit"] > 0]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for place, number in enumerate(rows):
-            floor = number["unseen"]["mean"]
-            low, high = (max(number["unseen"][end] / floor, 0.05) for end in ("low", "high"))
+            unit = number["limit"]
+            low, high = (max(number["unseen"][end] / unit, LEAST) for end in ("low", "high"))
             axes.plot(
                 [low, high], [place, place], color=UNSEEN, linewidth=7, alpha=0.55, solid_capstyle="butt"
             )
-            axes.plot(max(number["ratio"], 0.05), place, "o", color=SAMPLES, markersize=7)
+            axes.plot(max(number["value"] / unit, LEAST), place, "o", color=SAMPLES, markersize=7)
         axes.axvline(1, color=UNSEEN, linewidth=1)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel("times the distance of unseen people")
+        axes.set_xlabel("times the limit of unseen people")
         label_rows(axes, rows)
 
     return drawn(name, (7, 0.8 + 0.34 * len(rows)), draw) if rows else ""

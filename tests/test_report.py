@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alzgan.report.page import comparison, number, page, write_report
+from alzgan.report.page import comparison, number, page, share, write_report
 from alzgan.report.pictures import Picture
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
@@ -241,6 +241,13 @@ def test_colours_of_plots_are_the_pages_own(whole: str):
     assert "currentColor" in whole
 
 
+def test_plots_and_scrolling_tables_are_named_for_who_cannot_see_them(whole: str):
+    boxes = re.findall(r'<div class="(?:plot|scroll)"[^>]*>', whole)
+    assert len(boxes) == whole.count('<div class="plot"') + whole.count("<table>")
+    assert all(re.search(r'aria-label="(?:Plot|Table): [^"]', box) and 'tabindex="0"' in box for box in boxes)
+    assert "<th>" not in whole
+
+
 def test_the_same_evaluation_is_the_same_page(whole: str, tmp_path: Path):
     write_report(tmp_path / "report.html", evaluation(candidate()), pictures())
     assert (tmp_path / "report.html").read_text() == whole
@@ -253,6 +260,39 @@ def test_stages_that_were_not_run_leave_no_empty_section():
     structure(text)
     for heading in ("<h3>Copies", "<h3>Anatomy", "<h3>Utility", "<h3>Fidelity", "<h3>By class"):
         assert heading not in text
+
+
+def test_stages_may_be_left_out_altogether():
+    bare = candidate()
+    for name in ("copies", "anatomy", "utility", "curves", "notes", "seconds", "expected_coverage", "step"):
+        del bare[name]
+    text = page(evaluation(bare), [])
+    structure(text)
+    for heading in ("<h3>Copies", "<h3>Anatomy", "<h3>Utility"):
+        assert heading not in text
+    assert "<h3>Fidelity" in text
+    assert "Independent images" not in text
+
+
+def test_unknown_limits_leave_their_lines_out():
+    unknown = candidate()
+    unknown["curves"][0]["unseen_at_infinity"] = None
+    unknown["utility"]["detectable"] = None
+    text = page(evaluation(unknown), [])
+    structure(text)
+    assert "could have shown" not in text
+
+
+def test_dollars_in_names_are_no_formula():
+    number_of = one_number(space="$x_$ \\frac{")
+    assert "$x_$ \\frac{" in page(evaluation(candidate(numbers=[number_of])), [])
+
+
+def test_odd_bytes_of_file_names_do_not_lose_the_page(tmp_path: Path):
+    odd = candidate(notes=["class A\udcff has no numbers"])
+    odd["copies"]["pairs"][0]["person"] = "A\udcff-1"
+    write_report(tmp_path / "report.html", evaluation(odd), [])
+    assert r"class A\udcff has no numbers" in (tmp_path / "report.html").read_text()
 
 
 def test_the_best_of_several_is_the_lowest_distance_and_the_highest_share():
@@ -274,6 +314,27 @@ def test_the_best_of_several_is_the_lowest_distance_and_the_highest_share():
     assert text.index("Side by side") < text.index("a: 2,000 samples")
 
 
+def test_numbers_of_different_n_have_no_best():
+    fewer = one_number(value=1.0, n=50, unseen={"mean": 0.004, "low": 0.0, "high": 0.01})
+    same, other = (
+        comparison([candidate(numbers=[one_number()]), candidate(numbers=[second])])[0]
+        for second in (one_number(value=0.02), fewer)
+    )
+    assert [cell["best"] for cell in same["cells"]] == [True, False]
+    assert [cell["best"] for cell in other["cells"]] == [False, False]
+    assert same["unseen"] == ["0.002"]
+    assert other["unseen"] == ["0.002", "0.004"]
+
+
+def test_what_is_no_number_is_not_the_best():
+    several = [candidate(numbers=[one_number(value=value)]) for value in (float("nan"), None, 2.0)]
+    assert [cell["best"] for cell in comparison(several)[0]["cells"]] == [False, False, True]
+
+
+def test_shares_are_percent_up_to_all():
+    assert [share(value) for value in (0, 0.0455, 0.999, 1)] == ["0 %", "4.55 %", "99.9 %", "100 %"]
+
+
 def test_numbers_have_three_digits_and_no_walls_of_zeros():
     assert [number(value) for value in (0, 0.0123456, 12345.6, 1.5, None)] == [
         "0",
@@ -282,7 +343,8 @@ def test_numbers_have_three_digits_and_no_walls_of_zeros():
         "1.5",
         "–",
     ]
-    assert number(0.0000123) == "1.2 × 10^−5"
+    assert [number(value) for value in (999.7, -999.9, 999.4)] == ["1,000", "−1,000", "999"]
+    assert number(0.0000123) == "1.23\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}10⁻⁵"
     assert number(-0.5) == "−0.5"
 
 

@@ -1,5 +1,6 @@
 """The report of an evaluation: one page that opens anywhere, with everything in it."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from alzgan.text import printable
 
 # Of which more, or less, is better without end; noise has the highest Vendi score and is the least copied.
 COMPARABLE = ("kernel_distance", "frechet", "mind", "precision", "recall", "coverage", "wasserstein")
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MARKS = {"good": "✓", "bad": "✗", "cannot tell": "?"}
 QUESTIONS = {
     "fidelity": "Do they look like real scans?",
@@ -36,7 +38,8 @@ def write_report(path: Path, evaluation: dict[str, Any], pictures: Sequence[Pict
         OSError: the file cannot be written.
     """
     with replacing(path) as part:
-        part.write_text(page(evaluation, pictures), encoding="utf-8")
+        # Names of classes and people can hold bytes of odd file names, which UTF-8 cannot.
+        part.write_text(page(evaluation, pictures), encoding="utf-8", errors="backslashreplace")
 
 
 def page(evaluation: dict[str, Any], pictures: Sequence[Picture]) -> str:
@@ -73,6 +76,12 @@ def section(index: int, candidate: dict[str, Any], pictures: Sequence[Picture]) 
     copies, anatomy, utility = (candidate.get(stage) for stage in ("copies", "anatomy", "utility"))
     return {
         **candidate,
+        "copies": copies,
+        "anatomy": anatomy,
+        "utility": utility,
+        "notes": candidate.get("notes") or [],
+        "seconds": candidate.get("seconds") or {},
+        "expected_coverage": candidate.get("expected_coverage"),
         "pictures": {
             kind: [each for each in pictures if each.kind == kind]
             for kind in ("real", "samples", "pairs", "anatomy")
@@ -95,7 +104,10 @@ def section(index: int, candidate: dict[str, Any], pictures: Sequence[Picture]) 
 
 
 def comparison(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each number of all samples that all candidates have, with the best of them marked."""
+    """A row for each number of all samples that all candidates have.
+
+    The best of them is marked where all have the same N: distances and shares of other N do not compare.
+    """
 
     def key_of(each: dict[str, Any]) -> tuple[str, ...]:
         return each["stage"], each["metric"], each["space"], each["against"]
@@ -108,11 +120,26 @@ def comparison(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for key in tables[0]:
         if all(key in table for table in tables):
             cells = [table[key] for table in tables]
-            values = [cell["value"] for cell in cells]
-            best = min(values) if cells[0]["better"] == "lower" else max(values)
-            best = best if cells[0]["metric"] in COMPARABLE else None
-            rows.append({**cells[0], "cells": [{**cell, "best": cell["value"] == best} for cell in cells]})
+            best = best_of(cells)
+            rows.append(
+                {
+                    **cells[0],
+                    "cells": [{**cell, "best": best is not None and cell["value"] == best} for cell in cells],
+                    "unseen": list(dict.fromkeys(number(cell["unseen"]["mean"]) for cell in cells)),
+                }
+            )
     return rows
+
+
+def best_of(cells: Sequence[dict[str, Any]]) -> float | None:
+    """The best value; None where none is known, or they do not compare."""
+    values = [each["value"] for each in cells if each["value"] is not None and math.isfinite(each["value"])]
+    # A distance to the people trained on is smallest for copies of them.
+    comparable = cells[0]["metric"] in COMPARABLE and cells[0]["against"] == "held-out"
+    comparable = comparable and len({each["n"] for each in cells}) == 1
+    if not values or not comparable:
+        return None
+    return min(values) if cells[0]["better"] == "lower" else max(values)
 
 
 def number(value: float | None) -> str:
@@ -121,14 +148,16 @@ def number(value: float | None) -> str:
         return "–"
     if value == 0:
         return "0"
-    if abs(value) >= 999.5:
-        return f"{value:,.0f}"
+    if abs(value) >= 999.5:  # three digits would round it to 1e+03
+        return f"{value:,.0f}".replace("-", "−")
     if abs(value) < 1e-3:
-        mantissa, exponent = f"{value:.1e}".split("e")
-        return f"{mantissa} × 10^{int(exponent)}".replace("-", "−")
+        mantissa, exponent = f"{value:.2e}".split("e")
+        return f"{mantissa}\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}10".replace("-", "−") + str(
+            int(exponent)
+        ).translate(SUPERSCRIPTS)
     return f"{value:.3g}".replace("-", "−")
 
 
 def share(value: float) -> str:
     """A share in percent."""
-    return f"{100 * value:.2g} %"
+    return f"{number(100 * value)} %"

@@ -28,6 +28,7 @@ STYLE = {
     "ytick.color": INK,
     "legend.frameon": False,
     "svg.fonttype": "none",
+    "text.parse_math": False,  # names of spaces and arms are text, whatever dollars they hold
 }
 
 
@@ -105,20 +106,26 @@ def label_rows(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
 
 def curves(name: str, found: Sequence[dict[str, Any]]) -> str:
     """A distance against N, one plot for each space, with what it heads for."""
+    columns = min(len(found), 3)
+    rows = -(-len(found) // 3)
 
     def draw(figure: Figure) -> None:
-        for axes, curve in zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True):
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for axes, curve in zip(grid.flat, found, strict=False):
             for side, colour in (("samples", SAMPLES), ("unseen", UNSEEN)):
                 label = {"samples": "samples", "unseen": "unseen people"}[side]
                 axes.plot(curve["n"], curve[side], "o-", color=colour, markersize=4, label=label)
-                axes.axhline(curve[f"{side}_at_infinity"], color=colour, linestyle=":", linewidth=1.2)
+                if curve[f"{side}_at_infinity"] is not None:
+                    axes.axhline(curve[f"{side}_at_infinity"], color=colour, linestyle=":", linewidth=1.2)
             axes.set_title(curve["space"], fontsize=11)
             axes.set_xlabel("N")
             axes.set_ylim(bottom=min(0, *axes.get_ylim()))
+        for axes in grid.flat[len(found) :]:
+            axes.set_axis_off()
         figure.axes[0].set_ylabel(words(found[0]["metric"]))
         figure.axes[0].legend()
 
-    return drawn(name, (3.1 * len(found) + 0.4, 2.9), draw) if found else ""
+    return drawn(name, (3.1 * columns + 0.4, 2.9 * rows), draw) if found else ""
 
 
 def similarities(name: str, copies: dict[str, Any]) -> str:
@@ -128,17 +135,10 @@ def similarities(name: str, copies: dict[str, Any]) -> str:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         steps(axes, histogram["edges"], {"samples": histogram["samples"], "held_out": histogram["unseen"]})
-        for place, label in ((copies["threshold"], "99 % of unseen"), (copies["certain"], "copies")):
-            axes.axvline(place, color=INK, linestyle="--", linewidth=1)
-            axes.annotate(
-                label,
-                (place, 1),
-                xycoords=("data", "axes fraction"),
-                rotation=90,
-                ha="right",
-                va="top",
-                fontsize=9,
-            )
+        axes.axvline(
+            copies["threshold"], color=INK, linestyle="--", linewidth=1, label="99 % of held-out people's"
+        )
+        axes.axvline(copies["certain"], color=INK, linestyle=":", linewidth=1.6, label="copies beyond")
         axes.set_xlabel("correlation with the nearest training image, aligned")
         axes.legend(loc="upper left")
 
@@ -187,16 +187,22 @@ def effects(name: str, utility: dict[str, Any]) -> str:
             axes.plot([told["low"], told["high"]], [place, place], color=SAMPLES, linewidth=2)
             axes.plot(told["mean"], place, "o", color=SAMPLES)
         axes.axvline(0, color=INK, linewidth=1)
-        axes.axvspan(-utility["detectable"], utility["detectable"], color=UNSEEN, alpha=0.15)
+        if utility["detectable"] is not None:
+            axes.axvspan(-utility["detectable"], utility["detectable"], color=UNSEEN, alpha=0.15)
         axes.set_yticks(range(len(arms)), [arm["name"] for arm in arms])
         axes.invert_yaxis()
-        axes.set_xlabel("change of the probability of the right class; shaded: too small to be shown")
+        axes.set_xlabel("change of the probability of the right class")
 
     return drawn(name, (7, 1 + 0.4 * len(arms)), draw) if arms else ""
 
 
 def words(name: str) -> str:
     """A name as one reads it."""
-    return {"frechet": "Fréchet distance", "mind": "MIND", "train_test_distance": "C_T"}.get(
-        name, name.replace("_", " ")
-    )
+    return {
+        "frechet": "Fréchet distance",
+        "mind": "MIND",
+        "vendi": "Vendi score",
+        "wasserstein": "Wasserstein distance",
+        "membership_auc": "membership AUC",
+        "train_test_distance": "C_T",
+    }.get(name, name.replace("_", " "))

@@ -238,3 +238,11 @@ def test_an_evaluation_that_stops_goes_on_from_its_cache(
     evaluate(tmp_path / "e", f"ckpt_path={trained}", "metrics=[fidelity]")
     assert again
     assert not set(again) & set(written)
+
+
+def test_of_neighbouring_slices_as_channels_the_middle_one_is_judged(slices: Path, tmp_path: Path):
+    options = ("data.slices_as_channels=true", "data.channels=5", "trainer.max_steps=1", SPLIT)
+    session.run(small_settings(slices, tmp_path / "run", "callbacks.quality=null", *options))
+    (candidate,) = evaluate(tmp_path / "e", f"ckpt_path={tmp_path / 'run'}")["candidates"]
+    assert len(candidate["verdicts"]) == 4
+    assert candidate["copies"]["samples"] == 24

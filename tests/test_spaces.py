@@ -1,0 +1,161 @@
+"""What the evaluation computes of two sets is what the public functions give."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from alzgan.data import features as data_features
+from alzgan.evaluation.copying import (
+    control,
+    halves,
+    memorised,
+    one_of_each,
+    resampled,
+    shares_above,
+    train_test,
+)
+from alzgan.evaluation.reference import Images, middle
+from alzgan.evaluation.spaces import Features, Pair, Space
+from alzgan.evaluation.verdicts import on_utility
+from alzgan.metrics import (
+    alpha_precision,
+    authenticity,
+    beta_recall,
+    density_coverage,
+    frechet,
+    kernel_distance,
+    membership_auc,
+    mind,
+    precision_recall,
+    train_test_distance,
+    vendi,
+)
+from alzgan.metrics.features import PixelFeatures
+from alzgan.metrics.memorisation import person_medians
+
+
+def features(seed: int, scale: float, people: int | None = 10) -> Features:
+    """Sixty features of ten people, or of nobody known."""
+    noise = torch.Generator().manual_seed(seed)
+    values = scale * torch.randn(60, 5, generator=noise).double() + seed / 5
+    who = None if people is None else np.arange(60) % people
+    return Features(values, who, PixelFeatures())
+
+
+@pytest.mark.parametrize("people", [10, None])
+def test_a_pair_is_judged_as_by_the_public_functions_from_either_side(people: int | None):
+    real, fake = features(0, 1.0), features(1, 0.6, people)
+    pair = Pair(real, fake)
+    for found, one, two in ((pair.two_in_one(), real, fake), (pair.one_in_two(), fake, real)):
+        sides = one.values, two.values
+        expected = {
+            "kernel_distance": kernel_distance(*sides, one.people, two.people),
+            **precision_recall(*sides, 5, one.people, two.people)._asdict(),
+            **density_coverage(*sides, 5, one.people)._asdict(),
+            "alpha_precision": alpha_precision(*sides),
+            "beta_recall": beta_recall(*sides, one.people),
+        }
+        assert found == pytest.approx(expected, rel=1e-9)
+    assert pair.two_in_one()["recall"] != pair.two_in_one()["precision"]
+    by_n = pair.frechet_and_mind()
+    assert by_n["frechet"] == pytest.approx(frechet(real.values, fake.values), rel=1e-9)
+    assert by_n["mind"] == pytest.approx(mind(real.values, fake.values), rel=1e-9)
+    assert fake.vendi == pytest.approx(vendi(fake.values), rel=1e-9)
+
+
+def test_what_is_said_of_memorisation_is_what_the_public_functions_say():
+    samples, unseen, train = features(0, 0.8, None), features(1, 1.0), features(2, 1.0)
+    found = memorised(samples, unseen, train, seed=0)
+    assert found["authenticity"][0] == authenticity(train.values, samples.values, train.people)
+    members = person_medians(torch.cdist(train.values, samples.values).min(1).values, train.people)
+    others = person_medians(torch.cdist(unseen.values, samples.values).min(1).values, unseen.people)
+    assert found["membership_auc"][0] == pytest.approx(membership_auc(members, others))
+    assert np.mean(found["membership_auc"][1]) == pytest.approx(0.5, abs=0.1)
+    assert np.mean(found["train_test_distance"][1]) == pytest.approx(0, abs=0.3)
+
+
+def test_people_drawn_with_replacement_bring_all_their_images():
+    people = np.array(["a", "b", "b", "c"])
+    draws = resampled(people, 4, seed=0)
+    for rows in draws:
+        drawn = people[rows.numpy()]
+        assert list(drawn).count("b") % 2 == 0
+        assert len({"a", "b", "c"} - set(drawn)) < 3
+    assert {len(rows) for rows in draws} == {3, 4, 5, 6}
+
+
+def test_one_half_of_unseen_people_makes_the_threshold_of_the_other():
+    # Ten people of ten images: all of one person's are above all others.
+    similarity = torch.cat([torch.full((10,), 0.9), torch.linspace(0.1, 0.2, 90)])
+    people = np.repeat(np.arange(10), 10)
+    shares = shares_above(similarity, people, seed=0)
+    # Where it is among the judged, its fifth is above, and what is of the others by chance.
+    assert np.mean([share >= 0.2 for share in shares]) == pytest.approx(0.5, abs=0.12)
+    assert np.mean(shares) > 0.1
+
+
+def test_a_median_is_not_compared_with_single_images():
+    """Some images of each person are far away: single ones are farther than medians, which is no fault."""
+    rng = np.random.default_rng(0)
+    people = np.repeat(np.arange(40), 30)
+    found, naive = [], []
+    for seed in range(40):
+        spread = [rng.exponential(size=1200) ** 2 for _ in range(2)]
+        ours = torch.from_numpy(rng.normal(size=1200) + spread[0])
+        theirs = torch.from_numpy(rng.normal(size=40)[people] + spread[1])
+        found.append(train_test(ours, None, theirs, people, seed))
+        naive.append(train_test_distance(ours, theirs, None, people))
+    assert np.mean(found) == pytest.approx(0, abs=0.3)
+    assert np.mean(naive) > 0.8
+    rows = one_of_each(people, 0, 0)
+    assert people[rows].tolist() == list(range(40))
+    assert one_of_each(people, 0, 1).tolist() != rows.tolist()
+
+
+def test_innocent_halves_and_members_find_nothing():
+    values = torch.rand(60, generator=torch.Generator().manual_seed(0))
+    assert np.mean(halves(values, np.arange(60) // 2, 0)) == pytest.approx(0, abs=0.2)
+    assert np.mean(control(values.numpy(), 20, 0)) == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_space_computes_each_image_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    space = Space("pixels", tmp_path, torch.device("cpu"))
+    pixels = torch.arange(8)[:, None, None, None].mul(20).expand(-1, 1, 32, 32).byte()
+    (whole,) = space.sets(Images(pixels))
+    monkeypatch.setattr(data_features, "features_of_chunk", lambda *_: pytest.fail("computed again"))
+    rows = np.array([6, 1, 1])
+    (part,) = space.sets(Images(pixels).of(rows))
+    assert torch.equal(part.values, whole.values[rows])
+
+
+def test_of_neighbouring_slices_the_middle_one_is_judged():
+    pixels = torch.arange(5).byte()[None, :, None, None].expand(2, -1, 4, 4)
+    assert middle(pixels).shape == (2, 1, 4, 4)
+    assert middle(pixels).unique().tolist() == [2]
+
+
+def arm(name: str, mean: float, answer: str | None = None) -> dict:
+    score = {"mean": mean, "low": mean - 0.05, "high": mean + 0.05}
+    difference = {"mean": mean - 0.5, "low": mean - 0.55, "high": mean - 0.45, "p": 0.01, "p_holm": 0.03}
+    return {"name": name, "balanced_accuracy": score, "difference": difference, "verdict": answer}
+
+
+@pytest.mark.parametrize(
+    ("answers", "chance", "expected"),
+    [
+        (("helps", "helps"), 0.5, "good"),
+        (("hurts", "hurts"), 0.5, "bad"),
+        (("helps", "cannot tell"), 0.5, "cannot tell"),
+        (("helps", "helps"), 0.25, "cannot tell"),  # shuffled labels are not at chance
+    ],
+)
+def test_utility_is_answered_where_all_arms_agree_and_the_control_holds(
+    answers: tuple[str, str], chance: float, expected: str
+):
+    arms = [arm(f"real + synthetic {n}", 0.6, answer) for n, answer in zip((0.5, 1), answers, strict=True)]
+    arms += [arm("synthetic alone", 0.2, "hurts"), arm("shuffled labels", 0.5)]
+    found = on_utility({"arms": arms, "chance": chance, "people": 41, "detectable": 0.08})
+    assert found["answer"] == expected
+    assert ("The control fails" in found["text"]) == (chance != 0.5)

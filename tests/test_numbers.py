@@ -151,6 +151,6 @@ def test_diversity_is_decided_by_recall_and_coverage_of_all_samples_against_held
 def test_anatomy_names_the_farthest_measure():
     near = number(stage="anatomy", metric="wasserstein", space="brain_area", value=2.1)
     far = number(stage="anatomy", metric="wasserstein", space="ventricle_ratio", value=8.0)
-    assert on_anatomy([near])["text"].endswith("farthest wasserstein 1.1 times theirs in brain area")
+    assert on_anatomy([near])["text"].endswith("farthest Wasserstein distance 1.1 times theirs in brain area")
     assert on_anatomy([near, far])["text"].startswith("1 of 2 measures are not distributed as")
     assert on_anatomy([near, far])["answer"] == "bad"

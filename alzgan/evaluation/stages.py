@@ -20,7 +20,7 @@ from alzgan.evaluation.shape import anatomy
 from alzgan.evaluation.spaces import K, Space
 from alzgan.metrics.neighbours import expected_coverage
 from alzgan.report.pictures import Picture
-from alzgan.text import printable
+from alzgan.text import counted, printable
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,9 @@ def class_sets(judged: Judged, context: Context) -> Iterator[tuple[str, Sets]]:
         if found is not None:
             yield name, found
         else:
-            people = real.held_out.person_count()
+            people = counted(real.held_out.person_count(), "person", "people")
             candidate.notes.append(
-                f"class {name} has no numbers of its own: {people} people held out, {len(samples)} samples"
+                f"class {name} has no numbers of its own: {people} held out, {len(samples)} samples"
             )
 
 

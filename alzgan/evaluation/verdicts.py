@@ -7,6 +7,7 @@ from alzgan.evaluation.copying import Copying
 from alzgan.evaluation.fidelity import HELD_OUT
 from alzgan.evaluation.numbers import Number
 from alzgan.metrics.arms import SHUFFLED
+from alzgan.report.plots import words
 
 # What decides; all other numbers are told. More of them would find a fault in every innocent set.
 DECIDES = {"fidelity": ("kernel_distance", "precision"), "diversity": ("recall", "coverage")}
@@ -128,11 +129,6 @@ def told_of(number: Number) -> str:
     if number.ratio is not None:
         return f"{name} {number.ratio:.1f} times theirs in {space}"
     return f"{name} {number.value:.2g} in {space}, where theirs is below {number.limit:.2g}"
-
-
-def words(name: str) -> str:
-    """A measure's name as one reads it."""
-    return name.replace("_", " ")
 
 
 def notes_on_classes(numbers: Sequence[Number]) -> list[str]:

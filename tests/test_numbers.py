@@ -56,7 +56,7 @@ def test_one_in_700_of_unseen_people_is_beyond_the_limit():
 
 def test_a_distance_has_a_ratio_where_unseen_peoples_is_clearly_above_0():
     assert number().ratio == pytest.approx(1.5)
-    assert number(better="higher").ratio is None
+    assert number(metric="membership_auc").ratio is None
     assert number(unseen=Unseen(0.1, -0.2, 0.4, 0.15, 20)).ratio is None
 
 

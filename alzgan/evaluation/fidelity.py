@@ -6,14 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from alzgan.evaluation.numbers import Number, unseen_of
+from alzgan.evaluation.numbers import DISTANCES, Number, unseen_of
 from alzgan.evaluation.reference import NEEDED_PEOPLE, Images, Reference, draw_group, widening
 from alzgan.evaluation.spaces import Features, K, Pair, Space
 from alzgan.metrics.distances import at_infinity
 from alzgan.metrics.diversity import inception_score
 from alzgan.text import printable
 
-BETTER = {"frechet": "lower", "mind": "lower", "kernel_distance": "lower"}  # all others: higher
 SHARES_OF_IMAGES = ("precision", "recall", "coverage")
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of N, at which the distances that depend on N are computed
 CURVE_DRAWS = 3  # groups of unseen people of whom a curve is the mean
@@ -112,7 +111,7 @@ def fidelity(
                     sets.widen,
                     **({"grain": 1 / len(sets.samples), "most": 1} if metric in SHARES_OF_IMAGES else {}),
                 ),
-                better=BETTER.get(metric, "higher"),
+                better="lower" if metric in DISTANCES else "higher",
                 seed=seed,
             )
             for (metric, people), value in samples.items()

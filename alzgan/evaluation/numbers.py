@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t
 
+DISTANCES = ("frechet", "mind", "kernel_distance", "wasserstein")
 CHANCE = 1 / 700  # of unseen people whose number is beyond its limit: three deviations, were these known
 
 
@@ -78,7 +79,7 @@ class Number:
         sign = 1 if self.better == "lower" else -1
         spread = self.unseen.spread
         limit = self.unseen.mean + sign * t.isf(CHANCE, self.unseen.draws - 1) * spread
-        distance = self.better == "lower" and self.unseen.mean > 2 * self.unseen.deviation
+        distance = self.metric in DISTANCES and self.unseen.mean > 2 * self.unseen.deviation
         place = (self.value - self.unseen.mean) / (spread or 1e-12)
         object.__setattr__(self, "limit", float(limit))
         object.__setattr__(self, "within", bool(sign * self.value <= sign * limit))

@@ -75,6 +75,7 @@ def test_authenticity_is_the_one_computed_by_hand():
     assert authenticity(train, column(0.4)) == 0  # 0.4 from 0, which is 1 from its nearest other
     assert authenticity(train, column(5)) == 1  # 4 from 1, which is 1 from 0
     assert authenticity(train, column(0.4, 5)) == 0.5
+    assert authenticity(train, column(7)) == 0  # 3 from 10, which is 9 from its nearest other
     # Both near ones are one person's: the other person's is 9 away.
     assert authenticity(train, column(5), ["a", "a", "b"]) == 0
 

@@ -1,7 +1,5 @@
 """Verdicts on samples whose truth is known: good where nothing is wrong, bad where something is."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -63,7 +61,7 @@ def mixed(images: Images) -> Images:
 
 def judged(samples: Images, reference: Reference, spaces: list[Space], seed: int = 0) -> dict[str, str]:
     """The answer to each question."""
-    sets = sets_of(samples, reference, 240, 2000, 20, seed)
+    sets = sets_of(samples, reference, 160, 2000, 15, seed)
     numbers = fidelity(sets, spaces, seed, whole=False)
     verdicts = [
         on_fidelity(numbers),
@@ -75,7 +73,7 @@ def judged(samples: Images, reference: Reference, spaces: list[Space], seed: int
 
 
 def copied(samples: Images, reference: Reference, spaces: list[Space], seed: int = 0) -> Copying:
-    sets = sets_of(samples, reference, 240, 2000, 20, seed)
+    sets = sets_of(samples, reference, 160, 2000, 15, seed)
     ours, theirs = (
         aligned_nearest(images.pixels, reference.train.pixels) for images in (samples, reference.held_out)
     )
@@ -87,7 +85,7 @@ def with_pixels(images: Images, pixels: np.ndarray) -> Images:
     return Images(changed, images.labels, images.people)
 
 
-@pytest.mark.parametrize("draws", [5, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("draws", [2, pytest.param(100, marks=pytest.mark.slow)])
 def test_unseen_people_are_good(draws: int, everybody: Images, spaces: list[Space]):
     bad = []
     for seed in range(draws):
@@ -98,7 +96,7 @@ def test_unseen_people_are_good(draws: int, everybody: Images, spaces: list[Spac
             if answer == "bad"
         ]
     for question in ("fidelity", "diversity", "copies", "anatomy"):
-        assert len([each for each in bad if each[1] == question]) <= max(1, 0.05 * draws), bad
+        assert len([each for each in bad if each[1] == question]) <= 0.05 * draws, bad
 
 
 def test_noise_and_blur_do_not_look_real(everybody: Images, spaces: list[Space]):
@@ -112,10 +110,10 @@ def test_noise_and_blur_do_not_look_real(everybody: Images, spaces: list[Space])
 
 def test_one_image_a_class_is_precise_and_not_varied(everybody: Images, spaces: list[Space]):
     reference, _ = draw(everybody, 0)
-    row = draw_group(reference.held_out, 240, 0, "held-out")[0]  # one that it is compared with
+    row = draw_group(reference.held_out, 160, 0, "held-out")[0]  # one that it is compared with
     repeated = reference.held_out.of(np.repeat(row, 300))
     samples = Images(repeated.pixels, repeated.labels)
-    sets = sets_of(samples, reference, 240, 2000, 20, 0)
+    sets = sets_of(samples, reference, 160, 2000, 15, 0)
     numbers = {(n.metric, n.space, n.against): n for n in fidelity(sets, spaces, 0, whole=False)}
     assert numbers["precision", "pixels", "held-out"].value == 1
     assert numbers["recall", "pixels", "held-out"].value < 0.02
@@ -124,7 +122,7 @@ def test_one_image_a_class_is_precise_and_not_varied(everybody: Images, spaces: 
 
 def test_the_training_set_is_found_however_it_was_changed(everybody: Images, spaces: list[Space]):
     reference, _ = draw(everybody, 0)
-    train = mixed(reference.train)
+    train = mixed(reference.train).of(np.arange(200))
     pixels = train.pixels.numpy().astype(float)
     changed = {
         "as it is": pixels,
@@ -166,9 +164,3 @@ def test_people_who_are_missing_from_one_class_are_seen_in_that_class(everybody:
         numbers += fidelity(sets, spaces, 0, name, whole=False) + anatomy(sets, 0, name).numbers
     notes = notes_on_classes(numbers)
     assert [note.split(":")[0] for note in notes] == ["class A"]
-
-
-def test_the_cache_is_not_what_makes_it_so(everybody: Images, spaces: list[Space], tmp_path: Path):
-    reference, unseen = draw(everybody, 0)
-    fresh = [Space(space.name, tmp_path, torch.device("cpu")) for space in spaces]
-    assert judged(unseen, reference, fresh) == judged(unseen, reference, spaces)

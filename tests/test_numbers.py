@@ -49,9 +49,9 @@ def test_a_number_is_within_what_all_but_one_in_700_of_unseen_people_get():
 
 def test_one_in_700_of_unseen_people_is_beyond_the_limit():
     rng = np.random.default_rng(0)
-    draws = rng.normal(size=(20_000, 11))
+    draws = rng.normal(size=(10_000, 11))
     beyond = [not number(value=draw[10], unseen=unseen_of(draw[:10])).within for draw in draws]
-    assert np.mean(beyond) == pytest.approx(1 / 700, rel=0.35)
+    assert np.mean(beyond) == pytest.approx(1 / 700, rel=0.5)
 
 
 def test_a_distance_has_a_ratio_where_unseen_peoples_is_clearly_above_0():

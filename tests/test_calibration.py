@@ -6,13 +6,12 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from alzgan.device.streams import stream
-from alzgan.evaluation.copying import Copying, copying
+from alzgan.evaluation.copying import Copying, cached_nearest, copying
 from alzgan.evaluation.fidelity import fidelity, sets_of
 from alzgan.evaluation.reference import Images, Reference, draw_group
 from alzgan.evaluation.shape import anatomy
 from alzgan.evaluation.spaces import Space
 from alzgan.evaluation.verdicts import notes_on_classes, on_anatomy, on_copies, on_diversity, on_fidelity
-from alzgan.metrics.memorisation import aligned_nearest
 
 PEOPLE, SLICES, SIDE = 200, 6, 32
 Y, X = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
@@ -75,7 +74,8 @@ def judged(samples: Images, reference: Reference, spaces: list[Space], seed: int
 def copied(samples: Images, reference: Reference, spaces: list[Space], seed: int = 0) -> Copying:
     sets = sets_of(samples, reference, 160, 2000, 15, seed)
     ours, theirs = (
-        aligned_nearest(images.pixels, reference.train.pixels) for images in (samples, reference.held_out)
+        cached_nearest(images.pixels, reference.train.pixels, spaces[0].cache)
+        for images in (samples, reference.held_out)
     )
     return copying(ours, theirs, samples.people, reference, sets, spaces[1:], seed)
 

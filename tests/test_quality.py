@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import small_settings
+from omegaconf import DictConfig
 from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
@@ -13,6 +14,7 @@ from alzgan.data import features as data_features
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
 from alzgan.files import read_arrays
+from alzgan.gan import GAN
 from alzgan.metrics import inception
 from alzgan.metrics.distances import frechet, kernel_distance, moments
 from alzgan.metrics.features import PixelFeatures, RandomConvFeatures
@@ -33,11 +35,17 @@ def blobs(count: int, seed: int, noise: float = 0) -> torch.Tensor:
     return torch.from_numpy(images.clip(0, 255).astype("uint8"))[:, None]
 
 
+def trained(settings: DictConfig, run_dir: Path) -> GAN:
+    """The model of a run, with its last weights."""
+    gan = build_model(settings)
+    gan.load_state_dict(torch.load(run_dir / "checkpoints/last.ckpt", weights_only=True)["state_dict"])
+    return gan
+
+
 def test_the_measured_distance_is_that_of_fixed_latents(slices: Path, tmp_path: Path):
     settings = small_settings(slices, tmp_path, "trainer.max_steps=2", "callbacks.quality.n_samples=600")
     objective = session.run(settings)
-    gan = build_model(settings)
-    gan.load_state_dict(torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)["state_dict"])
+    gan = trained(settings, tmp_path)
     extractor = RandomConvFeatures()
     data = build("data", settings.data)
     data.setup()
@@ -51,8 +59,7 @@ def test_another_space_and_the_kernel_distance_may_judge(slices: Path, tmp_path:
     chosen = ("callbacks.quality.extractor=pixels", "callbacks.quality.distance=kernel")
     settings = small_settings(slices, tmp_path, "trainer.max_steps=1", *chosen)
     objective = session.run(settings)
-    gan = build_model(settings)
-    gan.load_state_dict(torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)["state_dict"])
+    gan = trained(settings, tmp_path)
     extractor = PixelFeatures()
     data = build("data", settings.data)
     data.setup()

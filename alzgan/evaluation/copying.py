@@ -109,12 +109,7 @@ def copying(
 
 def in_space(space: Space, sets: Sets, common: dict[str, Any], seed: int) -> list[Number]:
     """Authenticity, C_T and membership inference in a feature space, means over its extractors."""
-    found = [
-        memorised(*each, seed)
-        for each in zip(
-            *(space.sets(images) for images in (sets.samples, sets.held_out, sets.pool)), strict=True
-        )
-    ]
+    found = [memorised(*each, seed) for each in space.together(sets.samples, sets.held_out, sets.pool)]
     numbers = []
     for metric, better, widen, most in (
         # People drawn anew are compared with those drawn: the difference of two groups varies more than one.

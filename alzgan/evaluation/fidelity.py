@@ -89,9 +89,7 @@ def fidelity(
     for space in spaces:
         found = [
             compare(*each, sets.groups, whole, f"{space.name} {printable(label or '')}")
-            for each in zip(
-                *(space.sets(images) for images in (sets.samples, sets.held_out, sets.pool)), strict=True
-            )
+            for each in space.together(sets.samples, sets.held_out, sets.pool)
         ]
         samples = mean_values([each.samples for each in found])
         unseen = [mean_values(list(draw)) for draw in zip(*(each.unseen for each in found), strict=True)]
@@ -178,9 +176,7 @@ def curves(sets: Sets, spaces: list[Space]) -> list[dict[str, Any]]:
 
 def curves_in(space: Space, sets: Sets, counts: list[int]) -> Iterator[dict[str, Any]]:
     """Those of one space."""
-    triples = list(
-        zip(*(space.sets(images) for images in (sets.samples, sets.held_out, sets.pool)), strict=True)
-    )
+    triples = space.together(sets.samples, sets.held_out, sets.pool)
     ours, theirs = [], []
     for count in counts:
         pairs: dict[str, list[Pair]] = {"ours": [], "theirs": []}

@@ -15,7 +15,7 @@ from alzgan.evaluation.reference import Reference, reference_of
 from alzgan.runs.build import build
 from alzgan.runs.checkpoints import load_checkpoint
 from alzgan.runs.config import check_missing, checkpoint_file
-from alzgan.runs.load import load
+from alzgan.runs.load import TrainedGenerator, load
 from alzgan.runs.resume import Previous
 from alzgan.runs.session import keep_older_split
 from alzgan.text import printable
@@ -50,27 +50,38 @@ def judged(settings: DictConfig, overrides: Sequence[str], device: torch.device)
         for folder in folders:
             yield Judged(from_folder(folder, data), data, reference)
         return
-    runs = [(name, checkpoint_file(name)) for path in paths for name in runs_in(path)]
-    known: dict[str, tuple[MRIDataModule, Reference]] = {}
-    for name, path in runs:
-        node = data_of_run(path, settings, overrides)
-        generator = load(path, settings.weights, device, allow=settings.allow)
-        key = OmegaConf.to_yaml(node)
-        if key not in known:
+    # Each file is looked into before the first is judged.
+    names = [name for path in paths for name in runs_in(path)]
+    runs = [(name, *data_of_run(checkpoint_file(name), settings, overrides)) for name in names]
+    known: tuple[object, MRIDataModule, Reference] | None = None
+    for name, previous, node in runs:
+        generator = load(previous.path, settings.weights, device, allow=settings.allow)
+        # Runs of one folder may have splits of their own.
+        key = OmegaConf.to_yaml(node), previous.provenance["data"].get("fingerprint")
+        if known is None or known[0] != key:  # one at a time is kept
             data = build("data", node)
-            known = {key: (data, reference_of_run(path, data))}  # one at a time is kept
-        data, reference = known[key]
-        check_data(path, data)
-        shares = np.bincount(reference.held_out.labels, minlength=len(data.classes))
-        made = from_checkpoint(
-            name, path, generator, settings.n, shares, settings.seed, data.slices_as_channels
+            known = key, data, reference_of_run(previous, data)
+        _, data, reference = known
+        yield Judged(candidate_of(name, previous.path, generator, settings, data, reference), data, reference)
+
+
+def candidate_of(
+    name: str,
+    path: Path,
+    generator: TrainedGenerator,
+    settings: DictConfig,
+    data: MRIDataModule,
+    reference: Reference,
+) -> Candidate:
+    """A run's samples, with a note where they cannot have the classes as often as real people do."""
+    shares = np.bincount(reference.held_out.labels, minlength=len(data.classes))
+    made = from_checkpoint(name, path, generator, settings.n, shares, settings.seed, data.slices_as_channels)
+    if data.sampling != "as_is" and not generator.classes:
+        made.notes.append(
+            f"it was trained with data.sampling={data.sampling} and knows no classes: it cannot have the "
+            "classes as often as real people do"
         )
-        if data.sampling != "as_is" and not generator.classes:
-            made.notes.append(
-                f"it was trained with data.sampling={data.sampling} and knows no classes: it cannot have the "
-                "classes as often as real people do"
-            )
-        yield Judged(made, data, reference)
+    return made
 
 
 def listed(value: object) -> list[str]:
@@ -88,15 +99,17 @@ def runs_in(path: str) -> list[str]:
     return [str(job) for job in jobs] or [path]
 
 
-def data_of_run(path: Path, settings: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """The data settings that a run was trained with, and those of the command line that keep its meaning."""
+def data_of_run(path: Path, settings: DictConfig, overrides: Sequence[str]) -> tuple[Previous, DictConfig]:
+    """A run, and the data settings that it was trained with, changed by the command line where it may."""
     checkpoint = load_checkpoint(path)
     if not isinstance(checkpoint["alzgan"]["provenance"].get("data"), dict):
         raise UserError(
             f"{printable(path)} does not say by what data it was trained: give samples=FOLDER instead"
         )
     data = [override for override in overrides if override.lstrip("+~").startswith("data.")]
-    return Previous(path, checkpoint).data_settings(settings, data)
+    # Its record is enough: of a sweep's runs not all weights are kept.
+    previous = Previous(path, {"alzgan": checkpoint["alzgan"]})
+    return previous, previous.data_settings(settings, data)
 
 
 def real_images(data: MRIDataModule) -> Reference:
@@ -108,25 +121,24 @@ def real_images(data: MRIDataModule) -> Reference:
     return reference_of(data)
 
 
-def reference_of_run(path: Path, data: MRIDataModule) -> Reference:
-    """The real images of a run, in its own split."""
-    previous = Previous(path, load_checkpoint(path))
-    keep_older_split(previous, data, path.parent.parent)
+def reference_of_run(previous: Previous, data: MRIDataModule) -> Reference:
+    """The real images of a run, in its own split.
+
+    Raises:
+        UserError: they are gone, or others.
+    """
+    path = printable(previous.path)
+    keep_older_split(previous, data, previous.path.parent.parent)
     try:
         data.setup()
     except UserError as error:
         raise UserError(
-            f"{error}. {printable(path)} was trained on these images; without them its samples can be drawn "
+            f"{error}. {path} was trained on these images; without them its samples can be drawn "
             "(alzgan.load) but not compared: give data.root=DIR where they are now"
         ) from None
-    return reference_of(data)
-
-
-def check_data(path: Path, data: MRIDataModule) -> None:
-    """Check that these are the images, and the people, that the run was trained on."""
-    before = load_checkpoint(path)["alzgan"]["provenance"]["data"].get("fingerprint")
-    if before != data.fingerprint:
+    if previous.provenance["data"].get("fingerprint") != data.fingerprint:
         raise UserError(
-            f"the training images in {printable(data.root)} are not those that {printable(path)} was trained "
-            "on: give data.root=DIR with those, or samples=FOLDER of images drawn from it"
+            f"the training images in {printable(data.root)} are not those that {path} was trained on: give "
+            "data.root=DIR with those, or samples=FOLDER of images drawn from it"
         )
+    return reference_of(data)

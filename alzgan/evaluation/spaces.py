@@ -66,6 +66,10 @@ class Space:
             for known, extractor in zip(self.known, self.extractors, strict=True)
         ]
 
+    def together(self, *several: Images) -> list[tuple["Features", ...]]:
+        """Several sets of images, side by side as each extractor sees them."""
+        return list(zip(*map(self.sets, several), strict=True))
+
     def learn(self, digests: list[str], pixels: Tensor) -> None:
         """Compute the features of images, or read them from the cache."""
         for known, extractor in zip(self.known, self.extractors, strict=True):

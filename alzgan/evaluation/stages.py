@@ -72,7 +72,7 @@ class Outcome:
             "name": candidate.name,
             "kind": candidate.kind,
             **candidate.info,
-            "data": data.describe()["fingerprint"],
+            "data": data.fingerprint,
             "n": len(candidate.images),
             "expected_coverage": expected_coverage(n, n, K),
             "notes": [*candidate.notes, *verdicts.notes_on_classes(self.numbers)],

@@ -20,9 +20,7 @@ from alzgan.metrics.pairs import People
 SIDE = 64  # pixels; larger images are reduced to it
 REACH = 3  # pixels of shift, up, down, left and right
 COARSE = 32  # pixels of the images that the candidates are found in
-CANDIDATES = (
-    16  # training images that are then aligned with a sample; 99 in 100 times the nearest is among them
-)
+CANDIDATES = 16  # training images that are then aligned with a sample: in 98 of 100 the nearest is one
 BLOCK = 256  # samples at a time
 SAME = 0.999  # correlation from which on two images are one
 

@@ -6,11 +6,15 @@ with respect to the images, since penalties differentiate the gradient. Zhao et 
 augmentation for data-efficient GAN training".
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from alzgan.errors import fraction
+from alzgan.device.ranks import mean_of_ranks
+from alzgan.errors import at_least, fraction
+from alzgan.schedules import Schedule
 
 BLACK = -1.0  # what lies outside of an MRI slice
 
@@ -65,3 +69,176 @@ class TranslateFlip(Augmentation):
         shift = (uniforms * (2 * most + 1)).floor().long() - most
         source = torch.arange(side, device=uniforms.device) - shift[:, None]
         return source.clamp(0, side - 1), (source >= 0) & (source < side)
+
+
+class MRIAugmentation(Augmentation):
+    """What may happen to a head in a scanner: each operation by itself happens to a share of the images.
+
+    Left-right mirror; shift, rotation and scale, in one bilinear look-up with black from outside; brightness;
+    contrast; cutout, off as it comes, since it has been seen in samples. The order and the operations are
+    those of Karras et al. 2020, "Training generative adversarial networks with limited data" (ADA), appendix
+    B, without its turns by 90 degrees and its inversions of grey values, which are no heads.
+
+    An operation that happens to some images only does not leak into samples: nothing but what looks like the
+    data looks, augmented, like the augmented data. At `probability` 1 a mirror of every other image would: a
+    generator of mirrored heads is then as good.
+
+    Args:
+        probability: the share of the images that an operation happens to, in [0, 1], or a schedule.
+        flip: the share of those images that are mirrored, in [0, 1].
+        shift: largest shift, as a share of the side, in [0, 1].
+        rotation: largest angle, in degrees, from 0 on.
+        scale: largest change of size, as a share, in [0, 1).
+        brightness: largest change of the distance from black, as a share, in [0, 1].
+        contrast: how far the grey in the middle goes towards white or black at most, while these stay; in
+            [0, 1].
+        cutout: side of the square that becomes black, as a share of the image's, in [0, 1].
+
+    Raises:
+        SettingError: a value is out of its range.
+    """
+
+    uniforms = 16
+
+    def __init__(
+        self,
+        probability: float | Schedule = 0.3,
+        flip: float = 0.5,
+        shift: float = 0.06,
+        rotation: float = 8.0,
+        scale: float = 0.08,
+        brightness: float = 0.1,
+        contrast: float = 0.2,
+        cutout: float = 0.0,
+    ):
+        super().__init__()
+        if not isinstance(probability, Schedule):
+            fraction(probability=probability)
+        fraction(flip=flip, shift=shift, scale=scale, brightness=brightness, contrast=contrast, cutout=cutout)
+        at_least(0, rotation=rotation)
+        self.probability = probability
+        self.flip = flip
+        self.shift = shift
+        self.rotation = rotation
+        self.scale = scale
+        self.brightness = brightness
+        self.contrast = contrast
+        self.cutout = cutout
+
+    def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
+        """Augment images (N, C, H, W) by uniforms (N, 16): which operations happen, and how far they go."""
+        happens = (uniforms[:, :7] < self.probability).to(images.dtype)
+        mirror, down, right, turn, grow, bright, sharp, top, left = (2 * uniforms[:, 7:] - 1).unbind(1)
+        flipped = happens[:, 0] * (mirror < 2 * self.flip - 1)
+        shifts = 2 * self.shift * happens[:, 1, None] * torch.stack([right, down], 1)
+        angle = math.radians(self.rotation) * happens[:, 2] * turn
+        size = (1 + self.scale) ** (happens[:, 3] * grow)
+        images = look_up(images, (1 - 2 * flipped) / size, 1 / size, angle, shifts)
+        bend = self.contrast * happens[:, 4] * sharp
+        gain = (1 + self.brightness) ** (happens[:, 5] * bright)
+        # Black stays black: outside of the head there is nothing to be brighter.
+        light = (images - BLACK) / 2
+        light = (light + bend[:, None, None, None] * light * (1 - light)) * gain[:, None, None, None]
+        images = 2 * light + BLACK
+        return self.cut(images, happens[:, 6], top, left) if self.cutout else images
+
+    def cut(self, images: Tensor, happens: Tensor, top: Tensor, left: Tensor) -> Tensor:
+        """Make a square black, whose centre is anywhere in the image."""
+        inside = [
+            (torch.arange(1 - side, side, 2, device=images.device) / side - centre[:, None]).abs()
+            < self.cutout
+            for centre, side in ((top, images.shape[2]), (left, images.shape[3]))
+        ]
+        square = inside[0][:, :, None] & inside[1][:, None, :] & (happens > 0)[:, None, None]
+        return images.masked_fill(square[:, None], BLACK)
+
+
+def look_up(images: Tensor, across: Tensor, along: Tensor, angle: Tensor, shifts: Tensor) -> Tensor:
+    """Images (N, C, H, W) seen through an affine map, bilinearly; outside of them all is black.
+
+    By `gather`: torch's own grid_sample has no second derivative, and on CUDA no deterministic first one.
+    (`gather` has, under `trainer.deterministic`.)
+
+    Args:
+        images: in [-1, 1].
+        across: (N,) step in the source, from left to right, for one in the result.
+        along: (N,) the same from top to bottom.
+        angle: (N,) in radians, about the middle.
+        shifts: (N, 2) of the result, to the right and down; the image goes from -1 to 1.
+    """
+    height, width = images.shape[2:]
+    # Twice the pixels from the middle: whole numbers, so that a map that changes nothing is exact.
+    y = (
+        torch.arange(1 - height, height, 2, device=images.device)[None, :, None]
+        - shifts[:, 1, None, None] * height
+    )
+    x = (
+        torch.arange(1 - width, width, 2, device=images.device)[None, None, :]
+        - shifts[:, 0, None, None] * width
+    )
+    cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
+    columns = (across[:, None, None] * (cos * x + sin * y) + width - 1) / 2
+    rows = (along[:, None, None] * (cos * y - sin * x) + height - 1) / 2
+    left, top = columns.floor(), rows.floor()
+    seen = torch.zeros_like(images)
+    for row, rows_share in ((top, top + 1 - rows), (top + 1, rows - top)):
+        for column, columns_share in ((left, left + 1 - columns), (left + 1, columns - left)):
+            inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+            source = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+            source = source.long().flatten(1)[:, None].expand(-1, images.shape[1], -1)
+            taken = images.flatten(2).gather(2, source).view_as(images)
+            seen = seen + (taken - BLACK) * (rows_share * columns_share * inside)[:, None]
+    return seen + BLACK
+
+
+class AdaptiveAugmentation(MRIAugmentation):
+    """The same, as often as keeps the discriminator from knowing its training images by heart (ADA).
+
+    Every `interval` steps the probability goes up or down, by what leads from 0 to 1 in `length` images, as
+    r_t, the mean sign of D(x), is above or below its target. Karras et al. 2020, section 3.1.
+
+    Args:
+        target: of r_t.
+        interval: steps over which r_t is averaged.
+        length: images in which the probability could go from 0 to 1.
+        limit: of the probability; at 1 augmentations leak.
+        **operations: as of `MRIAugmentation`; `probability` is the first one.
+
+    Raises:
+        SettingError: a value is out of its range.
+    """
+
+    def __init__(
+        self,
+        target: float = 0.6,
+        interval: int = 4,
+        length: int = 500_000,
+        limit: float = 0.8,
+        probability: float = 0.0,
+        **operations,
+    ):
+        fraction(target=target, limit=limit, probability=probability)
+        at_least(1, interval=interval, length=length)
+        super().__init__(probability, **operations)
+        del self.probability
+        # On the device, and in checkpoints: a step that is replayed as a graph goes on with them.
+        self.register_buffer("probability", torch.tensor(float(probability)))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        self.register_buffer("signs", torch.zeros(()))
+        self.target = target
+        self.interval = interval
+        self.length = length
+        self.limit = limit
+
+    @torch.no_grad()
+    def follow(self, gan: nn.Module, said: dict[str, Tensor]) -> None:
+        """Count this step's r_t, and adapt the probability where it is time."""
+        said["augment/probability"] = self.probability.clone()
+        self.steps += 1
+        self.signs += mean_of_ranks(said["overfitting/r_t"].clone())
+        due = self.steps % self.interval == 0
+        change = torch.sign(self.signs / self.interval - self.target) * (
+            gan.images_a_step * self.interval / self.length
+        )
+        self.probability.copy_((self.probability + due * change).clamp(0, self.limit))
+        self.signs.mul_(~due)

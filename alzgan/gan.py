@@ -18,7 +18,7 @@ from alzgan.device.generators import torch_stream
 from alzgan.device.pixels import to_uint8
 from alzgan.device.precision import to_device
 from alzgan.device.streams import stream
-from alzgan.errors import at_least, seed_of_streams
+from alzgan.errors import SettingError, at_least, seed_of_streams
 from alzgan.losses import AdversarialLoss
 from alzgan.penalties import Penalty, Seen
 from alzgan.schedules import OptimizerFactory, Schedules, make_optimizer
@@ -34,9 +34,9 @@ class Turn(NamedTuple):
 
     Attributes:
         real: images (N, C, H, W) in [-1, 1].
-        labels: their classes (N,); None for an unconditional model.
+        labels: theirs, see `alzgan.networks.conditioning`; None for an unconditional model.
         latents: (N, latent_dim).
-        fake_labels: the classes (N,) to generate; None for an unconditional model.
+        fake_labels: those of what is generated; None for an unconditional model.
         draws: uniforms (`LOOKS`, N, k) of the augmentation; None without one.
     """
 
@@ -51,17 +51,20 @@ class GAN(LightningModule):
     """A generator and a discriminator that train against each other (Goodfellow et al. 2014).
 
     Args:
-        generator: latents (N, latent_dim) and labels (N,) or None to images (N, C, H, W) in [-1, 1].
-        discriminator: images (N, C, H, W) in [-1, 1] and labels (N,) or None to logits (N,).
+        generator: latents (N, latent_dim) and labels, or None, to images (N, C, H, W) in [-1, 1].
+        discriminator: images (N, C, H, W) in [-1, 1] and labels, or None, to logits (N,).
         loss: turns logits into each player's scalar, see `alzgan.losses`.
         generator_optimizer: makes an optimizer of the generator's parameters; its options may be schedules.
         discriminator_optimizer: the same for the discriminator's.
         latent_dim: length of a latent vector, drawn from N(0, I).
-        classes: of the labels; 0: the model is unconditional.
+        classes: of the labels; 0: the class is no condition.
+        numbers: of each label, besides its class; 0: there are no other conditions.
         penalties: on the discriminator, by name, see `alzgan.penalties`.
         augment: what the discriminator sees is augmented by, see `alzgan.augment`.
         average: makes `generator_average` follow the generator, see `alzgan.average`; samples are then its.
         turns: of the discriminator for one of the generator; a batch is shared out among them.
+        freeze: so many of the discriminator's first convolutions stay as they are: for a model that starts
+            from another run (Mo et al. 2020, "Freeze the discriminator").
         gradient_clip: largest norm of a player's gradient; None: no limit.
         seed: of every latent and every other number drawn.
 
@@ -78,24 +81,28 @@ class GAN(LightningModule):
         discriminator_optimizer: OptimizerFactory,
         latent_dim: int = 100,
         classes: int = 0,
+        numbers: int = 0,
         penalties: Mapping[str, Penalty] | None = None,
         augment: nn.Module | None = None,
         average: nn.Module | None = None,
         turns: int = 1,
+        freeze: int = 0,
         gradient_clip: float | None = None,
         seed: int = 0,
     ):
         super().__init__()
         at_least(1, latent_dim=latent_dim, turns=turns)
-        at_least(0, classes=classes, gradient_clip=gradient_clip)
+        at_least(0, classes=classes, numbers=numbers, freeze=freeze, gradient_clip=gradient_clip)
         seed_of_streams(seed=seed)
         self.automatic_optimization = False
         self.generator = generator
         self.discriminator = discriminator
+        freeze_first_convolutions(discriminator, freeze)
         self.loss = loss
         self.optimizer_factories = (discriminator_optimizer, generator_optimizer)
         self.latent_dim = latent_dim
         self.classes = classes
+        self.numbers = numbers
         self.penalties = nn.ModuleDict(penalties or {})
         self.augment = augment
         self.average = average
@@ -116,7 +123,7 @@ class GAN(LightningModule):
         )
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """One alternation on real images (N, C, H, W) in [-1, 1] with labels (N,).
+        """One alternation on real images (N, C, H, W) in [-1, 1] with labels, see `Turn`.
 
         Returns named scalars, to be read only when something is logged: reading them waits for the device.
         """
@@ -140,7 +147,7 @@ class GAN(LightningModule):
         moment = self.global_step, self.global_rank
         latents = self.latents(len(real), "train", *moment)
         count = self.critic_turns
-        given: Sequence[Tensor | None] = labels.chunk(count) if self.classes else [None] * count
+        given: Sequence[Tensor | None] = labels.chunk(count) if self.conditional else [None] * count
         draws: Sequence[Tensor | None] = [None] * count
         if self.augment is not None:
             uniforms = self.augment.draw(stream(self.seed, "augment", *moment), LOOKS * len(real))
@@ -176,6 +183,9 @@ class GAN(LightningModule):
         loss = total = self.loss.discriminator(on_real.logits, on_fake.logits)
         said = {
             "loss/discriminator": loss.detach(),
+            "logits/real": on_real.logits.detach().mean(),
+            "logits/fake": on_fake.logits.detach().mean(),
+            "overfitting/r_t": self.loss.signs(on_real.logits, on_fake.logits).detach().mean(),
             f"{self.loss.reading}/D(x)": self.reading(on_real),
             f"{self.loss.reading}/D(G(z))_before_D_step": self.reading(on_fake),
         }
@@ -212,7 +222,7 @@ class GAN(LightningModule):
 
         Args:
             images: (N, C, H, W) in [-1, 1].
-            labels: (N,) or None.
+            labels: as of a turn.
             draws: of a turn.
             look: which of its looks this is.
             penalized: a penalty will differentiate the logits with respect to the images.
@@ -249,13 +259,18 @@ class GAN(LightningModule):
         return to_device(draws, self.device).to(self.dtype)
 
     @property
+    def conditional(self) -> bool:
+        """Whether the networks are given labels."""
+        return self.classes + self.numbers > 0
+
+    @property
     def sampler(self) -> nn.Module:
         """What makes samples: the generator's average, where there is one."""
         return self.generator if self.generator_average is None else self.generator_average
 
     @torch.no_grad()
     def sample(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (N, C, H, W), uint8, for latents (N, latent_dim) and labels (N,), in evaluation mode.
+        """Images (N, C, H, W), uint8, for latents (N, latent_dim) and labels, in evaluation mode.
 
         Labels are for conditional models, which need them. Training is not disturbed: no batch-norm statistic
         moves and nothing is drawn.
@@ -263,9 +278,27 @@ class GAN(LightningModule):
         network = self.sampler
         training = network.training
         network.eval()
-        images = to_uint8(network(latents, labels if self.classes else None))
+        images = to_uint8(network(latents, labels if self.conditional else None))
         network.train(training)
         return images
+
+
+def freeze_first_convolutions(discriminator: nn.Module, count: int) -> None:
+    """Let nothing of the discriminator learn that comes before its convolution number `count + 1`.
+
+    Raises:
+        SettingError: it has no more than `count`.
+    """
+    convolutions = [module for module in discriminator.modules() if isinstance(module, nn.Conv2d)]
+    if count and count >= len(convolutions):
+        raise SettingError(
+            f"freeze={count} must be less than the discriminator's {len(convolutions)} convolutions"
+        )
+    learning = next(convolutions[count].parameters()) if count else None
+    for parameter in discriminator.parameters() if count else ():
+        if parameter is learning:
+            break
+        parameter.requires_grad_(False)
 
 
 @contextlib.contextmanager

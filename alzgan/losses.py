@@ -21,6 +21,14 @@ class AdversarialLoss:
         """D(x) of each image (N,)."""
         return logits
 
+    def signs(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """Whether each real image (N,) is told to be real: 1, to be fake: -1.
+
+        Their mean is r_t of Karras et al. 2020, "Training generative adversarial networks with limited data":
+        at 1 the discriminator knows its training images by heart.
+        """
+        return real_logits.sign()
+
 
 class NonSaturatingLoss(AdversarialLoss):
     """Binary cross-entropy on logits with the non-saturating generator loss.
@@ -59,6 +67,45 @@ class HingeLoss(AdversarialLoss):
         return -fake_logits.mean()
 
 
+class LeastSquaresLoss(AdversarialLoss):
+    """The least squares loss of Mao et al. 2017, "Least squares GANs", equation 9: targets 1 and 0.
+
+    L_D = E[(D(x) - 1)^2] / 2 + E[D(G(z))^2] / 2 and L_G = E[(D(G(z)) - 1)^2] / 2, both in [0, inf).
+    """
+
+    def signs(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """On which side of 1/2, halfway between the targets, each real image is."""
+        return (real_logits - 0.5).sign()
+
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """The discriminator's loss: 1/4 at best where it cannot tell real from fake."""
+        return ((real_logits - 1).square().mean() + fake_logits.square().mean()) / 2
+
+    def generator(self, fake_logits: Tensor, real: Callable[[], Tensor]) -> Tensor:
+        """The generator's loss: 0 where all fakes are at the target of the reals."""
+        return (fake_logits - 1).square().mean() / 2
+
+
+class WassersteinLoss(AdversarialLoss):
+    """The critic's difference of Arjovsky et al. 2017, "Wasserstein GAN": L_D = E[D(G(z))] - E[D(x)].
+
+    L_G = -E[D(G(z))]. The critic must be kept smooth by a penalty on its gradient; minus its loss then
+    estimates a distance, which goes down as the samples get better. Both are without bounds.
+    """
+
+    def signs(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """Whether each real image is above the mean fake one: only differences mean anything."""
+        return (real_logits - fake_logits.mean()).sign()
+
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """The critic's loss, 0 where it cannot tell real from fake."""
+        return fake_logits.mean() - real_logits.mean()
+
+    def generator(self, fake_logits: Tensor, real: Callable[[], Tensor]) -> Tensor:
+        """The generator's loss."""
+        return -fake_logits.mean()
+
+
 class RelativisticLoss(AdversarialLoss):
     """The relativistic pairing loss: is this real image more real than that fake one?
 
@@ -67,6 +114,10 @@ class RelativisticLoss(AdversarialLoss):
     et al. 2024, "The GAN is dead; long live the GAN! A modern GAN baseline", with R1 and R2. Only differences
     of logits mean anything.
     """
+
+    def signs(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """Whether each real image is told to be more real than the fake one that it is paired with."""
+        return (real_logits - fake_logits).sign()
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """The discriminator's loss, log 2 where it cannot tell real from fake."""

@@ -21,24 +21,26 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
 class Schedule:
-    """From `start` to `end`, reached when the fraction `until` of the run is done.
+    """From `start` to `end`, between the fractions `since` and `until` of the run.
 
     Args:
         start: the first value.
         end: the last value.
-        until: in (0, 1]; from there on the value stays.
+        until: in [0, 1]; from there on the value stays.
+        since: in [0, 1]; up to there it is the first one.
 
     Raises:
-        SettingError: `until` is no fraction.
+        SettingError: one of these is no fraction.
     """
 
-    def __init__(self, start: float, end: float, until: float = 1.0):
-        fraction(until=until)
-        self.start, self.end, self.until = start, end, until
+    def __init__(self, start: float, end: float, until: float = 1.0, since: float = 0.0):
+        fraction(until=until, since=since)
+        self.start, self.end, self.until, self.since = start, end, until, since
 
     def __call__(self, done: float) -> float:
         """The value when the fraction `done` in [0, 1] of the run is done."""
-        way = min(1.0, done / self.until) if self.until else 1.0
+        length = self.until - self.since
+        way = min(1.0, max(0.0, (done - self.since) / length)) if length > 0 else float(done >= self.until)
         return self.start + (self.end - self.start) * self.shape(way)
 
     def shape(self, way: float) -> float:
@@ -79,7 +81,7 @@ class Schedules:
     """All schedules of a game's modules and optimizers.
 
     A schedule in a module's attribute is replaced by a tensor, which follows it: what a CUDA graph has
-    recorded reads the tensor anew.
+    recorded reads the tensor anew. Checkpoints have those that a module names in `kept_schedules`.
 
     Args:
         game: the module that holds all others.
@@ -95,7 +97,8 @@ class Schedules:
         ]
         for module, name, schedule in self.of_modules:
             delattr(module, name)
-            module.register_buffer(name, torch.tensor(schedule(0.0)), persistent=False)
+            kept = name in getattr(module, "kept_schedules", ())
+            module.register_buffer(name, torch.tensor(schedule(0.0)), persistent=kept)
         self.of_optimizers = [dict(changing(getattr(factory, "keywords", {}))) for factory in factories]
 
     def __bool__(self) -> bool:

@@ -1,29 +1,55 @@
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import small_settings
+from omegaconf import DictConfig
 from PIL import Image
 from test_game import play
 from torch import nn
 
+import alzgan
+from alzgan.data.datamodule import MRIDataModule
+from alzgan.errors import UserError
 from alzgan.gan import Turn
 from alzgan.networks.conditioning import LabelledLatents, Projection
 from alzgan.networks.dcgan import Discriminator, Generator
 from alzgan.runs import session
-from alzgan.runs.build import build_model
+from alzgan.runs.build import build_data, build_model
 from alzgan.runs.checkpoints import load_checkpoint
 
 
 def test_the_label_is_embedded_beside_the_latents():
     labelled = LabelledLatents(3, classes=2)
     latents, labels = torch.rand(4, 3), torch.tensor([0, 1, 1, 0])
-    maps = labelled(latents, labels)
-    assert maps.shape == (4, labelled.width, 1, 1) == (4, 6, 1, 1)
-    assert torch.equal(maps[:, :3, 0, 0], latents)
-    assert torch.equal(maps[:, 3:, 0, 0], labelled.embedding.weight[labels])
-    assert torch.equal(LabelledLatents(3)(latents, None)[..., 0, 0], latents)
+    joined = labelled(latents, labels)
+    assert joined.shape == (4, labelled.width) == (4, 6)
+    assert torch.equal(joined[:, :3], latents)
+    assert torch.equal(joined[:, 3:], labelled.embedding.weight[labels])
+    assert torch.equal(LabelledLatents(3)(latents, None), latents)
+
+
+def test_numbers_enter_by_waves_and_the_strength_scales_all_of_a_label():
+    labelled = LabelledLatents(3, classes=2, numbers=1, strength=0.5)
+    labels = torch.tensor([[1.0, 0.5], [0.0, -1.0]])
+    phases = math.pi * torch.tensor([0.5, 1.0, 2.0])
+    waves = [[x, *(f(phase * x) for phase in phases for f in (torch.sin, torch.cos))] for x in (0.5, -1.0)]
+    expected = labelled.embedding.weight[[1, 0]] + torch.tensor(waves) @ labelled.waves.weight.T
+    found = labelled(torch.rand(2, 3), labels)[:, 3:]
+    torch.testing.assert_close(found, 0.5 * (expected + labelled.waves.bias))
+
+
+def test_without_strength_labels_change_nothing():
+    torch.manual_seed(0)
+    options = {"classes": 2, "numbers": 1, "strength": 0.0}
+    generator, discriminator = Generator(7, 32, 1, 4, **options), Discriminator(32, 1, 4, **options)
+    labels = torch.tensor([[0.0, -1.0], [1.0, 1.0]])
+    images = generator(torch.randn(1, 7).repeat(2, 1), labels)
+    assert torch.equal(images[0], images[1])
+    logits = discriminator(images, labels)
+    assert logits[0] == logits[1]
 
 
 def test_the_logit_is_the_score_and_the_inner_product_with_the_label():
@@ -96,7 +122,8 @@ def test_the_data_says_how_many_classes_there_are_and_the_checkpoint_keeps_it(
 
 
 def test_fakes_take_the_labels_of_the_reals(recwarn):
-    gan = build_model(small_settings(Path("unused"), Path("unused"), "model=cdcgan", "model.classes=3"))
+    options = ("model=cdcgan", "model.classes=3", "model.numbers=0")
+    gan = build_model(small_settings(Path("unused"), Path("unused"), *options))
     seen: list[Turn] = []
     original = gan.alternation
     gan.alternation = lambda turns, due: (seen.extend(turns), original(turns, due))[1]
@@ -105,3 +132,100 @@ def test_fakes_take_the_labels_of_the_reals(recwarn):
     play(gan, [pairs[0][0]], labels=labels)
     assert torch.equal(seen[0].labels, labels)
     assert torch.equal(seen[0].fake_labels, labels)
+
+
+TABLE = "file,subject,slice,age\n"
+
+
+@pytest.fixture(scope="module")
+def stacks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten people with four slices each, the brighter the higher, and a table with places and ages."""
+    root = tmp_path_factory.mktemp("stacks")
+    rows = [TABLE]
+    for person in range(10):
+        for place in range(1, 5):
+            name = f"a/{person}_{place}.png"
+            (root / "a").mkdir(exist_ok=True)
+            noise = np.random.default_rng(10 * person + place).normal(0, 5, (36, 36))
+            Image.fromarray((40 * place + noise).clip(0, 255).astype("uint8")).save(root / name)
+            rows.append(f"{name},p{person},{place},{60 + person}\n")
+    (root / "people.csv").write_text("".join(rows))
+    return root
+
+
+def with_numbers(stacks: Path, run_dir: Path, *options: str) -> DictConfig:
+    composed = ("model=cdcgan", "data.subjects=csv:people.csv", "data.conditions=[class,slice,age]", *options)
+    return small_settings(stacks, run_dir, *composed)
+
+
+def test_places_and_columns_of_a_table_become_numbers_of_the_labels(stacks: Path, tmp_path: Path):
+    data = build_data(with_numbers(stacks, tmp_path))
+    data.setup()
+    images, labels = data.part("train")[np.arange(len(data))]
+    ages = {60 + person for person in range(10) if f"p{person}" in trained_people(data)}
+    assert labels.shape == (len(data), 3)
+    assert set(labels[:, 0].tolist()) == {0.0}
+    # From the least to the greatest of the training images.
+    places = images.float().mean((1, 2, 3)).div(40).round()
+    torch.testing.assert_close(labels[:, 1], 2 * (places - 1) / 3 - 1)
+    expected = {round(2 * (age - min(ages)) / (max(ages) - min(ages)) - 1, 4) for age in ages}
+    assert {round(value, 4) for value in labels[:, 2].tolist()} == expected
+    assert data.describe()["conditions"]["slice"][0::32] == [1, 4]
+
+
+def trained_people(data: MRIDataModule) -> set[str]:
+    return {who for who, part in zip(data.subjects.subject, data.split.parts, strict=True) if part == "train"}
+
+
+def test_drawn_labels_are_those_of_training_images(stacks: Path, tmp_path: Path):
+    data = build_data(with_numbers(stacks, tmp_path))
+    data.setup()
+    there = {tuple(row) for row in data.dataset.table.tolist()}
+    drawn = data.draw_labels(50, "test")
+    assert torch.equal(drawn, data.draw_labels(50, "test"))
+    assert {tuple(row) for row in drawn.tolist()} <= there
+    assert len({tuple(row) for row in drawn.tolist()}) > 10
+
+
+def test_a_model_of_places_trains_and_gives_stacks_back(stacks: Path, tmp_path: Path):
+    session.run(with_numbers(stacks, tmp_path, "trainer.max_steps=6", "callbacks.samples.count=8"))
+    generator = alzgan.load(tmp_path)
+    assert list(generator.conditions) == ["slice", "age"]
+    labels = generator.labels(2, conditions={"slice": [1, 4], "age": 65})
+    assert labels[:, 1].tolist() == [-1, 1]
+    low, high = generator.conditions["age"][0], generator.conditions["age"][-1]
+    assert labels[:, 2].tolist() == pytest.approx([2 * (65 - low) / (high - low) - 1] * 2)
+    latents = generator.latents(1).expand(4, -1)
+    stack = generator.generate(latents, generator.labels(4, conditions={"slice": [1, 2, 3, 4], "age": 65}))
+    assert not torch.equal(stack[0], stack[3])
+    # What is not asked for is drawn as the training images have it, image by image.
+    drawn = generator.labels(500)
+    assert torch.equal(drawn[3:5], generator.labels(2, first=3))
+    assert drawn[:, 1].mean().item() == pytest.approx(0, abs=0.15)
+    for wrong, told in (({"slice": 9}, "slice goes from 1 to 4"), ({"weight": 1}, "no condition weight")):
+        with pytest.raises(UserError, match=told):
+            generator.sample(2, conditions=wrong)
+    with pytest.raises(UserError, match="3 numbers slice for 2 images"):
+        generator.sample(2, conditions={"slice": [1, 2, 3]})
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["data.conditions=[class,weight]"], "there is no weight, only class, slice, age"),
+        (["data.subjects=none", "data.conditions=[slice]"], "slice of a/0_1.png is no number"),
+        (["model=dcgan"], "model.numbers=0 takes none"),
+        (["data.conditions=[subject]"], "there is no subject"),
+    ],
+)
+def test_conditions_that_are_none_are_refused_in_a_line(options, told, stacks: Path, tmp_path: Path):
+    with pytest.raises(UserError, match=told):
+        session.run(with_numbers(stacks, tmp_path, *options))
+
+
+def test_a_number_that_says_nothing_is_refused(stacks: Path, tmp_path: Path):
+    rows = [f"a/{p}_{s}.png,p{p},{s},70\n" for p in range(10) for s in range(1, 5)]
+    table = tmp_path / "same.csv"
+    table.write_text(TABLE + "".join(rows))
+    with pytest.raises(UserError, match="age is 70 in every image"):
+        session.run(with_numbers(stacks, tmp_path / "run", f"data.subjects=csv:{table}"))

@@ -3,7 +3,13 @@ from math import exp, log
 import pytest
 import torch
 
-from alzgan.losses import HingeLoss, NonSaturatingLoss, RelativisticLoss
+from alzgan.losses import (
+    HingeLoss,
+    LeastSquaresLoss,
+    NonSaturatingLoss,
+    RelativisticLoss,
+    WassersteinLoss,
+)
 
 REAL, FAKE = torch.tensor([0.5, 2.0]), torch.tensor([-1.5, 0.25])
 
@@ -26,6 +32,9 @@ def never():
         ),
         # relu(1 - D(x)): 0.5 and 0; relu(1 + D(G(z))): 0 and 1.25.
         (HingeLoss(), 0.25 + 0.625, (1.5 - 0.25) / 2),
+        # (D(x) - 1)^2: 0.25 and 1; D(G(z))^2: 2.25 and 0.0625; (D(G(z)) - 1)^2: 6.25 and 0.5625.
+        (LeastSquaresLoss(), (0.625 + 1.15625) / 2, (6.25 + 0.5625) / 4),
+        (WassersteinLoss(), -0.625 - 1.25, 0.625),
         (
             RelativisticLoss(),
             (softplus(-1.5 - 0.5) + softplus(0.25 - 2.0)) / 2,
@@ -63,3 +72,17 @@ def test_a_loss_says_how_its_logits_read():
     for loss in (HingeLoss(), RelativisticLoss()):
         assert torch.equal(loss.read(logits), logits)
         assert loss.reading == "score"
+
+
+@pytest.mark.parametrize(
+    ("loss", "real", "expected"),
+    [
+        (NonSaturatingLoss(), [2.0, -1.0], [1, -1]),
+        (HingeLoss(), [0.2, -0.2], [1, -1]),
+        (LeastSquaresLoss(), [0.6, 0.4], [1, -1]),
+        (WassersteinLoss(), [8.5, 7.5], [1, -1]),  # the mean fake logit is 8
+        (RelativisticLoss(), [6.0, 8.0], [1, -1]),  # each beside its own
+    ],
+)
+def test_signs_say_which_real_images_are_told_to_be_real(loss, real: list[float], expected: list[int]):
+    assert loss.signs(torch.tensor(real), torch.tensor([5.0, 11.0])).tolist() == expected

@@ -7,7 +7,7 @@ from test_game import SMALL_MODEL, play
 from torch import Tensor, nn
 
 from alzgan.errors import SettingError
-from alzgan.penalties import R1, R2, Penalty, Seen
+from alzgan.penalties import R1, R2, GradientPenalty, LeCam, Penalty, Seen
 from alzgan.runs.build import build_model
 
 
@@ -25,6 +25,63 @@ def test_r1_and_r2_are_half_the_squared_gradients_of_their_images():
     real, fake = seen(REAL.clone()), seen(FAKE.clone())
     assert R1(1.0)(None, real, fake).item() == pytest.approx((18 + 288) / 2 / 2)
     assert R2(1.0)(None, real, fake).item() == pytest.approx((18 + 0) / 2 / 2)
+
+
+def test_the_gradient_penalty_is_of_evenly_spread_mixtures_of_real_and_fake():
+    # Shares of real 1/4 and 3/4: pixels 1 and 1.5, gradients (3, 3) and (6.75, 6.75), norms times sqrt(2).
+    looked: list[Tensor] = []
+
+    def judge(images: Tensor, labels: Tensor | None) -> Seen:
+        looked.append(images)
+        return seen(images)
+
+    value = GradientPenalty(10.0)(judge, seen(REAL.clone()), seen(FAKE.clone()))
+    assert looked[0][:, 0, 0, 0].tolist() == [1.0, 1.5]
+    assert value.item() == pytest.approx(((3 * 2**0.5 - 1) ** 2 + (6.75 * 2**0.5 - 1) ** 2) / 2)
+
+
+def test_the_gradient_penalty_has_a_gradient_where_the_discriminator_is_flat():
+    slope = torch.tensor(0.0, requires_grad=True)
+
+    def judge(images: Tensor, labels: Tensor | None) -> Seen:
+        return Seen(images, labels, slope * images.sum((1, 2, 3)))
+
+    GradientPenalty(10.0)(judge, seen(REAL.clone()), seen(FAKE.clone())).backward()
+    assert slope.grad.isfinite()
+
+
+def test_lecam_holds_logits_at_the_other_kinds_anchor():
+    penalty = LeCam(0.3)
+    penalty.anchors.copy_(torch.tensor([0.5, -0.5]))
+    real, fake = (Seen(None, None, torch.tensor(logits)) for logits in ([1.0, 1.0], [-1.0, -1.0]))
+    assert penalty(None, real, fake).item() == pytest.approx(4.5)
+    # Beyond its anchor a logit costs nothing.
+    real, fake = (Seen(None, None, torch.tensor(logits)) for logits in ([-0.6, 0.5], [0.6, 0.3]))
+    assert penalty(None, real, fake).item() == pytest.approx((0 + 1) / 2 + (0 + 0.04) / 2)
+
+
+def test_lecams_anchors_follow_both_kinds_mean_logits():
+    penalty = LeCam(0.3, momentum=0.75)
+    said = {"logits/real": torch.tensor(4.0), "logits/fake": torch.tensor(-8.0)}
+    for expected in ([1.0, -2.0], [1.75, -3.5]):
+        penalty.follow(None, said)
+        assert penalty.anchors.tolist() == pytest.approx(expected)
+    assert "anchors" in penalty.state_dict()
+
+
+def test_penalties_on_gradients_are_float32_under_bfloat16(recwarn):
+    found: list[Tensor] = []
+    for precision in ("32-true", "bf16-mixed"):
+        torch.manual_seed(0)
+        gan = build_model(settings(*SMALL_MODEL, "penalty=r1", "model.discriminator.normalization=none"))
+        penalty = gan.penalties["r1"]
+        forward = penalty.forward
+        penalty.forward = lambda *seen, forward=forward: found.append(forward(*seen)) or found[-1]
+        play(gan, [torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))], precision=precision)
+    exact, low = found
+    assert low.dtype == torch.float32
+    assert low.item() == pytest.approx(exact.item(), rel=0.05)
+    assert low.item() != exact.item()  # the convolutions were in bfloat16
 
 
 def test_a_penalty_teaches_the_discriminator():

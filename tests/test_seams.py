@@ -69,7 +69,7 @@ def played(overrides: tuple[str, ...], steps: int, step_of) -> tuple[GAN, list[d
         *overrides,
     )
     if composed.model.classes is None:
-        composed.model.classes = 3
+        composed.model.classes, composed.model.numbers = 3, 1
     game = BareGame(LoopSettings(composed))
     game.alternation = step_of(game)
     said = []

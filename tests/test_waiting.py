@@ -108,7 +108,7 @@ def watched(slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwa
         settings = small_settings(slices, tmp_path, *unfused, *overrides)
         data = build("data", settings.data)
         if settings.model.classes is None:
-            settings.model.classes = len(data.classes)
+            settings.model.classes, settings.model.numbers = len(data.classes), 0
         with META:
             gan = build("model", settings.model)
         watch = Watch()

@@ -117,7 +117,12 @@ class BareGame:
         turns = []
         for _ in range(gan.critic_turns):
             chosen = torch.randint(len(self.images), (count,), device=self.device)
-            labels = torch.randint(gan.classes, (count,), device=self.device) if gan.classes else None
+            labels = None
+            if gan.conditional:
+                labels = torch.randint(max(1, gan.classes), (count,), device=self.device)
+            if gan.numbers:
+                numbers = torch.rand(count, gan.numbers, device=self.device) * 2 - 1
+                labels = torch.cat([labels[:, None], numbers], 1)
             draws = None
             if gan.augment is not None:
                 draws = torch.rand(LOOKS, count, gan.augment.uniforms, device=self.device)

@@ -84,13 +84,14 @@ class Bench:
         data = build_data(settings)
         build_model(settings)  # its errors are better told here than by a loop in a process of its own
         data.setup()  # makes the phantom, fills the cache
-        self.folder, self.classes = str(data.root), settings.model.get("classes", 0)
+        self.folder = str(data.root)
+        self.conditions = {name: settings.model.get(name, 0) for name in ("classes", "numbers")}
 
     def training(self, name: str, *overrides: str) -> DictConfig:
         """What `python -m alzgan.train` would train with, and a folder for it, without an end."""
         extra = ["trainer.max_epochs=1000000", "trainer.max_steps=-1", f"run_dir='{self.run_dir / name}'"]
         composed = compose_config("train", [*self.overrides, *extra, *overrides])
-        composed.model.classes = self.classes
+        composed.model.update(self.conditions)
         # Resolved, since it goes to processes that know no resolvers.
         return OmegaConf.create(OmegaConf.to_container(composed, resolve=True))
 

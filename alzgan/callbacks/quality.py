@@ -98,7 +98,8 @@ class Quality(Callback):
         rounds = -(-self.n_samples // (self.batch_size * ranks))
         # As many batches on each rank; the last ones may be more than is asked for.
         labels = gan.trainer.datamodule.draw_labels(self.n_samples, "quality").to(gan.device)
-        labels = labels.repeat(2 + self.batch_size * ranks // self.n_samples).split(self.batch_size)
+        again = torch.arange(rounds * ranks * self.batch_size) % self.n_samples
+        labels = labels[again.to(gan.device)].split(self.batch_size)
         found = []
         for batch in range(gan.global_rank, rounds * ranks, ranks):
             latents = gan.latents(self.batch_size, "quality", batch)

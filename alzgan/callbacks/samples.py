@@ -21,7 +21,8 @@ class FixedLatentSamples(Callback):
     """A grid of `count` samples from fixed latents, in TensorBoard and as `samples/step_*.png`.
 
     Drawn at the start, every n epochs (or steps, if set) and at the end; a conditional model's has a row for
-    each class. One grid of real images is logged at the start, as `samples/real.png`.
+    each class, and one whose labels have numbers shows one latent a row, the first number rising from column
+    to column. One grid of real images is logged at the start, as `samples/real.png`.
 
     Args:
         count: images in the grid.
@@ -65,8 +66,12 @@ class FixedLatentSamples(Callback):
             rows = min(gan.classes or round(self.count**0.5), self.count)
             columns = self.count // rows
             labels = torch.arange(rows, device=gan.device).repeat_interleave(columns)
-            count = len(labels) if gan.classes else self.count
-            images = gan.sample(gan.latents(count, "samples"), labels)
+            count = len(labels) if gan.conditional else self.count
+            latents = gan.latents(count, "samples")
+            if gan.numbers:
+                labels = torch.cat([labels[:, None] % max(1, gan.classes), rising(rows, columns, gan)], 1)
+                latents = latents[::columns].repeat_interleave(columns, 0)
+            images = gan.sample(latents, labels)
             self.write(trainer, images, "samples/grid", f"step_{trainer.global_step:07d}", columns)
 
     def write(self, trainer: Trainer, images: Tensor, tag: str, name: str, columns: int) -> None:
@@ -77,3 +82,10 @@ class FixedLatentSamples(Callback):
         with replacing(folder / f"{name}.png") as part:
             Image.fromarray(grid.permute(1, 2, 0).numpy()).save(part, format="PNG")
         show_image(trainer, tag, grid)
+
+
+def rising(rows: int, columns: int, gan: GAN) -> Tensor:
+    """Numbers (rows * columns, m) of labels: the first from -1 to 1 in each row, the others in the middle."""
+    numbers = torch.zeros(rows, columns, gan.numbers, device=gan.device)
+    numbers[:, :, 0] = torch.linspace(-1, 1, columns, device=gan.device)
+    return numbers.flatten(0, 1)

@@ -15,6 +15,7 @@ from lightning import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from alzgan.data.conditions import conditions_of
 from alzgan.data.loader import (
     Batches,
     ResidentSlices,
@@ -74,6 +75,8 @@ class MRIDataModule(LightningDataModule):
         split_seed: of the split; not `seed`, so that the runs of a sweep hold out the same people.
         sampling: how often each class is shown, "as_is", "balanced" or a weight for each,
             see `alzgan.data.sampling.class_weights`.
+        conditions: what an image is labelled with: "class", "slice" (its place in the scan), or a column of
+            numbers of the table that `subjects` names.
         seed: of the order of the batches.
 
     Raises:
@@ -98,6 +101,7 @@ class MRIDataModule(LightningDataModule):
         fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
         split_seed: int = 0,
         sampling: Sampling = "as_is",
+        conditions: Sequence[str] = ("class",),
         seed: int = 0,
     ):
         super().__init__()
@@ -115,6 +119,7 @@ class MRIDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.sampling = sampling
+        self.conditions = list(dict.fromkeys(conditions))
         self.seed = seed
         self.dataset: SliceDataset | None = None
         self.kept_split: Path | None = None  # a table with people and parts of a run that goes on
@@ -140,6 +145,11 @@ class MRIDataModule(LightningDataModule):
             UserError: the folder cannot be used.
         """
         return class_names(self.found)
+
+    @property
+    def numbers(self) -> list[str]:
+        """Names of the conditions that are numbers: the columns of a label behind its class."""
+        return [name for name in self.conditions if name != "class"]
 
     @cached_property
     def weights(self) -> list[float] | None:
@@ -176,12 +186,16 @@ class MRIDataModule(LightningDataModule):
         self.images = decoded.images
         self.labels = np.array([self.classes.index(file.label) for file in decoded.files])
         self.stacks = rows = self.people.rows
+        trained_on = np.flatnonzero(np.array(self.split.parts) == "train")
+        if len(trained_on) < self.batch_size:
+            raise UserError(self.too_few(len(trained_on), "a batch", len(trained_on)))
+        found = conditions_of(self.numbers, self.files, self.subjects, trained_on)
+        self.number_values = np.zeros((len(decoded.files), len(self.numbers)), np.float32)
+        self.number_values[rows] = found.scaled()
+        self.quantiles = found.quantiles(trained_on)
         if self.slices_as_channels:
             self.stacks = rows[neighbouring_slices(self.files, self.subjects, self.channels)]
-        dataset = self.slices_of("train")
-        if len(dataset) < self.batch_size:
-            raise UserError(self.too_few(len(dataset), "a batch", len(dataset)))
-        self.dataset = dataset
+        self.dataset = self.slices_of("train")
         # Of what is trained on: another split is another data set.
         identity = decoded.fingerprint.encode() + self.dataset.stacks.tobytes()
         self.fingerprint = hashlib.blake2b(identity, digest_size=16).hexdigest()
@@ -200,7 +214,7 @@ class MRIDataModule(LightningDataModule):
     def slices_of(self, part: str) -> SliceDataset:
         """The images of a part, when all are decoded."""
         chosen = np.flatnonzero(np.array(self.split.parts) == part)
-        return SliceDataset(self.images, self.labels, self.stacks[chosen])
+        return SliceDataset(self.images, self.labels, self.stacks[chosen], self.number_values)
 
     def write_tables(self, folder: Path) -> None:
         """Write `split.csv`, which `data.subjects=csv:FILE` reads back, and `skipped.csv` if any file was."""
@@ -217,6 +231,7 @@ class MRIDataModule(LightningDataModule):
             "fingerprint": self.fingerprint,
             "images": len(self.files),
             "classes": {name: images[name] for name in self.classes},
+            "conditions": self.quantiles,
             "subject_rule": self.subjects.rule,
             "notes": self.people.notes,
             "draw": None if self.kept_split else DRAW,
@@ -305,9 +320,20 @@ class MRIDataModule(LightningDataModule):
         return torch.from_numpy((self.class_shares() / images.clip(1))[self.dataset.labels])
 
     def draw_labels(self, count: int, purpose: str) -> Tensor:
-        """Labels (count,) in random order; each class has its share of what is shown, largest remainder."""
+        """Labels of so many images in random order; each class has its share of what is shown, exactly.
+
+        Their numbers are those of images of the class.
+        """
         labels = np.repeat(np.arange(len(self.classes)), apportion(count, self.class_shares()))
-        return torch.from_numpy(stream(self.seed, f"labels/{purpose}").permutation(labels))
+        draws = stream(self.seed, f"labels/{purpose}")
+        labels = draws.permutation(labels)
+        if not self.numbers:
+            return torch.from_numpy(labels)
+        images = np.empty(count, int)
+        for label in np.unique(labels):
+            members = np.flatnonzero(self.dataset.labels == label)
+            images[labels == label] = draws.choice(members, np.count_nonzero(labels == label))
+        return torch.from_numpy(self.dataset.table[images])
 
 
 class PhantomDataModule(MRIDataModule):

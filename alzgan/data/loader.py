@@ -16,19 +16,35 @@ BLOCK = 1024  # images that are copied to a device at a time
 
 
 class SliceDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Whole batches of uint8 images (N, C, H, W), stored channels last, with their labels (N,).
+    """Whole batches of uint8 images (N, C, H, W), stored channels last, with their labels.
+
+    Labels are class indices (N,), or with numbers of each image a table (N, 1 + m), float32.
 
     Args:
         images: uint8 (M, H, W, C), may be memory-mapped.
         labels: (M,) class indices.
         chosen: (K,) which of them the dataset has, the training part say; or (K, k), then an item has the
             channels of k images (`alzgan.data.stacks`) and the label of the middle one.
+        numbers: (M, m) float32, other conditions than the class, see `alzgan.data.conditions`.
+
+    Attributes:
+        labels: (K,) class indices.
+        table: what a batch has as labels: the same, or (K, 1 + m).
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, chosen: np.ndarray):
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        chosen: np.ndarray,
+        numbers: np.ndarray | None = None,
+    ):
         self.images = images
         self.stacks = chosen.reshape(len(chosen), -1)
-        self.labels = labels[self.stacks[:, self.stacks.shape[1] // 2]]
+        middle = self.stacks[:, self.stacks.shape[1] // 2]
+        self.table = self.labels = labels[middle]
+        if numbers is not None and numbers.shape[1]:
+            self.table = np.concatenate([self.labels[:, None].astype(np.float32), numbers[middle]], 1)
 
     def __len__(self) -> int:
         return len(self.stacks)
@@ -38,7 +54,7 @@ class SliceDataset(Dataset[tuple[Tensor, Tensor]]):
         stacks = self.images[self.stacks[indices]]  # (N, k, H, W, C)
         count, _, height, width, _ = stacks.shape
         images = np.ascontiguousarray(stacks.transpose(0, 2, 3, 1, 4)).reshape(count, height, width, -1)
-        return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(self.labels[indices])
+        return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(self.table[indices])
 
 
 class ResidentSlices:
@@ -54,7 +70,7 @@ class ResidentSlices:
         # As it is stored, channels last, so that a batch is too.
         images = [dataset[block][0].permute(0, 2, 3, 1).to(device) for block in blocks]
         self.images = torch.cat(images)
-        self.labels = torch.from_numpy(dataset.labels).to(device)
+        self.labels = torch.from_numpy(dataset.table).to(device)
 
     def __getitem__(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
         """The batch at an array of indices (N,)."""

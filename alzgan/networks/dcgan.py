@@ -12,6 +12,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from alzgan.errors import at_least, one_of
 from alzgan.networks.conditioning import LabelledLatents, Projection
+from alzgan.schedules import Schedule
 
 
 def stage_widths(image_size: int, width: int) -> list[int]:
@@ -43,7 +44,9 @@ class Generator(nn.Sequential):
         image_size: 32, 64, 128 or 256.
         channels: of the images.
         width: channels of the last stage; each stage before has twice as many.
-        classes: 0 for an unconditional generator.
+        classes: 0 where the class is no condition.
+        numbers: how many other conditions there are.
+        strength: of the conditions, see `alzgan.networks.conditioning`.
 
     Raises:
         SettingError: a value is out of its range.
@@ -56,11 +59,13 @@ class Generator(nn.Sequential):
         channels: int = 3,
         width: int = 64,
         classes: int = 0,
+        numbers: int = 0,
+        strength: float | Schedule = 1.0,
     ):
         at_least(1, latent_dim=latent_dim, channels=channels)
-        at_least(0, classes=classes)
+        at_least(0, classes=classes, numbers=numbers)
         widths = stage_widths(image_size, width)
-        labelled = LabelledLatents(latent_dim, classes)
+        labelled = LabelledLatents(latent_dim, classes=classes, numbers=numbers, strength=strength)
         layers: list[nn.Module] = [
             labelled,
             nn.ConvTranspose2d(labelled.width, widths[0], 4, 1, 0, bias=False),
@@ -75,9 +80,9 @@ class Generator(nn.Sequential):
         self.apply(initialize)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Generate images of the labels (N,), class indices; None where there are no classes."""
+        """Generate images of labels, see `alzgan.networks.conditioning`; None of an unconditional network."""
         labelled, *layers = self
-        maps = labelled(latents, labels)
+        maps = labelled(latents, labels)[:, :, None, None]
         for layer in layers:
             maps = layer(maps)
         return maps
@@ -90,7 +95,9 @@ class Discriminator(nn.Sequential):
         image_size: 32, 64, 128 or 256.
         channels: of the images.
         width: channels of the first stage; each stage behind it has twice as many.
-        classes: 0 for an unconditional discriminator.
+        classes: 0 where the class is no condition.
+        numbers: how many other conditions there are.
+        strength: of the conditions, see `alzgan.networks.conditioning`.
         normalization: "batch", as in the paper; "none", for penalties on the gradient, which is then each
             image's own; "spectral" (Miyato et al. 2018, "Spectral normalization for GANs"). Without batch
             norm the convolutions have biases and PyTorch's own first weights: N(0, 0.02) relies on batch norm
@@ -106,10 +113,12 @@ class Discriminator(nn.Sequential):
         channels: int = 3,
         width: int = 64,
         classes: int = 0,
+        numbers: int = 0,
+        strength: float | Schedule = 1.0,
         normalization: str = "batch",
     ):
         at_least(1, channels=channels)
-        at_least(0, classes=classes)
+        at_least(0, classes=classes, numbers=numbers)
         one_of(("batch", "none", "spectral"), normalization=normalization)
         widths = stage_widths(image_size, width)[::-1]
         batch, bias = normalization == "batch", normalization != "batch"
@@ -125,16 +134,17 @@ class Discriminator(nn.Sequential):
                 nn.LeakyReLU(0.2, inplace=True),
             ]
         score = nn.Conv2d(widths[-1], 1, 4, 1, 0, bias=bias)
-        super().__init__(*layers, score, Projection(widths[-1], classes))
+        labelled = Projection(widths[-1], classes=classes, numbers=numbers, strength=strength)
+        super().__init__(*layers, score, labelled)
         if batch:
             self.apply(initialize)
         if normalization == "spectral":
             for module in list(self.modules()):
-                if isinstance(module, nn.Conv2d | nn.Embedding):
+                if isinstance(module, nn.Conv2d | nn.Embedding | nn.Linear):
                     spectral_norm(module)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Judge images with their labels (N,), class indices; None where there are no classes."""
+        """Judge images with their labels; None of an unconditional network."""
         *layers, score, projection = self
         maps = images
         for layer in layers:

@@ -27,6 +27,7 @@ from alzgan.text import printable, shell_override
 PARTS = ("train", "validation", "test")
 LEFT_OUT = "left out"  # of a split: a copy of an image that is in a part, say
 BESIDE = ("subjects.csv", "manifest.csv", "split.csv")  # tables that auto looks for in the root, in order
+COLUMNS = ("file", "subject", "slice", "scan", "split", "class")  # that a table may have and we read
 RECOVERY = 1  # version of content: raise it when the same images would give other people
 CHOICES = (
     "data.subjects=csv:FILE (columns file, subject), data.subjects=regex:PATTERN (with a group 'subject') "
@@ -45,6 +46,7 @@ class Subjects:
     notes: list[str] = field(default_factory=list)  # for whoever reads the report
     scan: list[str] | None = None  # which of the person's scans, where there may be several
     label: list[str] | None = None  # the class, where a table says it
+    columns: dict[str, list[str]] | None = None  # what else a table says, by the column's name
 
 
 def identify(
@@ -288,6 +290,11 @@ def read_table(root: Path | str, files: Sequence[ImageFile], table: str) -> Subj
         split_column(path, rows_in_order),
         scan=[row.get("scan") or "" for row in rows_in_order],
         label=[row.get("class") or "" for row in rows_in_order],
+        columns={
+            name: [row.get(name) or "" for row in rows_in_order]
+            for name in rows_in_order[0]
+            if name and name not in COLUMNS
+        },
     )
 
 

@@ -1,5 +1,6 @@
 """From accepted settings to objects; what a class refuses becomes one line that names the setting."""
 
+import copy
 import os
 import re
 from pathlib import Path
@@ -37,6 +38,7 @@ NOT_THE_TRAINERS = {  # options of Lightning's Trainer, and where to say the sam
     "use_distributed_sampler": "leave it out, each process has its own share of the batches",
     "barebones": "leave it out",
 }
+START = ("start_from", "start_with")
 REFUSALS = (ValueError, MisconfigurationException)
 
 
@@ -61,10 +63,17 @@ def refused(place: str, error: Exception) -> UserError:
 
 
 def build_data(settings: DictConfig) -> MRIDataModule:
-    """The data, not read yet; a conditional model without a number of classes gets the data's."""
+    """The data, not read yet; a conditional model takes its conditions from there."""
     data = build("data", settings.data)
     if settings.model.get("classes", 0) is None:
-        settings.model.classes = len(data.classes)
+        settings.model.classes = len(data.classes) if "class" in data.conditions else 0
+    if settings.model.get("numbers", 0) is None:
+        settings.model.numbers = len(data.numbers)
+    if unused := [name for name in data.numbers if not settings.model.get("numbers", 0)]:
+        raise UserError(
+            f"data.conditions has {unused[0]}, but model.numbers=0 takes none: choose model=cdcgan, or set "
+            "model.numbers=null"
+        )
     return data
 
 
@@ -72,7 +81,11 @@ def build_model(settings: DictConfig) -> GAN:
     """The model with its first weights, which are a function of the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(purpose_key(f"weights {settings.model.seed}") >> 32)
-        gan = build("model", settings.model)
+        node = copy.deepcopy(settings.model)
+        OmegaConf.set_struct(node, False)
+        for name in START:  # what replaces these weights is the session's to say
+            node.pop(name, None)
+        gan = build("model", node)
     for player, factory in zip(("discriminator", "generator"), gan.optimizer_factories, strict=True):
         try:  # Hydra only prepares them: their values are judged when they are made
             make_optimizer(factory, getattr(gan, player).parameters())

@@ -1,6 +1,6 @@
 """A trained generator, given back from its checkpoint alone."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ class TrainedGenerator:
     """What makes images, and what its checkpoint says of it.
 
     Attributes:
-        classes: names of the classes; an unconditional generator has none.
+        classes: names of the classes; a generator that is not conditional on them has none.
+        conditions: the other conditions, each with its quantiles over the training images, lowest to highest.
         image_size: height and width of an image.
         channels: of an image.
         info: what it was made of and from: the run's provenance, the step, the weights that are used.
@@ -52,6 +53,8 @@ class TrainedGenerator:
         self.classes = list(counts)[: gan.classes]
         self.image_size, self.channels = data.get("image_size", 64), data.get("channels", 3)
         self.class_counts = list(counts.values())[: gan.classes]
+        stored = checkpoint["alzgan"]["provenance"].get("data", {}).get("conditions", {})
+        self.conditions: dict[str, list[float]] = dict(list(stored.items())[: gan.numbers])
         self.info = {
             **checkpoint["alzgan"]["provenance"],
             "step": checkpoint.get("global_step"),
@@ -67,23 +70,61 @@ class TrainedGenerator:
         return torch.from_numpy(np.stack(draws))
 
     def labels(
-        self, count: int, label: str | int | Sequence[str | int] | None = None, seed: int = 0, first: int = 0
+        self,
+        count: int,
+        label: str | int | Sequence[str | int] | None = None,
+        seed: int = 0,
+        first: int = 0,
+        conditions: Mapping[str, float | Sequence[float]] | None = None,
     ) -> Tensor | None:
-        """Class indices (count,) of the images number `first` and on; None of an unconditional generator.
+        """Labels of the images number `first` and on, see `alzgan.networks.conditioning`.
 
         Args:
             count: of images.
             label: a class's name or index for all of them, one for each, or None: drawn as often as the
-                training images have each.
+                images of the data have each.
             seed: of the draw.
             first: number of the first image.
+            conditions: by name, a number for all of them or one for each, in its own unit; what is not given
+                is drawn as the training images have it.
+
+        Returns:
+            (count,) class indices, or (count, 1 + m) with the conditions; None of an unconditional generator.
 
         Raises:
-            UserError: there is no such class.
+            UserError: there is no such class or condition, or a number is beyond those trained on.
         """
+        kinds = self.kinds(count, label, seed, first)
+        if unknown := set(conditions or {}) - set(self.conditions):
+            known = ", ".join(map(printable, self.conditions)) or "none"
+            raise UserError(f"there is no condition {printable(min(unknown))}, only {known}")
+        if not self.conditions:
+            return kinds
+        draws = [
+            stream(seed, "generate/conditions", number).random(len(self.conditions))
+            for number in range(first, first + count)
+        ]
+        columns = [torch.zeros(count) if kinds is None else kinds.float()]
+        for (name, quantiles), drawn in zip(self.conditions.items(), np.transpose(draws), strict=True):
+            given = (conditions or {}).get(name)
+            values = np.interp(drawn, np.linspace(0, 1, len(quantiles)), quantiles)
+            if given is not None:
+                values = one_for_each(given, count, name)
+            low, high = quantiles[0], quantiles[-1]
+            if not all(low <= value <= high for value in values):
+                raise UserError(
+                    f"{printable(name)} goes from {low:g} to {high:g} in the training images: stay within"
+                )
+            columns.append(torch.from_numpy(2 * (values - low) / (high - low) - 1).float())
+        return torch.stack(columns, 1)
+
+    def kinds(
+        self, count: int, label: str | int | Sequence[str | int] | None, seed: int, first: int
+    ) -> Tensor | None:
+        """Class indices (count,), as of `labels`."""
         if not self.classes:
             if label is not None:
-                raise UserError("this generator is unconditional: it has no classes to choose from")
+                raise UserError("this generator is not conditional on classes: it has none to choose from")
             return None
         if label is None:
             edges = np.cumsum(self.class_counts) / np.sum(self.class_counts)
@@ -111,6 +152,7 @@ class TrainedGenerator:
         seed: int = 0,
         first: int = 0,
         truncation: float = 1.0,
+        conditions: Mapping[str, float | Sequence[float]] | None = None,
     ) -> Tensor:
         """Images (count, C, H, W), uint8, number `first` and on of a seed: each depends on its number alone.
 
@@ -120,16 +162,17 @@ class TrainedGenerator:
             seed: of the latents, from 0.
             first: number of the first image.
             truncation: the latents are multiplied by it; below 1, more usual images and fewer kinds of them.
+            conditions: see `labels`.
 
         Raises:
-            UserError: there is no such class.
+            UserError: there is no such class or condition, or a number is beyond those trained on.
         """
         latents = truncation * self.latents(count, seed, first)
-        return self.generate(latents, self.labels(count, label, seed, first))
+        return self.generate(latents, self.labels(count, label, seed, first, conditions))
 
     @torch.inference_mode()
     def generate(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (N, C, H, W), uint8, on the CPU, of latents (N, latent_dim) and labels (N,) or None."""
+        """Images (N, C, H, W), uint8, on the CPU, of latents (N, latent_dim) and labels, see there."""
         images = []
         for start in range(0, len(latents), BLOCK):
             block = torch.zeros(BLOCK, self.latent_dim)
@@ -137,12 +180,22 @@ class TrainedGenerator:
             block[:own] = latents[start : start + own]
             kinds = None
             if labels is not None:
-                kinds = torch.zeros(BLOCK, dtype=torch.long)
+                kinds = labels.new_zeros(BLOCK, *labels.shape[1:])
                 kinds[:own] = labels[start : start + own]
                 kinds = to_device(kinds.numpy(), self.device)
             made = self.network(to_device(block.numpy(), self.device).to(self.dtype), kinds)
             images.append(to_uint8(made[:own]).cpu())
         return torch.cat(images) if images else torch.empty(0, self.channels, *[self.image_size] * 2).byte()
+
+
+def one_for_each(given: float | Sequence[float], count: int, name: str) -> np.ndarray:
+    """A number for each of `count` images, as float64."""
+    numbers = np.asarray(given, dtype=float)
+    if numbers.shape not in ((), (count,)):
+        raise UserError(
+            f"{numbers.size} numbers {printable(name)} for {count} images: give one for each, or one"
+        )
+    return np.broadcast_to(numbers, (count,))
 
 
 def load(

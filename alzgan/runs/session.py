@@ -24,8 +24,11 @@ from alzgan.runs.checkpoints import check_optimizers, check_weights, load_checkp
 from alzgan.runs.config import check_missing
 from alzgan.runs.provenance import provenance
 from alzgan.runs.resume import Previous
-from alzgan.text import counted
+from alzgan.runs.start import start_from
+from alzgan.text import counted, printable
 from alzgan.upstream.lightning import quiet
+
+FEW_PEOPLE = 10  # in a class
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +51,14 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
         record: dict[str, Any] = {}
         with naming_the_file(previous):
             data, gan = build_data(settings), build_model(settings)
+            if previous is None and settings.model.get("start_from"):
+                record["started_from"] = start_from(gan, settings.model.start_from, settings.model.start_with)
             trainer = build_trainer(settings, record, previous)
         if previous is not None:
             keep_older_split(previous, data, run_dir)
         data.setup()
         record |= describe_run(overrides, data, trainer.world_size, previous)
+        warn_of_portraits(data, gan)
         if previous is not None:
             check_continuation(previous, record, gan)
             log_repeated_steps(previous)
@@ -154,6 +160,22 @@ def log_repeated_steps(previous: Previous) -> None:
         done = load_checkpoint(last)["global_step"]
         if done > previous.step:
             log.info(f"Steps {previous.step + 1} to {done} are taken again: {last} goes on to step {done}")
+
+
+def warn_of_portraits(data: MRIDataModule, gan: GAN) -> None:
+    """Warn of classes of few people, whose samples will be these people again."""
+    if not gan.classes:
+        return
+    people: dict[str, set[str]] = {name: set() for name in data.classes}
+    for file, who, part in zip(data.files, data.subjects.subject, data.split.parts, strict=True):
+        if part == "train":
+            people[file.label].add(who)
+    few = [f"{printable(name)} ({len(who)})" for name, who in people.items() if len(who) < FEW_PEOPLE]
+    if few and data.subjects.rule != "none":
+        log.warning(
+            f"Fewer than {FEW_PEOPLE} people to train on in {', '.join(few)}: samples of such a class are "
+            "portraits of them"
+        )
 
 
 def write_record(settings: DictConfig, record: dict[str, Any], data: MRIDataModule) -> None:

@@ -1,0 +1,214 @@
+"""Residual networks without normalization, as in R3GAN.
+
+Huang et al. 2024, "The GAN is dead; long live the GAN! A modern GAN baseline": a learned 4 x 4 map, modulated
+by the latents, grows by interpolation and residual blocks; the discriminator is its mirror image. At first a
+block changes nothing: its last convolution is 0, the others are drawn from N(0, gain^2 / fan-in) with
+gain = sqrt(2 / 1.04) L^(-1/4), L blocks in all (Zhang et al. 2019, "Fixup initialization").
+"""
+
+import math
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from alzgan.errors import SettingError, at_least, one_of
+from alzgan.networks.conditioning import LabelledLatents, Projection
+from alzgan.schedules import Schedule
+
+SLOPE = 0.2  # of the leaky ReLU
+DEEPEST = 8  # the widest stages have so many times the width
+
+
+def stage_channels(image_size: int, width: int) -> list[int]:
+    """Channels of the maps from 4 x 4 to the image's size: 64 -> [8w, 8w, 4w, 2w, w].
+
+    Raises:
+        SettingError: image_size is not a power of two from 32 to 256, or width is below 1.
+    """
+    at_least(1, width=width)
+    one_of((32, 64, 128, 256), image_size=image_size)
+    stages = image_size.bit_length() - 2
+    return [width * min(DEEPEST, 2**i) for i in reversed(range(stages))]
+
+
+def convolution(inputs: int, outputs: int, size: int, gain: float = 1.0, groups: int = 1) -> nn.Conv2d:
+    """A convolution without bias that keeps the map's size, its weights from N(0, gain^2 / fan-in)."""
+    made = nn.Conv2d(inputs, outputs, size, padding=size // 2, groups=groups, bias=False)
+    nn.init.normal_(made.weight, 0.0, gain / math.sqrt(inputs // groups * size**2))
+    return made
+
+
+class BiasedActivation(nn.Module):
+    """A bias for each channel, then a leaky ReLU."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps of the same shape (N, channels, H, W)."""
+        return F.leaky_relu(maps + self.bias[:, None, None], SLOPE)
+
+
+class Block(nn.Module):
+    """Maps plus what convolutions make of them.
+
+    Args:
+        channels: of the maps.
+        blocks: of the whole network, L.
+        group: 0: two dense 3 x 3 convolutions, which CPUs are good at. Else R3GAN's block for GPUs: 1 x 1 to
+            twice the channels, 3 x 3 in groups of so many, 1 x 1 back.
+    """
+
+    def __init__(self, channels: int, blocks: int, group: int = 0):
+        super().__init__()
+        gain = math.sqrt(2 / (1 + SLOPE**2)) * blocks**-0.25
+        if group:
+            wide = 2 * channels
+            layers = [
+                convolution(channels, wide, 1, gain),
+                BiasedActivation(wide),
+                convolution(wide, wide, 3, gain, wide // group),
+                BiasedActivation(wide),
+                convolution(wide, channels, 1, 0.0),
+            ]
+        else:
+            layers = [
+                BiasedActivation(channels),
+                convolution(channels, channels, 3, gain),
+                BiasedActivation(channels),
+                convolution(channels, channels, 3, 0.0),
+            ]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps of the same shape (N, channels, H, W)."""
+        return maps + self.layers(maps)
+
+
+def check_group(group: int, width: int) -> None:
+    """Check that the channels of every stage, doubled, come in groups of so many.
+
+    Raises:
+        SettingError: they do not.
+    """
+    at_least(0, group=group)
+    if group and 2 * width % group:
+        raise SettingError(f"group={group} must divide twice the width, {2 * width}")
+
+
+class Generator(nn.Module):
+    """Latents (N, latent_dim) to images (N, channels, image_size, image_size) in [-1, 1].
+
+    Args:
+        latent_dim: length of a latent vector.
+        image_size: 32, 64, 128 or 256.
+        channels: of the images.
+        width: channels of the last stage; each stage before has twice as many, at most 8 times.
+        group: see `Block`.
+        blocks: in each stage.
+        classes: 0 where the class is no condition.
+        numbers: how many other conditions there are.
+        strength: of the conditions, see `alzgan.networks.conditioning`.
+
+    Raises:
+        SettingError: a value is out of its range.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int = 100,
+        image_size: int = 64,
+        channels: int = 3,
+        width: int = 16,
+        group: int = 0,
+        blocks: int = 1,
+        classes: int = 0,
+        numbers: int = 0,
+        strength: float | Schedule = 1.0,
+    ):
+        super().__init__()
+        at_least(1, latent_dim=latent_dim, channels=channels, blocks=blocks)
+        at_least(0, classes=classes, numbers=numbers)
+        check_group(group, width)
+        widths = stage_channels(image_size, width)
+        count = blocks * len(widths)
+        self.labelled = LabelledLatents(latent_dim, classes=classes, numbers=numbers, strength=strength)
+        self.basis = nn.Parameter(torch.randn(widths[0], 4, 4))
+        self.modulation = nn.Linear(self.labelled.width, widths[0], bias=False)
+        nn.init.normal_(self.modulation.weight, 0.0, 1 / math.sqrt(self.labelled.width))
+        stages = [[Block(widths[0], count, group) for _ in range(blocks)]]
+        for wide, narrow in pairwise(widths):
+            # The convolution and the interpolation commute: it comes first, on a quarter of the pixels.
+            grow = [convolution(wide, narrow, 1), nn.Upsample(scale_factor=2, mode="bilinear")]
+            stages.append([*grow, *(Block(narrow, count, group) for _ in range(blocks))])
+        self.stages = nn.Sequential(*(nn.Sequential(*stage) for stage in stages))
+        image = convolution(widths[-1], channels, 3)
+        self.image = nn.Sequential(BiasedActivation(widths[-1]), image, nn.Tanh())
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Generate images of labels, see `alzgan.networks.conditioning`; None of an unconditional network."""
+        modulation = self.modulation(self.labelled(latents, labels))
+        return self.image(self.stages(self.basis * modulation[:, :, None, None]))
+
+
+class Discriminator(nn.Module):
+    """Images (N, channels, image_size, image_size) in [-1, 1] to logits (N,), high where they look real.
+
+    Args:
+        image_size: 32, 64, 128 or 256.
+        channels: of the images.
+        width: channels of the first stage; each stage behind it has twice as many, at most 8 times.
+        group: see `Block`.
+        blocks: in each stage.
+        classes: 0 where the class is no condition.
+        numbers: how many other conditions there are.
+        strength: of the conditions, see `alzgan.networks.conditioning`.
+        normalization: "none", or "spectral" (Miyato et al. 2018, "Spectral normalization for GANs").
+
+    Raises:
+        SettingError: a value is out of its range.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 64,
+        channels: int = 3,
+        width: int = 16,
+        group: int = 0,
+        blocks: int = 1,
+        classes: int = 0,
+        numbers: int = 0,
+        strength: float | Schedule = 1.0,
+        normalization: str = "none",
+    ):
+        super().__init__()
+        at_least(1, channels=channels, blocks=blocks)
+        at_least(0, classes=classes, numbers=numbers)
+        one_of(("none", "spectral"), normalization=normalization)
+        check_group(group, width)
+        widths = stage_channels(image_size, width)[::-1]
+        count = blocks * len(widths)
+        self.image = convolution(channels, widths[0], 3)
+        stages = [[Block(widths[0], count, group) for _ in range(blocks)]]
+        for narrow, wide in pairwise(widths):
+            shrink = [nn.AvgPool2d(2), convolution(narrow, wide, 1)]
+            stages.append([*shrink, *(Block(wide, count, group) for _ in range(blocks))])
+        self.stages = nn.Sequential(*(nn.Sequential(*stage) for stage in stages))
+        self.basis = nn.Conv2d(widths[-1], widths[-1], 4, groups=widths[-1], bias=False)
+        nn.init.normal_(self.basis.weight, 0.0, 1 / 4)
+        self.score = nn.Linear(widths[-1], 1, bias=False)
+        nn.init.normal_(self.score.weight, 0.0, 1 / math.sqrt(widths[-1]))
+        self.projection = Projection(widths[-1], classes=classes, numbers=numbers, strength=strength)
+        if normalization == "spectral":
+            for module in list(self.modules()):
+                if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
+                    spectral_norm(module)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Judge images with their labels; None of an unconditional network."""
+        features = self.basis(self.stages(self.image(images)))
+        return self.projection(self.score(features.flatten(1)), features, labels)

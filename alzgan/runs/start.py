@@ -1,0 +1,84 @@
+"""Another run's weights as the start of this one: transfer learning, and FreezeD with `model.freeze`."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from alzgan.errors import UserError
+from alzgan.gan import GAN
+from alzgan.runs.checkpoints import load_checkpoint
+from alzgan.runs.config import checkpoint_file
+from alzgan.text import counted, printable
+
+PLAYERS = ("generator", "discriminator")
+AVERAGE = "generator_average"
+MOST_NAMED = 3  # tensors that are new, in the line that says so
+
+log = logging.getLogger(__name__)
+
+
+def start_from(gan: GAN, source: str, players: Sequence[str] = PLAYERS) -> dict[str, Any]:
+    """Take a checkpoint's weights where names and shapes fit; the rest stays as it is, and is named.
+
+    Only tensors are read: whatever config the checkpoint has is not used. Optimizers, penalties and
+    augmentations start anew.
+
+    Args:
+        gan: whose weights are replaced.
+        source: a run's folder or a checkpoint.
+        players: whose weights are taken.
+
+    Returns:
+        What the run's record says of it.
+
+    Raises:
+        UserError: there is no such checkpoint, or nothing in it fits.
+    """
+    if unknown := [player for player in players if player not in PLAYERS]:
+        raise UserError(f"model.start_with={unknown[0]} must be one or both of {', '.join(PLAYERS)}")
+    path = checkpoint_file(source)
+    checkpoint = load_checkpoint(path)
+    taken = fitting(gan, checkpoint["state_dict"], players)
+    wanted = [name for name in gan.state_dict() if of_players(name, players)]
+    if not any(value.dim() > 1 for value in taken.values()):  # counters fit all models
+        raise UserError(
+            f"model.start_from={printable(str(path))}: none of its weights fits this model; choose the same "
+            "networks and widths as there"
+        )
+    gan.load_state_dict(taken, strict=False)
+    new = [name for name in wanted if name not in taken]
+    log.info(f"Started from {path}: {counted(len(taken), 'tensor')} of {len(wanted)}{named(new)}")
+    return {"path": str(path), "step": checkpoint.get("global_step"), "taken": len(taken), "new": new}
+
+
+def fitting(gan: GAN, theirs: dict[str, Tensor], players: Sequence[str]) -> dict[str, Tensor]:
+    """Those of a checkpoint's tensors that have the name and the shape of one of the model's.
+
+    An average that the checkpoint lacks starts at its generator.
+    """
+    taken = {}
+    for name, ours in gan.state_dict().items():
+        if not of_players(name, players):
+            continue
+        value = theirs.get(name)
+        if value is None and name.startswith(f"{AVERAGE}."):
+            value = theirs.get(name.replace(AVERAGE, "generator", 1))
+        if value is not None and value.shape == ours.shape:
+            taken[name] = value
+    return taken
+
+
+def of_players(name: str, players: Sequence[str]) -> bool:
+    """Whether a tensor is of one of the players, whose average is the generator's."""
+    player = name.partition(".")[0]
+    return ("generator" if player == AVERAGE else player) in players
+
+
+def named(new: Sequence[str]) -> str:
+    """What did not fit, in words."""
+    if not new:
+        return ""
+    more = f" and {len(new) - MOST_NAMED} more" if len(new) > MOST_NAMED else ""
+    return f"; new are {', '.join(new[:MOST_NAMED])}{more}"

@@ -1,0 +1,124 @@
+"""Another run's weights as the start of this one."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import settings, small_settings
+from test_game import SMALL_MODEL, play
+from torch import nn
+
+from alzgan.errors import UserError
+from alzgan.runs import session
+from alzgan.runs.build import build_model
+from alzgan.runs.checkpoints import load_checkpoint
+from alzgan.runs.start import start_from
+
+UNWATCHED = ("callbacks.quality=null", "callbacks.samples=null", "callbacks.health=null", "logger=csv")
+
+
+@pytest.fixture(scope="module")
+def source(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's folder."""
+    folder = tmp_path_factory.mktemp("source") / "run"
+    session.run(small_settings(slices, folder, *UNWATCHED, "trainer.max_steps=3", "average=ema"))
+    return folder
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(folder / "checkpoints/last.ckpt")["state_dict"]
+
+
+def small_model(*options: str) -> nn.Module:
+    return build_model(
+        settings(*SMALL_MODEL, "model.generator.width=8", "model.discriminator.width=8", "seed=5", *options)
+    )
+
+
+def test_all_weights_of_the_same_model_are_taken(source: Path):
+    gan = small_model("average=ema")
+    report = start_from(gan, str(source))
+    theirs = weights_of(source)
+    networks = {name for name in gan.state_dict() if name != "average.images"}
+    assert all(torch.equal(gan.state_dict()[name], theirs[name]) for name in networks)
+    assert report["taken"] == len(networks)
+    assert report["new"] == []
+    assert int(gan.average.images) == 0  # counted anew
+
+
+def test_what_does_not_fit_stays_as_it_is_and_is_named(source: Path, caplog: pytest.LogCaptureFixture):
+    gan = small_model("model=cdcgan", "model.classes=2", "model.numbers=0", "data.channels=3")
+    fresh = {name: value.clone() for name, value in gan.state_dict().items()}
+    with caplog.at_level("INFO", logger="alzgan.runs.start"):
+        report = start_from(gan, str(source), ["discriminator"])
+    first = "discriminator.0.weight"  # of 3 channels instead of 1
+    assert torch.equal(gan.state_dict()[first], fresh[first])
+    assert torch.equal(
+        gan.state_dict()["discriminator.2.weight"], weights_of(source)["discriminator.2.weight"]
+    )
+    assert all(torch.equal(v, fresh[n]) for n, v in gan.state_dict().items() if n.startswith("generator."))
+    assert first in report["new"]
+    assert any(name.endswith("embedding.weight") for name in report["new"])
+    assert f"of {report['taken'] + len(report['new'])}; new are {first}" in caplog.text
+
+
+def test_an_average_that_the_source_lacks_starts_at_its_generator(source: Path, slices: Path, tmp_path: Path):
+    session.run(small_settings(slices, tmp_path, *UNWATCHED, "trainer.max_steps=1"))
+    gan = small_model("average=ema")
+    start_from(gan, str(tmp_path), ["generator"])
+    assert torch.equal(gan.generator_average[1].weight, weights_of(tmp_path)["generator.1.weight"])
+
+
+def test_a_run_starts_there_says_so_and_goes_on_from_its_own_checkpoint(
+    source: Path, slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    started: list[torch.Tensor] = []
+    original = session.start_from
+
+    def spy(gan, *arguments):
+        record = original(gan, *arguments)
+        started.append(gan.discriminator[0].weight.detach().clone())
+        return record
+
+    monkeypatch.setattr(session, "start_from", spy)
+    options = (*UNWATCHED, "trainer.max_steps=2", f"model.start_from={source}", "model.freeze=1")
+    session.run(small_settings(slices, tmp_path, *options))
+    checkpoint = load_checkpoint(tmp_path / "checkpoints/last.ckpt")
+    frozen = weights_of(source)["discriminator.0.weight"]
+    assert torch.equal(started[0], frozen)
+    assert torch.equal(checkpoint["state_dict"]["discriminator.0.weight"], frozen)
+    assert not torch.equal(
+        checkpoint["state_dict"]["discriminator.2.weight"], weights_of(source)["discriminator.2.weight"]
+    )
+    assert checkpoint["alzgan"]["provenance"]["started_from"]["step"] == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["model.start_from=nowhere"], "nowhere"),
+        (["model.start_with=[critic]"], "start_with=critic must be one or both of generator, discriminator"),
+        (["model.generator.width=4", "model.discriminator.width=4"], "none of its weights fits"),
+        (["model.freeze=9"], "freeze=9 must be less than the discriminator's 4 convolutions"),
+    ],
+)
+def test_a_start_that_is_none_is_refused_in_a_line(options, told, source: Path, slices: Path, tmp_path: Path):
+    with pytest.raises(UserError, match=told):
+        session.run(small_settings(slices, tmp_path, f"model.start_from={source}", *options))
+
+
+@pytest.mark.parametrize("normalization", ["batch", "spectral"])
+def test_frozen_convolutions_stay_and_the_rest_learns(normalization: str, recwarn):
+    gan = small_model("model.freeze=2", f"model.discriminator.normalization={normalization}")
+    before = {name: value.detach().clone() for name, value in gan.discriminator.named_parameters()}
+    play(gan, [torch.rand(4, 1, 32, 32)] * 2)
+    moved = [not torch.equal(value, before[name]) for name, value in gan.discriminator.named_parameters()]
+    convolutions = [m for m in gan.discriminator.modules() if isinstance(m, nn.Conv2d)]
+    first = [id(p) for p in gan.discriminator.parameters()].index(id(next(convolutions[2].parameters())))
+    assert not any(moved[:first])
+    assert all(moved[first:])
+
+
+def test_freezing_all_is_refused():
+    with pytest.raises(UserError, match="freeze=4 must be less"):
+        small_model("model.freeze=4")

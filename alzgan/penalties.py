@@ -3,7 +3,8 @@
 Contract: ``penalty(judge, real, fake)`` returns a scalar from 0 on, unweighted. ``real`` and ``fake`` are
 what the discriminator has just `Seen`, with images that require a gradient; ``judge(images, labels)`` lets it
 look again. The game adds ``weight * interval`` times the value at every ``interval``-th step, lazily (Karras
-et al. 2020, "Analyzing and improving the image quality of StyleGAN", appendix B).
+et al. 2020, "Analyzing and improving the image quality of StyleGAN", appendix B). It joins the loss of that
+step: there is no step of its own more, for which the paper slows Adam down.
 """
 
 from collections.abc import Callable
@@ -78,8 +79,8 @@ class GradientPenalty(Penalty):
     def forward(self, judge: Judge, real: Seen, fake: Seen) -> Tensor:
         """The penalty in [0, inf)."""
         count = len(real.images)
-        share = (torch.arange(count, device=real.images.device) + 0.5) / count
-        mixed = torch.lerp(fake.images, real.images, share.to(real.images.dtype)[:, None, None, None])
+        share = (torch.arange(count, device=real.images.device)[:, None, None, None] + 0.5) / count
+        mixed = fake.images + share * (real.images - fake.images)
         seen = judge(mixed.detach().requires_grad_(), real.labels)
         # Where the gradient is 0, that of its norm is not defined.
         return (squared_gradient(seen).clamp(min=1e-12).sqrt() - 1).square().mean()

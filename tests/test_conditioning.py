@@ -229,3 +229,14 @@ def test_a_number_that_says_nothing_is_refused(stacks: Path, tmp_path: Path):
     table.write_text(TABLE + "".join(rows))
     with pytest.raises(UserError, match="age is 70 in every image"):
         session.run(with_numbers(stacks, tmp_path / "run", f"data.subjects=csv:{table}"))
+
+
+def test_classes_of_few_people_are_warned_of(three_classes: Path, tmp_path: Path, caplog):
+    options = ("trainer.max_steps=1", "callbacks.quality=null", "callbacks.samples=null")
+    for model, warned in (("cdcgan", True), ("dcgan", False)):
+        caplog.clear()
+        session.run(small_settings(three_classes, tmp_path / model, f"model={model}", *options))
+        found = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+        assert (
+            any("Fewer than 10 people to train on in a (8), b (8), c (8)" in line for line in found) == warned
+        )

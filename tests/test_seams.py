@@ -19,17 +19,34 @@ from alzgan.runs import session
 from alzgan.runs.checkpoints import load_checkpoint
 from alzgan.runs.resume import Previous
 
-MODELS = ("dcgan", "cdcgan")
-LOSSES = ("non_saturating", "hinge", "relativistic")
-PENALTIES = ("[]", "r1")
-AUGMENTATIONS = ("none", "translate_flip")
-AVERAGES = ("none", "ema")
-COMBINATIONS = [
-    (f"model={model}", f"loss={loss}", f"penalty={penalty}", f"augment={augment}", f"average={average}")
-    for model, loss, penalty, augment, average in itertools.product(
-        MODELS, LOSSES, PENALTIES, AUGMENTATIONS, AVERAGES
-    )
-]
+GROUPS = (
+    ("model=dcgan", "model=cdcgan", "model=residual"),
+    ("loss=non_saturating", "loss=hinge", "loss=least_squares", "loss=wasserstein", "loss=relativistic"),
+    ("penalty=[]", "penalty=r1", "penalty=gradient", "penalty=lecam", "penalty=[r1,r2,gradient,lecam]"),
+    ("augment=none", "augment=translate_flip", "augment=mri", "augment=ada"),
+    ("average=none", "average=ema"),
+    ("model.turns=1", "model.turns=2"),
+)
+
+
+def pairs_of(combination: tuple[str, ...]) -> set[tuple[str, str]]:
+    return set(itertools.combinations(combination, 2))
+
+
+def covering(groups: tuple[tuple[str, ...], ...]) -> list[tuple[str, ...]]:
+    """Few combinations in which each two choices of different groups meet."""
+    every = list(itertools.product(*groups))
+    missing = set().union(*map(pairs_of, every))
+    chosen = []
+    while missing:
+        chosen.append(max(every, key=lambda each: len(pairs_of(each) & missing)))
+        missing -= pairs_of(chosen[-1])
+    return chosen
+
+
+COMBINATIONS = covering(GROUPS)
+RECIPES = ("dcgan", "cdcgan", "r1r2", "residual", "sngan", "wgan_gp", "r3gan")
+SIZES = [(32, 1), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((32, 3), (64, 1), (64, 3)))]
 UNWATCHED = ("callbacks.quality=null", "callbacks.samples=null", "callbacks.health=null", "logger=csv")
 
 
@@ -46,8 +63,22 @@ def train(composed: DictConfig, run_dir: Path, steps: int, previous: Previous | 
 def test_every_combination_trains_resumes_to_the_bit_and_runs_under_bfloat16(
     combination: tuple[str, ...], slices: Path, tmp_path: Path
 ):
-    options = (*UNWATCHED, *combination, "trainer.precision=bf16-mixed")
-    composed = small_settings(slices, tmp_path, *options)
+    composed = small_settings(slices, tmp_path, *UNWATCHED, *combination, "trainer.precision=bf16-mixed")
+    check_resumed(composed, tmp_path)
+
+
+@pytest.mark.parametrize(("size", "channels"), SIZES)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_trains_resumes_to_the_bit_and_runs_under_bfloat16(
+    recipe: str, size: int, channels: int, slices: Path, tmp_path: Path
+):
+    shape = (f"data.image_size={size}", f"data.channels={channels}", "data.batch_size=10")
+    options = (*UNWATCHED, f"model={recipe}", "trainer.precision=bf16-mixed", *shape)
+    check_resumed(small_settings(slices, tmp_path, *options), tmp_path)
+
+
+def check_resumed(composed: DictConfig, tmp_path: Path) -> None:
+    """Two steps at once, and one after the other, end with the same bits."""
     whole = train(composed, tmp_path / "whole", 2)
     train(composed, tmp_path / "part", 1)
     path = tmp_path / "part/checkpoints/last.ckpt"
@@ -86,6 +117,7 @@ def captured(game: BareGame) -> CapturedStep:
 
 FALLING = "model.generator_optimizer.lr={_target_: alzgan.schedules.Cosine, start: 1e-3, end: 1e-4}"
 LIGHTER = "model.penalties.r1.weight={_target_: alzgan.schedules.Cosine, start: 2, end: 0.2}"
+FIXED_BETAS = [f"model.{player}_optimizer.betas=[0.0,0.9]" for player in ("generator", "discriminator")]
 SPECTRAL = "model.discriminator.normalization=spectral"
 
 
@@ -94,6 +126,10 @@ SPECTRAL = "model.discriminator.normalization=spectral"
     [
         (),
         ("model=cdcgan", "loss=hinge", SPECTRAL, "average=ema"),
+        ("model=sngan", "penalty=lecam", "augment=ada"),
+        ("model=wgan_gp", "model.turns=2", "augment=mri"),
+        ("model=residual",),
+        ("model=r3gan", *FIXED_BETAS, "model.generator.group=8", "model.discriminator.group=8"),
         ("model=r1r2", "loss=relativistic", "augment=translate_flip", "model.turns=2", FALLING, LIGHTER),
         ("model=r1r2", "trainer.precision=bf16-mixed"),
     ],
@@ -105,7 +141,8 @@ def test_a_step_that_is_recorded_and_replayed_trains_the_same_weights(overrides:
     plain, said = played(overrides, steps, lambda game: game.gan.alternation)
     graphs: list[CapturedStep] = []
     replayed, said_again = played(overrides, steps, lambda game: graphs.append(captured(game)) or graphs[0])
-    assert len(graphs[0].graphs) == (2 if "model=r1r2" in overrides else 1)
+    lazy = any(each in overrides for each in ("model=r1r2", "model=residual"))
+    assert len(graphs[0].graphs) == (2 if lazy else 1)
     assert said == said_again
     for (name, ours), theirs in zip(plain.state_dict().items(), replayed.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs), name

@@ -77,15 +77,20 @@ def build_data(settings: DictConfig) -> MRIDataModule:
     return data
 
 
+def game_settings(settings: DictConfig) -> DictConfig:
+    """The model's settings without where its weights come from, which is the session's to say."""
+    node = copy.deepcopy(settings.model)
+    OmegaConf.set_struct(node, False)
+    for name in START:
+        node.pop(name, None)
+    return node
+
+
 def build_model(settings: DictConfig) -> GAN:
     """The model with its first weights, which are a function of the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(purpose_key(f"weights {settings.model.seed}") >> 32)
-        node = copy.deepcopy(settings.model)
-        OmegaConf.set_struct(node, False)
-        for name in START:  # what replaces these weights is the session's to say
-            node.pop(name, None)
-        gan = build("model", node)
+        gan = build("model", game_settings(settings))
     for player, factory in zip(("discriminator", "generator"), gan.optimizer_factories, strict=True):
         try:  # Hydra only prepares them: their values are judged when they are made
             make_optimizer(factory, getattr(gan, player).parameters())

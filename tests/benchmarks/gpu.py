@@ -43,7 +43,8 @@ RECIPES = {
     "every seam": (
         "model=r1r2",
         "loss=relativistic",
-        "augment=translate_flip",
+        "augment=ada",
+        "penalty=[r1,r2,lecam]",
         "model.generator_optimizer.lr={_target_: alzgan.schedules.Cosine, start: 2e-4, end: 5e-5}",
         "model.penalties.r1.weight={_target_: alzgan.schedules.Cosine, start: 2, end: 0.2}",
     ),
@@ -53,6 +54,7 @@ RECIPES = {
         "model.discriminator.normalization=spectral",
         "average=ema",
     ),
+    "double backward, residual": ("model=residual",),
 }
 VARIANTS = {  # of trainer=fast, one option turned the other way
     "without_graph": "callbacks.acceleration.cuda_graph=false",

@@ -65,8 +65,8 @@ TINY = [
 STATEFUL = [  # every piece that has a state of its own
     "model=cdcgan",
     "loss=relativistic",
-    "penalty=[r1,r2]",
-    "augment=translate_flip",
+    "penalty=[r1,r2,lecam]",
+    "augment=ada",
     "average=ema",
     "model.discriminator.normalization=spectral",
 ]

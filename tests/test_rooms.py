@@ -24,7 +24,8 @@ FLOORS = (
     ("callbacks",),
     ("runs",),
     ("benchmarks", "evaluation"),
-    ("train", "prepare", "benchmark", "evaluate"),
+    ("generation",),
+    ("train", "prepare", "benchmark", "evaluate", "generate"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

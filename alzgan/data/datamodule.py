@@ -232,6 +232,7 @@ class MRIDataModule(LightningDataModule):
             "images": len(self.files),
             "classes": {name: images[name] for name in self.classes},
             "conditions": self.quantiles,
+            "people": self.people_trained_on(),
             "subject_rule": self.subjects.rule,
             "notes": self.people.notes,
             "draw": None if self.kept_split else DRAW,
@@ -239,6 +240,14 @@ class MRIDataModule(LightningDataModule):
             "split": dict(Counter(self.split.parts)),
             "skipped": [list(item) for item in self.skipped],
         }
+
+    def people_trained_on(self) -> dict[str, int]:
+        """How many people of each class are in train; empty where nobody knows who is who."""
+        if self.subjects.rule == "none":
+            return {}
+        rows = zip(self.files, self.subjects.subject, self.split.parts, strict=True)
+        pairs = {(file.label, who) for file, who, part in rows if part == "train"}
+        return {name: sum(label == name for label, _ in pairs) for name in self.classes}
 
     def __len__(self) -> int:
         """Number of training images."""

@@ -28,6 +28,7 @@ PARTS = ("train", "validation", "test")
 LEFT_OUT = "left out"  # of a split: a copy of an image that is in a part, say
 BESIDE = ("subjects.csv", "manifest.csv", "split.csv")  # tables that auto looks for in the root, in order
 COLUMNS = ("file", "subject", "slice", "scan", "split", "class")  # that a table may have and we read
+FEW_PEOPLE = 10  # of a class, below which what a generator makes of it is portraits
 RECOVERY = 1  # version of content: raise it when the same images would give other people
 CHOICES = (
     "data.subjects=csv:FILE (columns file, subject), data.subjects=regex:PATTERN (with a group 'subject') "

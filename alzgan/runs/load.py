@@ -31,6 +31,9 @@ class TrainedGenerator:
         conditions: the other conditions, each with its quantiles over the training images, lowest to highest.
         image_size: height and width of an image.
         channels: of an image.
+        people: how many of each class it was trained on, by name; empty where the checkpoint does not say.
+        settings: its network's, as they were configured.
+        slices_as_channels: whether the channels are neighbouring slices.
         info: what it was made of and from: the run's provenance, the step, the weights that are used.
 
     Args:
@@ -55,6 +58,9 @@ class TrainedGenerator:
         self.class_counts = list(counts.values())[: gan.classes]
         stored = checkpoint["alzgan"]["provenance"].get("data", {}).get("conditions", {})
         self.conditions: dict[str, list[float]] = dict(list(stored.items())[: gan.numbers])
+        self.settings: dict[str, Any] = checkpoint["alzgan"]["config"]["model"]["generator"]
+        self.people: dict[str, int] = checkpoint["alzgan"]["provenance"].get("data", {}).get("people", {})
+        self.slices_as_channels = bool(data.get("slices_as_channels"))
         self.info = {
             **checkpoint["alzgan"]["provenance"],
             "step": checkpoint.get("global_step"),
@@ -118,6 +124,13 @@ class TrainedGenerator:
             columns.append(torch.from_numpy(2 * (values - low) / (high - low) - 1).float())
         return torch.stack(columns, 1)
 
+    def in_units(self, numbers: Tensor) -> dict[str, float]:
+        """The numbers (m,) of a label, by name and in their own units."""
+        return {
+            name: round(quantiles[0] + (float(number) + 1) / 2 * (quantiles[-1] - quantiles[0]), 4)
+            for (name, quantiles), number in zip(self.conditions.items(), numbers, strict=True)
+        }
+
     def kinds(
         self, count: int, label: str | int | Sequence[str | int] | None, seed: int, first: int
     ) -> Tensor | None:
@@ -167,12 +180,24 @@ class TrainedGenerator:
         Raises:
             UserError: there is no such class or condition, or a number is beyond those trained on.
         """
+        if count < 0:
+            raise UserError(f"count={count} must be at least 0")
         latents = truncation * self.latents(count, seed, first)
-        return self.generate(latents, self.labels(count, label, seed, first, conditions))
+        # In the place of a block that its number gives it, whatever comes before.
+        before = first % BLOCK
+        padded = torch.cat([torch.zeros(before, self.latent_dim), latents])
+        labels = self.labels(count, label, seed, first, conditions)
+        if labels is not None:
+            labels = torch.cat([labels.new_zeros(before, *labels.shape[1:]), labels])
+        return self.generate(padded, labels)[before:]
 
-    @torch.inference_mode()
     def generate(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (N, C, H, W), uint8, on the CPU, of latents (N, latent_dim) and labels, see there."""
+        return to_uint8(self.floats(latents, labels))
+
+    @torch.inference_mode()
+    def floats(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The same as floats in [-1, 1], float32."""
         images = []
         for start in range(0, len(latents), BLOCK):
             block = torch.zeros(BLOCK, self.latent_dim)
@@ -184,8 +209,8 @@ class TrainedGenerator:
                 kinds[:own] = labels[start : start + own]
                 kinds = to_device(kinds.numpy(), self.device)
             made = self.network(to_device(block.numpy(), self.device).to(self.dtype), kinds)
-            images.append(to_uint8(made[:own]).cpu())
-        return torch.cat(images) if images else torch.empty(0, self.channels, *[self.image_size] * 2).byte()
+            images.append(made[:own].float().cpu())
+        return torch.cat(images) if images else torch.empty(0, self.channels, *[self.image_size] * 2)
 
 
 def one_for_each(given: float | Sequence[float], count: int, name: str) -> np.ndarray:

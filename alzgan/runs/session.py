@@ -19,6 +19,7 @@ from alzgan.errors import UserError
 from alzgan.files import remove_parts, replacing, reporting_disk_errors, write_json, written_by_one_process
 from alzgan.gan import GAN
 from alzgan.people.splits import DRAW
+from alzgan.people.subjects import FEW_PEOPLE
 from alzgan.runs.build import build_data, build_model, build_trainer, plain
 from alzgan.runs.checkpoints import check_optimizers, check_weights, load_checkpoint
 from alzgan.runs.config import check_missing
@@ -27,8 +28,6 @@ from alzgan.runs.resume import Previous
 from alzgan.runs.start import start_from
 from alzgan.text import counted, printable
 from alzgan.upstream.lightning import quiet
-
-FEW_PEOPLE = 10  # in a class
 
 log = logging.getLogger(__name__)
 
@@ -166,12 +165,12 @@ def warn_of_portraits(data: MRIDataModule, gan: GAN) -> None:
     """Warn of classes of few people, whose samples will be these people again."""
     if not gan.classes:
         return
-    people: dict[str, set[str]] = {name: set() for name in data.classes}
-    for file, who, part in zip(data.files, data.subjects.subject, data.split.parts, strict=True):
-        if part == "train":
-            people[file.label].add(who)
-    few = [f"{printable(name)} ({len(who)})" for name, who in people.items() if len(who) < FEW_PEOPLE]
-    if few and data.subjects.rule != "none":
+    few = [
+        f"{printable(name)} ({people})"
+        for name, people in data.people_trained_on().items()
+        if people < FEW_PEOPLE
+    ]
+    if few:
         log.warning(
             f"Fewer than {FEW_PEOPLE} people to train on in {', '.join(few)}: samples of such a class are "
             "portraits of them"

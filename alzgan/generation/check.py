@@ -1,0 +1,68 @@
+"""Is a synthetic image a copy of a training image: the judgement of `alzgan.evaluate`, for each by itself."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from alzgan.evaluation.copying import QUANTILE, cached_nearest
+from alzgan.evaluation.inputs import data_of_run, reference_of_run
+from alzgan.evaluation.reference import middle
+from alzgan.metrics.memorisation import aligned_nearest, copies_of
+from alzgan.runs.build import build
+
+
+class Judgement(NamedTuple):
+    """What is said of one image.
+
+    Attributes:
+        file: the training image that is most alike.
+        person: who is in it; empty where nobody knows.
+        similarity: the correlation, shifted and mirrored as fits best.
+        copy: whether that is more alike than 99 of 100 images of unseen people are to any training image.
+    """
+
+    file: str
+    person: str
+    similarity: float
+    copy: bool
+
+
+class CopyCheck:
+    """Judges images by the data that the run was trained on.
+
+    Args:
+        path: of the checkpoint.
+        settings: of the verb, whose `data` may say where the images are now.
+        overrides: of the command line.
+        cache: for what is known of the real images.
+
+    Raises:
+        UserError: the images are gone, or others.
+    """
+
+    def __init__(self, path: Path, settings: DictConfig, overrides: Sequence[str], cache: Path):
+        previous, node = data_of_run(path, settings, overrides)
+        self.data = build("data", node)
+        self.reference = reference_of_run(previous, self.data)
+        train, unseen = self.reference.train, self.reference.held_out
+        theirs = cached_nearest(unseen.pixels, train.pixels, cache)
+        self.threshold = copies_of(theirs, theirs, QUANTILE).threshold
+        self.see = middle if self.data.slices_as_channels else torch.Tensor.contiguous
+
+    def judge(self, images: Tensor) -> list[Judgement]:
+        """Judge uint8 images (N, C, H, W)."""
+        train = self.reference.train
+        found = aligned_nearest(self.see(images), train.pixels)
+        return [
+            Judgement(
+                train.files[index] if train.files else "",
+                "" if train.people is None else str(train.people[index]),
+                similarity,
+                similarity > self.threshold,
+            )
+            for similarity, index in zip(found.similarity.tolist(), found.index.tolist(), strict=True)
+        ]

@@ -1,0 +1,146 @@
+"""The generator itself, for people without alzgan: weights, programs, a card and a script."""
+
+import json
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from alzgan.errors import UserError
+from alzgan.evaluation.candidates import sha256
+from alzgan.files import new_folder, read_json
+from alzgan.generation.card import USE, measured
+from alzgan.runs.load import BLOCK, TrainedGenerator
+from alzgan.text import counted, printable
+
+PACKAGES = {"safetensors": "generator.safetensors", "onnx": "generator.onnx", "onnxscript": "generator.onnx"}
+TEMPLATE = Path(__file__).with_name("sample.py.txt")
+
+
+def export(generator: TrainedGenerator, path: Path, out: Path, license_name: str | None) -> list[str]:
+    """Write the generator to a new folder; returns lines that say what is there.
+
+    `generator.safetensors` and `config.json`, the weights and how the network is made; `generator.pt2`, a
+    program of torch.export for any number of images; `generator.onnx`, the same for other runtimes;
+    `sample.py`, which makes images with torch alone; `README.md`, a model card as Hugging Face has it.
+
+    Args:
+        generator: to be exported, on the CPU in float32.
+        path: of its checkpoint.
+        out: a new folder.
+        license_name: of the generator, which the licence of its training data decides.
+
+    Raises:
+        UserError: a package or the licence is missing, or the folder is there already.
+    """
+    if license_name is None:
+        raise UserError(
+            "license is not set: say under which licence the generator may be used, license=cc-by-4.0 say; "
+            "that of the data that it was trained on decides"
+        )
+    if missing := [name for name in PACKAGES if find_spec(name) is None]:
+        raise UserError(f"export needs {', '.join(missing)}: pip install -e '.[export]'")
+    network = generator.network.to("cpu", torch.float32)
+    inputs = example(generator)
+    with new_folder(out) as part:
+        save_weights(network, part / "generator.safetensors")
+        config = config_of(generator, path)
+        (part / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        save_programs(network, inputs, part)
+        (part / "sample.py").write_text(TEMPLATE.read_text(encoding="utf-8"), encoding="utf-8")
+        text = model_card(generator, config, license_name, path.parent.parent / "evaluation.json")
+        (part / "README.md").write_text(text, encoding="utf-8")
+    names = ", ".join(sorted(file.name for file in out.iterdir()))
+    return [f"{out}: {names}", f"to make images without alzgan: python {out / 'sample.py'} 16"]
+
+
+def example(generator: TrainedGenerator) -> tuple[Tensor, ...]:
+    """What the network is called with for a block: latents, and labels if it takes any."""
+    latents, labels = generator.latents(BLOCK), generator.labels(BLOCK)
+    return (latents,) if labels is None else (latents, labels)
+
+
+def save_weights(network: nn.Module, path: Path) -> None:
+    """Write all tensors of the network by name."""
+    from safetensors.torch import save_file  # an extra
+
+    state = {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
+    save_file(state, path, metadata={"format": "pt"})
+
+
+def save_programs(network: nn.Module, inputs: tuple[Tensor, ...], folder: Path) -> None:
+    """Write the network as a program of torch.export and as ONNX, for any number of images."""
+    batch = torch.export.Dim("batch", min=1)
+    shapes = [{0: batch} for _ in inputs]
+    names = ["latents", "labels"][: len(inputs)]
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of both exporters' own insides
+        program = torch.export.export(network, inputs, dynamic_shapes=dict(zip(names, shapes, strict=True)))
+        torch.export.save(program, folder / "generator.pt2")
+        torch.onnx.export(
+            program, (), folder / "generator.onnx", dynamo=True, external_data=False, verbose=False
+        )
+
+
+def config_of(generator: TrainedGenerator, path: Path) -> dict[str, Any]:
+    """What `sample.py`, or whoever makes the network anew, has to know."""
+    return {
+        "network": generator.settings,
+        "latent_dim": generator.latent_dim,
+        "image_size": generator.image_size,
+        "channels": generator.channels,
+        "block": BLOCK,
+        "classes": generator.classes,
+        "class_counts": generator.class_counts,
+        "conditions": generator.conditions,
+        "weights": generator.info["weights"],
+        "step": generator.info["step"],
+        "checkpoint": sha256(path),
+        "alzgan": generator.info.get("alzgan"),
+    }
+
+
+def model_card(
+    generator: TrainedGenerator, config: dict[str, Any], license_name: str, evaluation: Path
+) -> str:
+    """The text of `README.md`, with the head that Hugging Face reads."""
+    people = sum(generator.people.values())
+    classes = ", ".join(map(printable, generator.classes)) or "none: it is unconditional"
+    trained = counted(people, "person", "people") if people else "an unknown number of people"
+    metrics = read_json(evaluation)
+    lines = [
+        "---",
+        f"license: {json.dumps(license_name)}",
+        "library_name: pytorch",
+        "pipeline_tag: unconditional-image-generation",
+        "tags: [gan, mri, brain, medical-imaging, synthetic-data, alzgan]",
+        "---",
+        "",
+        "# A generator of brain MRI slices",
+        "",
+        f"{generator.image_size} x {generator.image_size} pixels, {counted(generator.channels, 'channel')}; "
+        f"classes: {classes}. Trained with alzgan {config['alzgan']} for {config['step']} steps on slices of "
+        f"{trained}. Checkpoint: SHA-256 `{config['checkpoint']}`.",
+        "",
+        "## Intended use",
+        "",
+        "Research on synthetic images: augmentation, teaching, tests of software. `python sample.py 16` "
+        "writes samples, and needs torch, numpy and pillow alone.",
+        "",
+        "## Limits",
+        "",
+        "It shows what its training data shows, at its resolution and of its scanners and people; it knows "
+        "no millimetres and no diagnosis. Whether it repeats people of its training data is said below, if "
+        "it was measured.",
+        "",
+        "## What was measured",
+        "",
+        *measured(None, evaluation if isinstance(metrics, dict) else None),
+        "",
+        USE,
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,138 @@
+"""A set of synthetic images on the disk: whole files only, which one it is, and a table of all of it."""
+
+import contextlib
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from alzgan.errors import UserError
+from alzgan.files import locked, read_json, write_json, write_table
+from alzgan.generation.formats import SUFFIXES
+from alzgan.generation.order import Item
+from alzgan.text import printable
+
+IDENTITY, MANIFEST = "set.json", "manifest.csv"
+VERSION = 1  # of the set: raise it when the same order would give other files
+
+
+class SetFolder:
+    """Where a set is written, begun or gone on with.
+
+    Args:
+        path: the folder.
+        identity: what all images of the set have in common; a folder with another set is refused.
+        classes: names of the class folders.
+        form: of the files, see `alzgan.generation.formats`.
+        overwrite: whether another set of ours gives way: the files that its manifest lists are removed.
+
+    Raises:
+        UserError: there is something else, or a class's name is no name of a folder.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        identity: Mapping[str, Any],
+        classes: Sequence[str],
+        form: str,
+        overwrite: bool = False,
+    ):
+        self.path, self.form = path, form
+        self.gives_way = False  # to this set, what is there
+        self.classes = [folder_name(name) for name in classes]
+        self.identity = {"version": VERSION, **identity}
+        self.check(overwrite)
+
+    def check(self, overwrite: bool) -> None:
+        """Refuse what is there already, unless it is this set or gives way."""
+        there = self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+        if not there:
+            return
+        found = read_json(self.path / IDENTITY)
+        if not isinstance(found, dict):
+            raise UserError(f"out={printable(self.path)} holds something else: choose a new folder")
+        differences = [
+            f"{name} {found.get(name)} there, {value} here"
+            for name, value in self.identity.items()
+            if found.get(name) != value
+        ]
+        if differences and not overwrite:
+            raise UserError(
+                f"out={printable(self.path)} holds another set ({printable('; '.join(differences[:3]))}): "
+                "choose another folder, or set overwrite=true"
+            )
+        self.gives_way = bool(differences)
+
+    def begin(self) -> None:
+        """Make the folders, and say which set this is."""
+        if self.gives_way:
+            for row in self.rows():
+                with contextlib.suppress(OSError):
+                    (self.path / inside(row["file"])).unlink()
+            (self.path / MANIFEST).unlink(missing_ok=True)
+            self.gives_way = False
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.path / IDENTITY, self.identity)
+
+    def name_of(self, item: Item) -> str:
+        """The path of an image from the folder."""
+        folder = self.classes[item.kind or 0]
+        if item.alone:
+            return f"{folder}/seed-{item.seed:06d}{SUFFIXES[self.form]}"
+        if item.person is not None and self.form == "nifti":
+            return f"{folder}/{person_name(item)}{SUFFIXES[self.form]}"
+        if item.person is not None:
+            return f"{folder}/{person_name(item)}/slice-{item.place:03d}{SUFFIXES[self.form]}"
+        return f"{folder}/{item.number:07d}{SUFFIXES[self.form]}"
+
+    def has(self, item: Item) -> bool:
+        """Whether the image is there: a file that has its name is whole."""
+        return (self.path / self.name_of(item)).is_file()
+
+    def rows(self) -> list[dict[str, str]]:
+        """The table as it is."""
+        try:
+            with open(self.path / MANIFEST, newline="", encoding="utf-8") as handle:
+                return list(csv.DictReader(handle))
+        except OSError:
+            return []
+
+    def add_rows(self, header: Sequence[str], rows: Sequence[Mapping[str, object]]) -> int:
+        """Put rows into the table, in the places of those with the same file; returns how many there are.
+
+        Several processes may do so for one set.
+        """
+        with locked(self.path, lambda: None):
+            known = {row["file"]: row for row in self.rows() if (self.path / inside(row["file"])).is_file()}
+            known |= {str(row["file"]): row for row in rows}
+            columns = list(dict.fromkeys([*header, *(key for row in known.values() for key in row)]))
+            table = [[known[name].get(key, "") for key in columns] for name in sorted(known)]
+            write_table(self.path / MANIFEST, columns, table)
+        return len(known)
+
+
+def person_name(item: Item) -> str:
+    """The name of the person, or of the one image, that an item is."""
+    if item.person is not None:
+        return f"synthetic-{item.seed}-person-{item.person:04d}"
+    return f"synthetic-{item.seed}-{item.number:07d}"
+
+
+def folder_name(name: str) -> str:
+    """A class's name as a folder's, since a checkpoint may come from anywhere.
+
+    Raises:
+        UserError: it would lead elsewhere.
+    """
+    if name in ("", ".", "..") or any(sign in name for sign in "/\\\0") or name.startswith("."):
+        raise UserError(
+            f"the class {printable(name)!r} of the checkpoint is no name of a folder: not written"
+        )
+    return name
+
+
+def inside(file: str) -> str:
+    """A path of a table that stays in the folder; another is none of ours."""
+    path = Path(file)
+    return file if file and not path.is_absolute() and ".." not in path.parts else IDENTITY + ".none"

@@ -1,0 +1,90 @@
+"""How one synthetic image is written: as PNG of 8 or 16 bits, NumPy array or NIfTI.
+
+PNG files say in their metadata that they are synthetic, and from which seed.
+"""
+
+import gzip
+import importlib.util
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from alzgan.errors import UserError
+from alzgan.files import scratch
+
+SUFFIXES = {"png": ".png", "png16": ".png", "npy": ".npy", "nifti": ".nii.gz"}
+ZIP_LEVEL = 6
+
+
+def check_format(name: str, channels: int) -> None:
+    """Check that images of so many channels can be written so.
+
+    Raises:
+        UserError: they cannot.
+    """
+    if name not in SUFFIXES:
+        raise UserError(f"format={name} must be one of {', '.join(SUFFIXES)}")
+    if name == "nifti" and importlib.util.find_spec("nibabel") is None:
+        raise UserError("format=nifti needs nibabel: pip install -e '.[nifti]'")
+    if name in ("png16", "nifti") and channels != 1:
+        raise UserError(f"format={name} is for grey images, these have {channels} channels: use png or npy")
+
+
+def writer(name: str) -> Callable[[Path, np.ndarray, Mapping[str, str]], None]:
+    """What writes one image (C, H, W) of floats in [-1, 1], with what is to be said of it."""
+    return {"png": write_png, "png16": write_png16, "npy": write_npy, "nifti": write_nifti}[name]
+
+
+def write_png(path: Path, image: np.ndarray, about: Mapping[str, str]) -> None:
+    """Grey or RGB, 8 bits."""
+    pixels = ((image + 1) * 127.5).round().clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
+    save_png(path, Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels), about)
+
+
+def write_png16(path: Path, image: np.ndarray, about: Mapping[str, str]) -> None:
+    """Grey, 16 bits: from 0 for -1 to 65,535 for 1."""
+    pixels = ((image[0] + 1) * 32767.5).round().clip(0, 65535).astype(np.uint16)
+    save_png(path, Image.fromarray(pixels), about)
+
+
+def save_png(path: Path, picture: Image.Image, about: Mapping[str, str]) -> None:
+    """Write a PNG file with its metadata."""
+    info = PngInfo()
+    for key, value in about.items():
+        info.add_text(key, value)
+    with scratch(path) as part:
+        picture.save(part, format="PNG", pnginfo=info, compress_level=ZIP_LEVEL)
+        os.replace(part, path)
+
+
+def write_npy(path: Path, image: np.ndarray, about: Mapping[str, str]) -> None:
+    """Float32 (C, H, W) in [-1, 1]."""
+    with scratch(path) as part:
+        with part.open("wb") as file:
+            np.save(file, image.astype(np.float32))
+        os.replace(part, path)
+
+
+def write_nifti(path: Path, image: np.ndarray, about: Mapping[str, str]) -> None:
+    """One slice as a volume (W, H, 1), 8 bits."""
+    write_volume(path, image, about)
+
+
+def write_volume(path: Path, stack: np.ndarray, about: Mapping[str, str]) -> None:
+    """Slices (S, H, W), from the lowest to the highest, as a NIfTI volume in RAS+ with voxels of 1 mm.
+
+    Of axial slices as `alzgan.prepare` makes them: the left is on the left, the front is up. The size of a
+    voxel is a convention: the generator knows pixels, and no millimetres.
+    """
+    import nibabel  # an extra
+
+    pixels = ((stack + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+    volume = nibabel.Nifti1Image(pixels.transpose(2, 1, 0)[:, ::-1], np.eye(4))
+    volume.header["descrip"] = "; ".join(f"{key} {value}" for key, value in about.items())[:79].encode()
+    with scratch(path) as part:
+        part.write_bytes(gzip.compress(volume.to_bytes(), mtime=0))  # no time in it: the same bytes tomorrow
+        os.replace(part, path)

@@ -1,0 +1,60 @@
+"""From one latent to the next: a strip of images, and the same as an animation."""
+
+import itertools
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from alzgan.device.pixels import to_uint8, viewable
+from alzgan.errors import UserError
+from alzgan.files import new_folder
+from alzgan.generation.order import Order
+
+MILLISECONDS = 80  # of a frame
+
+
+def interpolate(order: Order, steps: int, out: Path) -> list[str]:
+    """Write `strip.png` and `steps.gif`, from image to image of an order; returns lines that say so.
+
+    Along the great circle (White 2016, "Sampling generative networks"): a straight line would lead through
+    latents that are shorter than any drawn. The label is the first image's.
+
+    Args:
+        order: of at least two images.
+        steps: from one of its images to the next.
+        out: a new folder.
+
+    Raises:
+        UserError: there are fewer than two images or steps, or the folder is there already.
+    """
+    items = order.items()
+    if steps < 2 or len(items) < 2:
+        raise UserError("interpolate needs at least 2 steps, and n=2 images or more to go between")
+    shares = torch.linspace(0, 1, steps + 1)[:-1]
+    frames = []
+    first = order.labels_of(items[:1])
+    for start, end in itertools.pairwise(items):
+        latents = between(*order.batch([start, end]).latents, shares)
+        labels = None if first is None else first.expand(len(latents), *first.shape[1:])
+        frames.append(to_uint8(order.generator.floats(latents, labels)))
+    shown = viewable(torch.cat(frames))
+    pictures = [Image.fromarray(make_grid(each, padding=0).permute(1, 2, 0).numpy()) for each in shown]
+    with new_folder(out) as part:
+        grid = make_grid(shown, nrow=steps, padding=2)
+        Image.fromarray(grid.permute(1, 2, 0).numpy()).save(part / "strip.png")
+        pictures[0].save(
+            part / "steps.gif", save_all=True, append_images=pictures[1:], duration=MILLISECONDS, loop=0
+        )
+    return [f"{len(shown)} steps between {len(items)} images: {out / 'strip.png'}, {out / 'steps.gif'}"]
+
+
+def between(one: Tensor, two: Tensor, shares: Tensor) -> Tensor:
+    """Latents (S, latent_dim) on the way from one (latent_dim,) to another, lengths between theirs."""
+    angle = torch.arccos(torch.cosine_similarity(one, two, dim=0).clamp(-1, 1))
+    if angle < 1e-4:
+        return torch.lerp(one, two, shares[:, None])
+    weights = torch.stack([torch.sin((1 - shares) * angle), torch.sin(shares * angle)], 1) / angle.sin()
+    return weights @ torch.stack([one, two])

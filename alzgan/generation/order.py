@@ -1,0 +1,258 @@
+"""What is to be made: each image's seed, number, class and conditions. No image depends on another."""
+
+import hashlib
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alzgan.errors import UserError
+from alzgan.people.subjects import FEW_PEOPLE
+from alzgan.runs.load import BLOCK, TrainedGenerator
+from alzgan.text import printable
+
+UNCONDITIONAL = "synthetic"  # the class folder of a generator that knows none
+
+
+class Item(NamedTuple):
+    """One image.
+
+    Attributes:
+        seed: of its latent.
+        number: of its latent.
+        kind: index of its class; None of a generator that knows none.
+        person: number of the person whose stack it is in; None where it is in none.
+        place: slice in the stack, from 1 on; 0 where it is in none.
+        alone: whether it is the one image of its seed.
+    """
+
+    seed: int
+    number: int
+    kind: int | None
+    person: int | None = None
+    place: int = 0
+    alone: bool = False
+
+
+class Batch(NamedTuple):
+    """What is made at a time: N items, their latents (N, latent_dim), and labels if there are any."""
+
+    items: list[Item]
+    latents: Tensor
+    labels: Tensor | None
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked of a generator.
+
+    Args:
+        generator: see `alzgan.load`.
+        n: images.
+        first: number of the first one.
+        seed: of the latents.
+        seeds: in place of these three: a seed for each image, whose number is 0.
+        labels: "as_trained", "balanced", a class for all, or how many of each class.
+        conditions: numbers by name, the same ones for all images; what is not given is drawn.
+        truncation: the latents are multiplied by it.
+        people: in place of n: so many people with a stack of slices each, for a generator that knows places.
+        slices: of each of them, evenly from the lowest place trained on to the highest.
+    """
+
+    generator: TrainedGenerator
+    n: int
+    first: int = 0
+    seed: int = 0
+    seeds: Sequence[int] | None = None
+    labels: str | Mapping[str, int] = "as_trained"
+    conditions: Mapping[str, float] | None = None
+    truncation: float = 1.0
+    people: int | None = None
+    slices: int = 32
+
+    def __post_init__(self):
+        for name, least in (("n", 1), ("first", 0), ("seed", 0), ("slices", 2)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name}={getattr(self, name)} must be at least {least}")
+        if not 0 < self.truncation < float("inf"):
+            raise UserError(f"truncation={self.truncation} must be above 0, 1 for the latents as they are")
+        if self.people is not None and self.people < 1:
+            raise UserError(f"people={self.people} must be at least 1")
+        if self.people is not None and "slice" not in self.generator.conditions:
+            raise UserError(
+                "people= needs a generator that knows places: train one with model=cdcgan "
+                "data.conditions=[class,slice]"
+            )
+        self.generator.labels(1, conditions=self.conditions)  # refuses what it does not know
+        if unknown := [name for name in self.counts if name not in self.names]:
+            raise UserError(f"labels: there is no class {printable(unknown[0])}, only {self.known}")
+        word = isinstance(self.labels, str) and self.labels
+        if word and word not in ("as_trained", "balanced", *self.generator.classes):
+            raise UserError(f"labels={printable(word)} must be as_trained, balanced, or of {self.known}")
+        if not self.generator.classes and self.labels not in ("as_trained", {}):
+            raise UserError("labels: this generator is unconditional: it has no classes to choose from")
+        if (self.counts and min(self.counts.values()) < 0) or (self.counts and not sum(self.counts.values())):
+            raise UserError("labels: give how many images of each class, from 0 on, and not only 0")
+
+    @property
+    def names(self) -> list[str]:
+        """The class folders."""
+        return self.generator.classes or [UNCONDITIONAL]
+
+    @property
+    def known(self) -> str:
+        """The classes, for a message."""
+        return ", ".join(map(printable, self.generator.classes)) or "none, since it is unconditional"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many images of each class, where that is what was asked for."""
+        return {} if isinstance(self.labels, str) else {str(k): v for k, v in self.labels.items()}
+
+    def __len__(self) -> int:
+        if self.people is not None:
+            return self.people * self.slices
+        return len(self.seeds) if self.seeds is not None else sum(self.counts.values()) or self.n
+
+    def identity(self) -> dict[str, Any]:
+        """What all images of one set have in common, whatever their number."""
+        return {
+            "seed": None if self.seeds is not None else self.seed,
+            "labels": self.labels if isinstance(self.labels, str) else self.counts,
+            "conditions": dict(self.conditions or {}),
+            "truncation": self.truncation,
+            "slices": self.slices if self.people is not None else None,
+        }
+
+    def items(self) -> list[Item]:
+        """Every image that is asked for, in order."""
+        if self.seeds is not None:
+            kinds = [self.kinds(1, 0, seed, index)[0] for index, seed in enumerate(self.seeds)]
+            return [Item(seed, 0, kind, alone=True) for seed, kind in zip(self.seeds, kinds, strict=True)]
+        count = len(self) if self.people is None else self.people
+        numbered = list(enumerate(self.kinds(count, self.first, self.seed, self.first), self.first))
+        if self.people is None:
+            return [Item(self.seed, number, kind) for number, kind in numbered]
+        places = range(1, self.slices + 1)
+        return [Item(self.seed, number, kind, number, place) for number, kind in numbered for place in places]
+
+    def kinds(self, count: int, first: int, seed: int, place: int) -> list[int | None]:
+        """The classes of images number `first` and on of a seed; the first is number `place` of the order."""
+        classes = self.generator.classes
+        if not classes:
+            return [None] * count
+        if self.labels == "as_trained":
+            return self.generator.kinds(count, None, seed, first).tolist()
+        if self.labels == "balanced":
+            return [index % len(classes) for index in range(place, place + count)]
+        if isinstance(self.labels, str):
+            return [classes.index(self.labels)] * count
+        edges = np.cumsum([self.counts.get(name, 0) for name in classes])
+        places = (np.arange(place, place + count) - self.first) % edges[-1]
+        return np.searchsorted(edges, places, side="right").tolist()
+
+    def groups(self) -> list[list[Item]]:
+        """The items that are made together: a person's stack, or those of one block."""
+
+        def group_of(item: Item) -> int:
+            return item.number if item.person is not None else slot_of(item) // BLOCK
+
+        return [list(group) for _, group in itertools.groupby(self.items(), group_of)]
+
+    def batch(self, items: list[Item]) -> Batch:
+        """Latents and labels of items."""
+        latents = torch.cat([self.generator.latents(1, item.seed, item.number) for item in items])
+        return Batch(items, self.truncation * latents, self.labels_of(items))
+
+    def images(self, batch: Batch) -> Tensor:
+        """Images (N, C, H, W), floats in [-1, 1].
+
+        Each is made in the place of a block that its number gives it: sums of floats may depend on that in
+        their last bits.
+        """
+        slots = np.array([slot_of(item) for item in batch.items])
+        found = None
+        for block in np.unique(slots // BLOCK):
+            rows = np.flatnonzero(slots // BLOCK == block)
+            places = slots[rows] % BLOCK
+            latents = batch.latents.new_zeros(BLOCK, batch.latents.shape[1])
+            latents[places] = batch.latents[rows]
+            labels = None
+            if batch.labels is not None:
+                labels = batch.labels.new_zeros(BLOCK, *batch.labels.shape[1:])
+                labels[places] = batch.labels[rows]
+            made = self.generator.floats(latents, labels)[places]
+            found = made.new_empty(len(slots), *made.shape[1:]) if found is None else found
+            found[rows] = made
+        return found
+
+    def labels_of(self, items: Sequence[Item]) -> Tensor | None:
+        """Labels of images."""
+        if not self.generator.conditions:
+            return torch.tensor([item.kind for item in items]) if self.generator.classes else None
+        low, high = (self.generator.conditions.get("slice", [0, 0])[end] for end in (0, -1))
+        found = []
+        for item in items:
+            conditions = dict(self.conditions or {})
+            if item.place:
+                conditions["slice"] = low + (item.place - 1) * (high - low) / (self.slices - 1)
+            found.append(self.generator.labels(1, item.kind, item.seed, item.number, conditions))
+        return torch.cat(found)
+
+    def refuse_portraits(self, items: Sequence[Item], allowed: bool) -> list[str]:
+        """Refuse classes of few people, or say that nobody knows; returns notes.
+
+        Raises:
+            UserError: a class has fewer than `FEW_PEOPLE` people to train on, and that is not allowed.
+        """
+        people = self.generator.people
+        if not people:
+            return ["the checkpoint does not say how many people of each class it was trained on"]
+        wanted = {self.names[item.kind or 0] for item in items}
+        counts = people if self.generator.classes else {UNCONDITIONAL: sum(people.values())}
+        few = {name: counts[name] for name in sorted(wanted) if counts.get(name, 0) < FEW_PEOPLE}
+        if few and not allowed:
+            told = ", ".join(f"{printable(name)} ({count})" for name, count in few.items())
+            raise UserError(
+                f"fewer than {FEW_PEOPLE} people to train on in {told}: samples would be portraits of them; "
+                "leave the class out with labels={NAME: COUNT}, or set rare_classes=allow"
+            )
+        return [f"{name}: {count} people to train on, samples are portraits" for name, count in few.items()]
+
+
+def slot_of(item: Item) -> int:
+    """The number that gives an image its place in a block."""
+    if item.person is not None:
+        return item.place - 1
+    return item.seed if item.alone else item.number
+
+
+def parsed_seeds(text: str | int | Sequence[int] | None) -> list[int] | None:
+    """Seeds as people write them: "0-63", "1,5,8-10", a list of numbers, or None.
+
+    Raises:
+        UserError: it is none of these, or a seed is out of range.
+    """
+    if text is None:
+        return None
+    if isinstance(text, str | int):
+        found = []
+        for part in str(text).split(","):
+            first, dash, last = part.strip().partition("-")
+            if not first.isdigit() or (dash and not last.isdigit()):
+                raise UserError(f"seeds={printable(str(text))} must be like 0-63, or [1,5,8]")
+            found += range(int(first), int(last or first) + 1)
+    else:
+        found = [int(seed) for seed in text]
+    if not found or min(found) < 0 or max(found) >= 2**63:
+        raise UserError(f"seeds={printable(str(text))} must be whole numbers from 0 to 2**63 - 1, rising")
+    return list(dict.fromkeys(found))
+
+
+def latent_hash(latent: Tensor) -> str:
+    """What a latent vector (latent_dim,) is known by: 16 hexadecimal digits."""
+    return hashlib.blake2b(latent.numpy().tobytes(), digest_size=8).hexdigest()

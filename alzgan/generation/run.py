@@ -1,0 +1,266 @@
+"""One call of `alzgan.generate`: images on the disk, with their table, their card and their grid."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from torchvision.utils import make_grid
+from tqdm import tqdm
+
+from alzgan.device.overhead import tune_process
+from alzgan.device.pixels import to_uint8, viewable
+from alzgan.errors import UserError
+from alzgan.evaluation.candidates import sha256
+from alzgan.evaluation.reference import middle
+from alzgan.files import cache_folder, replacing, reporting_disk_errors
+from alzgan.generation.card import card
+from alzgan.generation.check import CopyCheck, Judgement
+from alzgan.generation.folder import SetFolder, person_name
+from alzgan.generation.formats import check_format, write_volume, writer
+from alzgan.generation.order import Batch, Item, Order, latent_hash, parsed_seeds
+from alzgan.runs.config import checkpoint_file
+from alzgan.runs.load import BLOCK, TrainedGenerator, load
+
+THREADS = 2  # that write
+GRID = 64  # images
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+HEADER = ("file", "class", "subject", "slice", "seed", "number", "latent", "checkpoint")
+
+
+def generate(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
+    """Make what a composed `conf/generate.yaml` asks for; returns lines that say what came out.
+
+    Raises:
+        UserError: something is missing, does not fit, or cannot be written.
+    """
+    path = checkpoint_file(settings.ckpt_path)
+    generator = trained(settings, path)
+    if settings.export is not None:
+        from alzgan.generation.export import export  # its packages are extras
+
+        return export(generator, path, Path(settings.export).expanduser(), settings.license)
+    order = ordered(settings, generator)
+    if settings.interpolate is not None:
+        from alzgan.generation.interpolation import interpolate
+
+        return interpolate(order, settings.interpolate, Path(settings.out).expanduser())
+    for name, choices in (("copies", ("keep", "drop")), ("rare_classes", ("refuse", "allow"))):
+        if settings[name] not in choices:
+            raise UserError(f"{name}={settings[name]} must be one of {', '.join(choices)}")
+    if settings.copies == "drop" and not settings.check:
+        raise UserError("copies=drop needs check=true, which finds them")
+    return Making(settings, overrides, path, order).run()
+
+
+def trained(settings: DictConfig, path: Path) -> TrainedGenerator:
+    """The generator that the settings name."""
+    if settings.dtype not in DTYPES:
+        raise UserError(f"dtype={settings.dtype} must be one of {', '.join(DTYPES)}")
+    if settings.batch_size < 1:
+        raise UserError(f"batch_size={settings.batch_size} must be at least 1")
+    tune_process()
+    return load(path, settings.weights, settings.device, DTYPES[settings.dtype], settings.allow)
+
+
+def ordered(settings: DictConfig, generator: TrainedGenerator) -> Order:
+    """What the settings ask of it."""
+    labels = settings.labels
+    return Order(
+        generator,
+        settings.n,
+        settings.first,
+        settings.seed,
+        parsed_seeds(
+            OmegaConf.to_container(settings.seeds) if OmegaConf.is_list(settings.seeds) else settings.seeds
+        ),
+        labels if isinstance(labels, str) else OmegaConf.to_container(labels),
+        settings.conditions and OmegaConf.to_container(settings.conditions),
+        settings.truncation,
+        settings.people,
+        settings.slices,
+    )
+
+
+class Making:
+    """A set that is being made.
+
+    Args:
+        settings: of the verb.
+        overrides: of the command line.
+        path: of the checkpoint.
+        order: what is to be made.
+
+    Raises:
+        UserError: something does not fit; nothing has been written then.
+    """
+
+    def __init__(self, settings: DictConfig, overrides: Sequence[str], path: Path, order: Order):
+        self.settings, self.order, self.generator = settings, order, order.generator
+        self.groups = order.groups()
+        items = [item for group in self.groups for item in group]
+        channels = 1 if self.generator.slices_as_channels else self.generator.channels
+        check_format(settings.format, channels)
+        self.notes = order.refuse_portraits(items, settings.rare_classes == "allow")
+        if not self.generator.classes:
+            self.notes.append("the generator knows no classes: all images are of one")
+        identity = {
+            "checkpoint": sha256(path),
+            "weights": self.generator.info["weights"],
+            **order.identity(),
+            "format": settings.format,
+            "dtype": settings.dtype,
+            "copies": settings.copies,
+        }
+        self.out = Path(settings.out).expanduser()
+        self.folder = SetFolder(self.out, identity, order.names, settings.format, settings.overwrite)
+        cache = cache_folder(settings.data.cache_dir)
+        self.check = CopyCheck(path, settings, overrides, cache) if settings.check else None
+        self.run_folder = path.parent.parent
+        self.volumes = settings.format == "nifti" and order.people is not None
+        self.write = writer(settings.format)
+        self.rows: dict[str, dict[str, object]] = {}
+        self.shown: list[Tensor] = []  # in the grid
+        self.flagged = self.written = 0
+
+    def run(self) -> list[str]:
+        """Make what is missing, then write the table, the card and the grid; returns lines that say so."""
+        with reporting_disk_errors(self.out):
+            self.folder.begin()
+            self.make()
+            total = self.folder.add_rows(HEADER, list(self.rows.values()))
+            self.write_about()
+        there = len(self.rows) - self.written
+        more = [f"{there:,} were there already"] if there else []
+        more += [f"{total:,} in all"] if total > len(self.rows) else []
+        lines = [f"{len(self.rows):,} files in {self.out}" + (f" ({', '.join(more)})" if more else "")]
+        if self.check is not None:
+            dealt = "left out" if self.settings.copies == "drop" else "flagged in manifest.csv"
+            lines.append(
+                f"{self.flagged:,} images are nearer to a training image than 99 of 100 images of unseen "
+                f"people: {dealt}"
+            )
+        return [*lines, *(f"note: {note}" for note in self.notes)]
+
+    def make(self) -> None:
+        """Generate group by group; threads write meanwhile."""
+        most = 2 * THREADS + self.settings.batch_size // BLOCK
+        waiting: list[Future] = []
+        count = sum(map(len, self.groups))
+        with (
+            ThreadPoolExecutor(THREADS) as pool,
+            tqdm(total=count, desc="images", unit=" images", leave=False) as bar,
+        ):
+            for group in self.groups:
+                waiting.append(pool.submit(self.write_files, *self.deal(group)))
+                while len(waiting) > most:  # so that memory does not grow
+                    waiting.pop(0).result()
+                bar.update(len(group))
+            for future in waiting:
+                future.result()
+
+    def deal(self, group: list[Item]) -> tuple[list[Item], np.ndarray | None]:
+        """Generate a group where it is needed, judge it, and put it into the table.
+
+        Returns:
+            The items to be written, and their pixels.
+        """
+        batch = self.order.batch(group)
+        new = [item for item in group if not self.folder.has(item)]
+        shows = sum(map(len, self.shown)) < GRID
+        if not new and not shows and self.check is None:
+            self.enter(batch, [None] * len(group))
+            return [], None
+        images = self.order.images(batch)
+        pixels = middle(images) if self.generator.slices_as_channels else images
+        if shows:
+            self.shown.append(to_uint8(images[: GRID - sum(map(len, self.shown))]))
+        judged = self.check.judge(to_uint8(pixels)) if self.check is not None else [None] * len(group)
+        self.flagged += sum(judgement is not None and judgement.copy for judgement in judged)
+        kept = self.enter(batch, judged)
+        rows = [index for index, item in enumerate(group) if item in kept and item in new]
+        return [group[index] for index in rows], pixels[rows].numpy()
+
+    def enter(self, batch: Batch, judged: Sequence[Judgement | None]) -> list[Item]:
+        """Put a group into the table, without copies where they are dropped; returns what is in it now."""
+        drop = self.settings.copies == "drop"
+        kept = []
+        for index, (item, judgement) in enumerate(zip(batch.items, judged, strict=True)):
+            if not (drop and judgement is not None and judgement.copy):
+                self.rows.setdefault(self.folder.name_of(item), self.row(batch, index, judgement))
+                kept.append(item)
+        return kept
+
+    def write_files(self, items: list[Item], pixels: np.ndarray | None) -> None:
+        """Write images, each whole or not at all."""
+        for index, item in enumerate(items[:1] if self.volumes else items):
+            path = self.out / self.folder.name_of(item)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if self.volumes:
+                write_volume(path, pixels[:, 0], self.about(item))
+            else:
+                self.write(path, pixels[index], self.about(item))
+            self.written += 1
+
+    def about(self, item: Item) -> dict[str, str]:
+        """What a file says of itself."""
+        return {
+            "Synthetic": "made by alzgan, shows nobody",
+            "Seed": str(item.seed),
+            "Number": str(item.number),
+            "Checkpoint": self.folder.identity["checkpoint"],
+        }
+
+    def row(self, batch: Batch, index: int, judged: Judgement | None) -> dict[str, object]:
+        """An image's line of the table."""
+        item = batch.items[index]
+        row: dict[str, object] = {
+            "file": self.folder.name_of(item),
+            "class": self.folder.classes[item.kind or 0],
+            "subject": person_name(item),
+            "slice": item.place or "",
+            "seed": item.seed,
+            "number": item.number,
+            "latent": latent_hash(batch.latents[index]),
+            "checkpoint": self.folder.identity["checkpoint"],
+        }
+        if batch.labels is not None and batch.labels.dim() == 2:
+            numbers = self.generator.in_units(batch.labels[index, 1:])
+            row |= {("position" if name == "slice" else name): value for name, value in numbers.items()}
+        if judged is not None:
+            row |= {
+                "nearest_file": judged.file,
+                "nearest_person": judged.person,
+                "similarity": f"{judged.similarity:.4f}",
+                "copy": "yes" if judged.copy else "no",
+            }
+        return row
+
+    def write_about(self) -> None:
+        """Write the card and the grid, and show the grid in the run's TensorBoard if asked for."""
+        rows = self.folder.rows()
+        checked = None
+        if self.check is not None:
+            checked = {
+                "flagged": self.flagged,
+                "images": sum(map(len, self.groups)),
+                "threshold": self.check.threshold,
+                "dealt": "left out" if self.settings.copies == "drop" else "flagged in `manifest.csv`",
+            }
+        found = self.run_folder / "evaluation.json"
+        text = card(self.generator, self.folder.identity, rows, checked, found, self.notes)
+        with replacing(self.out / "README.md") as part:
+            part.write_text(text, encoding="utf-8")
+        shown = viewable(torch.cat(self.shown))
+        columns = self.order.slices if self.order.people is not None else round(len(shown) ** 0.5)
+        grid = make_grid(shown, nrow=columns, padding=2)
+        with replacing(self.out / "grid.png") as part:
+            Image.fromarray(grid.permute(1, 2, 0).numpy()).save(part, format="PNG")
+        if self.settings.log:
+            with SummaryWriter(str(self.run_folder)) as log:
+                log.add_image("generated/grid", grid, self.generator.info["step"])

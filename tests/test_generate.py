@@ -1,0 +1,433 @@
+"""Folders of synthetic images: the same bytes whatever the batch, the order, the processes and the kills."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, alzgan, small_settings
+from PIL import Image
+
+from alzgan import load
+from alzgan.generation import formats
+from alzgan.generation.interpolation import between
+from alzgan.generation.run import generate
+from alzgan.runs import session
+from alzgan.runs.config import compose_config
+
+UNWATCHED = ("callbacks.quality=null", "callbacks.samples=null", "callbacks.health=null", "logger=csv")
+
+
+@pytest.fixture(scope="module")
+def conditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with two classes, of 12 and of 2 people, and places of slices."""
+    root = tmp_path_factory.mktemp("people")
+    for person in range(18):
+        folder = root / ("Many" if person < 15 else "Few")
+        folder.mkdir(exist_ok=True)
+        for place in range(1, 4):
+            noise = np.random.default_rng(3 * person + place).normal(0, 9, (36, 36))
+            pixels = (50 * place + noise).clip(0, 255).astype("uint8")
+            Image.fromarray(pixels).save(folder / f"sub-{person:02}_slice-{place}.png")
+    options = (
+        *UNWATCHED,
+        "model=cdcgan",
+        "data.conditions=[class,slice]",
+        "trainer.max_steps=4",
+        "average=ema",
+    )
+    session.run(small_settings(root, root / "../conditional", *options))
+    return (root / "../conditional").resolve()
+
+
+@pytest.fixture(scope="module")
+def unconditional(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unconditional") / "run"
+    session.run(small_settings(slices, folder, *UNWATCHED, "trainer.max_steps=3"))
+    return folder
+
+
+def make(run: Path, out: Path, *options: str) -> list[str]:
+    return generate(compose_config("generate", [f"ckpt_path={run}", f"out={out}", *options]), options)
+
+
+def files(out: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*.*")) if path.is_file()
+    }
+
+
+def images(out: Path) -> dict[str, bytes]:
+    return {name: content for name, content in files(out).items() if "/" in name}
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with open(out / "manifest.csv", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+ANY = "rare_classes=allow"
+
+
+@pytest.mark.parametrize("kind", ["conditional", "unconditional"])
+def test_a_set_is_what_the_loaded_generator_samples(kind: str, request, tmp_path: Path):
+    run = request.getfixturevalue(kind)
+    make(run, tmp_path / "set", "n=40", "seed=3", ANY)
+    samples = load(run).sample(40, seed=3)
+    table = rows(tmp_path / "set")
+    assert len(table) == 40
+    for row in table:
+        with Image.open(tmp_path / "set" / row["file"]) as picture:
+            assert picture.mode == "L"
+            assert picture.text["Seed"] == "3"
+            assert picture.text["Synthetic"].startswith("made by alzgan")
+            assert np.array_equal(np.asarray(picture), samples[int(row["number"]), 0])
+    if kind == "unconditional":
+        assert {row["class"] for row in table} == {"synthetic"}
+    else:
+        kinds = load(run).labels(40, seed=3)[:, 0]
+        assert [row["class"] for row in sorted(table, key=lambda row: int(row["number"]))] == [
+            ["Few", "Many"][int(kind)] for kind in kinds
+        ]
+
+
+def test_the_bytes_do_not_depend_on_the_batch(conditional: Path, tmp_path: Path):
+    sets = {}
+    for size in (1, 64, 1000):
+        make(conditional, tmp_path / str(size), "n=70", f"batch_size={size}", ANY)
+        sets[size] = files(tmp_path / str(size))
+    assert sets[1] == sets[64] == sets[1000]
+    assert len(images(tmp_path / "1")) == 70
+
+
+def test_a_set_is_extended_by_what_comes_first_or_last(conditional: Path, tmp_path: Path):
+    make(conditional, tmp_path / "whole", "n=70", ANY)
+    for out, parts in (("forth", ((0, 30), (30, 40))), ("back", ((45, 25), (0, 45)))):
+        for first, count in parts:
+            said = make(conditional, tmp_path / out, f"first={first}", f"n={count}", ANY)
+        assert "(70 in all)" in said[0]
+        assert images(tmp_path / out) == images(tmp_path / "whole")
+        assert rows(tmp_path / out) == rows(tmp_path / "whole")
+
+
+def test_two_processes_make_one_set(conditional: Path, tmp_path: Path):
+    make(conditional, tmp_path / "whole", "n=60", ANY)
+    halves = [
+        [f"ckpt_path={conditional}", f"out={tmp_path / 'two'}", ANY, f"first={f}", "n=30"] for f in (0, 30)
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        ended = list(pool.map(lambda half: alzgan(*half, verb="generate"), halves))
+    assert [each.returncode for each in ended] == [0, 0], ended[0].stderr + ended[1].stderr
+    assert images(tmp_path / "two") == images(tmp_path / "whole")
+    assert rows(tmp_path / "two") == rows(tmp_path / "whole")
+
+
+def test_a_killed_call_goes_on_and_ends_with_the_same_bytes(conditional: Path, tmp_path: Path):
+    order = ["n=1500", ANY]
+    make(conditional, tmp_path / "whole", *order)
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "alzgan.generate", f"ckpt_path={conditional}", f"out={out}", *order]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while not out.is_dir() or len(images(out)) < 100:
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    there = {name: content for name, content in images(out).items() if name.endswith(".png")}
+    assert 100 <= len(there) < 1500
+    assert not (out / "manifest.csv").exists()
+    whole = images(tmp_path / "whole")
+    assert all(whole[name] == content for name, content in there.items())
+    said = make(conditional, out, *order)
+    assert f"({len(there):,} were there already)" in said[0]
+    left = {name for name in images(out) if not name.endswith(".part")}
+    assert {name: images(out)[name] for name in left} == whole
+    assert rows(out) == rows(tmp_path / "whole")
+
+
+def test_another_set_in_the_folder_is_refused_or_gives_way_whole(
+    conditional: Path, tmp_path: Path, monkeypatch
+):
+    out = tmp_path / "set"
+    make(conditional, out, "n=20", ANY)
+    before = files(out)
+    with pytest.raises(Exception, match=r"holds another set \(seed 0 there, 1 here\)"):
+        make(conditional, out, "n=20", "seed=1", ANY)
+    assert files(out) == before
+    (out / "notes.txt").write_text("mine")
+    make(conditional, out, "n=10", "seed=1", "overwrite=true", ANY)
+    assert len(images(out)) == 10
+    assert {row["seed"] for row in rows(out)} == {"1"}
+    assert (out / "notes.txt").read_text() == "mine"
+    elsewhere = tmp_path / "other"
+    elsewhere.mkdir()
+    (elsewhere / "thesis.txt").touch()
+    with pytest.raises(Exception, match="holds something else"):
+        make(conditional, elsewhere, "overwrite=true", ANY)
+
+
+def test_a_full_disk_ends_in_a_line_and_the_set_goes_on(conditional: Path, tmp_path: Path, monkeypatch):
+    make(conditional, tmp_path / "whole", "n=80", ANY)
+    out, save, count = tmp_path / "full", formats.save_png, []
+
+    def full(*arguments) -> None:
+        count.append(1)
+        if len(count) > 30:
+            raise OSError(28, "No space left on device")
+        save(*arguments)
+
+    monkeypatch.setattr(formats, "save_png", full)
+    with pytest.raises(Exception, match="No space left") as told:
+        make(conditional, out, "n=80", ANY)
+    assert type(told.value).__name__ == "UserError"
+    assert not list(out.rglob("*.part"))
+    monkeypatch.setattr(formats, "save_png", save)
+    make(conditional, out, "n=80", ANY)
+    assert images(out) == images(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ("balanced", {"Few": 12, "Many": 12}),
+        ("Many", {"Many": 24}),
+        ("{Few: 5, Many: 19}", {"Few": 5, "Many": 19}),
+    ],
+)
+def test_labels_are_those_asked_for(labels: str, expected: dict, conditional: Path, tmp_path: Path):
+    make(conditional, tmp_path / "set", "n=24", f"labels={labels}", ANY)
+    assert Counter(row["class"] for row in rows(tmp_path / "set")) == expected
+
+
+def test_an_image_depends_on_its_label_number_and_seed_alone(conditional: Path, tmp_path: Path):
+    make(conditional, tmp_path / "balanced", "n=24", "labels=balanced", ANY)
+    make(conditional, tmp_path / "many", "n=24", "labels=Many", ANY)
+    balanced, many = images(tmp_path / "balanced"), images(tmp_path / "many")
+    common = balanced.keys() & many.keys()
+    assert len(common) == 12
+    assert all(balanced[name] == many[name] for name in common)
+
+
+def test_truncation_and_seeds_in_place_of_numbers(conditional: Path, tmp_path: Path):
+    make(conditional, tmp_path / "seeds", "seeds=[3,4,5,40]", "truncation=0.5", ANY)
+    table = rows(tmp_path / "seeds")
+    assert sorted(int(row["seed"]) for row in table) == [3, 4, 5, 40]
+    generator = load(conditional)
+    for row in table:
+        seed = int(row["seed"])
+        expected = generator.sample(1, row["class"], seed, truncation=0.5)
+        with Image.open(tmp_path / "seeds" / row["file"]) as picture:
+            assert np.array_equal(np.asarray(picture), expected[0, 0])
+
+
+def test_people_that_never_were_are_stacks_of_one_latent(conditional: Path, tmp_path: Path):
+    make(conditional, tmp_path / "people", "people=3", "slices=5", "labels=Many")
+    table = rows(tmp_path / "people")
+    assert Counter(row["subject"] for row in table) == {f"synthetic-0-person-{n:04d}": 5 for n in range(3)}
+    assert len({row["latent"] for row in table}) == 3
+    first = [row for row in table if row["subject"].endswith("0000")]
+    assert [float(row["position"]) for row in first] == [1, 1.5, 2, 2.5, 3]
+    generator = load(conditional)
+    labels = generator.labels(5, "Many", conditions={"slice": [1, 1.5, 2, 2.5, 3]})
+    expected = generator.generate(generator.latents(1).expand(5, -1), labels)
+    for row, image in zip(first, expected, strict=True):
+        with Image.open(tmp_path / "people" / row["file"]) as picture:
+            assert np.array_equal(np.asarray(picture), image[0])
+    nibabel = pytest.importorskip("nibabel")
+    make(conditional, tmp_path / "volumes", "people=3", "slices=5", "labels=Many", "format=nifti")
+    volume = nibabel.load(tmp_path / "volumes" / rows(tmp_path / "volumes")[0]["file"])
+    assert volume.shape == (32, 32, 5)
+    assert nibabel.aff2axcodes(volume.affine) == ("R", "A", "S")
+    # The front of the head, the first row of a slice, is the last along the axis to the front.
+    assert np.array_equal(np.asarray(volume.dataobj)[:, ::-1, 2].T, expected[2, 0])
+
+
+@pytest.mark.parametrize(("form", "mode"), [("png16", "I;16"), ("npy", None), ("nifti", None)])
+def test_other_formats_hold_the_same_images(form: str, mode: str | None, unconditional: Path, tmp_path: Path):
+    make(unconditional, tmp_path / form, "n=3", f"format={form}")
+    generator = load(unconditional)
+    floats = generator.floats(generator.latents(3)).numpy()[:, 0]
+    for row, image in zip(rows(tmp_path / form), floats, strict=True):
+        path = tmp_path / form / row["file"]
+        if form == "npy":
+            assert np.array_equal(np.load(path)[0], image)
+        elif form == "png16":
+            with Image.open(path) as picture:
+                assert picture.mode == mode
+                found = np.asarray(picture).astype(float) / 32767.5 - 1
+            assert np.abs(found - image).max() < 2e-5
+        else:
+            volume = pytest.importorskip("nibabel").load(path)
+            found = np.asarray(volume.dataobj)[:, ::-1, 0].T.astype(float) / 127.5 - 1
+            assert np.abs(found - image).max() < 5e-3
+
+
+def test_an_interpolation_goes_along_the_sphere(conditional: Path, tmp_path: Path):
+    one, two = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 2.0])
+    way = between(one, two, torch.tensor([0.0, 0.5]))
+    torch.testing.assert_close(way, torch.tensor([[2.0, 0.0], [2**0.5, 2**0.5]]))
+    make(conditional, tmp_path / "way", "n=3", "interpolate=4")
+    with Image.open(tmp_path / "way/steps.gif") as picture:
+        assert picture.n_frames == 8
+    with Image.open(tmp_path / "way/strip.png") as picture:
+        assert picture.size == (4 * 34 + 2, 2 * 34 + 2)
+
+
+def test_a_set_is_prepared_and_trained_on_as_it_stands(conditional: Path, tmp_path: Path):
+    out = tmp_path / "set"
+    make(conditional, out, "n=60", "labels=balanced", ANY)
+    prepared = alzgan(f"data.root={out}", f"run_dir={tmp_path / 'report'}", verb="prepare")
+    assert prepared.returncode == 0, prepared.stdout + prepared.stderr
+    report = json.loads((tmp_path / "report/report.json").read_text())
+    assert report["subject_rule"].startswith("csv:")
+    settings = compose_config(
+        "train",
+        [
+            "data=mri",
+            f"data.root={out}",
+            f"run_dir={tmp_path / 'run'}",
+            *SMALL,
+            *UNWATCHED,
+            "trainer.max_steps=1",
+        ],
+    )
+    session.run(settings)
+    with open(tmp_path / "run/split.csv", newline="") as handle:
+        split = list(csv.DictReader(handle))
+    assert len(split) == len({row["subject"] for row in split}) == 60
+
+
+def test_the_card_says_what_was_measured_and_what_was_not(conditional: Path, tmp_path: Path):
+    make(conditional, tmp_path / "set", "n=10", "labels=Many")
+    text = (tmp_path / "set/README.md").read_text()
+    assert "10 images of 32 x 32 pixels: 10 Many" in text
+    assert "14 people" in text or "13 people" in text or "15 people" in text
+    assert "**not looked for**" in text
+    assert "**not measured here**" in text
+    checkpoint = load(conditional).info
+    assert f"step {checkpoint['step']}, average weights" in text
+
+
+def test_copies_are_judged_and_flagged_or_dropped(conditional: Path, tmp_path: Path):
+    said = make(conditional, tmp_path / "kept", "n=40", "check=true", ANY)
+    table = rows(tmp_path / "kept")
+    flagged = [row["file"] for row in table if row["copy"] == "yes"]
+    assert all(-1 <= float(row["similarity"]) <= 1 for row in table)
+    assert all(row["nearest_file"].startswith(("Many/sub-", "Few/sub-")) for row in table)
+    assert all(row["nearest_person"] for row in table)
+    assert f"{len(flagged)} images are nearer" in said[1]
+    make(conditional, tmp_path / "dropped", "n=40", "check=true", "copies=drop", ANY)
+    assert {row["file"] for row in rows(tmp_path / "dropped")} == {row["file"] for row in table} - {*flagged}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["n=0"], "n=0 must be at least 1"),
+        (["first=-1"], "first=-1 must be at least 0"),
+        (["truncation=0"], "truncation=0 must be above 0"),
+        (["labels=Healthy"], "labels=Healthy must be as_trained, balanced, or of Few, Many"),
+        (["labels={Healthy: 3}"], "there is no class Healthy, only Few, Many"),
+        (["labels={Few: 0, Many: 0}"], "not only 0"),
+        (["seeds=5-x"], "seeds=5-x must be like 0-63"),
+        (["seeds=99999999999999999999"], "whole numbers from 0"),
+        (["format=jpeg"], "format=jpeg must be one of png, png16, npy, nifti"),
+        (["copies=drop"], "copies=drop needs check=true"),
+        (["dtype=float16"], "dtype=float16 must be one of float32, bfloat16"),
+        (["conditions={slice: 9}"], "slice goes from 1 to 3"),
+        (["labels=Few"], r"fewer than 10 people to train on in Few \(\d\): samples would be portraits"),
+        (["weights=both"], "weights=both must be one of average, raw"),
+        (["export=DIR"], "license is not set"),
+        (["interpolate=1"], "at least 2 steps"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_line_before_anything_is_written(
+    options: list[str], told: str, conditional: Path, tmp_path: Path
+):
+    with pytest.raises(Exception, match=told) as error:
+        make(conditional, tmp_path / "set", *options)
+    assert type(error.value).__name__ == "UserError"
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["labels=balanced"], "unconditional"),
+        (["people=2"], "people= needs a generator that knows places"),
+        (["conditions={age: 70}"], "no condition age, only none"),
+    ],
+)
+def test_what_an_unconditional_generator_cannot_do(options, told, unconditional: Path, tmp_path: Path):
+    with pytest.raises(Exception, match=told):
+        make(unconditional, tmp_path / "set", *options)
+
+
+def test_the_verb_says_one_line_where_something_is_missing(error_line: Callable, tmp_path: Path):
+    assert "ckpt_path is not set" in error_line(verb="generate")
+    line = error_line(f"ckpt_path={tmp_path / 'none'}", verb="generate")
+    assert "there is no" in line
+
+
+def test_a_class_that_is_no_name_of_a_folder_writes_nothing(conditional: Path, tmp_path: Path):
+    run = tmp_path / "crafted"
+    (run / "checkpoints").mkdir(parents=True)
+    checkpoint = torch.load(conditional / "checkpoints/last.ckpt", weights_only=True)
+    data = checkpoint["alzgan"]["provenance"]["data"]
+    data["classes"] = {"../../outside": 3, "Many": 40}
+    data["people"] = {"../../outside": 30, "Many": 40}
+    torch.save(checkpoint, run / "checkpoints/last.ckpt")
+    with pytest.raises(Exception, match="is no name of a folder"):
+        make(run, tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+BLOCKED = """
+import sys
+sys.modules["alzgan"] = None
+import numpy as np, torch
+sys.path.insert(0, {folder!r})
+import sample
+np.save({out!r}, sample.sample(40, 5).numpy())
+{onnx}
+"""
+ONNX = """
+import onnxruntime
+session = onnxruntime.InferenceSession({folder!r} + "/generator.onnx")
+sample.network = lambda *inputs: torch.from_numpy(session.run(None, {{
+    given.name: value.numpy() for given, value in zip(session.get_inputs(), inputs)}})[0])
+np.save({out!r} + ".onnx.npy", sample.sample(40, 5).numpy())
+"""
+
+
+@pytest.mark.parametrize("kind", ["conditional", "unconditional"])
+def test_an_exported_generator_makes_the_same_images_without_alzgan(kind: str, request, tmp_path: Path):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    run, out = request.getfixturevalue(kind), tmp_path / "samples.npy"
+    folder = str(tmp_path / "exported")
+    make(run, tmp_path / "set", f"export={folder}", "license=cc-by-4.0")
+    code = BLOCKED.format(folder=folder, out=str(out), onnx=ONNX.format(folder=folder, out=str(out)))
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    generator = load(run)
+    expected = generator.sample(40, seed=5).numpy()
+    assert np.array_equal(np.load(out), expected)
+    assert np.abs(np.load(f"{out}.onnx.npy").astype(int) - expected).max() <= 1
+    from safetensors.torch import load_file
+
+    state = load_file(Path(folder) / "generator.safetensors")
+    assert all(torch.equal(state[name], value) for name, value in generator.network.state_dict().items())
+    card = (Path(folder) / "README.md").read_text()
+    assert card.startswith('---\nlicense: "cc-by-4.0"\n')
+    assert json.loads((Path(folder) / "config.json").read_text())["network"]["width"] == 8

@@ -17,15 +17,25 @@ import pytest
 import torch
 from conftest import SMALL, alzgan, small_settings
 from PIL import Image
+from torchvision.transforms.functional import gaussian_blur
 
 from alzgan import load
+from alzgan.files import cache_folder
 from alzgan.generation import formats
+from alzgan.generation.check import CopyCheck
 from alzgan.generation.interpolation import between
 from alzgan.generation.run import generate
 from alzgan.runs import session
 from alzgan.runs.config import compose_config
 
 UNWATCHED = ("callbacks.quality=null", "callbacks.samples=null", "callbacks.health=null", "logger=csv")
+
+
+def face_of(person: int) -> np.ndarray:
+    """Three blobs (36, 36), others for each person."""
+    rng, places = np.random.default_rng(person), np.mgrid[:36, :36]
+    centres = rng.uniform(8, 28, (3, 2, 1, 1))
+    return sum(60 * np.exp(-((places - centre) ** 2).sum(0) / 60) for centre in centres)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +46,8 @@ def conditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = root / ("Many" if person < 15 else "Few")
         folder.mkdir(exist_ok=True)
         for place in range(1, 4):
-            noise = np.random.default_rng(3 * person + place).normal(0, 9, (36, 36))
-            pixels = (50 * place + noise).clip(0, 255).astype("uint8")
+            noise = np.random.default_rng(3 * person + place).normal(0, 3, (36, 36))
+            pixels = (20 * place + face_of(person) + noise).clip(0, 255).astype("uint8")
             Image.fromarray(pixels).save(folder / f"sub-{person:02}_slice-{place}.png")
     options = (
         *UNWATCHED,
@@ -328,6 +338,53 @@ def test_copies_are_judged_and_flagged_or_dropped(conditional: Path, tmp_path: P
     assert f"{len(flagged)} images are nearer" in said[1]
     make(conditional, tmp_path / "dropped", "n=40", "check=true", "copies=drop", ANY)
     assert {row["file"] for row in rows(tmp_path / "dropped")} == {row["file"] for row in table} - {*flagged}
+
+
+def planted(images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What a generator that only repeats its training images, uint8 (N, 1, H, W), may make of them."""
+    floats, noise = images.float(), torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    made = {
+        "shifted by 2 pixels": floats.roll((2, -2), (2, 3)),
+        "mirrored": floats.flip(3),
+        "blurred": gaussian_blur(floats, 7, 1.0),
+        "noisy": floats + 10 * noise,
+    }
+    return {name: values.round().clamp(0, 255).byte() for name, values in made.items()}
+
+
+def check_of(run: Path) -> CopyCheck:
+    path = run / "checkpoints/last.ckpt"
+    return CopyCheck(path, compose_config("generate", [f"ckpt_path={run}"]), [], cache_folder())
+
+
+def test_planted_copies_are_flagged(conditional: Path):
+    check = check_of(conditional)
+    made = planted(check.reference.train.pixels[:20])
+    for name in ("mirrored", "blurred"):  # these few people of blobs are too alike for the others
+        judged = check.judge(made[name])
+        assert all(each.copy for each in judged), name
+        assert [each.file for each in judged] == check.reference.train.files[:20], name
+
+
+@pytest.mark.slow
+def test_on_real_slices_planted_copies_are_flagged_and_unseen_people_are_not(tmp_path: Path):
+    root = os.environ.get("ALZGAN_MRI_ROOT")
+    if root is None:
+        pytest.skip("ALZGAN_MRI_ROOT, the folder of the 6,400 real slices, is not set")
+    small = [text for text in SMALL if "image_size" not in text]
+    options = [f"data.root={root}", f"run_dir={tmp_path / 'run'}", *small, *UNWATCHED, "trainer.max_steps=1"]
+    session.run(compose_config("train", ["data=mri", *options]))
+    check = check_of(tmp_path / "run")
+    rows = np.random.default_rng(0).choice(len(check.reference.train), 100, replace=False)
+    for name, images in planted(check.reference.train.pixels[torch.from_numpy(rows)]).items():
+        assert all(each.copy for each in check.judge(images)), name
+    unseen = check.reference.held_out
+    twenty = np.isin(
+        unseen.people, np.random.default_rng(0).choice(np.unique(unseen.people), 20, replace=False)
+    )
+    judged = check.judge(unseen.of(np.flatnonzero(twenty)).pixels)
+    assert len(judged) == 640
+    assert sum(each.copy for each in judged) <= 0.02 * len(judged)
 
 
 @pytest.mark.parametrize(

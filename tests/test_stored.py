@@ -1,5 +1,6 @@
 """Nothing that a checkpoint names is run: crafted files, through every way that a checkpoint comes in."""
 
+import contextlib
 import copy
 import os
 import sys
@@ -14,7 +15,9 @@ from conftest import small_settings
 import alzgan
 from alzgan.errors import UserError
 from alzgan.runs import session
+from alzgan.runs.build import build_model
 from alzgan.runs.checkpoints import load_checkpoint
+from alzgan.runs.start import start_from
 
 
 @pytest.fixture(scope="module")
@@ -187,16 +190,32 @@ def test_nothing_of_a_crafted_file_runs_when_it_is_loaded(
     untouched(tmp_path, before, modules)
 
 
-@pytest.mark.parametrize("change", RUNS_CODE.values(), ids=RUNS_CODE.keys())
-def test_nothing_of_a_crafted_file_runs_when_it_is_evaluated(
-    change: Callable, crafted: Callable, error_line: Callable, tmp_path: Path
+READERS = {"evaluate": ["features=[random-conv,pixels]"], "generate": ["check=true", "rare_classes=allow"]}
+SOME = list(RUNS_CODE.items())[::8]  # all ways go through the same check, which `load` is tested by in full
+
+
+@pytest.mark.parametrize("verb", READERS)
+@pytest.mark.parametrize("change", dict(SOME).values(), ids=dict(SOME).keys())
+def test_nothing_of_a_crafted_file_runs_when_another_verb_reads_it(
+    change: Callable, verb: str, crafted: Callable, error_line: Callable, tmp_path: Path
 ):
     path = crafted(change)
     before, modules = everything_below(tmp_path), set(sys.modules)
-    evaluation = ["features=[random-conv,pixels]", f"run_dir={tmp_path / 'run'}"]
-    line = error_line(f"ckpt_path={path}", *evaluation, verb="evaluate")
+    line = error_line(f"ckpt_path={path}", *READERS[verb], f"run_dir={tmp_path / 'run'}", verb=verb)
     assert str(path) in line
     assert "hunter2" not in line
+    untouched(tmp_path, before, modules)
+
+
+@pytest.mark.parametrize("change", dict(SOME).values(), ids=dict(SOME).keys())
+def test_nothing_of_a_crafted_file_runs_where_a_run_starts_from_it(
+    change: Callable, crafted: Callable, tmp_path: Path
+):
+    path = crafted(change)
+    before, modules = everything_below(tmp_path), set(sys.modules)
+    gan = build_model(small_settings(tmp_path, tmp_path))
+    with contextlib.suppress(UserError):
+        start_from(gan, str(path))
     untouched(tmp_path, before, modules)
 
 

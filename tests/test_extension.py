@@ -91,6 +91,9 @@ GENERATOR = """  _target_: alzgan.networks.dcgan.Generator
   channels: ${data.channels}
   width: 64
   classes: ${model.classes}
+  numbers: ${model.numbers}
+  strength: 1.0 # of classes and numbers
+  upsampling: transposed # or nearest, without a checkerboard
 """
 OWN = ("model=sketch", "loss=least_squares", "penalty=small", "augment=brightness", "callbacks=grey")
 

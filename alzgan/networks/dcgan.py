@@ -5,6 +5,7 @@ of the size adds one stage of stride-2 convolution and doubles the width of the 
 is conditional (`alzgan.networks.conditioning`).
 """
 
+from functools import partial
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -12,7 +13,13 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from alzgan.errors import at_least, one_of
 from alzgan.networks.conditioning import LabelledLatents, Projection
+from alzgan.networks.resampling import UpsampledConvolution
 from alzgan.schedules import Schedule
+
+GROWTH = {
+    "transposed": partial(nn.ConvTranspose2d, kernel_size=4, stride=2, padding=1, bias=False),
+    "nearest": UpsampledConvolution,
+}
 
 
 def stage_widths(image_size: int, width: int) -> list[int]:
@@ -29,7 +36,7 @@ def stage_widths(image_size: int, width: int) -> list[int]:
 
 def initialize(module: nn.Module) -> None:
     """Draw weights from N(0, 0.02) and batch-norm scales from N(1, 0.02), as the paper and its code do."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | UpsampledConvolution):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
@@ -47,6 +54,8 @@ class Generator(nn.Sequential):
         classes: 0 where the class is no condition.
         numbers: how many other conditions there are.
         strength: of the conditions, see `alzgan.networks.conditioning`.
+        upsampling: "transposed" convolutions, as in the paper, or "nearest" neighbours and a convolution,
+            which leave no checkerboard and cost the same.
 
     Raises:
         SettingError: a value is out of its range.
@@ -61,8 +70,10 @@ class Generator(nn.Sequential):
         classes: int = 0,
         numbers: int = 0,
         strength: float | Schedule = 1.0,
+        upsampling: str = "transposed",
     ):
         at_least(1, latent_dim=latent_dim, channels=channels)
+        one_of(GROWTH, upsampling=upsampling)
         at_least(0, classes=classes, numbers=numbers)
         widths = stage_widths(image_size, width)
         labelled = LabelledLatents(latent_dim, classes=classes, numbers=numbers, strength=strength)
@@ -74,7 +85,7 @@ class Generator(nn.Sequential):
             layers += [
                 nn.BatchNorm2d(wide),
                 nn.ReLU(inplace=True),
-                nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False),
+                GROWTH[upsampling](wide, narrow),
             ]
         super().__init__(*layers, nn.Tanh())
         self.apply(initialize)

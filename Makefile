@@ -22,8 +22,8 @@ install: $(VENV)/installed ## build .venv with alzgan in it (once, about 2 minut
 train: install ## train the DCGAN on the default data; make train ARGS='data=mri data.root=DIR'
 	@$(RUN) alzgan.train model=dcgan trainer.devices=1 $(ARGS)
 
-test: install ## run all tests but the longer ones, some 6 minutes
-	$(RUN) pytest -m "not slow"
+test: install ## run all tests but the longer ones, on all cores
+	$(RUN) pytest -n auto --dist loadfile -m "not slow"
 
 test-slow: install ## run the longer tests
 	$(RUN) pytest -m slow

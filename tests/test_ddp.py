@@ -31,6 +31,8 @@ class RankWitness(Callback):
 
     def on_train_end(self, trainer, pl_module):
         self.seen["parameters"] = digest(*pl_module.parameters())
+        self.seen["anchors"] = pl_module.penalties["lecam"].anchors.tolist()
+        self.seen["probability"] = pl_module.augment.probability.item()
         (self.folder / f"{trainer.global_rank}.json").write_text(json.dumps(self.seen))
 
 
@@ -40,6 +42,7 @@ def output_and_folder(slices: Path, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("ddp")
     witness = [f"+callbacks.witness._target_={__name__}.RankWitness", f"+callbacks.witness.folder={folder}"]
     run = ["data=mri", f"data.root={slices}", f"run_dir={folder / 'run'}", *SMALL, "data.batch_size=4"]
+    run += ["penalty=lecam", "augment=ada", "model.augment.target=0", "model.augment.length=100"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))
         patch.setenv("ALZGAN_CACHE", str(folder / "cache"))
@@ -57,6 +60,15 @@ def test_ranks_end_with_equal_parameters_after_different_batches_and_latents(out
     for what in ("batches", "latents"):
         assert len(one[what]) == 6
         assert len({*one[what], *two[what]}) == 12, what
+
+
+def test_ranks_agree_on_what_follows_the_game_though_each_sees_its_own_logits(output_and_folder):
+    _, folder = output_and_folder
+    one, two = (json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert one["anchors"] == two["anchors"]
+    assert one["anchors"][0] != one["anchors"][1]
+    # One change in six steps, of 4 steps of 8 images in a length of 100.
+    assert one["probability"] == two["probability"] in (0.0, pytest.approx(0.32))
 
 
 def test_the_first_rank_alone_writes_and_speaks(output_and_folder):

@@ -18,7 +18,7 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Pat
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("model=foo", "Could not find 'model/foo'; Available options in 'model': cdcgan; dcgan"),
+        ("model=foo", "Could not find 'model/foo'; Available options in 'model': cdcgan; csmall; dcgan; "),
         ("model.foo=1", "Could not override 'model.foo'"),
         ("model.generator_optimizer.lr=abc", "model.generator_optimizer.lr=abc must be float"),
         ("data.batch_size=many", "data.batch_size=many must be int"),
@@ -166,7 +166,7 @@ def test_an_empty_run_folder_is_refused(error_line: Callable):
 def test_help_shows_the_groups_and_the_options():
     result = alzgan("--help", fresh=True)
     assert result.returncode == 0
-    assert "model: cdcgan, dcgan" in result.stdout
+    assert "model: cdcgan, csmall, dcgan, " in result.stdout
     assert "generator_optimizer:" in result.stdout
 
 

@@ -54,7 +54,7 @@ class MeanGrey(Callback):
         pathlib.Path(trainer.default_root_dir, "grey.txt").write_text(str(images.float().mean().item()))
 '''
 YAMLS = {
-    "loss/least_squares.yaml": "# @package model.loss\n_target_: outside.LeastSquares\n",
+    "loss/squares.yaml": "# @package model.loss\n_target_: outside.LeastSquares\n",
     "penalty/small.yaml": """# @package model.penalties
 small: {_target_: outside.SmallLogits, weight: 0.1, interval: 2}
 """,
@@ -95,7 +95,7 @@ GENERATOR = """  _target_: alzgan.networks.dcgan.Generator
   strength: 1.0 # of classes and numbers
   upsampling: transposed # or nearest, without a checkerboard
 """
-OWN = ("model=sketch", "loss=least_squares", "penalty=small", "augment=brightness", "callbacks=grey")
+OWN = ("model=sketch", "loss=squares", "penalty=small", "augment=brightness", "callbacks=grey")
 
 
 def train(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

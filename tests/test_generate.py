@@ -391,6 +391,10 @@ def test_on_real_slices_planted_copies_are_flagged_and_unseen_people_are_not(tmp
     ("options", "told"),
     [
         (["n=0"], "n=0 must be at least 1"),
+        (["n=many"], "n=many must be int"),
+        (["check=maybe"], "check=maybe must be bool"),
+        (["labels={Few: 1.5, Many: 2}"], "whole numbers of images"),
+        (["seed=9223372036854775808"], "must be a whole number from 0"),
         (["first=-1"], "first=-1 must be at least 0"),
         (["truncation=0"], "truncation=0 must be above 0"),
         (["labels=Healthy"], "labels=Healthy must be as_trained, balanced, or of Few, Many"),

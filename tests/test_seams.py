@@ -45,7 +45,7 @@ def covering(groups: tuple[tuple[str, ...], ...]) -> list[tuple[str, ...]]:
 
 
 COMBINATIONS = covering(GROUPS)
-RECIPES = ("dcgan", "cdcgan", "r1r2", "small", "residual", "sngan", "wgan_gp", "r3gan")
+RECIPES = ("dcgan", "cdcgan", "r1r2", "small", "csmall", "residual", "sngan", "wgan_gp", "r3gan")
 SIZES = [(32, 1), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((32, 3), (64, 1), (64, 3)))]
 UNWATCHED = ("callbacks.quality=null", "callbacks.samples=null", "callbacks.health=null", "logger=csv")
 

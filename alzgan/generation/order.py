@@ -78,6 +78,8 @@ class Order:
         for name, least in (("n", 1), ("first", 0), ("seed", 0), ("slices", 2)):
             if getattr(self, name) < least:
                 raise UserError(f"{name}={getattr(self, name)} must be at least {least}")
+        if self.seed >= 2**63:
+            raise UserError(f"seed={self.seed} must be a whole number from 0 to 2**63 - 1")
         if not 0 < self.truncation < float("inf"):
             raise UserError(f"truncation={self.truncation} must be above 0, 1 for the latents as they are")
         if self.people is not None and self.people < 1:
@@ -95,7 +97,7 @@ class Order:
             raise UserError(f"labels={printable(word)} must be as_trained, balanced, or of {self.known}")
         if not self.generator.classes and self.labels not in ("as_trained", {}):
             raise UserError("labels: this generator is unconditional: it has no classes to choose from")
-        if (self.counts and min(self.counts.values()) < 0) or (self.counts and not sum(self.counts.values())):
+        if self.counts and (min(self.counts.values()) < 0 or not any(self.counts.values())):
             raise UserError("labels: give how many images of each class, from 0 on, and not only 0")
 
     @property

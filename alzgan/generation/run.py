@@ -26,10 +26,18 @@ from alzgan.generation.formats import check_format, write_volume, writer
 from alzgan.generation.order import Batch, Item, Order, latent_hash, parsed_seeds
 from alzgan.runs.config import checkpoint_file
 from alzgan.runs.load import BLOCK, TrainedGenerator, load
+from alzgan.runs.signatures import describe, fits
+from alzgan.text import printable
 
 THREADS = 2  # that write
 GRID = 64  # images
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+TYPES = {
+    **dict.fromkeys(("n", "first", "seed", "slices", "batch_size"), int),
+    **dict.fromkeys(("people", "interpolate"), int | None),
+    **dict.fromkeys(("check", "log", "overwrite"), bool),
+    "truncation": float,
+}
 HEADER = ("file", "class", "subject", "slice", "seed", "number", "latent", "checkpoint")
 
 
@@ -39,6 +47,7 @@ def generate(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
     Raises:
         UserError: something is missing, does not fit, or cannot be written.
     """
+    check_types(settings)
     path = checkpoint_file(settings.ckpt_path)
     generator = trained(settings, path)
     if settings.export is not None:
@@ -56,6 +65,16 @@ def generate(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
     if settings.copies == "drop" and not settings.check:
         raise UserError("copies=drop needs check=true, which finds them")
     return Making(settings, overrides, path, order).run()
+
+
+def check_types(settings: DictConfig) -> None:
+    """Check that numbers are numbers; their ranges are for whoever uses them."""
+    for name, hint in TYPES.items():
+        if not fits(settings[name], hint):
+            raise UserError(f"{name}={printable(str(settings[name]))} must be {describe(hint)}")
+    counts = settings.labels.values() if OmegaConf.is_dict(settings.labels) else []
+    if not all(fits(count, int) for count in counts):
+        raise UserError("labels: give whole numbers of images, {AD: 300, CN: 300} say")
 
 
 def trained(settings: DictConfig, path: Path) -> TrainedGenerator:
@@ -79,7 +98,7 @@ def ordered(settings: DictConfig, generator: TrainedGenerator) -> Order:
         parsed_seeds(
             OmegaConf.to_container(settings.seeds) if OmegaConf.is_list(settings.seeds) else settings.seeds
         ),
-        labels if isinstance(labels, str) else OmegaConf.to_container(labels),
+        OmegaConf.to_container(labels) if OmegaConf.is_dict(labels) else str(labels),
         settings.conditions and OmegaConf.to_container(settings.conditions),
         settings.truncation,
         settings.people,

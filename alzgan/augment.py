@@ -74,10 +74,10 @@ class TranslateFlip(Augmentation):
 class MRIAugmentation(Augmentation):
     """What may happen to a head in a scanner: each operation by itself happens to a share of the images.
 
-    Left-right mirror; shift, rotation and scale, in one bilinear look-up with black from outside; brightness;
-    contrast; cutout, off as it comes, since it has been seen in samples. The order and the operations are
-    those of Karras et al. 2020, "Training generative adversarial networks with limited data" (ADA), appendix
-    B, without its turns by 90 degrees and its inversions of grey values, which are no heads.
+    Left-right mirror; shift, rotation and scale, in one bilinear look-up with black from outside; contrast;
+    brightness; cutout, off as it comes, since it has been seen in samples. Each is drawn by itself, as in
+    Karras et al. 2020, "Training generative adversarial networks with limited data" (ADA), appendix B, whose
+    turns by 90 degrees and inversions of grey values are left out: these are no heads.
 
     An operation that happens to some images only does not leak into samples: nothing but what looks like the
     data looks, augmented, like the augmented data. At `probability` 1 a mirror of every other image would: a
@@ -90,8 +90,7 @@ class MRIAugmentation(Augmentation):
         rotation: largest angle, in degrees, from 0 on.
         scale: largest change of size, as a share, in [0, 1).
         brightness: largest change of the distance from black, as a share, in [0, 1].
-        contrast: how far the grey in the middle goes towards white or black at most, while these stay; in
-            [0, 1].
+        contrast: how far greys u, from 0 to 1, are bent at most, to u + c u (1 - u); in [0, 1].
         cutout: side of the square that becomes black, as a share of the image's, in [0, 1].
 
     Raises:
@@ -127,7 +126,7 @@ class MRIAugmentation(Augmentation):
 
     def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
         """Augment images (N, C, H, W) by uniforms (N, 16): which operations happen, and how far they go."""
-        happens = (uniforms[:, :7] < self.probability).to(images.dtype)
+        happens = (uniforms[:, :7] < self.probability).to(uniforms.dtype)
         mirror, down, right, turn, grow, bright, sharp, top, left = (2 * uniforms[:, 7:] - 1).unbind(1)
         flipped = happens[:, 0] * (mirror < 2 * self.flip - 1)
         shifts = 2 * self.shift * happens[:, 1, None] * torch.stack([right, down], 1)
@@ -138,7 +137,8 @@ class MRIAugmentation(Augmentation):
         gain = (1 + self.brightness) ** (happens[:, 5] * bright)
         # Black stays black: outside of the head there is nothing to be brighter.
         light = (images - BLACK) / 2
-        light = (light + bend[:, None, None, None] * light * (1 - light)) * gain[:, None, None, None]
+        bend, gain = (each[:, None, None, None].to(images.dtype) for each in (bend, gain))
+        light = (light + bend * light * (1 - light)) * gain
         images = 2 * light + BLACK
         return self.cut(images, happens[:, 6], top, left) if self.cutout else images
 
@@ -187,7 +187,8 @@ def look_up(images: Tensor, across: Tensor, along: Tensor, angle: Tensor, shifts
             source = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
             source = source.long().flatten(1)[:, None].expand(-1, images.shape[1], -1)
             taken = images.flatten(2).gather(2, source).view_as(images)
-            seen = seen + (taken - BLACK) * (rows_share * columns_share * inside)[:, None]
+            share = rows_share * columns_share * inside
+            seen = seen + (taken - BLACK) * share[:, None].to(images.dtype)
     return seen + BLACK
 
 

@@ -147,8 +147,12 @@ def remove_parts(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def reporting_disk_errors(folder: Path) -> Iterator[None]:
+def reporting_disk_errors(folder: Path, then: str | None = None) -> Iterator[None]:
     """Report in one line that the folder cannot be written to any more, whoever was writing.
+
+    Args:
+        folder: of a run or a set.
+        then: what to do when there is room; None: to continue the run.
 
     Raises:
         UserError: it cannot; or what the block raised, where failures of closing files have covered it.
@@ -164,9 +168,9 @@ def reporting_disk_errors(folder: Path) -> Iterator[None]:
         failed = next((cause for cause in causes(error) if concerns(cause, folder)), None)
         if failed is None:
             raise
+        then = then or f"continue with {shell_override('ckpt_path', folder)}"
         raise UserError(
-            f"cannot write to {folder}: {failed.strerror}; free or mount the disk, then continue with "
-            f"{shell_override('ckpt_path', folder)}"
+            f"cannot write to {folder}: {failed.strerror}; free or mount the disk, then {then}"
         ) from error
     finally:
         threading.excepthook = report

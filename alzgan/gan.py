@@ -152,7 +152,8 @@ class GAN(LightningModule):
         if self.augment is not None:
             uniforms = self.augment.draw(stream(self.seed, "augment", *moment), LOOKS * len(real))
             uniforms = to_device(uniforms.reshape(LOOKS, len(real), -1), self.device)
-            draws = uniforms.to(self.dtype).chunk(count, dim=1)
+            # bfloat16 would not tell the pixels of a row apart.
+            draws = uniforms.to(torch.promote_types(self.dtype, torch.float32)).chunk(count, dim=1)
         return [
             Turn(real, labels, latents, labels, uniforms)
             for real, labels, latents, uniforms in zip(

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from alzgan.errors import fraction
+from alzgan.errors import SettingError, fraction
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 
@@ -30,11 +30,13 @@ class Schedule:
         since: in [0, 1]; up to there it is the first one.
 
     Raises:
-        SettingError: one of these is no fraction.
+        SettingError: one of these is no fraction, or the end lies before the beginning.
     """
 
     def __init__(self, start: float, end: float, until: float = 1.0, since: float = 0.0):
         fraction(until=until, since=since)
+        if since > until:
+            raise SettingError(f"since={since} must not be behind until={until}")
         self.start, self.end, self.until, self.since = start, end, until, since
 
     def __call__(self, done: float) -> float:

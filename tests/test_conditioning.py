@@ -214,7 +214,8 @@ def test_a_model_of_places_trains_and_gives_stacks_back(stacks: Path, tmp_path: 
     [
         (["data.conditions=[class,weight]"], "there is no weight, only class, slice, age"),
         (["data.subjects=none", "data.conditions=[slice]"], "slice of a/0_1.png is no number"),
-        (["model=dcgan"], "model.numbers=0 takes none"),
+        (["model=dcgan"], "model.numbers=0 takes others"),
+        (["model.numbers=1"], "model.numbers=1 takes others"),
         (["data.conditions=[subject]"], "there is no subject"),
     ],
 )

@@ -22,7 +22,7 @@ from torchvision.transforms.functional import gaussian_blur
 from alzgan import load
 from alzgan.files import cache_folder
 from alzgan.generation import formats
-from alzgan.generation.check import CopyCheck
+from alzgan.generation.check import CopyCheck, Judgement
 from alzgan.generation.interpolation import between
 from alzgan.generation.run import generate
 from alzgan.runs import session
@@ -186,6 +186,39 @@ def test_another_set_in_the_folder_is_refused_or_gives_way_whole(
         make(conditional, elsewhere, "overwrite=true", ANY)
 
 
+def test_a_killed_set_gives_way_too(conditional: Path, tmp_path: Path):
+    out = tmp_path / "set"
+    make(conditional, out, "n=40", "labels=Many")
+    (out / "manifest.csv").unlink()  # as of a call that was killed
+    make(conditional, out, "n=40", "labels=Many", "seed=1", "overwrite=true")
+    make(conditional, tmp_path / "alone", "n=40", "labels=Many", "seed=1")
+    assert images(out) == images(tmp_path / "alone")
+
+
+def test_a_call_without_a_check_forgets_none(conditional: Path, tmp_path: Path):
+    make(conditional, tmp_path / "set", "n=20", "labels=Many", "check=true")
+    before = rows(tmp_path / "set")
+    make(conditional, tmp_path / "set", "n=20", "labels=Many")
+    assert rows(tmp_path / "set") == before
+    assert "20 of 20 images were compared" in (tmp_path / "set/README.md").read_text()
+
+
+def test_a_stack_is_as_near_as_its_nearest_slice(conditional: Path, tmp_path: Path, monkeypatch):
+    def judge(self, pixels: torch.Tensor) -> list[Judgement]:
+        return [Judgement("file", "person", 0.9 + 0.01 * index, index == 2) for index in range(len(pixels))]
+
+    monkeypatch.setattr(CopyCheck, "judge", judge)
+    order = ["people=2", "slices=4", "labels=Many", "check=true"]
+    make(conditional, tmp_path / "kept", *order)
+    assert {row["copy"] for row in rows(tmp_path / "kept")} == {"no"}  # the last slice is nearest
+    monkeypatch.setattr(
+        CopyCheck, "judge", lambda self, pixels: judge(self, pixels[:3]) + judge(self, pixels[:1])
+    )
+    make(conditional, tmp_path / "dropped", *order, "copies=drop")
+    assert rows(tmp_path / "dropped") == []
+    assert not (tmp_path / "dropped/grid.png").exists()
+
+
 def test_a_full_disk_ends_in_a_line_and_the_set_goes_on(conditional: Path, tmp_path: Path, monkeypatch):
     make(conditional, tmp_path / "whole", "n=80", ANY)
     out, save, count = tmp_path / "full", formats.save_png, []
@@ -246,7 +279,7 @@ def test_people_that_never_were_are_stacks_of_one_latent(conditional: Path, tmp_
     assert Counter(row["subject"] for row in table) == {f"synthetic-0-person-{n:04d}": 5 for n in range(3)}
     assert len({row["latent"] for row in table}) == 3
     first = [row for row in table if row["subject"].endswith("0000")]
-    assert [float(row["position"]) for row in first] == [1, 1.5, 2, 2.5, 3]
+    assert [float(row["condition slice"]) for row in first] == [1, 1.5, 2, 2.5, 3]
     generator = load(conditional)
     labels = generator.labels(5, "Many", conditions={"slice": [1, 1.5, 2, 2.5, 3]})
     expected = generator.generate(generator.latents(1).expand(5, -1), labels)
@@ -401,7 +434,17 @@ def test_on_real_slices_planted_copies_are_flagged_and_unseen_people_are_not(tmp
         (["labels={Healthy: 3}"], "there is no class Healthy, only Few, Many"),
         (["labels={Few: 0, Many: 0}"], "not only 0"),
         (["seeds=5-x"], "seeds=5-x must be like 0-63"),
-        (["seeds=99999999999999999999"], "whole numbers from 0"),
+        (["seeds=99999999999999999999"], "must be like 0-63"),
+        (["seeds=9223372036854775808"], "lie below"),
+        (["seeds=1.5"], "must be like 0-63"),
+        (["seeds=[a]"], "must be like 0-63"),
+        (["seeds=0-3", "people=2"], "seeds or people, not both"),
+        (["labels={}"], "asks for nothing"),
+        (["conditions=5"], "numbers by name"),
+        (["conditions={slice: abc}"], "numbers by name"),
+        (["device=gpu"], "device=gpu"),
+        (["export=DIR", "license=x", "dtype=bfloat16"], "exported in float32"),
+        (["interpolate=4", "labels=Few"], "samples would be portraits"),
         (["format=jpeg"], "format=jpeg must be one of png, png16, npy, nifti"),
         (["copies=drop"], "copies=drop needs check=true"),
         (["dtype=float16"], "dtype=float16 must be one of float32, bfloat16"),
@@ -409,7 +452,7 @@ def test_on_real_slices_planted_copies_are_flagged_and_unseen_people_are_not(tmp
         (["labels=Few"], r"fewer than 10 people to train on in Few \(\d\): samples would be portraits"),
         (["weights=both"], "weights=both must be one of average, raw"),
         (["export=DIR"], "license is not set"),
-        (["interpolate=1"], "at least 2 steps"),
+        (["interpolate=1", ANY], "at least 2 steps"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line_before_anything_is_written(

@@ -35,6 +35,10 @@ def test_a_block_changes_nothing_at_first_and_learns(group: int):
 
 def test_first_weights_have_the_deviation_of_the_paper():
     torch.manual_seed(0)
+    first, _ = (m for m in Block(64, blocks=16).modules() if isinstance(m, nn.Conv2d))
+    assert first.weight.std().item() == pytest.approx(
+        (2 / 1.04) ** 0.5 * 16**-0.5 / (64 * 9) ** 0.5, rel=0.03
+    )
     block = Block(64, blocks=16, group=16)
     wide, grouped, _ = (m for m in block.modules() if isinstance(m, nn.Conv2d))
     gain = (2 / 1.04) ** 0.5 * 16**-0.25

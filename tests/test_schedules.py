@@ -21,6 +21,9 @@ def test_schedules_go_from_start_to_end_as_their_shape_says():
     assert value_at([0.0, Linear(0.9, 0.99)], 0.5) == pytest.approx((0.0, 0.945))
     with pytest.raises(SettingError, match=r"until=2 must be from 0 to 1"):
         Linear(0, 1, until=2)
+    assert [Linear(2, 4, since=0.5, until=0.75)(done) for done in (0.4, 0.625, 0.9)] == [2, 3, 4]
+    with pytest.raises(SettingError, match=r"since=0.9 must not be behind until=0.5"):
+        Linear(0, 1, until=0.5, since=0.9)
 
 
 def test_an_optimizer_begins_where_its_schedules_do():

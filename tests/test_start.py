@@ -122,3 +122,25 @@ def test_frozen_convolutions_stay_and_the_rest_learns(normalization: str, recwar
 def test_freezing_all_is_refused():
     with pytest.raises(UserError, match="freeze=4 must be less"):
         small_model("model.freeze=4")
+
+
+def test_a_start_that_knows_people_held_out_here_is_refused(source: Path, slices: Path, tmp_path: Path):
+    options = (*UNWATCHED, "trainer.max_steps=1", f"model.start_from={source}")
+    with pytest.raises(
+        UserError, match=r"held out here were trained on there, .* for one; hold out the same"
+    ):
+        session.run(small_settings(slices, tmp_path / "other", *options, "data.split_seed=1"))
+    table = source / "split.csv"
+    session.run(small_settings(slices, tmp_path / "same", *options, f"data.subjects=csv:{table}"))
+
+
+def test_where_it_started_stays_in_the_record_of_a_run_that_goes_on(
+    source: Path, slices: Path, tmp_path: Path
+):
+    from test_resume import go_on
+
+    options = (*UNWATCHED, "trainer.max_steps=1", f"model.start_from={source}")
+    session.run(small_settings(slices, tmp_path, *options))
+    go_on(tmp_path, "trainer.max_steps=2", "trainer.accelerator=cpu")
+    record = load_checkpoint(tmp_path / "checkpoints/last.ckpt")["alzgan"]["provenance"]
+    assert record["started_from"]["step"] == 3

@@ -119,7 +119,9 @@ class MRIDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.sampling = sampling
-        self.conditions = list(dict.fromkeys(conditions))
+        self.conditions = (
+            [conditions] if isinstance(conditions, str) else list(dict.fromkeys(conditions or []))
+        )
         self.seed = seed
         self.dataset: SliceDataset | None = None
         self.kept_split: Path | None = None  # a table with people and parts of a run that goes on
@@ -198,6 +200,8 @@ class MRIDataModule(LightningDataModule):
         self.dataset = self.slices_of("train")
         # Of what is trained on: another split is another data set.
         identity = decoded.fingerprint.encode() + self.dataset.stacks.tobytes()
+        if self.numbers:
+            identity += self.dataset.table.tobytes()
         self.fingerprint = hashlib.blake2b(identity, digest_size=16).hexdigest()
 
     def part(self, name: str) -> SliceDataset:
@@ -233,6 +237,8 @@ class MRIDataModule(LightningDataModule):
             "classes": {name: images[name] for name in self.classes},
             "conditions": self.quantiles,
             "people": self.people_trained_on(),
+            "people_in_train": len(self.trained_people()),
+            "shares": self.class_shares().tolist(),
             "subject_rule": self.subjects.rule,
             "notes": self.people.notes,
             "draw": None if self.kept_split else DRAW,
@@ -248,6 +254,13 @@ class MRIDataModule(LightningDataModule):
         rows = zip(self.files, self.subjects.subject, self.split.parts, strict=True)
         pairs = {(file.label, who) for file, who, part in rows if part == "train"}
         return {name: sum(label == name for label, _ in pairs) for name in self.classes}
+
+    def trained_people(self) -> set[str]:
+        """Who is in train; each once, in however many classes. Empty where nobody knows who is who."""
+        if self.subjects.rule == "none":
+            return set()
+        pairs = zip(self.subjects.subject, self.split.parts, strict=True)
+        return {who for who, part in pairs if part == "train"}
 
     def __len__(self) -> int:
         """Number of training images."""

@@ -20,8 +20,7 @@ def card(
     generator: TrainedGenerator,
     identity: Mapping[str, Any],
     rows: Sequence[Mapping[str, str]],
-    checked: Mapping[str, Any] | None,
-    evaluation: Path | None,
+    evaluation: Path,
     notes: Sequence[str],
 ) -> str:
     """The text of `README.md`.
@@ -30,14 +29,13 @@ def card(
         generator: that made the images.
         identity: of the set.
         rows: of its manifest.
-        checked: what the comparison with the training images gave; None: there was none.
-        evaluation: an `evaluation.json` of the same checkpoint, if there is one.
+        evaluation: where an `evaluation.json` of the same checkpoint may be.
         notes: what else is to be said.
     """
     classes = Counter(row["class"] for row in rows)
     info = generator.info
     data = info.get("data") or {}
-    people = sum(generator.people.values())
+    people = generator.people_in_train
     trained = f"{data.get('split', {}).get('train', 'unknown')} images"
     if people:
         trained += f" of {counted(people, 'person', 'people')}"
@@ -58,13 +56,13 @@ def card(
             for name, value in identity.items()
             if name not in ("checkpoint", "version") and value not in (None, {})
         ),
-        "- `manifest.csv` has for each file its class, seed, number and the hash of its latent vector: "
-        "`alzgan.load(CHECKPOINT).sample(1, label=CLASS, seed=SEED, first=NUMBER)` gives it again.",
+        "- `manifest.csv` has for each file its class, seed, number and the hash of its latent vector: the "
+        "same call of `alzgan.generate` on the same checkpoint gives it again.",
         *(f"- {note}" for note in notes),
         "",
         "## What was measured",
         "",
-        *measured(checked, evaluation),
+        *measured(rows, judged_as(evaluation, identity["checkpoint"], identity["weights"])),
         "",
         USE,
         "",
@@ -72,28 +70,40 @@ def card(
     return "\n".join(lines)
 
 
-def measured(checked: Mapping[str, Any] | None, evaluation: Path | None) -> list[str]:
-    """What is known of the images, in lines; what was not measured is said, too."""
-    lines = []
-    if checked is None:
-        lines.append(
-            "- Copies: **not looked for**. `check=true` compares each image with every training image."
-        )
-    else:
-        lines.append(
-            f"- Copies: {checked['flagged']} of {checked['images']} images are more alike to a training "
-            f"image (above a correlation of {checked['threshold']:.4f}, shifted and mirrored as fits best) "
-            f"than 99 of 100 images of unseen people are; they are {checked['dealt']}."
-        )
-    found = read_json(evaluation) if evaluation else None
+def judged_as(evaluation: Path, checkpoint: str, weights: str) -> Mapping[str, Any] | None:
+    """What an `evaluation.json` says of a checkpoint, by its SHA-256; None where it says nothing."""
+    found = read_json(evaluation)
     candidates = found.get("candidates", []) if isinstance(found, dict) else []
-    if not candidates:
+    return next(
+        (each for each in candidates if (each.get("sha256"), each.get("weights")) == (checkpoint, weights)),
+        None,
+    )
+
+
+def measured(rows: Sequence[Mapping[str, str]] | None, judged: Mapping[str, Any] | None) -> list[str]:
+    """What is known, in lines; what was not measured is said, too.
+
+    Args:
+        rows: of a manifest; None where it is about no set of images.
+        judged: what an evaluation says of the generator.
+    """
+    lines = []
+    if rows is not None:
+        looked = [row["copy"] for row in rows if row.get("copy")]
         lines.append(
-            "- Quality and diversity: **not measured here**. `python -m alzgan.evaluate samples=THIS_FOLDER "
-            "data.root=REAL_IMAGES` does, beside unseen real people."
+            f"- Copies: {len(looked)} of {len(rows)} images were compared with every training image, "
+            f"shifted and mirrored as fits best. {looked.count('yes')} of them are nearer to one than 99 of "
+            "100 images of unseen people are; `manifest.csv` says which."
+            if looked
+            else "- Copies: **not looked for**. `check=true` compares each image with every training image."
         )
-    for candidate in candidates[:1]:
-        for each in candidate.get("verdicts", []):
-            question, answer = printable(str(each.get("question"))), printable(str(each.get("answer")))
-            lines.append(f"- {question}: {answer}. {printable(str(each.get('text')))}")
+    if judged is None:
+        lines.append(
+            "- Quality and diversity: **not measured here**. `python -m alzgan.evaluate` measures them, "
+            "beside unseen real people."
+        )
+        return lines
+    for each in judged.get("verdicts", []):
+        question, answer = printable(str(each.get("question"))), printable(str(each.get("answer")))
+        lines.append(f"- {question}: {answer}. {printable(str(each.get('text')))}")
     return lines

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from alzgan.errors import UserError
 from alzgan.evaluation.candidates import sha256
-from alzgan.files import new_folder, read_json
-from alzgan.generation.card import USE, measured
+from alzgan.files import new_folder
+from alzgan.generation.card import USE, judged_as, measured
 from alzgan.runs.load import BLOCK, TrainedGenerator
 from alzgan.text import counted, printable
 
@@ -25,7 +25,8 @@ def export(generator: TrainedGenerator, path: Path, out: Path, license_name: str
 
     `generator.safetensors` and `config.json`, the weights and how the network is made; `generator.pt2`, a
     program of torch.export for any number of images; `generator.onnx`, the same for other runtimes;
-    `sample.py`, which makes images with torch alone; `README.md`, a model card as Hugging Face has it.
+    `sample.py`, which makes images with torch, numpy and pillow; `README.md`, a model card in the form of
+    Hugging Face.
 
     Args:
         generator: to be exported, on the CPU in float32.
@@ -94,7 +95,7 @@ def config_of(generator: TrainedGenerator, path: Path) -> dict[str, Any]:
         "channels": generator.channels,
         "block": BLOCK,
         "classes": generator.classes,
-        "class_counts": generator.class_counts,
+        "class_shares": generator.class_shares,
         "conditions": generator.conditions,
         "weights": generator.info["weights"],
         "step": generator.info["step"],
@@ -107,10 +108,9 @@ def model_card(
     generator: TrainedGenerator, config: dict[str, Any], license_name: str, evaluation: Path
 ) -> str:
     """The text of `README.md`, with the head that Hugging Face reads."""
-    people = sum(generator.people.values())
+    people = generator.people_in_train
     classes = ", ".join(map(printable, generator.classes)) or "none: it is unconditional"
     trained = counted(people, "person", "people") if people else "an unknown number of people"
-    metrics = read_json(evaluation)
     lines = [
         "---",
         f"license: {json.dumps(license_name)}",
@@ -138,7 +138,7 @@ def model_card(
         "",
         "## What was measured",
         "",
-        *measured(None, evaluation if isinstance(metrics, dict) else None),
+        *measured(None, judged_as(evaluation, config["checkpoint"], config["weights"])),
         "",
         USE,
         "",

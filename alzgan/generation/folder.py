@@ -1,7 +1,7 @@
 """A set of synthetic images on the disk: whole files only, which one it is, and a table of all of it."""
 
-import contextlib
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,9 @@ from alzgan.generation.order import Item
 from alzgan.text import printable
 
 IDENTITY, MANIFEST = "set.json", "manifest.csv"
+OURS = re.compile(
+    r"[^/]+/(\d{7,}|seed-\d{6,}|synthetic-\d+-person-\d{4,}(/slice-\d{3,})?)(\.png|\.npy|\.nii\.gz)"
+)  # paths of a set's files
 VERSION = 1  # of the set: raise it when the same order would give other files
 
 
@@ -24,7 +27,7 @@ class SetFolder:
         identity: what all images of the set have in common; a folder with another set is refused.
         classes: names of the class folders.
         form: of the files, see `alzgan.generation.formats`.
-        overwrite: whether another set of ours gives way: the files that its manifest lists are removed.
+        overwrite: whether another set of ours gives way: all files that are named as a set's are removed.
 
     Raises:
         UserError: there is something else, or a class's name is no name of a folder.
@@ -67,9 +70,9 @@ class SetFolder:
     def begin(self) -> None:
         """Make the folders, and say which set this is."""
         if self.gives_way:
-            for row in self.rows():
-                with contextlib.suppress(OSError):
-                    (self.path / inside(row["file"])).unlink()
+            for path in sorted(self.path.rglob("*")):  # also of a call that was killed before its table
+                if OURS.fullmatch(path.relative_to(self.path).as_posix()) and path.is_file():
+                    path.unlink()
             (self.path / MANIFEST).unlink(missing_ok=True)
             self.gives_way = False
         self.path.mkdir(parents=True, exist_ok=True)
@@ -93,7 +96,7 @@ class SetFolder:
     def rows(self) -> list[dict[str, str]]:
         """The table as it is."""
         try:
-            with open(self.path / MANIFEST, newline="", encoding="utf-8") as handle:
+            with open(self.path / MANIFEST, newline="", encoding="utf-8", errors="surrogateescape") as handle:
                 return list(csv.DictReader(handle))
         except OSError:
             return []
@@ -105,7 +108,8 @@ class SetFolder:
         """
         with locked(self.path, lambda: None):
             known = {row["file"]: row for row in self.rows() if (self.path / inside(row["file"])).is_file()}
-            known |= {str(row["file"]): row for row in rows}
+            for row in rows:  # what an earlier call knew of an image, its nearest one say, stays
+                known[str(row["file"])] = {**known.get(str(row["file"]), {}), **row}
             columns = list(dict.fromkeys([*header, *(key for row in known.values() for key in row)]))
             table = [[known[name].get(key, "") for key in columns] for name in sorted(known)]
             write_table(self.path / MANIFEST, columns, table)
@@ -125,7 +129,7 @@ def folder_name(name: str) -> str:
     Raises:
         UserError: it would lead elsewhere.
     """
-    if name in ("", ".", "..") or any(sign in name for sign in "/\\\0") or name.startswith("."):
+    if name in ("", ".", "..") or any(sign in name for sign in "/\\:\0") or name.startswith("."):
         raise UserError(
             f"the class {printable(name)!r} of the checkpoint is no name of a folder: not written"
         )

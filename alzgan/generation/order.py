@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from alzgan.people.subjects import FEW_PEOPLE
 from alzgan.runs.load import BLOCK, TrainedGenerator
 from alzgan.text import printable
 
+MOST_SEEDS = 1_000_000
 UNCONDITIONAL = "synthetic"  # the class folder of a generator that knows none
 
 
@@ -92,10 +94,16 @@ class Order:
         self.generator.labels(1, conditions=self.conditions)  # refuses what it does not know
         if unknown := [name for name in self.counts if name not in self.names]:
             raise UserError(f"labels: there is no class {printable(unknown[0])}, only {self.known}")
+        if self.seeds is not None and self.people is not None:
+            raise UserError("give seeds or people, not both")
+        if self.seeds is not None and not isinstance(self.labels, str):
+            raise UserError("labels: counts of each class go with n, not with seeds")
+        if not isinstance(self.labels, str) and not self.labels:
+            raise UserError("labels={} asks for nothing: leave it out")
         word = isinstance(self.labels, str) and self.labels
         if word and word not in ("as_trained", "balanced", *self.generator.classes):
             raise UserError(f"labels={printable(word)} must be as_trained, balanced, or of {self.known}")
-        if not self.generator.classes and self.labels not in ("as_trained", {}):
+        if not self.generator.classes and self.labels != "as_trained":
             raise UserError("labels: this generator is unconditional: it has no classes to choose from")
         if self.counts and (min(self.counts.values()) < 0 or not any(self.counts.values())):
             raise UserError("labels: give how many images of each class, from 0 on, and not only 0")
@@ -133,7 +141,7 @@ class Order:
     def items(self) -> list[Item]:
         """Every image that is asked for, in order."""
         if self.seeds is not None:
-            kinds = [self.kinds(1, 0, seed, index)[0] for index, seed in enumerate(self.seeds)]
+            kinds = [self.kinds(1, 0, seed, seed)[0] for seed in self.seeds]
             return [Item(seed, 0, kind, alone=True) for seed, kind in zip(self.seeds, kinds, strict=True)]
         count = len(self) if self.people is None else self.people
         numbered = list(enumerate(self.kinds(count, self.first, self.seed, self.first), self.first))
@@ -215,7 +223,7 @@ class Order:
         if not people:
             return ["the checkpoint does not say how many people of each class it was trained on"]
         wanted = {self.names[item.kind or 0] for item in items}
-        counts = people if self.generator.classes else {UNCONDITIONAL: sum(people.values())}
+        counts = people if self.generator.classes else {UNCONDITIONAL: self.generator.people_in_train}
         few = {name: counts[name] for name in sorted(wanted) if counts.get(name, 0) < FEW_PEOPLE}
         if few and not allowed:
             told = ", ".join(f"{printable(name)} ({count})" for name, count in few.items())
@@ -241,17 +249,17 @@ def parsed_seeds(text: str | int | Sequence[int] | None) -> list[int] | None:
     """
     if text is None:
         return None
-    if isinstance(text, str | int):
-        found = []
-        for part in str(text).split(","):
-            first, dash, last = part.strip().partition("-")
-            if not first.isdigit() or (dash and not last.isdigit()):
-                raise UserError(f"seeds={printable(str(text))} must be like 0-63, or [1,5,8]")
-            found += range(int(first), int(last or first) + 1)
-    else:
-        found = [int(seed) for seed in text]
-    if not found or min(found) < 0 or max(found) >= 2**63:
-        raise UserError(f"seeds={printable(str(text))} must be whole numbers from 0 to 2**63 - 1, rising")
+    found = []
+    for part in text if isinstance(text, Sequence) and not isinstance(text, str) else str(text).split(","):
+        ends = re.fullmatch(r"\s*([0-9]{1,19})(?:-([0-9]{1,19}))?\s*", str(part), re.ASCII)
+        if ends is None:
+            raise UserError(f"seeds={printable(str(text))} must be like 0-63, or [1,5,8]")
+        first, last = int(ends[1]), int(ends[2] or ends[1])
+        if not first <= last < 2**63 or last - first >= MOST_SEEDS:
+            raise UserError(
+                f"seeds={printable(str(text))} must rise, lie below 2**63, and be {MOST_SEEDS:,} at most"
+            )
+        found += range(first, last + 1)
     return list(dict.fromkeys(found))
 
 

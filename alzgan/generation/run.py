@@ -53,17 +53,21 @@ def generate(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
     if settings.export is not None:
         from alzgan.generation.export import export  # its packages are extras
 
-        return export(generator, path, Path(settings.export).expanduser(), settings.license)
+        if settings.dtype != "float32":
+            raise UserError(f"dtype={settings.dtype}: a generator is exported in float32")
+        return export(generator, path, Path(str(settings.export)).expanduser(), settings.license)
     order = ordered(settings, generator)
-    if settings.interpolate is not None:
-        from alzgan.generation.interpolation import interpolate
-
-        return interpolate(order, settings.interpolate, Path(settings.out).expanduser())
     for name, choices in (("copies", ("keep", "drop")), ("rare_classes", ("refuse", "allow"))):
         if settings[name] not in choices:
             raise UserError(f"{name}={settings[name]} must be one of {', '.join(choices)}")
     if settings.copies == "drop" and not settings.check:
         raise UserError("copies=drop needs check=true, which finds them")
+    if settings.interpolate is not None:
+        from alzgan.generation.interpolation import interpolate
+
+        notes = order.refuse_portraits(order.items(), settings.rare_classes == "allow")
+        lines = interpolate(order, settings.interpolate, Path(str(settings.out)).expanduser())
+        return [*lines, *(f"note: {note}" for note in notes)]
     return Making(settings, overrides, path, order).run()
 
 
@@ -72,6 +76,10 @@ def check_types(settings: DictConfig) -> None:
     for name, hint in TYPES.items():
         if not fits(settings[name], hint):
             raise UserError(f"{name}={printable(str(settings[name]))} must be {describe(hint)}")
+    if settings.conditions is not None:
+        numbers = settings.conditions.items() if OmegaConf.is_dict(settings.conditions) else [("", None)]
+        if not all(isinstance(name, str) and fits(number, float) for name, number in numbers):
+            raise UserError("conditions: give numbers by name, {slice: 12} say")
     counts = settings.labels.values() if OmegaConf.is_dict(settings.labels) else []
     if not all(fits(count, int) for count in counts):
         raise UserError("labels: give whole numbers of images, {AD: 300, CN: 300} say")
@@ -136,7 +144,7 @@ class Making:
             "dtype": settings.dtype,
             "copies": settings.copies,
         }
-        self.out = Path(settings.out).expanduser()
+        self.out = Path(str(settings.out)).expanduser()
         self.folder = SetFolder(self.out, identity, order.names, settings.format, settings.overwrite)
         cache = cache_folder(settings.data.cache_dir)
         self.check = CopyCheck(path, settings, overrides, cache) if settings.check else None
@@ -149,7 +157,7 @@ class Making:
 
     def run(self) -> list[str]:
         """Make what is missing, then write the table, the card and the grid; returns lines that say so."""
-        with reporting_disk_errors(self.out):
+        with reporting_disk_errors(self.out, "give the same call again"):
             self.folder.begin()
             self.make()
             total = self.folder.add_rows(HEADER, list(self.rows.values()))
@@ -178,10 +186,9 @@ class Making:
             for group in self.groups:
                 waiting.append(pool.submit(self.write_files, *self.deal(group)))
                 while len(waiting) > most:  # so that memory does not grow
-                    waiting.pop(0).result()
+                    self.written += waiting.pop(0).result()
                 bar.update(len(group))
-            for future in waiting:
-                future.result()
+            self.written += sum(future.result() for future in waiting)
 
     def deal(self, group: list[Item]) -> tuple[list[Item], np.ndarray | None]:
         """Generate a group where it is needed, judge it, and put it into the table.
@@ -197,11 +204,16 @@ class Making:
             return [], None
         images = self.order.images(batch)
         pixels = middle(images) if self.generator.slices_as_channels else images
-        if shows:
-            self.shown.append(to_uint8(images[: GRID - sum(map(len, self.shown))]))
         judged = self.check.judge(to_uint8(pixels)) if self.check is not None else [None] * len(group)
+        if (
+            self.check is not None and self.order.people is not None
+        ):  # a stack is as near as its nearest slice
+            judged = [max(judged, key=lambda judgement: judgement.similarity)] * len(group)
         self.flagged += sum(judgement is not None and judgement.copy for judgement in judged)
         kept = self.enter(batch, judged)
+        if shows:
+            shown = [index for index, item in enumerate(group) if item in kept]
+            self.shown.append(to_uint8(images[shown][: GRID - sum(map(len, self.shown))]))
         rows = [index for index, item in enumerate(group) if item in kept and item in new]
         return [group[index] for index in rows], pixels[rows].numpy()
 
@@ -215,8 +227,8 @@ class Making:
                 kept.append(item)
         return kept
 
-    def write_files(self, items: list[Item], pixels: np.ndarray | None) -> None:
-        """Write images, each whole or not at all."""
+    def write_files(self, items: list[Item], pixels: np.ndarray | None) -> int:
+        """Write images, each whole or not at all; returns how many files that are."""
         for index, item in enumerate(items[:1] if self.volumes else items):
             path = self.out / self.folder.name_of(item)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -224,7 +236,7 @@ class Making:
                 write_volume(path, pixels[:, 0], self.about(item))
             else:
                 self.write(path, pixels[index], self.about(item))
-            self.written += 1
+        return min(1, len(items)) if self.volumes else len(items)
 
     def about(self, item: Item) -> dict[str, str]:
         """What a file says of itself."""
@@ -250,7 +262,8 @@ class Making:
         }
         if batch.labels is not None and batch.labels.dim() == 2:
             numbers = self.generator.in_units(batch.labels[index, 1:])
-            row |= {("position" if name == "slice" else name): value for name, value in numbers.items()}
+            # Beside the columns that every set has.
+            row |= {(f"condition {name}" if name in HEADER else name): v for name, v in numbers.items()}
         if judged is not None:
             row |= {
                 "nearest_file": judged.file,
@@ -263,18 +276,12 @@ class Making:
     def write_about(self) -> None:
         """Write the card and the grid, and show the grid in the run's TensorBoard if asked for."""
         rows = self.folder.rows()
-        checked = None
-        if self.check is not None:
-            checked = {
-                "flagged": self.flagged,
-                "images": sum(map(len, self.groups)),
-                "threshold": self.check.threshold,
-                "dealt": "left out" if self.settings.copies == "drop" else "flagged in `manifest.csv`",
-            }
         found = self.run_folder / "evaluation.json"
-        text = card(self.generator, self.folder.identity, rows, checked, found, self.notes)
+        text = card(self.generator, self.folder.identity, rows, found, self.notes)
         with replacing(self.out / "README.md") as part:
             part.write_text(text, encoding="utf-8")
+        if not any(map(len, self.shown)):
+            return  # all were left out
         shown = viewable(torch.cat(self.shown))
         columns = self.order.slices if self.order.people is not None else round(len(shown) ** 0.5)
         grid = make_grid(shown, nrow=columns, padding=2)

@@ -3,7 +3,7 @@
 Huang et al. 2024, "The GAN is dead; long live the GAN! A modern GAN baseline": a learned 4 x 4 map, modulated
 by the latents, grows by interpolation and residual blocks; the discriminator is its mirror image. At first a
 block changes nothing: its last convolution is 0, the others are drawn from N(0, gain^2 / fan-in) with
-gain = sqrt(2 / 1.04) L^(-1/4), L blocks in all (Zhang et al. 2019, "Fixup initialization").
+gain = sqrt(2 / 1.04) L^(-1/(2m - 2)), L blocks of m convolutions (Zhang et al. 2019, "Fixup initialization").
 """
 
 import math
@@ -65,7 +65,8 @@ class Block(nn.Module):
 
     def __init__(self, channels: int, blocks: int, group: int = 0):
         super().__init__()
-        gain = math.sqrt(2 / (1 + SLOPE**2)) * blocks**-0.25
+        convolutions = 3 if group else 2
+        gain = math.sqrt(2 / (1 + SLOPE**2)) * blocks ** (-1 / (2 * convolutions - 2))
         if group:
             wide = 2 * channels
             layers = [

@@ -24,6 +24,7 @@ from alzgan.runs.checkpoints import AtomicCheckpointIO
 from alzgan.runs.resume import Previous
 from alzgan.runs.signatures import check_targets
 from alzgan.schedules import make_optimizer
+from alzgan.text import counted
 
 NOT_THE_TRAINERS = {  # options of Lightning's Trainer, and where to say the same
     "logger": "choose one with logger=tensorboard, csv or wandb",
@@ -39,6 +40,7 @@ NOT_THE_TRAINERS = {  # options of Lightning's Trainer, and where to say the sam
     "barebones": "leave it out",
 }
 START = ("start_from", "start_with")
+SMALL_STEPS = ("AdaptiveAugmentation", "LeCam")
 REFUSALS = (ValueError, MisconfigurationException)
 
 
@@ -69,10 +71,10 @@ def build_data(settings: DictConfig) -> MRIDataModule:
         settings.model.classes = len(data.classes) if "class" in data.conditions else 0
     if settings.model.get("numbers", 0) is None:
         settings.model.numbers = len(data.numbers)
-    if unused := [name for name in data.numbers if not settings.model.get("numbers", 0)]:
+    if (taken := settings.model.get("numbers", 0)) != len(data.numbers):
         raise UserError(
-            f"data.conditions has {unused[0]}, but model.numbers=0 takes none: choose model=cdcgan, or set "
-            "model.numbers=null"
+            f"data.conditions has {counted(len(data.numbers), 'number')} beside the class, and "
+            f"model.numbers={taken} takes others: choose model=cdcgan, or set model.numbers=null"
         )
     return data
 
@@ -147,6 +149,7 @@ def check_together(settings: DictConfig) -> None:
     for name, instead in NOT_THE_TRAINERS.items():
         if trainer.get(name) is not None:
             raise UserError(f"trainer.{name} is not used here: {instead}")
+    check_bfloat16(settings)
     if str(trainer.get("precision")) in ("16-true", "transformer-engine-float16"):
         raise UserError(
             f"trainer.precision={trainer.precision}: Adam's numbers do not fit into float16; choose "
@@ -165,6 +168,18 @@ def check_together(settings: DictConfig) -> None:
             "batch is shared out among the turns"
         )
     check_devices(trainer)
+
+
+def check_bfloat16(settings: DictConfig) -> None:
+    """Check that what moves by small steps is not itself bfloat16, where it would stand still."""
+    nodes = [settings.model.get("augment"), *(settings.model.get("penalties") or {}).values()]
+    names = [node._target_.rpartition(".")[2] for node in nodes if node]
+    small = [name for name in names if name in SMALL_STEPS]
+    if small and str(settings.trainer.get("precision")) == "bf16-true":
+        raise UserError(
+            f"trainer.precision=bf16-true: the small steps of {small[0]} are lost in bfloat16; choose "
+            "bf16-mixed"
+        )
 
 
 def several_devices(trainer: DictConfig) -> bool:

@@ -32,6 +32,7 @@ class TrainedGenerator:
         image_size: height and width of an image.
         channels: of an image.
         people: how many of each class it was trained on, by name; empty where the checkpoint does not say.
+        people_in_train: how many in all, each counted once; 0 where the checkpoint does not say.
         settings: its network's, as they were configured.
         slices_as_channels: whether the channels are neighbouring slices.
         info: what it was made of and from: the run's provenance, the step, the weights that are used.
@@ -52,14 +53,18 @@ class TrainedGenerator:
         self.network.eval().requires_grad_(False).to(device, dtype)
         self.device, self.dtype = device, dtype
         self.latent_dim = gan.latent_dim
-        counts = checkpoint["alzgan"]["provenance"].get("data", {}).get("classes", {})
+        known = checkpoint["alzgan"]["provenance"].get("data") or {}
+        counts = known.get("classes", {})
         self.classes = list(counts)[: gan.classes]
         self.image_size, self.channels = data.get("image_size", 64), data.get("channels", 3)
-        self.class_counts = list(counts.values())[: gan.classes]
-        stored = checkpoint["alzgan"]["provenance"].get("data", {}).get("conditions", {})
-        self.conditions: dict[str, list[float]] = dict(list(stored.items())[: gan.numbers])
+        # How often each was shown; of an older checkpoint only how many images the data has of each is known.
+        self.class_shares = list(known.get("shares", counts.values()))[: gan.classes]
+        self.conditions: dict[str, list[float]] = dict(
+            list(known.get("conditions", {}).items())[: gan.numbers]
+        )
         self.settings: dict[str, Any] = checkpoint["alzgan"]["config"]["model"]["generator"]
-        self.people: dict[str, int] = checkpoint["alzgan"]["provenance"].get("data", {}).get("people", {})
+        self.people: dict[str, int] = known.get("people", {})
+        self.people_in_train: int = known.get("people_in_train", 0)
         self.slices_as_channels = bool(data.get("slices_as_channels"))
         self.info = {
             **checkpoint["alzgan"]["provenance"],
@@ -73,7 +78,7 @@ class TrainedGenerator:
             stream(seed, "generate/latents", number).standard_normal(self.latent_dim, dtype=np.float32)
             for number in range(first, first + count)
         ]
-        return torch.from_numpy(np.stack(draws))
+        return torch.from_numpy(np.array(draws, np.float32).reshape(count, self.latent_dim))
 
     def labels(
         self,
@@ -87,8 +92,8 @@ class TrainedGenerator:
 
         Args:
             count: of images.
-            label: a class's name or index for all of them, one for each, or None: drawn as often as the
-                images of the data have each.
+            label: a class's name or index for all of them, one for each, or None: drawn as often as each
+                was shown in training.
             seed: of the draw.
             first: number of the first image.
             conditions: by name, a number for all of them or one for each, in its own unit; what is not given
@@ -140,7 +145,7 @@ class TrainedGenerator:
                 raise UserError("this generator is not conditional on classes: it has none to choose from")
             return None
         if label is None:
-            edges = np.cumsum(self.class_counts) / np.sum(self.class_counts)
+            edges = np.cumsum(self.class_shares) / np.sum(self.class_shares)
             draws = [
                 stream(seed, "generate/labels", number).random() for number in range(first, first + count)
             ]
@@ -250,8 +255,43 @@ def load(
     path = checkpoint_file(str(path))
     checkpoint = load_checkpoint(path)
     gan = rebuild(checkpoint, path, allow)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    try:
+        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device={device}: {str(error).splitlines()[0]}") from None
     return TrainedGenerator(gan, checkpoint, weights, device, dtype)
+
+
+def check_known(data: Any, path: Path) -> None:
+    """Check that what a checkpoint says of its data has the form that `describe` gives it.
+
+    Raises:
+        UserError: it has not; the file may come from anywhere.
+    """
+
+    def fits(value: Any, kind: type | tuple[type, ...]) -> bool:
+        return isinstance(value, dict) and all(
+            isinstance(name, str) and isinstance(each, kind) for name, each in value.items()
+        )
+
+    data = {} if data is None else data
+    rising = isinstance(data, dict) and fits(data.get("conditions", {}), list)
+    if rising:
+        for values in data.get("conditions", {}).values():
+            numbers = [value for value in values if isinstance(value, int | float)]
+            rising &= (
+                len(numbers) == len(values) > 1 and numbers == sorted(numbers) and numbers[0] < numbers[-1]
+            )
+    if not (
+        rising
+        and fits(data.get("classes", {}), int)
+        and fits(data.get("people", {}), int)
+        and isinstance(data.get("people_in_train", 0), int)
+        and isinstance(data.get("shares", []), list)
+        and all(isinstance(share, int | float) and share >= 0 for share in data.get("shares", []))
+    ):
+        raise UserError(f"{path} says of its data what no run of alzgan says; it was not used")
 
 
 def rebuild(checkpoint: dict[str, Any], path: Path, allow: Collection[str] = ()) -> GAN:
@@ -264,5 +304,6 @@ def rebuild(checkpoint: dict[str, Any], path: Path, allow: Collection[str] = ())
         version = checkpoint["alzgan"]["provenance"].get("alzgan")
         raise UserError(f"{error} (as in {path}, written by alzgan {version})") from None
     check_weights(gan, checkpoint, path)
+    check_known(checkpoint["alzgan"]["provenance"].get("data"), path)
     gan.load_state_dict(checkpoint["state_dict"])
     return gan

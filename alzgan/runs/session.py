@@ -25,7 +25,7 @@ from alzgan.runs.checkpoints import check_optimizers, check_weights, load_checkp
 from alzgan.runs.config import check_missing
 from alzgan.runs.provenance import provenance
 from alzgan.runs.resume import Previous
-from alzgan.runs.start import start_from
+from alzgan.runs.start import check_held_out, start_from
 from alzgan.text import counted, printable
 from alzgan.upstream.lightning import quiet
 
@@ -57,6 +57,8 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
             keep_older_split(previous, data, run_dir)
         data.setup()
         record |= describe_run(overrides, data, trainer.world_size, previous)
+        if record.get("started_from") and previous is None:
+            check_held_out(record["started_from"], data)
         warn_of_portraits(data, gan)
         if previous is not None:
             check_continuation(previous, record, gan)
@@ -94,8 +96,10 @@ def describe_run(
     before = previous.provenance if previous else {}
     now = provenance()
     session = {"command": now["command"], "from_step": previous.step if previous else 0}
+    started = {"started_from": before["started_from"]} if "started_from" in before else {}
     return {
         **now,
+        **started,
         "world_size": world_size,
         "overrides": list(dict.fromkeys([*before.get("overrides", []), *overrides])),
         "sessions": [*before.get("sessions", []), session],

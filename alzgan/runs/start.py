@@ -1,16 +1,19 @@
 """Another run's weights as the start of this one: transfer learning, and FreezeD with `model.freeze`."""
 
+import csv
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
 from alzgan.gan import GAN
 from alzgan.runs.checkpoints import load_checkpoint
 from alzgan.runs.config import checkpoint_file
-from alzgan.text import counted, printable
+from alzgan.text import counted, printable, shell_override
 
 PLAYERS = ("generator", "discriminator")
 AVERAGE = "generator_average"
@@ -36,9 +39,13 @@ def start_from(gan: GAN, source: str, players: Sequence[str] = PLAYERS) -> dict[
     Raises:
         UserError: there is no such checkpoint, or nothing in it fits.
     """
+    players = [players] if isinstance(players, str) else list(players or PLAYERS)
     if unknown := [player for player in players if player not in PLAYERS]:
         raise UserError(f"model.start_with={unknown[0]} must be one or both of {', '.join(PLAYERS)}")
-    path = checkpoint_file(source)
+    try:
+        path = checkpoint_file(source)
+    except UserError as error:
+        raise UserError(str(error).replace("ckpt_path=", "model.start_from=", 1)) from None
     checkpoint = load_checkpoint(path)
     taken = fitting(gan, checkpoint["state_dict"], players)
     wanted = [name for name in gan.state_dict() if of_players(name, players)]
@@ -50,7 +57,49 @@ def start_from(gan: GAN, source: str, players: Sequence[str] = PLAYERS) -> dict[
     gan.load_state_dict(taken, strict=False)
     new = [name for name in wanted if name not in taken]
     log.info(f"Started from {path}: {counted(len(taken), 'tensor')} of {len(wanted)}{named(new)}")
-    return {"path": str(path), "step": checkpoint.get("global_step"), "taken": len(taken), "new": new}
+    data = checkpoint["alzgan"]["provenance"].get("data")
+    return {
+        "path": str(path),
+        "step": checkpoint.get("global_step"),
+        "root": data.get("root") if isinstance(data, dict) else None,
+        "fingerprint": data.get("fingerprint") if isinstance(data, dict) else None,
+        "taken": len(taken),
+        "new": new,
+    }
+
+
+def check_held_out(started: dict[str, Any], data: MRIDataModule) -> None:
+    """Check that nobody who is held out here was trained on there, as far as anybody can know.
+
+    Raises:
+        UserError: somebody was: all that is measured on unseen people would be false.
+    """
+    if started["fingerprint"] == data.fingerprint:
+        return
+    table = Path(started["path"]).parent.parent / "split.csv"
+    seen = {row["file"] for row in read_rows(table) if row.get("split") == "train"}
+    parts = zip(data.files, data.subjects.subject, data.split.parts, strict=True)
+    leaked = {who for file, who, part in parts if part != "train" and file.path in seen}
+    if leaked and started["root"] == str(data.root):
+        raise UserError(
+            f"model.start_from: {counted(len(leaked), 'person', 'people')} held out here were trained on "
+            f"there, {printable(min(leaked))} for one; hold out the same people with "
+            f"{shell_override('data.subjects', f'csv:{table}')}"
+        )
+    if leaked or not seen:
+        log.warning(
+            f"{started['path']} may have been trained on people who are held out here: if it was, what is "
+            "measured on them flatters"
+        )
+
+
+def read_rows(table: Path) -> list[dict[str, str]]:
+    """The rows of a run's table of its split; none where there is none."""
+    try:
+        with table.open(newline="", encoding="utf-8", errors="surrogateescape") as handle:
+            return list(csv.DictReader(handle))
+    except OSError:
+        return []
 
 
 def fitting(gan: GAN, theirs: dict[str, Tensor], players: Sequence[str]) -> dict[str, Tensor]:

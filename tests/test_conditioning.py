@@ -63,6 +63,17 @@ def test_the_logit_is_the_score_and_the_inner_product_with_the_label():
     assert Projection(2)(score, maps, None).tolist() == [10, 20]
 
 
+def test_a_share_of_a_batch_is_judged_without_labels_in_training_alone():
+    projection = Projection(2, unlabelled=0.75, classes=2)
+    maps, score = torch.ones(8, 2, 1, 1), torch.zeros(8, 1, 1, 1)
+    expected = projection.embedding.weight[1].sum().item()
+    found = projection(score, maps, torch.ones(8, dtype=torch.long))
+    assert found.tolist() == pytest.approx([0, 0, 0, expected] * 2)
+    assert projection.eval()(score, maps, torch.ones(8, dtype=torch.long)).tolist() == pytest.approx(
+        [expected] * 8
+    )
+
+
 @pytest.mark.parametrize("classes", [1, 4, 1000])
 def test_another_label_is_another_image_and_another_verdict(classes: int):
     torch.manual_seed(0)

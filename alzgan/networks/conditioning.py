@@ -87,11 +87,20 @@ class Projection(Conditioned):
 
     Args:
         features: channels of the last map h.
+        unlabelled: in training, the share of a batch's images that are judged by psi(h) alone. So the
+            unconditional game goes on beside the conditional one, and sees where all samples of a label are
+            one (Shahbazi et al. 2022 add both losses). They are spread evenly over the batch, whose order is
+            random: real and fake pairs are judged alike.
+
+    Raises:
+        SettingError: `unlabelled` is no fraction.
         **conditions: as of `Conditioned`.
     """
 
-    def __init__(self, features: int, **conditions):
+    def __init__(self, features: int, unlabelled: float = 0.0, **conditions):
         super().__init__(features, **conditions)
+        fraction(unlabelled=unlabelled)
+        self.unlabelled = unlabelled
         for module in self.children():
             nn.init.normal_(module.weight, 0.0, 0.02)  # a game that begins without its labels
 
@@ -99,5 +108,10 @@ class Projection(Conditioned):
         """Logits (N,) of scores psi (N, ...), last maps (N, features, H, W) and labels."""
         logits = score.flatten()
         if self.conditional:
-            logits = logits + (self.condition(labels) * maps.sum((2, 3))).sum(1)
+            with_label = (self.condition(labels) * maps.sum((2, 3))).sum(1)
+            if self.training and self.unlabelled:
+                numbers = torch.arange(len(logits) + 1, device=logits.device)
+                steps = (numbers * (1 - self.unlabelled)).floor()
+                with_label = with_label * (steps[1:] - steps[:-1])
+            logits = logits + with_label
         return logits

@@ -109,6 +109,7 @@ class Discriminator(nn.Sequential):
         classes: 0 where the class is no condition.
         numbers: how many other conditions there are.
         strength: of the conditions, see `alzgan.networks.conditioning`.
+        unlabelled: share of the images that are judged without their labels, see there.
         normalization: "batch", as in the paper; "none", for penalties on the gradient, which is then each
             image's own; "spectral" (Miyato et al. 2018, "Spectral normalization for GANs"). Without batch
             norm the convolutions have biases and PyTorch's own first weights: N(0, 0.02) relies on batch norm
@@ -126,6 +127,7 @@ class Discriminator(nn.Sequential):
         classes: int = 0,
         numbers: int = 0,
         strength: float | Schedule = 1.0,
+        unlabelled: float = 0.0,
         normalization: str = "batch",
     ):
         at_least(1, channels=channels)
@@ -145,7 +147,7 @@ class Discriminator(nn.Sequential):
                 nn.LeakyReLU(0.2, inplace=True),
             ]
         score = nn.Conv2d(widths[-1], 1, 4, 1, 0, bias=bias)
-        labelled = Projection(widths[-1], classes=classes, numbers=numbers, strength=strength)
+        labelled = Projection(widths[-1], unlabelled, classes=classes, numbers=numbers, strength=strength)
         super().__init__(*layers, score, labelled)
         if batch:
             self.apply(initialize)

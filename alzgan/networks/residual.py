@@ -168,6 +168,7 @@ class Discriminator(nn.Module):
         classes: 0 where the class is no condition.
         numbers: how many other conditions there are.
         strength: of the conditions, see `alzgan.networks.conditioning`.
+        unlabelled: share of the images that are judged without their labels, see there.
         normalization: "none", or "spectral" (Miyato et al. 2018, "Spectral normalization for GANs").
 
     Raises:
@@ -184,6 +185,7 @@ class Discriminator(nn.Module):
         classes: int = 0,
         numbers: int = 0,
         strength: float | Schedule = 1.0,
+        unlabelled: float = 0.0,
         normalization: str = "none",
     ):
         super().__init__()
@@ -203,7 +205,9 @@ class Discriminator(nn.Module):
         nn.init.normal_(self.basis.weight, 0.0, 1 / 4)
         self.score = nn.Linear(widths[-1], 1, bias=False)
         nn.init.normal_(self.score.weight, 0.0, 1 / math.sqrt(widths[-1]))
-        self.projection = Projection(widths[-1], classes=classes, numbers=numbers, strength=strength)
+        self.projection = Projection(
+            widths[-1], unlabelled, classes=classes, numbers=numbers, strength=strength
+        )
         if normalization == "spectral":
             for module in list(self.modules()):
                 if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):

@@ -163,3 +163,15 @@ def test_a_run_whose_disk_is_full_ends_with_one_line(slices: Path, tmp_path: Pat
     lines = [line for line in result.stderr.splitlines() if line.startswith("alzgan: ")]
     assert len(lines) == 1
     assert "File too large" in lines[0]
+
+
+def test_checkpoints_are_kept_to_be_judged_later(slices: Path, tmp_path: Path):
+    options = ("trainer.max_epochs=3", "callbacks.quality=null", "callbacks.checkpoint.keep_every_n_epochs=2")
+    session.run(small_settings(slices, tmp_path, *options))
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"last.ckpt", "epoch_2.ckpt"}
+    kept, last = (load_checkpoint(tmp_path / "checkpoints" / name) for name in ("epoch_2.ckpt", "last.ckpt"))
+    assert (kept["global_step"], last["global_step"]) == (8, 12)
+    session.run(small_settings(slices, tmp_path / "two", "trainer.max_epochs=2", *options[1:]))
+    two = load_checkpoint(tmp_path / "two/checkpoints/last.ckpt")
+    assert kept["state_dict"].keys() == two["state_dict"].keys()
+    assert all(value.equal(two["state_dict"][name]) for name, value in kept["state_dict"].items())

@@ -1,4 +1,4 @@
-"""`checkpoints/last.ckpt`, where a run goes on, and `checkpoints/best.ckpt`, what it is worth."""
+"""`checkpoints/last.ckpt`, where a run goes on, `best.ckpt`, what it is worth, and how it got there."""
 
 from pathlib import Path
 from typing import Any, Self
@@ -7,6 +7,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from alzgan.callbacks.schedule import run_is_over
+from alzgan.errors import at_least
 from alzgan.gan import GAN
 
 
@@ -18,10 +19,16 @@ class RunCheckpoint(Checkpoint):
 
     Args:
         every_n_train_steps: between two saves of `last.ckpt`.
+        keep_every_n_epochs: the state is also kept as `epoch_N.ckpt`, to be judged later; None: it is not.
+
+    Raises:
+        SettingError: `keep_every_n_epochs` is not positive.
     """
 
-    def __init__(self, every_n_train_steps: int = 200):
+    def __init__(self, every_n_train_steps: int = 200, keep_every_n_epochs: int | None = None):
+        at_least(1, keep_every_n_epochs=keep_every_n_epochs)
         self.every_n_train_steps = every_n_train_steps
+        self.keep_every_n_epochs = keep_every_n_epochs
         self.best_objective = float("inf")
         self.best_step: int | None = None
         self.last_saved_step = -1
@@ -32,11 +39,14 @@ class RunCheckpoint(Checkpoint):
             self.save_if_due(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: GAN) -> None:
-        """Save where the quality metric, lower is better, has just got better, and every n steps."""
+        """Save where the quality metric, lower is better, has just got better, every n steps, and to keep."""
         objective = float(trainer.callback_metrics.get("objective", float("inf")))
         if objective < self.best_objective:
             self.best_objective, self.best_step = objective, trainer.global_step
             self.save(trainer, "best")
+        epoch = trainer.current_epoch + 1
+        if self.keep_every_n_epochs and epoch % self.keep_every_n_epochs == 0:
+            self.save(trainer, f"epoch_{epoch}")
         self.save_if_due(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: GAN) -> None:

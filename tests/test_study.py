@@ -1,0 +1,55 @@
+"""The study: what its cells train with."""
+
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY, settings
+from omegaconf import OmegaConf
+
+CELLS = sorted(path.stem for path in (REPOSITORY / "conf/study").glob("*.yaml") if path.stem != "common")
+# What a cell changes of `small`, and nothing else.
+CHANGES = {
+    "csmall": {"model.classes", "model.numbers", "model.generator.strength", "model.discriminator"},
+    "small_128": {"data.image_size"},
+    "small_long": {"trainer.max_epochs", "callbacks.checkpoint.keep_every_n_epochs"},
+    "small_stacks": {"data.slices_as_channels", "data.channels"},
+    "small_with_batch_64": {"data.batch_size"},
+    "small_with_bce": {"model.loss"},
+    "small_without_augmentation": {"model.augment"},
+    "small_without_average": {"model.average"},
+    "small_without_penalty": {"model.penalties"},
+}
+
+
+def flat(node: Any, name: str = "") -> dict[str, Any]:
+    """Settings by their dotted names, as they are written: a reference is the same wherever it leads."""
+    if not isinstance(node, dict) or not node:
+        return {name: node}
+    return {
+        key: value for each, below in node.items() for key, value in flat(below, f"{name}.{each}").items()
+    }
+
+
+def trained_with(cell: str) -> dict[str, Any]:
+    node = OmegaConf.to_container(settings(f"study={cell}", "data.root=DIR"))
+    return {key.lstrip("."): value for key, value in flat(node).items()}
+
+
+@pytest.mark.parametrize("cell", sorted(CHANGES))
+def test_a_cell_changes_one_thing_of_small(cell: str):
+    small, other = trained_with("small"), trained_with(cell)
+    changed = {key for key in small.keys() | other.keys() if small.get(key) != other.get(key)}
+    told = {
+        key: [name for name in CHANGES[cell] if key == name or key.startswith(f"{name}.")] for key in changed
+    }
+    assert all(told.values()), told
+    assert {name for names in told.values() for name in names} == CHANGES[cell]
+
+
+def test_all_cells_see_the_same_people_as_often():
+    for cell in CELLS:
+        found = trained_with(cell)
+        assert found["data.fractions"] == [0.6, 0.2, 0.2]
+        assert found["data.split_seed"] == 0
+        assert found["trainer.max_epochs"] == (30 if cell == "small_long" else 10)
+        assert "dcgan" not in found["model.generator._target_"] or found["model.generator.width"] == 32

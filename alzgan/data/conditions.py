@@ -31,8 +31,7 @@ class Conditions:
 
     def scaled(self) -> np.ndarray:
         """The values (N, m) as the networks get them, float32."""
-        span = np.where(self.high > self.low, self.high - self.low, 1.0)
-        return (2 * (self.values - self.low) / span - 1).astype(np.float32)
+        return (2 * (self.values - self.low) / (self.high - self.low) - 1).astype(np.float32)
 
     def quantiles(self, rows: np.ndarray) -> dict[str, list[float]]:
         """Evenly spaced quantiles of each number over some of the images, from the least to the greatest."""

@@ -107,7 +107,7 @@ class SetFolder:
         Several processes may do so for one set.
         """
         with locked(self.path, lambda: None):
-            known = {row["file"]: row for row in self.rows() if (self.path / inside(row["file"])).is_file()}
+            known = {row["file"]: row for row in self.rows() if (self.path / row["file"]).is_file()}
             for row in rows:  # what an earlier call knew of an image, its nearest one say, stays
                 known[str(row["file"])] = {**known.get(str(row["file"]), {}), **row}
             columns = list(dict.fromkeys([*header, *(key for row in known.values() for key in row)]))
@@ -134,9 +134,3 @@ def folder_name(name: str) -> str:
             f"the class {printable(name)!r} of the checkpoint is no name of a folder: not written"
         )
     return name
-
-
-def inside(file: str) -> str:
-    """A path of a table that stays in the folder; another is none of ours."""
-    path = Path(file)
-    return file if file and not path.is_absolute() and ".." not in path.parts else IDENTITY + ".none"

@@ -204,11 +204,11 @@ class Making:
             return [], None
         images = self.order.images(batch)
         pixels = middle(images) if self.generator.slices_as_channels else images
-        judged = self.check.judge(to_uint8(pixels)) if self.check is not None else [None] * len(group)
-        if (
-            self.check is not None and self.order.people is not None
-        ):  # a stack is as near as its nearest slice
-            judged = [max(judged, key=lambda judgement: judgement.similarity)] * len(group)
+        judged: list[Judgement | None] = [None] * len(group)
+        if self.check is not None:
+            judged = self.check.judge(to_uint8(pixels))
+            if self.order.people is not None:  # a stack is as near as its nearest slice
+                judged = [max(judged, key=lambda judgement: judgement.similarity)] * len(group)
         self.flagged += sum(judgement is not None and judgement.copy for judgement in judged)
         kept = self.enter(batch, judged)
         if shows:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from alzgan.evaluation.seeds import over_seeds
 from alzgan.report.page import comparison, number, page, share, write_report
 from alzgan.report.pictures import Picture
 
@@ -150,6 +151,7 @@ def evaluation(*candidates: dict[str, Any]) -> dict[str, Any]:
         },
         "spaces": [{"name": "pixels", "extractor": "pixels-v1", "features": 1024, "method": "grey values"}],
         "candidates": list(candidates),
+        "over_seeds": over_seeds(candidates),
     }
 
 
@@ -362,3 +364,66 @@ def test_what_is_not_known_of_the_people_is_said():
     assert "people unknown: each image counts as one" in text
     assert "a split may have slices of one person on both sides" in text
     assert "different data or splits" in page(unknown | {"same_data": False}, [])
+
+
+def run_of(value: float, *overrides: str, step: int = 100, **changes: Any) -> dict[str, Any]:
+    numbers = [
+        one_number(metric="frechet", value=value, ratio=value / 5),
+        one_number(
+            stage="copies",
+            metric="share_above_threshold",
+            space="aligned pixels",
+            against="train",
+            value=0.1,
+            ratio=None,
+        ),
+        one_number(metric="frechet", value=99.0, label="A"),
+    ]
+    return candidate(
+        f"job_{value}", numbers=numbers, step=step, trained_by={"overrides": [*overrides]}, **changes
+    )
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one_row():
+    common = "data.root=DIR", "run_dir=outputs/sweep"
+    rows = over_seeds(
+        [
+            run_of(20.0, "loss=hinge", "seed=0", *common),
+            run_of(30.0, "loss=relativistic", "seed=0", *common, utility=None),
+            run_of(26.0, "loss=hinge", "seed=1", *common),
+            candidate("folder", kind="folder"),
+        ]
+    )
+    assert [(row["settings"], row["runs"]) for row in rows] == [
+        ({"loss": "hinge"}, ["job_20.0", "job_26.0"]),
+        ({"loss": "relativistic"}, ["job_30.0"]),
+    ]
+    frechet, copies = rows[0]["numbers"]
+    assert (frechet["mean"], frechet["low"], frechet["high"]) == (23.0, 20.0, 26.0)
+    assert frechet["ratio"] == pytest.approx(4.6)
+    assert frechet["unseen"] == 0.002
+    assert (copies["metric"], copies["mean"]) == ("share_above_threshold", 0.1)
+    assert [each["verdict"] for each in rows[0]["utility"]] == ["cannot tell", "cannot tell"]
+    assert rows[1]["utility"] == []
+
+
+def test_steps_of_one_run_are_rows_that_the_page_joins():
+    found = evaluation(
+        *(run_of(value, "loss=hinge", step=step) for value, step in ((20.0, 100), (12.0, 1200)))
+    )
+    text = page(found, [])
+    structure(text)
+    table = text[text.index("By setting") : text.index("Side by side")]
+    assert re.findall(r'<td class="name">([^<]+)</td>', table) == [
+        "100 steps",
+        "1,200 steps",
+        "unseen people",
+    ]
+    assert "20, 4×" in table
+    assert "12, 2.4×" in table
+    assert ">10 %<" in table
+    assert "<svg" in table
+
+
+def test_one_run_has_no_table_of_settings(whole: str):
+    assert "By setting" not in whole

@@ -13,6 +13,7 @@ from alzgan.device.overhead import tune_process
 from alzgan.errors import SettingError, UserError, at_least, one_of, seed_of_streams
 from alzgan.evaluation.fidelity import HELD_OUT
 from alzgan.evaluation.inputs import Judged, judged, listed
+from alzgan.evaluation.seeds import over_seeds
 from alzgan.evaluation.spaces import Space, chosen_spaces
 from alzgan.evaluation.stages import STAGES, Context, Extent, Outcome, assess
 from alzgan.files import cache_folder, write_json
@@ -90,7 +91,7 @@ def chosen_device(name: str | None) -> torch.device:
 
 def record(outcomes: Sequence[Outcome], settings: DictConfig, spaces: Sequence[Space]) -> dict[str, Any]:
     """The content of `evaluation.json`."""
-    made = provenance()
+    made, candidates = provenance(), [outcome.plain() for outcome in outcomes]
     return {
         "alzgan": alzgan.__version__,
         "command": made["command"],
@@ -108,7 +109,8 @@ def record(outcomes: Sequence[Outcome], settings: DictConfig, spaces: Sequence[S
             }
             for space in spaces
         ],
-        "candidates": [outcome.plain() for outcome in outcomes],
+        "candidates": candidates,
+        "over_seeds": over_seeds(candidates),
     }
 
 

@@ -15,6 +15,9 @@ from alzgan.text import printable
 
 # Of which more, or less, is better without end; noise has the highest Vendi score and is the least copied.
 COMPARABLE = ("kernel_distance", "frechet", "mind", "precision", "recall", "coverage", "wasserstein")
+MOST_COLUMNS = 8  # candidates side by side; more of them have a row each
+AGAINST = {"share_above_threshold": "train"}  # all else in that table: held-out people
+HEADLINES = ("kernel_distance", "frechet", "precision", "recall", "share_above_threshold")
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MARKS = {"good": "✓", "bad": "✗", "cannot tell": "?"}
 QUESTIONS = {
@@ -59,7 +62,9 @@ def page(evaluation: dict[str, Any], pictures: Sequence[Picture]) -> str:
             section(index, candidate, [each for each in pictures if each.candidate == index])
             for index, candidate in enumerate(candidates)
         ],
-        comparison=comparison(candidates) if len(candidates) > 1 else [],
+        comparison=comparison(candidates) if 1 < len(candidates) <= MOST_COLUMNS else [],
+        settings=settings_table(evaluation),
+        tradeoff=plots.tradeoff("tradeoff", settings_table(evaluation)),
         marks=MARKS,
         questions=QUESTIONS,
     )
@@ -129,6 +134,33 @@ def comparison(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def settings_table(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for each setting of several runs, with its headlines in the first feature space."""
+    rows, space = (
+        evaluation.get("over_seeds") or [],
+        evaluation["spaces"][0]["name"] if evaluation["spaces"] else None,
+    )
+    names = [", ".join(f"{name}={value}" for name, value in row["settings"].items()) for row in rows]
+    table = []
+    for name, row in zip(names, rows, strict=True):
+        decisive = {
+            number["metric"]: number
+            for number in row["numbers"]
+            if number["space"] in (space, "aligned pixels")
+            and number["against"] == AGAINST.get(number["metric"], "held-out")
+        }
+        steps = [f"{row['step']:,} steps"] if names.count(name) > 1 or not name else []
+        table.append(
+            {
+                **row,
+                "group": name,
+                "name": ", ".join([*([name] if name else []), *steps]),
+                "cells": {metric: decisive.get(metric) for metric in HEADLINES},
+            }
+        )
+    return table if len(table) > 1 else []
 
 
 def best_of(cells: Sequence[dict[str, Any]]) -> float | None:

@@ -1,0 +1,76 @@
+"""Runs of the same settings and different seeds, as one row: how much of a difference is luck."""
+
+from collections.abc import Sequence
+from statistics import mean
+from typing import Any
+
+CHOSEN_FREELY = ("seed", "run_dir", "launcher", "ckpt_path")  # by each run, whatever it trains
+
+
+def over_seeds(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each setting and step: its runs, and the mean and range of each number of all samples.
+
+    Args:
+        candidates: as `evaluation.json` has them; those that are no checkpoints of alzgan's are left out.
+    """
+    trained = [each for each in candidates if (each.get("trained_by") or {}).get("overrides") is not None]
+    settings = [settings_of(each["trained_by"]["overrides"]) for each in trained]
+    differ = [
+        name
+        for name in dict.fromkeys(name for each in settings for name in each)
+        if len({each.get(name) for each in settings}) > 1
+    ]
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for candidate, each in zip(trained, settings, strict=True):
+        key = (*(each.get(name) for name in differ), candidate["step"])
+        groups.setdefault(key, []).append(candidate)
+    return [
+        {
+            "settings": {name: value for name, value in zip(differ, key, strict=False) if value is not None},
+            "step": key[-1],
+            "runs": [candidate["name"] for candidate in group],
+            "numbers": pooled(group),
+            "utility": [best_arm(candidate["utility"]) for candidate in group if candidate["utility"]],
+        }
+        for key, group in groups.items()
+    ]
+
+
+def settings_of(overrides: Sequence[str]) -> dict[str, str]:
+    """What a run was started with, by name."""
+    parts = (override.partition("=") for override in overrides)
+    return {
+        name: value for name, _, value in parts if name.partition(".")[0] not in (*CHOSEN_FREELY, "hydra")
+    }
+
+
+def pooled(group: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The numbers of all samples that all runs of a group have."""
+
+    def key_of(number: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(number[name] for name in ("stage", "metric", "space", "against", "better", "n"))
+
+    tables = [{key_of(each): each for each in run["numbers"] if each["label"] is None} for run in group]
+    rows = []
+    for key in tables[0]:
+        if all(key in table for table in tables):
+            values = [table[key]["value"] for table in tables]
+            ratios = [table[key]["ratio"] for table in tables]
+            rows.append(
+                {
+                    **dict(zip(("stage", "metric", "space", "against", "better", "n"), key, strict=True)),
+                    "mean": mean(values),
+                    "low": min(values),
+                    "high": max(values),
+                    "ratio": None if None in ratios else mean(ratios),
+                    "unseen": mean(table[key]["unseen"]["mean"] for table in tables),
+                }
+            )
+    return rows
+
+
+def best_arm(utility: dict[str, Any]) -> dict[str, Any]:
+    """Of the ways to add samples to real images, the one that changes most for unseen people."""
+    arms = [arm for arm in utility["arms"] if arm["name"].startswith("real + synthetic")]
+    best = max(arms, key=lambda arm: arm["difference"]["mean"])
+    return {"name": best["name"], "verdict": best["verdict"], **best["difference"]}

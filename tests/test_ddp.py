@@ -4,14 +4,17 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import SMALL, alzgan, settings
-from lightning import Callback
+from lightning import Callback, Trainer
 from torch import Tensor
 
 from alzgan.errors import UserError
-from alzgan.runs.build import check_devices
+from alzgan.gan import GAN, Turn
+from alzgan.runs.build import build_data, build_model, check_devices
 from alzgan.runs.checkpoints import load_checkpoint
 from alzgan.runs.sweep import check_job
+from alzgan.upstream.lightning import quiet
 
 
 def digest(*tensors: Tensor) -> str:
@@ -69,6 +72,71 @@ def test_ranks_agree_on_what_follows_the_game_though_each_sees_its_own_logits(ou
     assert one["anchors"][0] != one["anchors"][1]
     # One change in six steps, of 4 steps of 8 images in a length of 100.
     assert one["probability"] == two["probability"] in (0.0, pytest.approx(0.32))
+
+
+class JointGAN(GAN):
+    """One process that draws for a batch of two ranks what they would draw."""
+
+    global_rank = 0
+
+    def turns(self, real: Tensor, labels: Tensor) -> list[Turn]:
+        parts = []
+        for self.global_rank, *part in zip((0, 1), real.chunk(2), labels.chunk(2), strict=True):
+            parts += super().turns(*part)
+        self.images_a_step = len(real)
+        one, two = parts
+        draws = None if one.draws is None else torch.cat([one.draws, two.draws], 1)
+        return [
+            Turn(
+                torch.cat([one.real, two.real]),
+                None if one.labels is None else torch.cat([one.labels, two.labels]),
+                torch.cat([one.latents, two.latents]),
+                None if one.labels is None else torch.cat([one.fake_labels, two.fake_labels]),
+                draws,
+            )
+        ]
+
+
+RECIPES = [
+    ("model=residual", "augment=mri", "model.augment.probability=1"),
+    pytest.param(
+        ("model=residual", "loss=hinge", "penalty=[r1,lecam]", "augment=ada", "model.augment.target=0"),
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        ("model=r3gan", "model.generator.group=4", "model.discriminator.group=4", "model.classes=2"),
+        marks=pytest.mark.slow,
+    ),
+]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: " ".join(recipe))
+def test_two_ranks_step_as_one_process_does_on_their_joint_batch(
+    recipe: tuple[str, ...], slices: Path, tmp_path: Path
+):
+    """No recipe with batch norm, which is each rank's own; in float64, so that 1e-9 is no rounding."""
+    run = ["data=mri", f"data.root={slices}", *SMALL, *recipe, "callbacks.quality=null"]
+    run += ["trainer.precision=64-true", "trainer.max_steps=3"]
+    result = alzgan(
+        *run, f"run_dir={tmp_path}", "data.batch_size=4", "trainer=ddp", "trainer.devices=2", fresh=True
+    )
+    assert result.returncode == 0, result.stderr
+    composed = settings(*run, "data.batch_size=8", f"run_dir={tmp_path / 'one'}")
+    gan = build_model(composed)
+    first = {name: value.double() for name, value in gan.state_dict().items()}
+    gan.__class__ = JointGAN
+    trainer = Trainer(
+        accelerator="cpu", precision="64-true", max_steps=3, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    with quiet():
+        trainer.fit(gan, datamodule=build_data(composed))
+    two = load_checkpoint(tmp_path / "checkpoints/last.ckpt")["state_dict"]
+    moved = 0
+    for name, value in gan.state_dict().items():
+        assert value.double().allclose(two[name].double(), rtol=1e-9, atol=1e-9), name
+        moved += not value.double().allclose(first[name], rtol=1e-4, atol=1e-4)
+    assert moved > 10
 
 
 def test_the_first_rank_alone_writes_and_speaks(output_and_folder):

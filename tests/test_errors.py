@@ -109,6 +109,16 @@ def test_a_wrong_setting_of_an_open_place_gets_one_line(
     assert expected in error_line("data=mri", root, run, *SMALL, override)
 
 
+def test_tasks_of_slurm_that_would_all_be_the_same_run_are_refused(
+    error_line: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    line = error_line(f"run_dir={tmp_path}")
+    assert "srun has started 2 tasks, each of which would be this whole run: set trainer=ddp" in line
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+    assert "data.batch_size=32 must be" in error_line(f"run_dir={tmp_path}", "model.turns=3")
+
+
 def folder_of(root: Path, count: int) -> Path:
     (root / "Healthy").mkdir(parents=True)
     for index in range(count):
@@ -192,7 +202,7 @@ def test_a_quoted_value_is_read(error_line: Callable, tmp_path: Path):
     assert line == "alzgan: there is no folder /x/a=b[c]{d}: check data.root"
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit"])
+@pytest.mark.parametrize("launcher", ["joblib", "ray", "submitit"])
 def test_a_launcher_that_is_not_installed_says_how_to_install_it(launcher: str):
     program = (
         "import sys; from hydra.core.plugins import Plugins; from alzgan.runs import cli\n"

@@ -42,6 +42,7 @@ NOT_THE_TRAINERS = {  # options of Lightning's Trainer, and where to say the sam
 START = ("start_from", "start_with")
 SMALL_STEPS = ("AdaptiveAugmentation", "LeCam")
 REFUSALS = (ValueError, MisconfigurationException)
+OF_THE_TRAINER = (*REFUSALS, RuntimeError)  # of Slurm's variables, say
 
 
 def build(name: str, node: DictConfig, **arguments: Any) -> Any:
@@ -52,7 +53,7 @@ def build(name: str, node: DictConfig, **arguments: Any) -> Any:
     except InstantiationException as error:
         if (told := user_error(error)) is not None:
             raise told from None
-        if not isinstance(error.__cause__, REFUSALS):
+        if not isinstance(error.__cause__, OF_THE_TRAINER if name == "trainer" else REFUSALS):
             raise
         place = re.search(r"^full_key: (\S+)", str(error), re.MULTILINE)
         raise refused(place[1] if place else name, error.__cause__) from error
@@ -166,6 +167,12 @@ def check_together(settings: DictConfig) -> None:
         raise UserError(
             f"data.batch_size={settings.data.batch_size} must be a multiple of model.turns={turns}: a "
             "batch is shared out among the turns"
+        )
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))  # of srun
+    if tasks > 1 and not several_devices(trainer):
+        raise UserError(
+            f"srun has started {tasks} tasks, each of which would be this whole run: set trainer=ddp "
+            f"trainer.devices={tasks}, or --ntasks-per-node=1"
         )
     check_devices(trainer)
 

@@ -72,7 +72,7 @@ def one_line(error: Exception) -> str:
 
 def hint(error: Exception) -> str:
     """What to do about it, where Hydra does not say so."""
-    if missing := re.search(r"Could not find 'hydra/launcher/(joblib|submitit)", str(error)):
+    if missing := re.search(r"Could not find 'hydra/launcher/(joblib|ray|submitit)", str(error)):
         return f"; first: pip install 'alzgan[{missing[1]}]'"
     if isinstance(error, OverrideParseException) and "=" in error.override:
         name, value = error.override.split("=", 1)

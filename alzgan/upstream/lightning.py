@@ -17,6 +17,7 @@ HARMLESS = (
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning 2.6 on torch from 2.13 on
     "The 'train_dataloader' does not have many workers",  # the data is decoded already
     "The number of training batches",  # fewer batches in an epoch than log_every_n_steps: small data
+    "The `srun` command is available on your system",  # and so it may be; one process needs none
     "GPU available but not used",  # trainer.accelerator=cpu says so
     "You're resuming from a checkpoint that ended before the epoch ended",  # ShuffledBatches goes on there
 )

@@ -6,6 +6,7 @@ On the data that the run was trained on, with its people and its split. What jud
 people in train; unseen people's real slices are judged beside the samples:
 
 - class: the share of images whose class a small classifier recognises;
+- ventricles: their mean share of the brain in each class;
 - slice: the correlation of the place asked for with the place that a ridge regression on pixels measures;
 - neighbours: the correlation of neighbouring slices of one stack, of one latent or of one person, the median.
 """
@@ -22,6 +23,7 @@ from torch import Tensor
 import alzgan
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.data.stacks import stacks_of_people
+from alzgan.metrics.anatomy import ventricle_ratio
 from alzgan.metrics.classifier import predicted, trained
 from alzgan.metrics.features import PixelFeatures
 from alzgan.runs.load import TrainedGenerator
@@ -47,6 +49,7 @@ def main(run: Path) -> None:
     generator, report = alzgan.load(run), {}
     if generator.classes:
         report["class"] = recognised(generator, data)
+        report["ventricles"] = ventricles(generator, data)
     if "slice" in generator.conditions:
         report["slice"] = placed(generator, data)
         report["neighbours"] = neighbours(generator, data)
@@ -77,6 +80,19 @@ def recognised(generator: TrainedGenerator, data: MRIDataModule) -> dict[str, fl
         "unseen people": balanced(predicted(judge, unseen), class_of(theirs)),
     }
     return found | {"chance": 1 / len(data.classes)}
+
+
+def ventricles(generator: TrainedGenerator, data: MRIDataModule) -> dict[str, dict[str, float]]:
+    """The mean ventricle ratio of each class."""
+    unseen, theirs = part(data, True)
+    kinds, count = class_of(theirs), SAMPLES // len(generator.classes)
+    return {
+        name: {
+            "samples": ventricle_ratio(generator.sample(count, [index] * count)).mean().item(),
+            "unseen people": ventricle_ratio(unseen[np.flatnonzero(kinds == index)]).mean().item(),
+        }
+        for index, name in enumerate(generator.classes)
+    }
 
 
 def balanced(probabilities: Tensor, labels: np.ndarray) -> float:

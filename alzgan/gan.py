@@ -18,7 +18,7 @@ from alzgan.device.generators import torch_stream
 from alzgan.device.pixels import to_uint8
 from alzgan.device.precision import to_device
 from alzgan.device.streams import stream
-from alzgan.errors import SettingError, at_least, seed_of_streams
+from alzgan.errors import SettingError, at_least, fraction, seed_of_streams
 from alzgan.losses import AdversarialLoss
 from alzgan.penalties import Penalty, Seen
 from alzgan.schedules import OptimizerFactory, Schedules, make_optimizer
@@ -65,6 +65,10 @@ class GAN(LightningModule):
         turns: of the discriminator for one of the generator; a batch is shared out among them.
         freeze: so many of the discriminator's first convolutions stay as they are: for a model that starts
             from another run (Mo et al. 2020, "Freeze the discriminator").
+        diversity: the least mean absolute difference of two samples of one label, over that of two real
+            images of the batch; below it the generator's loss grows, by 1 at most. 0: there is no floor.
+            Without one, conditional models of small data make one image for each label, whatever the latent.
+            Mao et al. 2019, "Mode seeking generative adversarial networks", reward differences without end.
         gradient_clip: largest norm of a player's gradient; None: no limit.
         seed: of every latent and every other number drawn.
 
@@ -87,12 +91,14 @@ class GAN(LightningModule):
         average: nn.Module | None = None,
         turns: int = 1,
         freeze: int = 0,
+        diversity: float = 0.0,
         gradient_clip: float | None = None,
         seed: int = 0,
     ):
         super().__init__()
         at_least(1, latent_dim=latent_dim, turns=turns)
         at_least(0, classes=classes, numbers=numbers, freeze=freeze, gradient_clip=gradient_clip)
+        fraction(diversity=diversity)
         seed_of_streams(seed=seed)
         self.automatic_optimization = False
         self.generator = generator
@@ -108,6 +114,7 @@ class GAN(LightningModule):
         self.average = average
         self.generator_average = copy.deepcopy(generator).requires_grad_(False) if average else None
         self.critic_turns = turns
+        self.diversity = diversity
         self.gradient_clip = gradient_clip
         self.seed = seed
         self.schedules = Schedules(self, self.optimizer_factories)
@@ -202,14 +209,28 @@ class GAN(LightningModule):
         """Teach the generator by its fakes (with graph), which the discriminator judges as it is now."""
         with frozen(self.discriminator):
             on_fake = self.judge(fake, turn.fake_labels, turn.draws, 2)
-            loss = self.loss.generator(
+            loss = total = self.loss.generator(
                 on_fake.logits, lambda: self.judge(turn.real, turn.labels, turn.draws, 3).logits
             )
-            self.descend(loss, self.optimizers()[1])
-        return {
-            "loss/generator": loss.detach(),
-            f"{self.loss.reading}/D(G(z))_after_D_step": self.reading(on_fake),
-        }
+            said = {
+                "loss/generator": loss.detach(),
+                f"{self.loss.reading}/D(G(z))_after_D_step": self.reading(on_fake),
+            }
+            if self.diversity:
+                sameness = self.sameness(turn, fake)
+                total = total + sameness
+                said["penalty/sameness"] = sameness.detach()
+            self.descend(total, self.optimizers()[1])
+        return said
+
+    def sameness(self, turn: Turn, fake: Tensor) -> Tensor:
+        """How far samples of one label are below the least `diversity`: 0 not at all, 1 if they are one."""
+        other = self.generator(turn.latents.roll(1, 0), turn.fake_labels)
+        apart, real_apart = (
+            (one - two).to(torch.promote_types(one.dtype, torch.float32)).abs().mean()
+            for one, two in ((fake, other), (turn.real, turn.real.roll(1, 0)))
+        )
+        return (1 - apart / (self.diversity * real_apart).clamp(min=1e-6)).relu()
 
     def judge(
         self,

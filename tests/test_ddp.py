@@ -1,11 +1,17 @@
+import contextlib
 import hashlib
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL, alzgan, settings
+from conftest import REPOSITORY, SMALL, alzgan, settings
 from lightning import Callback, Trainer
 from torch import Tensor
 
@@ -166,3 +172,62 @@ def test_synchronised_batch_norm_needs_a_gpu():
         check_devices(settings("trainer.sync_batchnorm=true", "trainer.accelerator=cpu").trainer)
     if (os.cpu_count() or 1) > 1:
         check_devices(settings("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2").trainer)
+
+
+@pytest.fixture
+def running(slices: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen, int]]:
+    """A run of two ranks that has saved something, and the second one's number."""
+    command = [sys.executable, "-m", "alzgan.train", "data=mri", f"data.root={slices}", *SMALL]
+    command += ["callbacks.quality=null", "callbacks.checkpoint.every_n_train_steps=5", f"run_dir={tmp_path}"]
+    command += ["trainer=ddp", "trainer.devices=2", "trainer.max_epochs=-1", "trainer.max_steps=100000"]
+    first = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 120
+    while not (tmp_path / "checkpoints/last.ckpt").is_file():
+        assert time.monotonic() < end
+        assert first.poll() is None, first.stderr.read()
+        time.sleep(0.2)
+    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(first.pid)], capture_output=True, text=True)
+    (second,) = [int(word) for word in children.stdout.split()]
+    yield first, second
+    for number in (first.pid, second):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
+    first.communicate()
+
+
+def has_ended(number: int) -> bool:
+    """Whether there is no such process, or only what its parent has not asked for yet."""
+    status = Path(f"/proc/{number}/stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads the processes of Linux")
+def test_all_ranks_stop_where_one_is_told_to(running: tuple[subprocess.Popen, int], tmp_path: Path):
+    first, second = running
+    os.kill(second, signal.SIGTERM)
+    _, errors = first.communicate(timeout=30)
+    assert first.returncode == 143
+    assert has_ended(second)
+    step = load_checkpoint(tmp_path / "checkpoints/last.ckpt")["global_step"]
+    assert f"Stopped by SIGTERM after step {step}; continue with" in (tmp_path / "train.log").read_text()
+    assert "Traceback" not in errors
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads the processes of Linux")
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_run_that_loses_a_rank_ends(lost: int, running: tuple[subprocess.Popen, int], tmp_path: Path):
+    first, second = running
+    os.kill((first.pid, second)[lost], signal.SIGKILL)
+    _, errors = first.communicate(timeout=30)
+    end = time.monotonic() + 30
+    while not has_ended(second):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    load_checkpoint(tmp_path / "checkpoints/last.ckpt")
+    if lost == 1:
+        assert first.returncode == 1
+        lines = [line for line in errors.splitlines() if line.startswith("alzgan: ")]
+        assert len(lines) == 1, errors
+        assert lines[0].startswith("alzgan: another process of this run has ended, or cannot be reached: ")
+        assert f"continue with ckpt_path={tmp_path}" in lines[0]
+        assert "Traceback" not in errors

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from alzgan.benchmarks.textbook import TextbookGame
 from alzgan.gan import GAN, Turn
 from alzgan.runs.build import build_model
+from alzgan.upstream.lightning import quiet
 
 SMALL_MODEL = (
     "data.image_size=32",
@@ -31,7 +32,8 @@ def play(gan: GAN, batches: list[Tensor], labels: Tensor | None = None, **option
         **options,
     )
     pairs = [(images, torch.zeros(len(images)) if labels is None else labels) for images in batches]
-    trainer.fit(gan, DataLoader(pairs, batch_size=None))
+    with quiet():
+        trainer.fit(gan, DataLoader(pairs, batch_size=None))
     return trainer
 
 
@@ -248,3 +250,43 @@ def test_first_weights_depend_on_the_seed_alone():
     assert all(torch.equal(value, two[name]) for name, value in one.items())
     other = build_model(settings(*SMALL_MODEL, "seed=1")).state_dict()
     assert not torch.equal(one["generator.1.weight"], other["generator.1.weight"])
+
+
+class Echo(nn.Module):
+    """An image of the latent's first number, times a weight."""
+
+    def __init__(self, weight: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight))
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        return (self.weight * latents[:, :1, None, None]).expand(-1, 1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("weight", "expected"),
+    # Real images of 0 and 2 are 2 apart, the floor is half of it; latents of 0 and 1 make fakes of 0 and w.
+    [(0.0, 1.0), (0.25, 0.75), (1.0, 0.0), (5.0, 0.0)],
+)
+def test_samples_of_one_label_are_held_apart_by_a_share_of_what_real_images_are(
+    weight: float, expected: float
+):
+    gan = build_model(settings(*SMALL_MODEL, "model.diversity=0.5"))
+    gan.generator = Echo(weight)
+    real = torch.tensor([0.0, 2.0])[:, None, None, None].expand(-1, 1, 2, 2)
+    latents = torch.tensor([[0.0], [1.0]])
+    turn = Turn(real, None, latents, None, None)
+    sameness = gan.sameness(turn, gan.generator(latents))
+    assert sameness.item() == pytest.approx(expected)
+    (gradient,) = torch.autograd.grad(sameness, gan.generator.weight, allow_unused=True)
+    assert gradient.item() == pytest.approx(-1.0 if 0 < weight < 1 else 0.0)
+
+
+def test_the_floor_teaches_the_generator_alone():
+    batches = [torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1]
+    with_it, without = (build_model(settings(*SMALL_MODEL, f"model.diversity={share}")) for share in (1, 0))
+    for gan in (with_it, without):
+        play(gan, batches)
+    one, two = with_it.state_dict(), without.state_dict()
+    differ = {name.partition(".")[0] for name in one if not one[name].equal(two[name])}
+    assert differ == {"generator"}

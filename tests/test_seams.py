@@ -26,6 +26,7 @@ GROUPS = (
     ("augment=none", "augment=translate_flip", "augment=mri", "augment=ada"),
     ("average=none", "average=ema"),
     ("model.turns=1", "model.turns=2"),
+    ("model.diversity=0", "model.diversity=0.4"),
 )
 
 

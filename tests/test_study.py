@@ -9,7 +9,13 @@ from omegaconf import OmegaConf
 CELLS = sorted(path.stem for path in (REPOSITORY / "conf/study").glob("*.yaml") if path.stem != "common")
 # What a cell changes of `small`, and nothing else.
 CHANGES = {
-    "csmall": {"model.classes", "model.numbers", "model.generator.strength", "model.discriminator"},
+    "csmall": {
+        "model.classes",
+        "model.numbers",
+        "model.diversity",
+        "model.generator.strength",
+        "model.discriminator",
+    },
     "small_128": {"data.image_size"},
     "small_long": {"trainer.max_epochs", "callbacks.checkpoint.keep_every_n_epochs"},
     "small_stacks": {"data.slices_as_channels", "data.channels"},

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
@@ -56,6 +57,8 @@ class StopOnSignal(Checkpoint):
         """Take over from Lightning, which puts everything back when the run ends."""
         self.received = int(signal.SIGTERM) if trainer.received_sigterm else 0
         self.requeue: Callable[[], None] | None = None
+        # Of the processes, not of their devices, whose work would have to be waited for at each step.
+        self.hosts = dist.new_group(backend="gloo") if trainer.world_size > 1 else None
         if threading.current_thread() is not threading.main_thread():
             return  # Python allows no handlers there
         for number in EXIT_CODES:
@@ -90,7 +93,7 @@ class StopOnSignal(Checkpoint):
         if self.requeue is not None:
             requeue, self.requeue = self.requeue, None
             requeue()
-        number = agreed(trainer, self.received)
+        number = agreed(self.received, self.hosts)
         if number == 0:
             return
         if (checkpoint := RunCheckpoint.of(trainer)) is not None:
@@ -113,9 +116,15 @@ class StopOnSignal(Checkpoint):
             kill_other_ranks(trainer)
 
 
-def agreed(trainer: Trainer, number: int) -> int:
-    """The signal that any rank has received, 0 for none."""
-    if trainer.world_size == 1:
+def agreed(number: int, hosts: dist.ProcessGroup | None) -> int:
+    """The signal that any rank has received, 0 for none.
+
+    Args:
+        number: that this one has received.
+        hosts: the ranks' group on the CPU; None: there is one process.
+    """
+    if hosts is None:
         return number
-    numbers = torch.tensor(number, device=trainer.strategy.root_device)
-    return int(trainer.strategy.reduce(numbers, reduce_op="max"))
+    numbers = torch.tensor(number)
+    dist.all_reduce(numbers, dist.ReduceOp.MAX, hosts)
+    return int(numbers)

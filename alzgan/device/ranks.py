@@ -1,7 +1,12 @@
 """What the processes of a run tell each other in a step."""
 
+import contextlib
+from collections.abc import Iterator
+
 import torch.distributed as dist
 from torch import Tensor
+
+from alzgan.errors import UserError
 
 
 def mean_of_ranks(values: Tensor) -> Tensor:
@@ -13,3 +18,23 @@ def mean_of_ranks(values: Tensor) -> Tensor:
         dist.all_reduce(values)  # gloo knows sums only
         values = values / dist.get_world_size()
     return values
+
+
+@contextlib.contextmanager
+def reporting_lost_ranks(then: str) -> Iterator[None]:
+    """Tell in a line that another process has ended, which this one only sees as a broken connection.
+
+    Args:
+        then: what to do.
+
+    Raises:
+        UserError: a connection between processes has failed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo/transport" not in str(error):
+            raise
+        raise UserError(
+            f"another process of this run has ended, or cannot be reached: what it printed says why; {then}"
+        ) from None

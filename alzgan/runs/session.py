@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from alzgan.callbacks.checkpoint import RunCheckpoint
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.device.overhead import tune_process
+from alzgan.device.ranks import reporting_lost_ranks
 from alzgan.errors import UserError
 from alzgan.files import remove_parts, replacing, reporting_disk_errors, write_json, written_by_one_process
 from alzgan.gan import GAN
@@ -26,7 +27,7 @@ from alzgan.runs.config import check_missing
 from alzgan.runs.provenance import provenance
 from alzgan.runs.resume import Previous
 from alzgan.runs.start import check_held_out, start_from
-from alzgan.text import counted, printable
+from alzgan.text import counted, printable, shell_override
 from alzgan.upstream.lightning import quiet
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,8 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
             f"{counted(len(data.classes), 'class', 'classes')}; generator {parameters(gan.generator):,} and "
             f"discriminator {parameters(gan.discriminator):,} parameters"
         )
-        trainer.fit(gan, datamodule=data, ckpt_path=previous and previous.path, weights_only=True)
+        with reporting_lost_ranks(f"continue with {shell_override('ckpt_path', run_dir)}"):
+            trainer.fit(gan, datamodule=data, ckpt_path=previous and previous.path, weights_only=True)
     if trainer.is_global_zero:
         report(trainer, run_dir)
     checkpoint = RunCheckpoint.of(trainer)

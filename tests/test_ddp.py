@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from benchmarks.kills import digests
 from conftest import REPOSITORY, SMALL, alzgan, settings
 from lightning import Callback, Trainer
 from torch import Tensor
@@ -231,3 +232,67 @@ def test_a_run_that_loses_a_rank_ends(lost: int, running: tuple[subprocess.Popen
         assert lines[0].startswith("alzgan: another process of this run has ended, or cannot be reached: ")
         assert f"continue with ckpt_path={tmp_path}" in lines[0]
         assert "Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_nodes_without_a_common_cache_train_the_same_weights(slices: Path, tmp_path: Path):
+    """Two ranks, each with a folder of its own for what it has decoded and recovered, as two nodes have."""
+    program = tmp_path / "rank.py"
+    program.write_text(
+        "import os, runpy, sys\n"
+        f"os.environ['ALZGAN_CACHE'] = '{tmp_path}/cache_' + os.environ['LOCAL_RANK']\n"
+        "runpy.run_module('alzgan.train', run_name='__main__', alter_sys=True)\n"
+    )
+    run = [
+        "data=mri",
+        f"data.root={slices}",
+        *SMALL,
+        "trainer=ddp",
+        "trainer.devices=2",
+        "trainer.max_steps=4",
+    ]
+    run += ["data.batch_size=4", "callbacks.quality.every_n_epochs=1"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    result = subprocess.run(
+        [*torchrun, str(program), *run, f"run_dir={tmp_path / 'apart'}"],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert result.returncode == 0, result.stderr
+    assert {path.name for path in tmp_path.glob("cache_*")} == {"cache_0", "cache_1"}
+    for rank in (0, 1):
+        assert list((tmp_path / f"cache_{rank}").glob("*.npy"))
+    result = alzgan(*run, f"run_dir={tmp_path / 'together'}", fresh=True)
+    assert result.returncode == 0, result.stderr
+    one, two = (
+        digests(load_checkpoint(tmp_path / name / "checkpoints/last.ckpt")) for name in ("apart", "together")
+    )
+    assert {name for name in one.keys() | two.keys() if one.get(name) != two.get(name)} == set()
+
+
+@pytest.mark.slow
+def test_two_ranks_whose_disk_is_full_end_with_one_line(slices: Path, tmp_path: Path):
+    run = ["data=mri", f"data.root={slices}", *SMALL, "trainer=ddp", "trainer.devices=2"]
+    run += ["callbacks.quality=null", "callbacks.checkpoint.every_n_train_steps=50", "trainer.max_steps=2000"]
+    program = (
+        "import resource, runpy, sys\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n"
+        "runpy.run_module('alzgan.train', run_name='__main__', alter_sys=True)\n"
+    )
+    start = time.monotonic()
+    result = subprocess.run(
+        [sys.executable, "-c", program, *run, f"run_dir={tmp_path}"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert result.returncode == 1
+    lines = [line for line in result.stderr.splitlines() if line.startswith("alzgan: ")]
+    assert len(lines) == 1, result.stderr
+    assert "File too large" in lines[0]
+    assert "Traceback" not in result.stderr
+    assert time.monotonic() - start < 120

@@ -7,14 +7,17 @@ First whether a graph trains the weights that its steps would, and whether a fas
 as the one that was not. Then, for batches of 128 and 512, the textbook loop from the files and on resident
 data, the bare CUDA-graph loop, alzgan's Trainer with trainer=default and trainer=fast, and the latter with
 each of its options turned the other way; the time of an epoch of 6,400 images; the stages of a step, and the
-share of what is between steps. What is measured is written after each part.
+share of what is between steps. Last, what `alzgan.generate` and `alzgan.evaluate` make of the device. What is
+measured is written after each part.
 """
 
 import argparse
 import contextlib
 import json
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from costs import apart, stage_times, times_between_steps  # beside this file
 from kills import differing, loads, train
 from lightning import Trainer
 
+import alzgan
 from alzgan.benchmarks import loops
 from alzgan.benchmarks.contest import ratios
 from alzgan.benchmarks.loops import LoopSettings
@@ -109,6 +113,9 @@ def main() -> None:
         if batch == batches[0]:  # once, since compiling takes a minute
             results["compiled"] = compiled(bench)
     write_json(run_dir / "gpu.json", results)
+    results["verbs"] = verbs(run_dir / "verbs", overrides, 64 if arguments.rehearse else 2000)
+    print("\n".join(f"{what}: {found}" for what, found in results["verbs"].items()), flush=True)
+    write_json(run_dir / "gpu.json", results)
     print(f"written to {run_dir / 'gpu.json'}")
 
 
@@ -170,6 +177,31 @@ def exactness(folder: Path, overrides: list[str]) -> dict[str, int]:
                 apart(train_apart, run_dir, [*fast, STEPS, *graph], stop)
             runs[name] = load_checkpoint(run_dir / "checkpoints" / "last.ckpt")
         found |= {f"{recipe}, {name}": len(differing(runs["whole"], runs[name])) for name in plans}
+    return found
+
+
+def verbs(folder: Path, overrides: list[str], count: int) -> dict[str, float]:
+    """Whether samples are those of a CPU, and how long the verbs take with so many of them.
+
+    Args:
+        folder: of a run that is trained here, and of what the verbs write.
+        overrides: of the run.
+        count: of images.
+    """
+    run = folder / "run"
+    apart(train_apart, run, [*overrides, STEPS, "callbacks.quality=null"], None)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    here, on_cpu = (alzgan.load(run, device=each).sample(64).cpu().int() for each in (device, "cpu"))
+    found = {"generate, grey levels from a CPU's (at most 1)": (here - on_cpu).abs().max().item()}
+    commands = {
+        "generate": [f"n={count}", f"out={folder / 'set'}"],
+        "evaluate": [f"n={count}", "features=[random-conv,pixels]", f"run_dir={folder / 'evaluation'}"],
+    }
+    for verb, options in commands.items():
+        start = time.perf_counter()
+        command = [sys.executable, "-m", f"alzgan.{verb}", f"ckpt_path={run}", *options]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        found[f"{verb}, seconds for {count} images"] = round(time.perf_counter() - start, 1)
     return found
 
 

@@ -40,7 +40,7 @@ def main(folder: Path, counts: list[int]) -> None:
             "prepare, content": [
                 "prepare",
                 f"data.root={root}",
-                RATHER,
+                "data.subjects=content",
                 f"run_dir={folder / f'content_{count}'}",
             ],
             "train, warm": ["train", *data, *RUN, f"run_dir={run}"],

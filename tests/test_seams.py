@@ -16,6 +16,7 @@ from alzgan.benchmarks.loops import BareGame, LoopSettings
 from alzgan.device.graphs import WARM_UP_STEPS, CapturedStep
 from alzgan.gan import GAN
 from alzgan.runs import session
+from alzgan.runs.build import build_model
 from alzgan.runs.checkpoints import load_checkpoint
 from alzgan.runs.resume import Previous
 
@@ -195,3 +196,13 @@ def test_a_value_that_is_read_is_found_out():
 
     with pytest.raises(RuntimeError, match="a value of the device is read"):
         played((), WARM_UP_STEPS + 1, reading)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_each_piece_of_a_recipe_can_be_left_out_by_its_group(recipe: str):
+    composed = settings(f"model={recipe}", "penalty=[]", "augment=none", "average=none", "data.channels=1")
+    composed.model.classes, composed.model.numbers = 0, 0
+    gan = build_model(composed)
+    assert (len(gan.penalties), gan.augment, gan.average) == (0, None, None)
+    assert not composed.model.augment
+    assert not composed.model.get("penalties")

@@ -12,7 +12,6 @@ CHANGES = {
     "csmall": {
         "model.classes",
         "model.numbers",
-        "model.diversity",
         "model.generator.strength",
         "model.discriminator",
     },

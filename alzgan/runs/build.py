@@ -11,7 +11,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from alzgan.callbacks.record import RunRecord
 from alzgan.callbacks.signals import StopOnSignal
@@ -89,8 +89,20 @@ def game_settings(settings: DictConfig) -> DictConfig:
     return node
 
 
+def drop_options_of_nothing(model: DictConfig) -> None:
+    """Forget a recipe's options of a piece where the command line has put none in its place."""
+    penalties = model.get("penalties") or {}
+    for name in [name for name, node in penalties.items() if node and "_target_" not in node]:
+        with open_dict(penalties):
+            del penalties[name]
+    for name in ("augment", "average"):
+        if model.get(name) and "_target_" not in model[name]:
+            model[name] = None
+
+
 def build_model(settings: DictConfig) -> GAN:
     """The model with its first weights, which are a function of the seed alone."""
+    drop_options_of_nothing(settings.model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(purpose_key(f"weights {settings.model.seed}") >> 32)
         gan = build("model", game_settings(settings))

@@ -1,10 +1,10 @@
 """What the study found, as small files without a path in them, and as the README's table.
 
-    python tests/benchmarks/study.py EVALUATION.json [BENCHMARK.json ...]
+    python tests/benchmarks/study.py FILE.json [FILE.json ...]
 
-Writes `.github/study/results.json` and the picture beside it, and prints the table. The evaluation is one of
-the study's folder, `python -m alzgan.evaluate ckpt_path=STUDY`; the benchmarks are of its cells on the same
-machine, left alone: `python -m alzgan.benchmark study=CELL data.root=DIR loops=[fast]`.
+The files are evaluations of the study's runs, `python -m alzgan.evaluate ckpt_path=STUDY`, and benchmarks of
+its cells on the same machine, left alone, `python -m alzgan.benchmark study=CELL data.root=DIR loops=[fast]`.
+Writes `.github/study/results.json` and the picture beside it, and prints the table.
 """
 
 import json
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from alzgan.evaluation.seeds import over_seeds
 from alzgan.files import replacing, write_json
 from alzgan.report.page import number, settings_table
 from alzgan.report.plots import tradeoff
@@ -24,24 +25,23 @@ HEAD = [
 ]
 
 
-def main(evaluation: Path, benchmarks: Sequence[Path]) -> None:
+def main(files: Sequence[Path]) -> None:
     """Write and print."""
-    found = json.loads(evaluation.read_text(encoding="utf-8"))
+    contents = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    evaluations = [each for each in contents if "candidates" in each]
+    first, candidates = (
+        evaluations[0],
+        [run for each in evaluations for run in map(cell_of, each["candidates"])],
+    )
+    assert len({run["data"] for run in candidates}) == 1, "these runs are of different data or splits"
     results = {
-        "alzgan": found["alzgan"],
-        "device": found["provenance"]["device"],
-        "packages": found["provenance"]["packages"],
-        "data": {side: found["data"][side] for side in ("train", "held_out")},
-        "spaces": found["spaces"],
-        "seconds_a_step": dict(map(seconds_a_step, benchmarks)),
-        "over_seeds": [
-            {
-                **row,
-                "settings": {"study": row["settings"]["study"]},
-                "runs": [Path(name).name for name in row["runs"]],
-            }
-            for row in found["over_seeds"]
-        ],
+        "alzgan": first["alzgan"],
+        "device": first["provenance"]["device"],
+        "packages": first["provenance"]["packages"],
+        "data": {side: first["data"][side] for side in ("train", "held_out")},
+        "spaces": first["spaces"],
+        "seconds_a_step": dict(seconds_a_step(each) for each in contents if "loops" in each),
+        "over_seeds": over_seeds(candidates),
     }
     FOLDER.mkdir(exist_ok=True)
     write_json(FOLDER / "results.json", results)
@@ -50,9 +50,14 @@ def main(evaluation: Path, benchmarks: Sequence[Path]) -> None:
     print("\n".join(table(results)))
 
 
-def seconds_a_step(benchmark: Path) -> tuple[str, float]:
-    """A cell's name, and how long a step of it takes."""
-    found = json.loads(benchmark.read_text(encoding="utf-8"))
+def cell_of(run: dict[str, Any]) -> dict[str, Any]:
+    """A run of the study without what is this machine's."""
+    overrides = [word for word in run["trained_by"]["overrides"] if word.startswith(("study=", "seed="))]
+    return {**run, "name": " ".join(sorted(overrides)), "trained_by": {"overrides": overrides}}
+
+
+def seconds_a_step(found: dict[str, Any]) -> tuple[str, float]:
+    """The name of a benchmark's cell, and how long a step of it takes."""
     cell = next(word.partition("=")[2] for word in found["command"] if word.startswith("study="))
     return cell, found["loops"]["fast"]["seconds_a_step"]
 
@@ -74,7 +79,7 @@ def table(results: dict[str, Any]) -> list[str]:
         [
             f"`{row['name']}`",
             str(len(row["runs"])),
-            f"{row['step'] * results['seconds_a_step'][row['group']] / 60:.1f}",
+            minutes(row, results["seconds_a_step"].get(row["group"])),
             *headlines(row["cells"], len(row["runs"]) > 1),
             "; ".join(f"{each['verdict']} ({each['mean']:+.3f})" for each in row["utility"]),
         ]
@@ -82,6 +87,11 @@ def table(results: dict[str, Any]) -> list[str]:
     ]
     lines.append(["unseen people", "", "", *headlines(unseen, False), ""])
     return [*HEAD, *(f"| {' | '.join(line)} |" for line in lines)]
+
+
+def minutes(row: dict[str, Any], seconds: float | None) -> str:
+    """How long a cell trains, if it is known."""
+    return "" if seconds is None else f"{row['step'] * seconds / 60:.1f}"
 
 
 def headlines(cells: dict[str, dict[str, float]], several: bool) -> list[str]:
@@ -102,4 +112,4 @@ def headlines(cells: dict[str, dict[str, float]], several: bool) -> list[str]:
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
+    main([Path(name) for name in sys.argv[1:]])

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 from conftest import SMALL, alzgan
+from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from alzgan.errors import UserError
-from alzgan.runs.sweep import SweepTable, finished_job, outliving_failures
+from alzgan.runs.config import CONF
+from alzgan.runs.sweep import SweepTable, finished_job, number_of_jobs, outliving_failures
 
 SWEEP = ("seed=1,2", "model.generator_optimizer.lr=1e-4,2e-4", "trainer.max_steps=2")
 
@@ -89,7 +91,7 @@ def test_a_failing_job_does_not_end_the_sweep(launcher: str, slices: Path, tmp_p
         assert " data.channels=2 " in told[0].partition("): ")[0]
         assert "): data.channels=2 must be 1 (grey) or 3 (RGB)" in told[0]
     failure = json.loads((tmp_path / "job_1/failed.json").read_text())
-    assert failure["reason"] == "data.channels=2 must be 1 (grey) or 3 (RGB)"
+    assert failure["reason"].startswith("data.channels=2 must be 1 (grey) or 3 (RGB)")
     assert "Traceback" not in result.stderr
     rows = rows_of(tmp_path)
     assert {(row["job"], row["data.channels"]) for row in rows} == {
@@ -98,6 +100,12 @@ def test_a_failing_job_does_not_end_the_sweep(launcher: str, slices: Path, tmp_p
     assert [row["job"] for row in rows][2] == "job_1"
     assert rows[2]["objective"] == "failed"
     assert max(float(row["objective"]) for row in rows[:2]) < math.inf
+
+
+def test_choices_of_a_group_are_counted_as_the_jobs_that_they_make():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert number_of_jobs(["seed=1,2", "loss=glob(*,exclude=hinge)"]) == 8
+        assert number_of_jobs(["seed=1", "loss=hinge"]) == 1
 
 
 def in_a_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +163,8 @@ def test_the_table_has_what_failed_last_and_all_digits_in_its_file(
             json.dumps({"objective": "fid", "best": best})
         )
     hydra = {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": ["seed=0,1", "data=mri,phantom"]}}
-    with pytest.raises(SystemExit, match="alzgan: 2 of 4 jobs failed: job_0, job_1"):
+    told = pytest.raises(SystemExit, match="alzgan: 2 of 4 jobs failed: job_0, job_1")
+    with initialize_config_dir(str(CONF), version_base="1.3"), told:
         SweepTable().on_multirun_end(OmegaConf.create({"hydra": hydra}))
     rows = rows_of(tmp_path)
     assert [row["job"] for row in rows] == ["job_3", "job_2", "job_0", "job_1"]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
@@ -65,7 +66,8 @@ def finished_job(folder: Path, overrides: Sequence[str]) -> float | None:
 
 def number_of_jobs(overrides: Sequence[str]) -> int:
     """How many jobs the overrides of a sweep make."""
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    loader = GlobalHydra.instance().config_loader()  # which knows what `model=glob(*)` stands for
+    parsed = OverridesParser.create(loader).parse_overrides(list(overrides))
     return math.prod(len(list(each.sweep_string_iterator())) for each in parsed if each.is_sweep_override())
 
 

@@ -246,3 +246,22 @@ def test_of_neighbouring_slices_as_channels_the_middle_one_is_judged(slices: Pat
     (candidate,) = evaluate(tmp_path / "e", f"ckpt_path={tmp_path / 'run'}")["candidates"]
     assert len(candidate["verdicts"]) == 4
     assert candidate["copies"]["samples"] == 24
+
+
+def test_a_model_that_knows_places_is_judged_by_its_classes(slices: Path, tmp_path: Path):
+    places = (
+        "model=cdcgan",
+        "data.conditions=[class,slice]",
+        "trainer.max_steps=2",
+        "callbacks.quality=null",
+    )
+    session.run(small_settings(slices, tmp_path / "run", *places, SPLIT))
+    found = evaluate(tmp_path / "evaluation", f"ckpt_path={tmp_path / 'run'}", "metrics=[fidelity]")
+    (candidate,) = found["candidates"]
+    assert candidate["numbers"]
+    # Too few people for numbers of each, whose samples are there as often as theirs.
+    notes = [note for note in candidate["notes"] if note.startswith("class ")]
+    assert [re.findall(r"class (\w+) .*, (\d+) samples", note) for note in notes] == [
+        [("Demented", "12")],
+        [("Healthy", "12")],
+    ]

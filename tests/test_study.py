@@ -1,8 +1,10 @@
-"""The study: what its cells train with."""
+"""The study: what its cells train with, and what the README tells of it."""
 
+import json
 from typing import Any
 
 import pytest
+from benchmarks import study
 from conftest import REPOSITORY, settings
 from omegaconf import OmegaConf
 
@@ -58,3 +60,19 @@ def test_all_cells_see_the_same_people_as_often():
         assert found["data.split_seed"] == 0
         assert found["trainer.max_epochs"] == (30 if cell == "small_long" else 10)
         assert "dcgan" not in found["model.generator._target_"] or found["model.generator.width"] == 32
+
+
+def test_the_readme_tells_what_was_measured():
+    results = json.loads((study.FOLDER / "results.json").read_text())
+    readme = (REPOSITORY / "README.md").read_text()
+    assert "\n".join(study.table(results)) in readme
+
+
+def test_the_results_name_no_place_of_a_machine_and_no_other_cells():
+    text = (study.FOLDER / "results.json").read_text()
+    assert "data.root" not in text
+    results = json.loads(text)
+    assert {row["settings"]["study"] for row in results["over_seeds"]} <= set(CELLS)
+    for row in results["over_seeds"]:
+        for number in row["numbers"]:
+            assert number["low"] <= number["mean"] <= number["high"]

@@ -92,15 +92,14 @@ def images_of(data: MRIDataModule, parts: list[str]) -> Images:
     """All images of some parts of the data."""
     rows = np.concatenate([np.flatnonzero(np.array(data.split.parts) == part) for part in parts])
     sets = [part for part in map(data.part, parts) if len(part)]
-    batches = [part[np.arange(len(part))] for part in sets]
-    if not batches:
+    if not sets:
         return Images(torch.empty(0, dtype=torch.uint8), np.empty(0, int), np.empty(0, str), [])
-    pixels = torch.cat([pixels for pixels, _ in batches])
+    pixels = torch.cat([part[np.arange(len(part))][0] for part in sets])
     if data.slices_as_channels:
         pixels = middle(pixels)
     return Images(
         pixels,
-        np.concatenate([labels.numpy() for _, labels in batches]),
+        np.concatenate([part.labels for part in sets]),
         None if data.subjects.rule == "none" else np.array(data.subjects.subject)[rows],
         [data.files[row].path for row in rows],
     )

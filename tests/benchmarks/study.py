@@ -19,10 +19,7 @@ from alzgan.report.page import number, settings_table
 from alzgan.report.plots import tradeoff
 
 FOLDER = Path(__file__).resolve().parents[2] / ".github" / "study"
-HEAD = [
-    "| cell | runs | minutes | kernel distance | Fréchet distance | precision | recall | too near | helps |",
-    "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-]
+HEAD = ["cell", "runs", "minutes", "kernel distance", "Fréchet distance", "precision", "recall", "too near"]
 
 
 def main(files: Sequence[Path]) -> None:
@@ -33,12 +30,13 @@ def main(files: Sequence[Path]) -> None:
         evaluations[0],
         [run for each in evaluations for run in map(cell_of, each["candidates"])],
     )
-    assert len({run["data"] for run in candidates}) == 1, "these runs are of different data or splits"
+    people = [{side: each["data"][side] for side in ("train", "held_out")} for each in evaluations]
+    assert all(each == people[0] for each in people), "these runs are of different people"
     results = {
         "alzgan": first["alzgan"],
         "device": first["provenance"]["device"],
         "packages": first["provenance"]["packages"],
-        "data": {side: first["data"][side] for side in ("train", "held_out")},
+        "data": people[0],
         "spaces": first["spaces"],
         "seconds_a_step": dict(seconds_a_step(each) for each in contents if "loops" in each),
         "over_seeds": over_seeds(candidates),
@@ -81,12 +79,11 @@ def table(results: dict[str, Any]) -> list[str]:
             str(len(row["runs"])),
             minutes(row, results["seconds_a_step"].get(row["group"])),
             *headlines(row["cells"], len(row["runs"]) > 1),
-            "; ".join(f"{each['verdict']} ({each['mean']:+.3f})" for each in row["utility"]),
         ]
         for row in rows
     ]
-    lines.append(["unseen people", "", "", *headlines(unseen, False), ""])
-    return [*HEAD, *(f"| {' | '.join(line)} |" for line in lines)]
+    lines.append(["unseen people", "", "", *headlines(unseen, False)])
+    return [f"| {' | '.join(line)} |" for line in (HEAD, ["---"] * len(HEAD), *lines)]
 
 
 def minutes(row: dict[str, Any], seconds: float | None) -> str:

@@ -21,7 +21,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason
 STEPS = 400
 LONG = 2400  # with the pause, two minutes: a job's signal comes up to a minute early
 PAUSE = [f"+callbacks.pause._target_={__name__}.Pause"]
-OPTIONS = (*SMALL, "callbacks.quality=null", "callbacks.checkpoint.every_n_train_steps=50")
+OPTIONS = (
+    *SMALL,
+    "callbacks.quality=null",
+    "callbacks.checkpoint.every_n_train_steps=50",
+    "trainer.max_epochs=-1",
+)
 
 
 class Pause(Callback):

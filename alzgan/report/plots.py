@@ -209,7 +209,9 @@ def tradeoff(name: str, rows: Sequence[dict[str, Any]]) -> str:
             axes.plot(x, y, "o-", color=SAMPLES, markersize=5, linewidth=1)
         for row in known:
             place = row["cells"]["frechet"]["mean"], 100 * row["cells"]["share_above_threshold"]["mean"]
-            axes.annotate(row["name"], place, (5, 3), textcoords="offset points", fontsize=8, color=INK)
+            axes.annotate(
+                row["name"], place, (4, 3), textcoords="offset points", fontsize=8, color=INK, rotation=20
+            )
         theirs = known[0]["cells"]
         place = theirs["frechet"]["unseen"], 100 * theirs["share_above_threshold"]["unseen"]
         axes.plot(*place, "D", color=UNSEEN)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
-CHOSEN_FREELY = ("seed", "run_dir", "launcher", "ckpt_path")  # by each run, whatever it trains
+CHOSEN_FREELY = ("seed", "run_dir", "launcher", "ckpt_path", "hydra")  # by each run, whatever it trains
 
 
 def over_seeds(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -39,9 +39,7 @@ def over_seeds(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def settings_of(overrides: Sequence[str]) -> dict[str, str]:
     """What a run was started with, by name."""
     parts = (override.partition("=") for override in overrides)
-    return {
-        name: value for name, _, value in parts if name.partition(".")[0] not in (*CHOSEN_FREELY, "hydra")
-    }
+    return {name: value for name, _, value in parts if name.partition(".")[0] not in CHOSEN_FREELY}
 
 
 def pooled(group: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

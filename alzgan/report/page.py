@@ -56,6 +56,7 @@ def page(evaluation: dict[str, Any], pictures: Sequence[Picture]) -> str:
     )
     environment.filters |= {"number": number, "words": words, "share": share, "printable": printable}
     candidates = evaluation["candidates"]
+    settings = settings_table(evaluation)
     return environment.get_template("report.html.jinja").render(
         evaluation=evaluation,
         candidates=[
@@ -63,8 +64,8 @@ def page(evaluation: dict[str, Any], pictures: Sequence[Picture]) -> str:
             for index, candidate in enumerate(candidates)
         ],
         comparison=comparison(candidates) if 1 < len(candidates) <= MOST_COLUMNS else [],
-        settings=settings_table(evaluation),
-        tradeoff=plots.tradeoff("tradeoff", settings_table(evaluation)),
+        settings=settings,
+        tradeoff=plots.tradeoff("tradeoff", settings),
         marks=MARKS,
         questions=QUESTIONS,
     )

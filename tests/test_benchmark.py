@@ -133,7 +133,7 @@ def test_the_gpu_script_runs_from_end_to_end(slices: Path, tmp_path: Path):
     assert set(found["exactness"].values()) == {0}
     assert len(found["exactness"]) == 16
     assert found["verbs"]["generate, grey levels from a CPU's (at most 1)"] == 0
-    assert found["verbs"]["evaluate, seconds for 64 images"] > 0
+    assert found["verbs"]["evaluate, seconds for 256 images"] > 0
     assert found["compiled"]["fast"]["images_per_second"] > 0
     assert all(value > 0 for value in found["batch 8"]["targets"].values())
 

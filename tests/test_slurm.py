@@ -1,6 +1,5 @@
 """On a real Slurm of one node: sweeps, jobs that are put back into the queue, and nodes that are lost."""
 
-import os
 import shlex
 import sys
 import time
@@ -61,12 +60,11 @@ def long_reference(arguments: list[str], tmp_path_factory: pytest.TempPathFactor
     return trained(arguments, tmp_path_factory.mktemp("long"), LONG)
 
 
-def trained(arguments: list[str], run_dir: Path, steps: int, *more: str) -> Path:
+def trained(arguments: list[str], run_dir: Path, steps: int) -> Path:
     pause = [*PAUSE, "+callbacks.pause.seconds=0"]
-    environment = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
-    result = alzgan(*arguments, *pause, f"trainer.max_steps={steps}", f"run_dir={run_dir}", *more)
-    os.environ.pop("PYTHONPATH") if environment is None else os.environ.update(PYTHONPATH=environment)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        result = alzgan(*arguments, *pause, f"trainer.max_steps={steps}", f"run_dir={run_dir}")
     assert result.returncode == 0, result.stderr
     return run_dir
 

@@ -139,10 +139,8 @@ def comparison(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def settings_table(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
     """A row for each setting of several runs, with its headlines in the first feature space."""
-    rows, space = (
-        evaluation.get("over_seeds") or [],
-        evaluation["spaces"][0]["name"] if evaluation["spaces"] else None,
-    )
+    rows = evaluation["over_seeds"]
+    space = next((each["name"] for each in evaluation["spaces"]), None)
     names = [", ".join(f"{name}={value}" for name, value in row["settings"].items()) for row in rows]
     table = []
     for name, row in zip(names, rows, strict=True):

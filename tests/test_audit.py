@@ -10,8 +10,10 @@ from PIL import Image
 
 from alzgan.errors import UserError
 from alzgan.images.folder import scan
+from alzgan.people import copies
 from alzgan.people.cohort import Cohort
 from alzgan.people.splits import write_split
+from alzgan.sources import audit as audit_module
 from alzgan.sources.audit import audit, contact_sheet, inspect, lines
 
 MRI_ROOT = os.environ.get("ALZGAN_MRI_ROOT")
@@ -243,6 +245,21 @@ def test_the_split_of_a_table_is_the_one_that_is_judged(folder, tmp_path):
     write_split(tmp_path / "split.csv", found.files, found.people.subjects, found.people.split.parts)
     report = report_of(folder, f"csv:{tmp_path / 'split.csv'}", split_seed=7)
     assert report["split"] == found.report["split"]
+
+
+def test_of_very_many_images_near_duplicates_are_not_sought_and_the_report_says_so(folder, monkeypatch):
+    for module in (audit_module, copies):
+        monkeypatch.setattr(module, "MANY", 59)
+    save(folder, "A/p0_9.png", picture(3, 0))  # an image of p3
+    report = report_of(folder)
+    assert report["near_duplicates_across_splits"] is None
+    assert report["copies"] == 1
+    assert (
+        "of more than 59 images, copies are found where thumbnails are equal, mirrored say" in report["notes"]
+    )
+    assert "of two people 1 time" in report["verdict"]
+    (folder / "A/p0_9.png").unlink()
+    assert report_of(folder)["verdict"].endswith("no person on both sides of the split")
 
 
 def test_the_sheet_has_a_row_of_images_for_each_class(folder, tmp_path):

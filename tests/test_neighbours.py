@@ -3,8 +3,15 @@ import pytest
 import torch
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from alzgan.metrics import alpha_precision, beta_recall, density_coverage, expected_coverage, precision_recall
-from alzgan.metrics.neighbours import fidelity, radii
+from alzgan.metrics import (
+    alpha_precision,
+    beta_recall,
+    density_coverage,
+    expected_coverage,
+    neighbours,
+    precision_recall,
+)
+from alzgan.metrics.neighbours import Both, distances, fidelity, radii, radii_of
 
 
 def column(*values: float) -> torch.Tensor:
@@ -27,6 +34,18 @@ def test_radii_reach_to_other_people():
     assert radii(features, 1).tolist() == pytest.approx([0.1, 0.1, 0.3, 0.3], abs=1e-6)
     assert radii(features, 1, people).tolist() == pytest.approx([5, 4.9, 4.9, 5.2], abs=1e-6)
     assert radii(features, 2, people).tolist() == pytest.approx([5.3, 5.2, 5, 5.3], abs=1e-6)
+
+
+@pytest.mark.parametrize("people", [None, np.arange(70) // 3])
+def test_a_part_of_all_distances_at_a_time_tells_the_same(monkeypatch, people):
+    monkeypatch.setattr(neighbours, "BLOCK", 16)
+    one, two = (torch.randn(count, 5, generator=torch.Generator().manual_seed(count)) for count in (50, 70))
+    rows = torch.tensor([69, 3, 40, *range(20)])
+    assert torch.equal(radii_of(rows, two, people), radii(two, 1, people)[rows])
+    found, between = Both.of(one, two), distances(one, two)
+    assert torch.equal(found.forward, between.min(1).values)
+    assert torch.equal(found.index, between.argmin(1))
+    assert torch.equal(found.backward, between.min(0).values)
 
 
 def test_people_are_wanted_beyond_the_radius():

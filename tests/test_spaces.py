@@ -159,3 +159,14 @@ def test_utility_is_answered_where_all_arms_agree_and_the_control_holds(
     found = on_utility({"arms": arms, "chance": chance, "people": 41, "detectable": 0.08})
     assert found["answer"] == expected
     assert ("The control fails" in found["text"]) == (chance != 0.5)
+
+
+def test_at_most_so_many_images_are_those_of_whole_people_in_their_order():
+    images = Images(torch.arange(60).byte().view(60, 1, 1, 1), people=np.arange(60) % 10)
+    assert images.at_most(60, 0, "threshold") is images
+    some = images.at_most(12, 0, "threshold")
+    rows = some.pixels.flatten().numpy()
+    assert list(rows) == sorted(rows)
+    assert len(set(rows % 10)) == 2
+    assert len(rows) == 12
+    assert set(images.at_most(12, 1, "threshold").people) != set(some.people)

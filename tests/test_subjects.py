@@ -8,6 +8,7 @@ from PIL import Image
 
 from alzgan.errors import UserError
 from alzgan.images.folder import ImageFile, scan
+from alzgan.people import subjects
 from alzgan.people.subjects import identify, kaggle4, nobody
 from alzgan.sources.phantom import write_phantom
 
@@ -232,6 +233,15 @@ def test_auto_that_finds_nothing_lists_the_choices(tmp_path):
     for choice in ("csv:FILE", "regex:PATTERN", "none"):
         assert choice in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_content_is_refused_for_more_images_than_it_can_compare(tmp_path, monkeypatch):
+    monkeypatch.setattr(subjects, "MANY", 3)
+    files = [ImageFile(f"A/{number}.png", "A") for number in range(4)]  # not read
+    with pytest.raises(
+        UserError, match=r"4 are more than the 3 that it is made for; give data.subjects=csv:FILE"
+    ):
+        identify(tmp_path, files, "content", tmp_path / "cache")
 
 
 def test_what_content_recovered_is_kept_until_a_file_changes(tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ from alzgan.metrics.memorisation import (
     person_medians,
     train_test_distance,
 )
-from alzgan.metrics.neighbours import distances
+from alzgan.metrics.neighbours import Both
 
 ALIGNED = "aligned pixels"
 VERSION = 2  # of the search: raise it when the same images would give other neighbours
@@ -139,21 +139,21 @@ def memorised(
     samples: Features, unseen: Features, train: Features, seed: int
 ) -> dict[str, tuple[float, list[float]]]:
     """The value for the samples, and the values for unseen people, of each number."""
-    ours, theirs = distances(samples.values, train.values), distances(unseen.values, train.values)
-    real = authentic(theirs, train.radii[0]).double()
+    ours, theirs = Both.of(samples.values, train.values), Both.of(unseen.values, train.values)
+    real = authentic(theirs, train.values, train.people).double()
     people = unseen.people
     to_samples = {
-        "members": person_medians(ours.min(0).values, train.people),
-        "others": person_medians(distances(unseen.values, samples.values).min(1).values, people),
+        "members": person_medians(ours.backward, train.people),
+        "others": person_medians(Both.of(unseen.values, samples.values).forward, people),
     }
     return {
         "authenticity": (
-            float(authentic(ours, train.radii[0]).double().mean()),
+            float(authentic(ours, train.values, train.people).double().mean()),
             [float(real[rows].mean()) for rows in resampled(people, len(unseen), seed)],
         ),
         "train_test_distance": (
-            train_test(ours.min(1).values, samples.people, theirs.min(1).values, people, seed),
-            halves(theirs.min(1).values, people, seed),
+            train_test(ours.forward, samples.people, theirs.forward, people, seed),
+            halves(theirs.forward, people, seed),
         ),
         "membership_auc": (
             membership_auc(**to_samples),

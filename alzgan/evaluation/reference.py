@@ -48,6 +48,10 @@ class Images:
         """Those of a class."""
         return self.of(np.flatnonzero(self.labels == label))
 
+    def at_most(self, count: int, seed: int, purpose: str) -> "Images":
+        """So many of them, of whole people drawn; the last person may be cut."""
+        return self if len(self) <= count else self.of(np.sort(draw_group(self, count, seed, purpose)))
+
     def person_count(self) -> int:
         """How many people there are."""
         return len(self) if self.people is None else len(np.unique(self.people))

@@ -43,7 +43,7 @@ def evaluate(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> d
     preset = settings.preset
     context = Context(
         chosen_spaces(listed(settings.features), cache, device),
-        Extent(preset.size, preset.pool, preset.draws),
+        Extent(preset.size, preset.pool, preset.unseen, preset.draws),
         settings.seed,
         cache,
         device,
@@ -70,7 +70,7 @@ def check(settings: DictConfig) -> None:
             one_of(tuple(STAGES), metrics=stage)
         one_of(("average", "raw"), weights=settings.weights)
         at_least(2, n=settings.n)
-        for name, least in {"size": 2, "pool": 4, "draws": 2}.items():
+        for name, least in {"size": 2, "pool": 4, "unseen": 2, "draws": 2}.items():
             at_least(least, **{f"preset.{name}": settings.preset[name]})
         seed_of_streams(seed=settings.seed)
     except SettingError as error:

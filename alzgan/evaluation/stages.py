@@ -15,7 +15,7 @@ from alzgan.evaluation.fidelity import Sets, curves, fidelity, sets_of
 from alzgan.evaluation.inputs import Judged
 from alzgan.evaluation.numbers import Number
 from alzgan.evaluation.pictures import grids, measured, pairs
-from alzgan.evaluation.reference import NEEDED_PEOPLE
+from alzgan.evaluation.reference import NEEDED_PEOPLE, Reference
 from alzgan.evaluation.shape import anatomy
 from alzgan.evaluation.spaces import K, Space
 from alzgan.metrics.neighbours import expected_coverage
@@ -30,11 +30,13 @@ class Extent:
     Attributes:
         size: images on each side, at most.
         pool: images of the people trained on from whom groups are drawn, at most.
+        unseen: images of held-out people that say how near to training images such are, at most.
         draws: groups of unseen people.
     """
 
     size: int
     pool: int
+    unseen: int
     draws: int
 
 
@@ -154,7 +156,9 @@ def judge_fidelity(outcome: Outcome, context: Context) -> None:
 
 def judge_copies(outcome: Outcome, context: Context) -> None:
     """Copies of training images."""
-    candidate, _, reference = outcome.judged
+    candidate, _, real = outcome.judged
+    unseen = real.held_out.at_most(context.extent.unseen, context.seed, "threshold")
+    reference = Reference(real.train, unseen, real.classes)
     nearest, theirs = (
         cached_nearest(images.pixels, reference.train.pixels, context.cache)
         for images in (candidate.images, reference.held_out)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from scipy.stats import beta, mannwhitneyu
 from torch import Tensor
 
-from alzgan.metrics.neighbours import distances, radii
+from alzgan.metrics.neighbours import Both, radii_of
 from alzgan.metrics.pairs import People
 
 SIDE = 64  # pixels; larger images are reduced to it
@@ -101,14 +101,13 @@ def aligned_nearest(images: Tensor, references: Tensor) -> Nearest:
         images: uint8 (N, C, H, W).
         references: uint8 (M, C, H, W).
     """
-    wanted = reduced(references, SIDE)
-    coarse = unit_rows(reduced(wanted, COARSE))
-    whole = unit_rows(wanted)
-    found = [align(block, coarse, whole) for block in (reduced(part, SIDE) for part in images.split(BLOCK))]
+    # In full, as floats, a million references do not fit into memory: those that are candidates do.
+    coarse = torch.cat([unit_rows(reduced(reduced(part, SIDE), COARSE)) for part in references.split(BLOCK)])
+    found = [align(reduced(part, SIDE), coarse, references) for part in images.split(BLOCK)]
     return Nearest(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
-def align(images: Tensor, coarse: Tensor, whole: Tensor) -> Nearest:
+def align(images: Tensor, coarse: Tensor, references: Tensor) -> Nearest:
     """The nearest references of a block of grey images (N, 1, SIDE, SIDE)."""
     rough = torch.full((len(images), len(coarse)), -1.0, device=images.device)
     # A step is a pixel of the coarse images.
@@ -116,7 +115,8 @@ def align(images: Tensor, coarse: Tensor, whole: Tensor) -> Nearest:
         torch.maximum(rough, unit_rows(reduced(moved, COARSE)) @ coarse.T, out=rough)
     candidates = rough.topk(min(CANDIDATES, len(coarse)), 1).indices  # (N, K)
     similarity = torch.full(candidates.shape, -1.0, device=images.device)
-    chosen = whole[candidates]  # (N, K, pixels)
+    rows, places = candidates.unique(return_inverse=True)
+    chosen = unit_rows(reduced(references[rows], SIDE))[places]  # (N, K, pixels)
     for moved in variants(images, step=1):
         torch.maximum(similarity, torch.bmm(chosen, unit_rows(moved)[:, :, None])[..., 0], out=similarity)
     best = similarity.max(1)
@@ -158,18 +158,19 @@ def authenticity(train: Tensor, fake: Tensor, train_people: People | None = None
         fake: features (N, F).
         train_people: (M,) who is in each; the others are then other people's.
     """
-    return float(authentic(distances(fake, train), radii(train, 1, train_people)).double().mean())
+    return float(authentic(Both.of(fake, train), train, train_people).double().mean())
 
 
-def authentic(between: Tensor, radius: Tensor) -> Tensor:
+def authentic(between: Both, train: Tensor, train_people: People | None = None) -> Tensor:
     """Which fake features (N,) are authentic.
 
     Args:
-        between: distances (N, M) to the training features.
-        radius: (M,) of the training features to their nearest other.
+        between: the fake and the training features.
+        train: features (M, F).
+        train_people: (M,) who is in each.
     """
-    nearest = between.min(1)
-    return nearest.values > radius[nearest.indices]
+    rows, places = between.index.unique(return_inverse=True)
+    return between.forward > radii_of(rows, train, train_people)[places]
 
 
 def train_test_distance(

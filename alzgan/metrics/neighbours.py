@@ -11,7 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from alzgan.metrics.pairs import People, others
+from alzgan.metrics.pairs import People, numbered, others
+
+BLOCK = 512  # features whose distances to all others are held at a time
 
 
 class PrecisionRecall(NamedTuple):
@@ -171,6 +173,53 @@ def radii(features: Tensor, k: int, people: People | None = None) -> Tensor:
         ValueError: one has not so many.
     """
     return nearest(between_others(features, people), k)
+
+
+def radii_of(rows: Tensor, features: Tensor, people: People | None = None) -> Tensor:
+    """The distance (K,) of some features to their nearest other, or other person's.
+
+    What they are to all the others is a million squared for a million features: of those asked for it is not.
+
+    Args:
+        rows: (K,) of the features.
+        features: (N, F).
+        people: (N,) who is in each.
+
+    Raises:
+        ValueError: one has no other.
+    """
+    who = numbered(people, len(features), features.device)
+    found = []
+    for some in rows.split(BLOCK):
+        between = distances(features[some], features)
+        found.append(nearest(between.masked_fill_(who[some][:, None] == who, math.inf), 1))
+    return torch.cat(found)
+
+
+class Both(NamedTuple):
+    """Nearest neighbours between two sets, from either side.
+
+    Attributes:
+        forward: the distance (N,) of the first set's features to the nearest of the second set.
+        index: (N,) which one that is.
+        backward: the distance (M,) of the second set's features to the nearest of the first set.
+    """
+
+    forward: Tensor
+    index: Tensor
+    backward: Tensor
+
+    @classmethod
+    def of(cls, one: Tensor, two: Tensor) -> "Both":
+        """Of features (N, F) and (M, F), some rows at a time: memory does not grow with N times M."""
+        found, backward = [], two.new_full((len(two),), math.inf, dtype=torch.double)
+        for some in one.split(BLOCK):
+            between = distances(some, two)
+            found.append(between.min(1))
+            torch.minimum(backward, between.min(0).values, out=backward)
+        return cls(
+            torch.cat([each.values for each in found]), torch.cat([each.indices for each in found]), backward
+        )
 
 
 def between_others(features: Tensor, people: People | None = None) -> Tensor:

@@ -20,7 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from alzgan.files import cache_folder, read_json, write_json
 from alzgan.images.arrays import stamp
 from alzgan.images.folder import ImageFile
-from alzgan.people.similarity import BLOCK, SQUARE, blocks_of, detail, unit_vectors
+from alzgan.people.similarity import BLOCK, MANY, SQUARE, blocks_of, detail, unit_vectors
 
 VERSION = 1  # raise it when the same images would give other pairs
 COPY = 0.975  # correlation of detail from which on two images are one
@@ -52,12 +52,15 @@ class Copy(NamedTuple):
 def find_copies(squares: np.ndarray, files: Sequence[ImageFile]) -> list[Copy]:
     """All pairs of copies among images, by pixels and by names.
 
+    Of more than `MANY` images those alone whose thumbnails are equal, each with the first of them.
+
     Args:
         squares: thumbnails (N, 48, 48), uint8.
         files: the N files.
     """
+    by_pixels = copies_by_pixels if len(squares) <= MANY else equal
     pairs = {(copy.first, copy.second): copy for copy in copies_by_name(files)}
-    pairs |= {(copy.first, copy.second): copy for copy in copies_by_pixels(squares)}
+    pairs |= {(copy.first, copy.second): copy for copy in by_pixels(squares)}
     return [pairs[key] for key in sorted(pairs)]
 
 
@@ -82,6 +85,22 @@ def copies_by_pixels(squares: np.ndarray) -> Iterator[Copy]:
     vectors = detail(squares)
     for first, second in alike(np.concatenate([unturned(block) for block in blocks_of(vectors)]), CANDIDATE):
         yield from same_detail(vectors.reshape(-1, SQUARE, SQUARE), first, second)
+
+
+def equal(squares: np.ndarray) -> Iterator[Copy]:
+    """Images whose thumbnails are equal, in one of the eight ways to lay a square down.
+
+    Shrinking rounds rows before columns, so a picture and itself turned by 90 degrees may differ here by one.
+    """
+    first: dict[bytes, int] = {}
+    for index, square in enumerate(squares):
+        if square.min() == square.max():
+            continue  # of one value: it would be a copy of all others of that
+        turned = {way: turn(square[None])[0] for way, turn in TURNS.items()}
+        other = first.setdefault(min(each.tobytes() for each in turned.values()), index)
+        if other != index:
+            how = next(way for way, each in turned.items() if np.array_equal(each, squares[other]))
+            yield Copy(other, index, how, 1.0)
 
 
 def unturned(vectors: np.ndarray) -> np.ndarray:

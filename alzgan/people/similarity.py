@@ -30,6 +30,7 @@ CHAIN = 4  # slices; three could be a picture and two edited copies of it
 IN_CHAINS = 0.9  # share of the images that must lie in a chain
 BRANCHING = 0.05  # share of the images that may be linked three ways: slices form a line, copies a bush
 MIXED = 0.05  # share of the people that may carry two classes: they may have come twice
+MANY = 100_000  # images beyond which not each is compared with each: minutes become hours
 BLOCK = 2048  # images a side of a block of correlations: 16 MiB
 MAX_LINKS = 4_000_000  # links held before they are thinned to a forest: 48 MB
 
@@ -70,6 +71,19 @@ class Thumbnails(NamedTuple):
     upright: np.ndarray
     square: np.ndarray
 
+    @classmethod
+    def room_for(cls, count: int) -> "Thumbnails":
+        """Of so many images, not yet filled in."""
+        return cls(np.empty((count, *THUMBNAIL[::-1]), np.uint8), np.empty((count, SQUARE, SQUARE), np.uint8))
+
+    def put(self, index: int, pair: tuple[np.ndarray, np.ndarray]) -> None:
+        """Fill in what `shrunk` makes of an image."""
+        self.upright[index], self.square[index] = pair
+
+    def first(self, count: int) -> "Thumbnails":
+        """The first of them, not copied."""
+        return Thumbnails(self.upright[:count], self.square[:count])
+
     def of(self, rows: np.ndarray) -> "Thumbnails":
         """Those of some of the images."""
         return Thumbnails(self.upright[rows], self.square[rows])
@@ -93,12 +107,9 @@ def shrunk(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def stacked(pairs: Iterable[tuple[np.ndarray, np.ndarray]], count: int) -> Thumbnails:
     """The thumbnails of so many images."""
-    found = Thumbnails(
-        np.empty((count, *THUMBNAIL[::-1]), np.uint8), np.empty((count, SQUARE, SQUARE), np.uint8)
-    )
+    found = Thumbnails.room_for(count)
     for index, pair in enumerate(pairs):
-        for array, thumbnail in zip(found, pair, strict=True):
-            array[index] = thumbnail
+        found.put(index, pair)
     return found
 
 

@@ -21,7 +21,7 @@ from alzgan.files import cache_folder, read_json, write_json
 from alzgan.images.arrays import stamp
 from alzgan.images.folder import ImageFile
 from alzgan.people.names import RULES, suggest_pattern
-from alzgan.people.similarity import recover, thumbnails
+from alzgan.people.similarity import MANY, recover, thumbnails
 from alzgan.text import printable, shell_override
 
 PARTS = ("train", "validation", "test")
@@ -239,6 +239,11 @@ def from_content(
     with contextlib.suppress(KeyError, TypeError):  # missing, or not what is written below
         if len(kept["subject"]) == len(files):
             return Subjects("content", kept["subject"], kept["slice"], unknown, kept["notes"])
+    if len(files) > MANY:
+        raise UserError(
+            f"data.subjects=content compares each image with each: {len(files)} are more than the {MANY} "
+            f"that it is made for; give {CHOICES}"
+        )
     small = upright() if upright else thumbnails(root, files).upright
     try:
         found = recover(small, [file.label for file in files])

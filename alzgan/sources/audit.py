@@ -22,7 +22,7 @@ from alzgan.images import decoding
 from alzgan.images.folder import ImageFile
 from alzgan.people.cohort import Cohort, People, without_masks
 from alzgan.people.copies import Copy, find_copies
-from alzgan.people.similarity import Thumbnails, leak_count, shrunk, stacked
+from alzgan.people.similarity import MANY, Thumbnails, leak_count, shrunk
 from alzgan.people.subjects import LEFT_OUT, PARTS
 from alzgan.text import counted, printable
 
@@ -71,7 +71,8 @@ def audit(cohort: Cohort, progress: bool = True) -> Audit:
     `duplicates_of_two_subjects` (number of such groups), `copies` (number of pairs, see
     `alzgan.people.copies`); `subject_rule`, `subjects` (number), `slices_per_subject`; `split` (images and
     subjects of each part), `near_duplicates_across_splits` (number of test images with a train image
-    correlated above `NEAR`); `notes`, `verdict`. What needs to know the people is None where nobody does.
+    correlated above `NEAR`; None of more than `MANY` images); `notes`, `verdict`. What needs to know the
+    people is None where nobody does.
 
     Raises:
         UserError: no image to read, or a rule other than auto and content that does not fit the folder.
@@ -99,7 +100,7 @@ def audit(cohort: Cohort, progress: bool = True) -> Audit:
         "copies": len(copies),
         **describe_people(people),
         "near_duplicates_across_splits": leak_count(found.upright, people.split.parts, NEAR)
-        if people
+        if people and len(files) <= MANY
         else None,
     }
     report["notes"] = notes_on(report, people.notes if people else listing.notes)
@@ -116,7 +117,8 @@ def inspect(
     Raises:
         UserError: not one can be read.
     """
-    facts, unreadable, small = [], [], []
+    facts, unreadable = [], []
+    small = Thumbnails.room_for(len(files))
     with decoding.quiet():
         results = decoding.in_threads(lambda file: facts_or_error(Path(root), file), files)
         bar = tqdm(results, "reading", len(files), unit=" images", disable=not progress)
@@ -124,15 +126,15 @@ def inspect(
             if isinstance(result, decoding.BadImage):
                 unreadable.append((file.path, result.reason))
             else:
+                small.put(len(facts), result[1])
                 facts.append(result[0])
-                small.append(result[1])
     if not facts:
         path, reason = unreadable[0]
         raise UserError(
             f"not one image in {printable(root)} can be read, "
             f"the first of {len(files)} is {printable(path)} ({reason}): mend them"
         )
-    return facts, unreadable, stacked(small, len(small))
+    return facts, unreadable, small.first(len(facts))
 
 
 def facts_or_error(
@@ -227,6 +229,8 @@ def aside(report: dict[str, Any]) -> str:
 
 def leak_line(report: dict[str, Any]) -> str:
     leaks = report["near_duplicates_across_splits"]
+    if leaks is None:
+        return f"not sought, there are more than {MANY} images"
     test = counted(report["split"]["test"]["images"], "test image")
     return f"{leaks} of {test} {'has' if leaks == 1 else 'have'} a train image correlated above {NEAR}"
 
@@ -290,6 +294,8 @@ def describe_people(people: People | None) -> dict[str, Any]:
 def notes_on(report: dict[str, Any], said: Sequence[str]) -> list[str]:
     """What a reader should know that changes no verdict."""
     notes = list(said)
+    if report["images"] > MANY:
+        notes.append(f"of more than {MANY} images, copies are found where thumbnails are equal, mirrored say")
     if report["split"] and (out := report["images"] - sum(n["images"] for n in report["split"].values())):
         notes.append(f"{counted(out, 'image')} left out by the column split")
     if len(report["sizes"]) > 1:
@@ -304,11 +310,13 @@ def verdict_on(report: dict[str, Any], fault: str | None) -> str:
     word = f"according to data.subjects={printable(report['subject_rule'])}"
     if harm := harm_in(report):
         return f"ready to train, not safe to evaluate, {word}: {harm}"
+    sought = report["near_duplicates_across_splits"] is not None
+    kept_apart = "person, copy or near-duplicate" if sought else "person"
     return (
         f"ready to train: {counted(report['images'], 'image')} of "
         f"{counted(report['subjects'], 'person', 'people')} in "
         f"{counted(len(report['classes']), 'class', 'classes')}, {word}; "
-        f"no person, copy or near-duplicate on both sides of the split{aside(report)}"
+        f"no {kept_apart} on both sides of the split{aside(report)}"
     )
 
 

@@ -51,11 +51,16 @@ def main(folder: Path, counts: list[int]) -> None:
                 "data.image_size=64",
                 f"run_dir={folder / f'cold_{count}'}",
             ],
-            "evaluate, cold": ["evaluate", f"ckpt_path={run}", "features=[pixels]", f"run_dir={judged}"],
+            "evaluate, cold": [
+                "evaluate",
+                f"ckpt_path={run}",
+                "features=[pixels,random-conv]",
+                f"run_dir={judged}",
+            ],
             "evaluate, warm": [
                 "evaluate",
                 f"ckpt_path={run}",
-                "features=[pixels]",
+                "features=[pixels,random-conv]",
                 f"run_dir={judged}_again",
             ],
         }

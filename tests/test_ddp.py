@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -82,26 +83,24 @@ def test_ranks_agree_on_what_follows_the_game_though_each_sees_its_own_logits(ou
 
 
 class JointGAN(GAN):
-    """One process that draws for a batch of two ranks what they would draw."""
+    """One process that draws for a batch of several ranks what they would draw."""
 
-    global_rank = 0
+    global_rank, ranks = 0, 2
 
     def turns(self, real: Tensor, labels: Tensor) -> list[Turn]:
         parts = []
-        for self.global_rank, *part in zip((0, 1), real.chunk(2), labels.chunk(2), strict=True):
+        for rank, *part in zip(
+            range(self.ranks), real.chunk(self.ranks), labels.chunk(self.ranks), strict=True
+        ):
+            self.global_rank = rank
             parts += super().turns(*part)
         self.images_a_step = len(real)
-        one, two = parts
-        draws = None if one.draws is None else torch.cat([one.draws, two.draws], 1)
-        return [
-            Turn(
-                torch.cat([one.real, two.real]),
-                None if one.labels is None else torch.cat([one.labels, two.labels]),
-                torch.cat([one.latents, two.latents]),
-                None if one.labels is None else torch.cat([one.fake_labels, two.fake_labels]),
-                draws,
-            )
-        ]
+
+        def joint(name: str, axis: int = 0) -> Tensor | None:
+            found = [getattr(part, name) for part in parts]
+            return None if found[0] is None else torch.cat(found, axis)
+
+        return [Turn(*map(joint, ("real", "labels", "latents", "fake_labels")), joint("draws", 1))]
 
 
 RECIPES = [
@@ -128,22 +127,61 @@ def test_two_ranks_step_as_one_process_does_on_their_joint_batch(
         *run, f"run_dir={tmp_path}", "data.batch_size=4", "trainer=ddp", "trainer.devices=2", fresh=True
     )
     assert result.returncode == 0, result.stderr
-    composed = settings(*run, "data.batch_size=8", f"run_dir={tmp_path / 'one'}")
+    assert_as_one_process(2, run, tmp_path)
+
+
+def assert_as_one_process(ranks: int, run: list[str], folder: Path):
+    """A run of so many ranks is that of one process with as many times the images a batch."""
+    composed = settings(*run, f"data.batch_size={4 * ranks}", f"run_dir={folder / 'one'}")
     gan = build_model(composed)
     first = {name: value.double() for name, value in gan.state_dict().items()}
     gan.__class__ = JointGAN
+    gan.ranks = ranks
     trainer = Trainer(
         accelerator="cpu", precision="64-true", max_steps=3, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     with quiet():
         trainer.fit(gan, datamodule=build_data(composed))
-    two = load_checkpoint(tmp_path / "checkpoints/last.ckpt")["state_dict"]
+    joint = load_checkpoint(folder / "checkpoints/last.ckpt")
+    assert joint["alzgan"]["provenance"]["world_size"] == ranks
     moved = 0
     for name, value in gan.state_dict().items():
-        assert value.double().allclose(two[name].double(), rtol=1e-9, atol=1e-9), name
+        assert value.double().allclose(joint["state_dict"][name].double(), rtol=1e-9, atol=1e-9), name
         moved += not value.double().allclose(first[name], rtol=1e-4, atol=1e-4)
     assert moved > 10
+
+
+@pytest.mark.slow
+def test_three_nodes_step_as_one_process_does_on_their_joint_batch(slices: Path, tmp_path: Path):
+    """Each of them a process by itself that is told where the first one is, as on a cluster without Slurm."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    run = ["data=mri", f"data.root={slices}", *SMALL, *RECIPES[0], "callbacks.quality=null"]
+    run += ["trainer.precision=64-true", "trainer.max_steps=3"]
+    nodes = [
+        "trainer=ddp",
+        "trainer.devices=1",
+        "trainer.num_nodes=3",
+        "data.batch_size=4",
+        f"run_dir={tmp_path}",
+    ]
+    first = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "alzgan.train", *run, *nodes],
+            cwd=REPOSITORY,
+            env={**first, "NODE_RANK": str(number)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(3)
+    ]
+    for process in started:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    assert_as_one_process(3, run, tmp_path)
 
 
 def test_the_first_rank_alone_writes_and_speaks(output_and_folder):

@@ -28,7 +28,7 @@ from alzgan.runs.provenance import provenance
 from alzgan.runs.resume import Previous
 from alzgan.runs.start import check_held_out, start_from
 from alzgan.text import counted, printable, shell_override
-from alzgan.upstream.lightning import quiet
+from alzgan.upstream.lightning import know_the_node, quiet
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
     run_dir = Path(settings.run_dir)
     check_missing(settings)
     tune_process()
+    know_the_node(settings.trainer.get("num_nodes", 1))
     # The first rank holds the lock for all.
     lock = contextlib.nullcontext() if rank_zero_only.rank else written_by_one_process(run_dir)
     with quiet(), reporting_disk_errors(run_dir), lock:

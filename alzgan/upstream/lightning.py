@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning import Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 
 HARMLESS = (
@@ -68,6 +68,15 @@ def requeue_signal(trainer: Trainer) -> int | None:
     if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
         return environment.requeue_signal or signal.SIGUSR1
     return None
+
+
+def know_the_node(num_nodes: int) -> None:
+    """Let `rank_zero_only` know, before there is a trainer, that this is not the first of several nodes.
+
+    Of nodes that are told their number by NODE_RANK, Lightning takes each for the first one until then.
+    """
+    if num_nodes > 1:
+        rank_zero_only.rank = rank_zero_only.rank or LightningEnvironment().node_rank()
 
 
 def kill_other_ranks(trainer: Trainer) -> None:

@@ -11,7 +11,7 @@ from alzgan.metrics import (
     neighbours,
     precision_recall,
 )
-from alzgan.metrics.neighbours import Both, distances, fidelity, radii, radii_of
+from alzgan.metrics.neighbours import Neighbours, distances, fidelity, radii, radii_of
 
 
 def column(*values: float) -> torch.Tensor:
@@ -42,7 +42,7 @@ def test_a_part_of_all_distances_at_a_time_tells_the_same(monkeypatch, people):
     one, two = (torch.randn(count, 5, generator=torch.Generator().manual_seed(count)) for count in (50, 70))
     rows = torch.tensor([69, 3, 40, *range(20)])
     assert torch.equal(radii_of(rows, two, people), radii(two, 1, people)[rows])
-    found, between = Both.of(one, two), distances(one, two)
+    found, between = Neighbours.of(one, two), distances(one, two)
     assert torch.equal(found.forward, between.min(1).values)
     assert torch.equal(found.index, between.argmin(1))
     assert torch.equal(found.backward, between.min(0).values)

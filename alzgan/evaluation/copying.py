@@ -29,7 +29,7 @@ from alzgan.metrics.memorisation import (
     person_medians,
     train_test_distance,
 )
-from alzgan.metrics.neighbours import Both
+from alzgan.metrics.neighbours import Neighbours
 
 ALIGNED = "aligned pixels"
 VERSION = 2  # of the search: raise it when the same images would give other neighbours
@@ -139,12 +139,12 @@ def memorised(
     samples: Features, unseen: Features, train: Features, seed: int
 ) -> dict[str, tuple[float, list[float]]]:
     """The value for the samples, and the values for unseen people, of each number."""
-    ours, theirs = Both.of(samples.values, train.values), Both.of(unseen.values, train.values)
+    ours, theirs = Neighbours.of(samples.values, train.values), Neighbours.of(unseen.values, train.values)
     real = authentic(theirs, train.values, train.people).double()
     people = unseen.people
     to_samples = {
         "members": person_medians(ours.backward, train.people),
-        "others": person_medians(Both.of(unseen.values, samples.values).forward, people),
+        "others": person_medians(Neighbours.of(unseen.values, samples.values).forward, people),
     }
     return {
         "authenticity": (

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from scipy.stats import beta, mannwhitneyu
 from torch import Tensor
 
-from alzgan.metrics.neighbours import Both, radii_of
+from alzgan.metrics.neighbours import Neighbours, radii_of
 from alzgan.metrics.pairs import People
 
 SIDE = 64  # pixels; larger images are reduced to it
@@ -158,10 +158,10 @@ def authenticity(train: Tensor, fake: Tensor, train_people: People | None = None
         fake: features (N, F).
         train_people: (M,) who is in each; the others are then other people's.
     """
-    return float(authentic(Both.of(fake, train), train, train_people).double().mean())
+    return float(authentic(Neighbours.of(fake, train), train, train_people).double().mean())
 
 
-def authentic(between: Both, train: Tensor, train_people: People | None = None) -> Tensor:
+def authentic(between: Neighbours, train: Tensor, train_people: People | None = None) -> Tensor:
     """Which fake features (N,) are authentic.
 
     Args:

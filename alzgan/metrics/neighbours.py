@@ -196,7 +196,7 @@ def radii_of(rows: Tensor, features: Tensor, people: People | None = None) -> Te
     return torch.cat(found)
 
 
-class Both(NamedTuple):
+class Neighbours(NamedTuple):
     """Nearest neighbours between two sets, from either side.
 
     Attributes:
@@ -210,7 +210,7 @@ class Both(NamedTuple):
     backward: Tensor
 
     @classmethod
-    def of(cls, one: Tensor, two: Tensor) -> "Both":
+    def of(cls, one: Tensor, two: Tensor) -> "Neighbours":
         """Of features (N, F) and (M, F), some rows at a time: memory does not grow with N times M."""
         found, backward = [], two.new_full((len(two),), math.inf, dtype=torch.double)
         for some in one.split(BLOCK):

@@ -113,7 +113,7 @@ def main() -> None:
         if batch == batches[0]:  # once, since compiling takes a minute
             results["compiled"] = compiled(bench)
     write_json(run_dir / "gpu.json", results)
-    results["verbs"] = verbs(run_dir / "verbs", overrides, 256 if arguments.rehearse else 2000)
+    results["verbs"] = verbs(run_dir / "verbs", own, 256 if arguments.rehearse else 2000)
     print("\n".join(f"{what}: {found}" for what, found in results["verbs"].items()), flush=True)
     write_json(run_dir / "gpu.json", results)
     print(f"written to {run_dir / 'gpu.json'}")

@@ -30,6 +30,8 @@ def main(files: Sequence[Path]) -> None:
         evaluations[0],
         [run for each in evaluations for run in map(cell_of, each["candidates"])],
     )
+    names = [(run["name"], run["step"]) for run in candidates]
+    assert len(set(names)) == len(names), "a cell is there twice with one seed"
     people = [{side: each["data"][side] for side in ("train", "held_out")} for each in evaluations]
     assert all(each == people[0] for each in people), "these runs are of different people"
     results = {

@@ -258,6 +258,7 @@ def test_of_very_many_images_near_duplicates_are_not_sought_and_the_report_says_
         "of more than 59 images, copies are found where thumbnails are equal, mirrored say" in report["notes"]
     )
     assert "of two people 1 time" in report["verdict"]
+    assert any("copies, mirrored ones included: 1 pair" in line for line in lines(report))
     (folder / "A/p0_9.png").unlink()
     assert report_of(folder)["verdict"].endswith("no person on both sides of the split")
 

@@ -15,6 +15,7 @@ import torch
 from benchmarks.kills import digests
 from conftest import REPOSITORY, SMALL, alzgan, settings
 from lightning import Callback, Trainer
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from alzgan.errors import UserError
@@ -22,7 +23,7 @@ from alzgan.gan import GAN, Turn
 from alzgan.runs.build import build_data, build_model, check_devices
 from alzgan.runs.checkpoints import load_checkpoint
 from alzgan.runs.sweep import check_job
-from alzgan.upstream.lightning import quiet
+from alzgan.upstream.lightning import know_the_node, quiet
 
 
 def digest(*tensors: Tensor) -> str:
@@ -152,6 +153,14 @@ def assert_as_one_process(ranks: int, run: list[str], folder: Path):
     assert moved > 10
 
 
+@pytest.mark.parametrize(("nodes", "number", "rank"), [(3, "0", 0), (3, "2", 2), (1, "2", 0)])
+def test_a_node_knows_that_it_is_not_the_first_of_several(monkeypatch, nodes: int, number: str, rank: int):
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
+    monkeypatch.setenv("NODE_RANK", number)
+    know_the_node(nodes)
+    assert rank_zero_only.rank == rank
+
+
 @pytest.mark.slow
 def test_three_nodes_step_as_one_process_does_on_their_joint_batch(slices: Path, tmp_path: Path):
     """Each of them a process by itself that is told where the first one is, as on a cluster without Slurm."""
@@ -178,9 +187,13 @@ def test_three_nodes_step_as_one_process_does_on_their_joint_batch(slices: Path,
         )
         for number in range(3)
     ]
-    for process in started:
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
+    try:
+        for process in started:
+            _, errors = process.communicate(timeout=120)
+            assert process.returncode == 0, errors
+    finally:
+        for process in started:
+            process.kill()
     assert_as_one_process(3, run, tmp_path)
 
 

@@ -19,7 +19,14 @@ from alzgan.evaluation import run
 from alzgan.runs import session
 from alzgan.runs.config import compose_config
 
-QUICK = ["features=[random-conv,pixels]", "n=24", "preset.size=16", "preset.draws=10", "device=cpu"]
+QUICK = [
+    "features=[random-conv,pixels]",
+    "n=24",
+    "preset.size=16",
+    "preset.unseen=14",
+    "preset.draws=10",
+    "device=cpu",
+]
 SPLIT = "data.fractions=[0.5,0.25,0.25]"  # five and five of twenty people are held out
 
 
@@ -246,6 +253,7 @@ def test_of_neighbouring_slices_as_channels_the_middle_one_is_judged(slices: Pat
     (candidate,) = evaluate(tmp_path / "e", f"ckpt_path={tmp_path / 'run'}")["candidates"]
     assert len(candidate["verdicts"]) == 4
     assert candidate["copies"]["samples"] == 24
+    assert candidate["copies"]["held_out_images"] == 14  # not all 20
 
 
 def test_a_model_that_knows_places_is_judged_by_its_classes(slices: Path, tmp_path: Path):

@@ -178,7 +178,7 @@ def radii(features: Tensor, k: int, people: People | None = None) -> Tensor:
 def radii_of(rows: Tensor, features: Tensor, people: People | None = None) -> Tensor:
     """The distance (K,) of some features to their nearest other, or other person's.
 
-    What they are to all the others is a million squared for a million features: of those asked for it is not.
+    All pairs of a million features do not fit into memory; those of some rows do, a block at a time.
 
     Args:
         rows: (K,) of the features.

@@ -174,7 +174,8 @@ def lines(report: dict[str, Any]) -> list[str]:
         *(["  ..."] if len(report["unreadable"]) > LISTED else []),
         f"exact duplicates{aside(report)}: {counted(len(report['duplicates']), 'group')}, "
         f"{report['duplicates_in_two_classes']} of them in two classes; "
-        f"copies, near, mirrored and turned ones included: {counted(report['copies'], 'pair')}",
+        f"copies, {'mirrored' if too_many(report) else 'near, mirrored and turned'} ones included: "
+        f"{counted(report['copies'], 'pair')}",
         *(people_lines(report) if report["split"] else ["subjects: unknown"]),
         *(f"note: {note}" for note in report["notes"]),
         f"verdict: {report['verdict']}",
@@ -227,9 +228,14 @@ def aside(report: dict[str, Any]) -> str:
     return " (constant images aside)" if report["intensity"]["constant"] else ""
 
 
+def too_many(report: dict[str, Any]) -> bool:
+    """Whether the images were too many for each to be compared with each."""
+    return report["images"] > MANY
+
+
 def leak_line(report: dict[str, Any]) -> str:
     leaks = report["near_duplicates_across_splits"]
-    if leaks is None:
+    if too_many(report):
         return f"not sought, there are more than {MANY} images"
     test = counted(report["split"]["test"]["images"], "test image")
     return f"{leaks} of {test} {'has' if leaks == 1 else 'have'} a train image correlated above {NEAR}"
@@ -294,7 +300,7 @@ def describe_people(people: People | None) -> dict[str, Any]:
 def notes_on(report: dict[str, Any], said: Sequence[str]) -> list[str]:
     """What a reader should know that changes no verdict."""
     notes = list(said)
-    if report["images"] > MANY:
+    if too_many(report):
         notes.append(f"of more than {MANY} images, copies are found where thumbnails are equal, mirrored say")
     if report["split"] and (out := report["images"] - sum(n["images"] for n in report["split"].values())):
         notes.append(f"{counted(out, 'image')} left out by the column split")
@@ -310,8 +316,7 @@ def verdict_on(report: dict[str, Any], fault: str | None) -> str:
     word = f"according to data.subjects={printable(report['subject_rule'])}"
     if harm := harm_in(report):
         return f"ready to train, not safe to evaluate, {word}: {harm}"
-    sought = report["near_duplicates_across_splits"] is not None
-    kept_apart = "person, copy or near-duplicate" if sought else "person"
+    kept_apart = "person" if too_many(report) else "person, copy or near-duplicate"
     return (
         f"ready to train: {counted(report['images'], 'image')} of "
         f"{counted(report['subjects'], 'person', 'people')} in "

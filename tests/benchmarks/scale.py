@@ -4,8 +4,8 @@
 
 Makes, for each number, a folder of so many images of 32 slices a person below FOLDER (32 x 32 pixels, 4 kB
 each on the disk), and runs on it, each in a process of its own: `prepare` with the people named in a table;
-`prepare` with `data.subjects=content`; the first 2 steps of a training, with a warm and a cold cache; and
-`evaluate`, cold and warm. Prints a line each, and appends it to FOLDER/scale.jsonl.
+`prepare` with `data.subjects=content`; the first 2 steps of a training, which decodes, and of another, which
+need not; and `evaluate`, twice. Prints a line each, and appends it to FOLDER/scale.jsonl.
 """
 
 import csv
@@ -32,40 +32,20 @@ def main(folder: Path, counts: list[int]) -> None:
     for count in counts:
         root, cache = folder / str(count), folder / f"cache_{count}"
         make(root, count)
-        table = f"data.subjects=csv:{root / 'people.csv'}"
-        run, judged = folder / f"run_{count}", folder / f"evaluation_{count}"
-        data = ["data=mri", f"data.root={root}", table]
+        people = [f"data.root={root}", f"data.subjects=csv:{root / 'people.csv'}"]
+        run = folder / f"first_training_{count}"
+        judge = ["evaluate", f"ckpt_path={run}", "features=[pixels,random-conv]"]
         plans = {
-            "prepare": ["prepare", f"data.root={root}", table, f"run_dir={folder / f'prepare_{count}'}"],
-            "prepare, content": [
-                "prepare",
-                f"data.root={root}",
-                "data.subjects=content",
-                f"run_dir={folder / f'content_{count}'}",
-            ],
-            "train, warm": ["train", *data, *RUN, f"run_dir={run}"],
-            "train, cold": [
-                "train",
-                *data,
-                *RUN,
-                "data.image_size=64",
-                f"run_dir={folder / f'cold_{count}'}",
-            ],
-            "evaluate, cold": [
-                "evaluate",
-                f"ckpt_path={run}",
-                "features=[pixels,random-conv]",
-                f"run_dir={judged}",
-            ],
-            "evaluate, warm": [
-                "evaluate",
-                f"ckpt_path={run}",
-                "features=[pixels,random-conv]",
-                f"run_dir={judged}_again",
-            ],
+            "prepare": ["prepare", *people],
+            "prepare by content": ["prepare", f"data.root={root}", "data.subjects=content"],
+            "first training": ["train", "data=mri", *people, *RUN],
+            "second training": ["train", "data=mri", *people, *RUN],
+            "first evaluation": judge,
+            "second evaluation": judge,
         }
         for name, (verb, *arguments) in plans.items():
-            found = measured(verb, arguments, cache)
+            place = folder / f"{name.replace(' ', '_')}_{count}"
+            found = measured(verb, [*arguments, f"run_dir={place}"], cache)
             line = json.dumps({"images": count, "what": name, **found})
             print(line, flush=True)
             with open(folder / "scale.jsonl", "a") as handle:

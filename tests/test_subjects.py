@@ -9,6 +9,7 @@ from PIL import Image
 from alzgan.errors import UserError
 from alzgan.images.folder import ImageFile, scan
 from alzgan.people import subjects
+from alzgan.people.cohort import Cohort
 from alzgan.people.subjects import identify, kaggle4, nobody
 from alzgan.sources.phantom import write_phantom
 
@@ -242,6 +243,15 @@ def test_content_is_refused_for_more_images_than_it_can_compare(tmp_path, monkey
         UserError, match=r"4 are more than the 3 that it is made for; give data.subjects=csv:FILE"
     ):
         identify(tmp_path, files, "content", tmp_path / "cache")
+
+
+def test_too_many_for_content_are_refused_before_one_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(subjects, "MANY", 3)
+    (tmp_path / "A").mkdir()
+    for number in range(4):
+        (tmp_path / f"A/{number}.png").touch()  # no images
+    with pytest.raises(UserError, match="4 are more than the 3"):
+        Cohort(tmp_path, "content").scan()
 
 
 def test_what_content_recovered_is_kept_until_a_file_changes(tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from alzgan.people.subjects import (
     identify,
     match_paths,
     read_table,
+    refuse_many,
 )
 from alzgan.text import counted, printable
 
@@ -122,9 +123,11 @@ class Cohort:
         """The images, by names alone, and by a table where that says the class.
 
         Raises:
-            UserError: there is none, or the table does not fit.
+            UserError: there is none, the table does not fit, or there are too many for `subjects`.
         """
         files = images_of(self.listing, self.folder)
+        if self.subjects == "content":
+            refuse_many(len(files))
         if self.classes != "csv":
             return files
         given = self.subjects.startswith("csv:")

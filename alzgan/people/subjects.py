@@ -239,11 +239,7 @@ def from_content(
     with contextlib.suppress(KeyError, TypeError):  # missing, or not what is written below
         if len(kept["subject"]) == len(files):
             return Subjects("content", kept["subject"], kept["slice"], unknown, kept["notes"])
-    if len(files) > MANY:
-        raise UserError(
-            f"data.subjects=content compares each image with each: {len(files)} are more than the {MANY} "
-            f"that it is made for; give {CHOICES}"
-        )
+    refuse_many(len(files))
     small = upright() if upright else thumbnails(root, files).upright
     try:
         found = recover(small, [file.label for file in files])
@@ -254,6 +250,19 @@ def from_content(
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, {"subject": names, "slice": found.position, "notes": [found.note]})
     return Subjects("content", names, found.position, unknown, [found.note])
+
+
+def refuse_many(count: int) -> None:
+    """Before so many images are read.
+
+    Raises:
+        UserError: they are more than can be compared, each with each.
+    """
+    if count > MANY:
+        raise UserError(
+            f"data.subjects=content compares each image with each: {count} are more than the {MANY} "
+            f"that it is made for; give {CHOICES}"
+        )
 
 
 def read_table(root: Path | str, files: Sequence[ImageFile], table: str) -> Subjects:

@@ -23,6 +23,13 @@ OF_SMALL = {
         "model.discriminator",
     },
     "small_128": {"data.image_size"},
+    "small_hour": {
+        "trainer.max_epochs",
+        "callbacks.checkpoint.keep_every_n_epochs",
+        "model.augment",
+        "model.generator_optimizer.lr",
+        "model.discriminator_optimizer.lr",
+    },
     "small_long": {"trainer.max_epochs", "callbacks.checkpoint.keep_every_n_epochs"},
     "small_stacks": {"data.slices_as_channels", "data.channels"},
     "small_with_batch_64": {"data.batch_size"},
@@ -65,7 +72,7 @@ def test_all_cells_see_the_same_people_as_often():
         found = trained_with(cell)
         assert found["data.fractions"] == [0.6, 0.2, 0.2]
         assert found["data.split_seed"] == 0
-        assert found["trainer.max_epochs"] == (30 if cell == "small_long" else 10)
+        assert found["trainer.max_epochs"] == {"small_long": 30, "small_hour": 60}.get(cell, 10)
         assert "dcgan" not in found["model.generator._target_"] or found["model.generator.width"] == 32
 
 

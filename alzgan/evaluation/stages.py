@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from alzgan.evaluation.fidelity import Sets, curves, fidelity, sets_of
 from alzgan.evaluation.inputs import Judged
 from alzgan.evaluation.numbers import Number
 from alzgan.evaluation.pictures import grids, measured, pairs
-from alzgan.evaluation.reference import NEEDED_PEOPLE, Reference
+from alzgan.evaluation.reference import NEEDED_PEOPLE
 from alzgan.evaluation.shape import anatomy
 from alzgan.evaluation.spaces import K, Space
 from alzgan.metrics.neighbours import expected_coverage
@@ -156,9 +156,9 @@ def judge_fidelity(outcome: Outcome, context: Context) -> None:
 
 def judge_copies(outcome: Outcome, context: Context) -> None:
     """Copies of training images."""
-    candidate, _, real = outcome.judged
-    unseen = real.held_out.at_most(context.extent.unseen, context.seed, "threshold")
-    reference = Reference(real.train, unseen, real.classes)
+    candidate, _, reference = outcome.judged
+    unseen = reference.held_out.at_most(context.extent.unseen, context.seed, "threshold")
+    reference = replace(reference, held_out=unseen)
     nearest, theirs = (
         cached_nearest(images.pixels, reference.train.pixels, context.cache)
         for images in (candidate.images, reference.held_out)

@@ -197,30 +197,31 @@ def effects(name: str, utility: dict[str, Any]) -> str:
 
 
 def tradeoff(name: str, rows: Sequence[dict[str, Any]]) -> str:
-    """How far from unseen people against how near to training images; the steps of one run are a line."""
+    """How far from unseen people against how near to training images; the steps of one run are a line.
+
+    A run is named at its last step. Distances are over those of unseen people, which depend on size.
+    """
     known = [row for row in rows if row["cells"]["frechet"] and row["cells"]["share_above_threshold"]]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for group in dict.fromkeys(row["group"] for row in known):
-            points = [row["cells"] for row in known if row["group"] == group]
-            x = [cells["frechet"]["mean"] for cells in points]
-            y = [100 * cells["share_above_threshold"]["mean"] for cells in points]
+            steps = sorted((row for row in known if row["group"] == group), key=lambda row: row["step"])
+            x = [row["cells"]["frechet"]["mean"] / row["cells"]["frechet"]["unseen"] for row in steps]
+            y = [100 * row["cells"]["share_above_threshold"]["mean"] for row in steps]
             axes.plot(x, y, "o-", color=SAMPLES, markersize=5, linewidth=1)
-        for row in known:
-            place = row["cells"]["frechet"]["mean"], 100 * row["cells"]["share_above_threshold"]["mean"]
             axes.annotate(
-                row["name"], place, (4, 3), textcoords="offset points", fontsize=8, color=INK, rotation=20
-            )
-        theirs = known[0]["cells"]
-        place = theirs["frechet"]["unseen"], 100 * theirs["share_above_threshold"]["unseen"]
+                steps[-1]["name"], (x[-1], y[-1]), (4, 3), textcoords="offset points", fontsize=8, color=INK,
+                rotation=20,
+            )  # fmt: skip
+        place = 1, 100 * known[0]["cells"]["share_above_threshold"]["unseen"]
         axes.plot(*place, "D", color=UNSEEN)
         axes.annotate("unseen people", place, (6, 4), textcoords="offset points", fontsize=8, color=UNSEEN)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_ylim(bottom=0)
-        axes.set_xlabel("Fréchet distance to held-out people")
+        axes.set_xlabel("Fréchet distance to held-out people, over that of unseen people")
         axes.set_ylabel("% nearer to a training image")
 
     return drawn(name, (8, 5), draw) if known else ""

@@ -89,7 +89,7 @@ def table(results: dict[str, Any]) -> list[str]:
 
 
 def floors(row: dict[str, Any]) -> float:
-    """The Fréchet distance over that of unseen people, which images of another size have another one of."""
+    """The Fréchet distance over that of unseen people, which differs between image sizes."""
     cell = row["cells"]["frechet"]
     return cell["mean"] / cell["unseen"]
 

@@ -34,6 +34,7 @@ class TranslateFlip(Augmentation):
 
     Slices that are registered to each other have one place and one side: there a shift or a mirror teaches
     the discriminator to forgive what no real image shows. They help where heads lie as they happened to.
+    What happens to every image leaks: samples are shifted, and mirrored, as often as what D sees.
 
     Args:
         shift: the largest shift, as a share of the side, in [0, 1].
@@ -123,6 +124,10 @@ class MRIAugmentation(Augmentation):
         self.brightness = brightness
         self.contrast = contrast
         self.cutout = cutout
+
+    def follow(self, gan: nn.Module, said: dict[str, Tensor]) -> None:
+        """Say how often an operation happens."""
+        said["augment/probability"] = torch.ones_like(said["overfitting/r_t"]) * self.probability
 
     def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
         """Augment images (N, C, H, W) by uniforms (N, 16): which operations happen, and how far they go."""
@@ -234,7 +239,7 @@ class AdaptiveAugmentation(MRIAugmentation):
     @torch.no_grad()
     def follow(self, gan: nn.Module, said: dict[str, Tensor]) -> None:
         """Count this step's r_t, and adapt the probability where it is time."""
-        said["augment/probability"] = self.probability.clone()
+        super().follow(gan, said)
         self.steps += 1
         self.signs += mean_of_ranks(said["overfitting/r_t"].clone())
         due = self.steps % self.interval == 0

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import small_settings
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from test_game import play
 from torch import nn
+from torchvision.utils import make_grid
 
 import alzgan
 from alzgan.data.datamodule import MRIDataModule
@@ -128,8 +129,16 @@ def test_the_data_says_how_many_classes_there_are_and_the_checkpoint_keeps_it(
     assert checkpoint["state_dict"]["generator.0.embedding.weight"].shape == (3, 100)
     assert list(checkpoint["alzgan"]["provenance"]["data"]["classes"]) == ["a", "b", "c"]
     # A row a class: 4 columns of 32 pixels with 2 between.
-    with Image.open(tmp_path / "samples/step_0000002.png") as grid:
-        assert grid.size == (4 * 34 + 2, 3 * 34 + 2)
+    with Image.open(tmp_path / "samples/step_0000002.png") as image:
+        assert image.size == (4 * 34 + 2, 3 * 34 + 2)
+        grid = torch.from_numpy(np.array(image.convert("L")))
+    gan = build_model(OmegaConf.create(checkpoint["alzgan"]["config"]))
+    gan.load_state_dict(checkpoint["state_dict"])
+    latents = gan.latents(12, "samples")
+    for shift, same in ((0, True), (1, False)):
+        labels = (torch.arange(3).repeat_interleave(4) + shift) % 3
+        wanted = make_grid(gan.sample(latents, labels), nrow=4, padding=2)[0]
+        assert torch.equal(grid, wanted) == same
 
 
 def test_fakes_take_the_labels_of_the_reals(recwarn):

@@ -360,6 +360,14 @@ def test_the_card_says_what_was_measured_and_what_was_not(conditional: Path, tmp
     assert f"step {checkpoint['step']}, average weights" in text
 
 
+@pytest.mark.parametrize(("weights", "prefix"), [("average", "generator_average."), ("raw", "generator.")])
+def test_a_loaded_generator_has_the_weights_that_are_asked_for(weights, prefix, conditional: Path):
+    state = torch.load(conditional / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    loaded = load(conditional, weights=weights).network.state_dict()
+    assert loaded.keys() == {name.removeprefix(prefix) for name in state if name.startswith(prefix)}
+    assert all(torch.equal(value, state[prefix + name]) for name, value in loaded.items())
+
+
 def test_copies_are_judged_and_flagged_or_dropped(conditional: Path, tmp_path: Path):
     said = make(conditional, tmp_path / "kept", "n=40", "check=true", ANY)
     table = rows(tmp_path / "kept")

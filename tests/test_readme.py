@@ -28,6 +28,20 @@ def test_every_make_target_of_the_readme_exists():
         subprocess.run(["make", "--dry-run", target], cwd=REPOSITORY, check=True, capture_output=True)
 
 
+def test_make_train_trains_with_settings_that_there_are():
+    recipe = subprocess.run(
+        ["make", "--dry-run", "--always-make", "train"],
+        cwd=REPOSITORY,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.replace("\\\n", " ")
+    (command,) = [line for line in recipe.splitlines() if "alzgan.train" in line]
+    config = settings(*shlex.split(command.partition("alzgan.train ")[2]))
+    assert config.model.generator._target_ == "alzgan.networks.dcgan.Generator"
+    assert (config.trainer.max_epochs, config.data.batch_size, config.model.generator.width) == (20, 16, 32)
+
+
 def test_the_readme_names_every_verb_and_only_those_that_exist():
     verbs = {path.stem for path in (REPOSITORY / "alzgan").glob("*.py") if "__main__" in path.read_text()}
     assert set(re.findall(r"python -m alzgan\.(\w+)", README)) == verbs

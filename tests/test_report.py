@@ -401,7 +401,8 @@ def test_runs_that_differ_in_their_seed_alone_are_one_row():
     frechet, copies = rows[0]["numbers"]
     assert (frechet["mean"], frechet["low"], frechet["high"]) == (23.0, 20.0, 26.0)
     assert frechet["ratio"] == pytest.approx(4.6)
-    assert frechet["unseen"] == 0.002
+    assert frechet["unseen"] == {"mean": 0.002, "low": 0.001, "high": 0.003}
+    assert frechet["people"] == 31
     assert (copies["metric"], copies["mean"]) == ("share_above_threshold", 0.1)
     assert [each["verdict"] for each in rows[0]["utility"]] == ["cannot tell", "cannot tell"]
     assert rows[1]["utility"] == []

@@ -41,6 +41,8 @@ def test_each_step_has_the_value_of_its_fraction_of_the_run(recwarn):
         settings(
             *SMALL_MODEL,
             "model=r1r2",
+            "augment=mri",
+            "model.augment.probability={_target_: alzgan.schedules.Linear, start: 0, end: 0.4}",
             f"model.generator_optimizer.lr={FALLING}",
             f"model.discriminator_optimizer.betas=[0, {RISING}]",
             "model.penalties.r1.weight={_target_: alzgan.schedules.Linear, start: 2, end: 1}",
@@ -48,16 +50,19 @@ def test_each_step_has_the_value_of_its_fraction_of_the_run(recwarn):
         )
     )
     seen: list[tuple[float, ...]] = []
-    original = gan.alternation
+    original, logged = gan.alternation, []
 
     def spy(turns, due):
         judge, generator = (optimizer.param_groups[0] for optimizer in gan.trainer.optimizers)
         weight, half_life = gan.penalties["r1"].weight, gan.average.half_life
         seen.append((generator["lr"], judge["betas"][1], weight.item(), half_life.item(), judge["lr"]))
-        return original(turns, due)
+        said = original(turns, due)
+        logged.append(said["augment/probability"].item())
+        return said
 
     gan.alternation = spy
     play(gan, [torch.rand(4, 1, 32, 32)] * 4)
+    assert logged == pytest.approx([0, 0.1, 0.2, 0.3])
     expected = [(1e-3 - 1.25e-4 * k, 0.9 + 0.0225 * k, 2 - 0.25 * k, 100 + 100 * k, 2e-4) for k in range(4)]
     for found, wanted in zip(seen, expected, strict=True):
         assert found == pytest.approx(wanted, rel=1e-6)

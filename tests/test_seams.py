@@ -21,7 +21,8 @@ from alzgan.runs.checkpoints import load_checkpoint
 from alzgan.runs.resume import Previous
 
 GROUPS = (
-    ("model=dcgan", "model=cdcgan", "model=residual"),
+    ("model=dcgan", "model=residual"),
+    ("conditioning=none", "conditioning=gradual"),
     ("loss=non_saturating", "loss=hinge", "loss=least_squares", "loss=wasserstein", "loss=relativistic"),
     ("penalty=[]", "penalty=r1", "penalty=gradient", "penalty=lecam", "penalty=[r1,r2,gradient,lecam]"),
     ("augment=none", "augment=translate_flip", "augment=mri", "augment=ada"),
@@ -79,6 +80,30 @@ def test_every_recipe_trains_resumes_to_the_bit_and_runs_under_bfloat16(
     check_resumed(small_settings(slices, tmp_path, *options), tmp_path)
 
 
+# What its paper says, or what it is here for.
+PAPERS = {
+    "dcgan": ("NonSaturatingLoss", "batch", 1, (2e-4, 2e-4), (0.5, 0.999), {}),
+    "sngan": ("HingeLoss", "spectral", 1, (1e-4, 4e-4), (0.0, 0.9), {}),
+    "wgan_gp": ("WassersteinLoss", "none", 5, (1e-4, 1e-4), (0.0, 0.9), {"gradient": (10, 1)}),
+    "small": ("RelativisticLoss", "none", 1, (5e-4, 5e-4), (0.0, 0.99), {"r1": (0.5, 4), "r2": (0.5, 4)}),
+}
+
+
+@pytest.mark.parametrize("recipe", sorted(PAPERS))
+def test_a_recipe_is_what_its_paper_says(recipe: str):
+    model = settings(f"model={recipe}").model
+    players = model.generator_optimizer, model.discriminator_optimizer
+    assert players[0].betas == players[1].betas
+    assert (
+        model.loss._target_.rpartition(".")[2],
+        model.discriminator.normalization,
+        model.turns,
+        tuple(each.lr for each in players),
+        tuple(players[0].betas),
+        {name: (each.weight, each.interval) for name, each in (model.get("penalties") or {}).items()},
+    ) == PAPERS[recipe]
+
+
 def check_resumed(composed: DictConfig, tmp_path: Path) -> None:
     """Two steps at once, and one after the other, end with the same bits."""
     whole = train(composed, tmp_path / "whole", 2)
@@ -130,7 +155,8 @@ SPECTRAL = "model.discriminator.normalization=spectral"
         ("model=cdcgan", "loss=hinge", SPECTRAL, "average=ema"),
         ("model=sngan", "penalty=lecam", "augment=ada"),
         ("model=wgan_gp", "model.turns=2", "augment=mri"),
-        ("model=residual",),
+        ("model=residual", "conditioning=gradual"),
+        ("model=csmall",),
         ("model=r3gan", *FIXED_BETAS, "model.generator.group=8", "model.discriminator.group=8"),
         ("model=r1r2", "loss=relativistic", "augment=translate_flip", "model.turns=2", FALLING, LIGHTER),
         ("model=r1r2", "trainer.precision=bf16-mixed"),
@@ -143,7 +169,7 @@ def test_a_step_that_is_recorded_and_replayed_trains_the_same_weights(overrides:
     plain, said = played(overrides, steps, lambda game: game.gan.alternation)
     graphs: list[CapturedStep] = []
     replayed, said_again = played(overrides, steps, lambda game: graphs.append(captured(game)) or graphs[0])
-    lazy = any(each in overrides for each in ("model=r1r2", "model=residual"))
+    lazy = any(each in overrides for each in ("model=r1r2", "model=residual", "model=csmall"))
     assert len(graphs[0].graphs) == (2 if lazy else 1)
     assert said == said_again
     for (name, ours), theirs in zip(plain.state_dict().items(), replayed.state_dict().values(), strict=True):

@@ -70,6 +70,7 @@ RUNS_CODE = {
     "a module of the folder": put("callbacks.x", {"_target_": "traced.Callback"}),
     "in the model": put("model._target_", "traced.GAN"),
     "in the generator": put("model.generator._target_", "traced.Generator"),
+    "in the conditioning": put("conditioning.strength", {"_target_": "traced.Linear"}),
     "in the loss": put("model.loss", {"_target_": "traced.Loss"}),
     "in a penalty": put("model.penalties", {"r1": {"_target_": "traced.R1"}}),
     "in the optimizer": put("model.generator_optimizer._target_", "traced.Adam"),

@@ -19,8 +19,7 @@ OF_SMALL = {
     "csmall": {
         "model.classes",
         "model.numbers",
-        "model.generator.strength",
-        "model.discriminator",
+        "conditioning",
     },
     "small_128": {"data.image_size"},
     "small_hour": {

@@ -142,12 +142,16 @@ def watched(slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwa
         ),
         ("model=residual", "penalty=[r1,lecam,gradient]", "augment=ada"),
         ("model=sngan", "loss=least_squares", "augment=mri"),
+        ("model=wgan_gp", "data.batch_size=5"),
+        ("model=csmall",),
+        ("model=r3gan", "model.generator.group=8", "model.discriminator.group=8"),
         ("model=r1r2", f"model.generator_optimizer.lr={FALLING}", f"model.penalties.r1.weight={FALLING}"),
     ],
 )
 def test_a_step_reads_nothing_of_the_device_and_waits_for_no_copy(watched, overrides: tuple[str, ...]):
     # Of all that a step needs only these travel: which images, the latents, and what the augmentation draws.
-    numbers = 2 if any(each.startswith("augment=") for each in overrides) else 1
+    augmented = any(each.startswith(("augment=", "model=csmall", "model=r3gan")) for each in overrides)
+    numbers = 2 if augmented else 1
     expected = {"aten._to_copy of torch.int64": 1, "aten._to_copy of torch.float32": numbers}
     assert watched(1000, *overrides) == [expected] * STEPS
 

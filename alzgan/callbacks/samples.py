@@ -21,8 +21,8 @@ class FixedLatentSamples(Callback):
     """A grid of `count` samples from fixed latents, in TensorBoard and as `samples/step_*.png`.
 
     Drawn at the start, every n epochs (or steps, if set) and at the end; a conditional model's has a row for
-    each class, and one whose labels have numbers shows one latent a row, the first number rising from column
-    to column. One grid of real images is logged at the start, as `samples/real.png`.
+    each of its first `count` classes, and one whose labels have numbers shows one latent a row, the first
+    number rising from column to column. One grid of real images is logged at the start: `samples/real.png`.
 
     Args:
         count: images in the grid.

@@ -29,7 +29,7 @@ class Sets(NamedTuple):
         samples: what is judged.
         held_out: of people who were not trained on.
         pool: of people who were, from whom the groups are drawn.
-        groups: rows of the pool, each of as many people as are held out.
+        groups: rows of the pool, each of as many images as there are samples.
         widen: see `alzgan.evaluation.reference.widening`.
     """
 

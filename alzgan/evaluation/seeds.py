@@ -54,6 +54,7 @@ def pooled(group: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if all(key in table for table in tables):
             values = [table[key]["value"] for table in tables]
             ratios = [table[key]["ratio"] for table in tables]
+            unseen = [table[key]["unseen"] for table in tables]  # one and the same, if the data are
             rows.append(
                 {
                     **dict(zip(("stage", "metric", "space", "against", "better", "n"), key, strict=True)),
@@ -61,7 +62,12 @@ def pooled(group: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                     "low": min(values),
                     "high": max(values),
                     "ratio": None if None in ratios else mean(ratios),
-                    "unseen": mean(table[key]["unseen"]["mean"] for table in tables),
+                    "people": min(table[key]["people"] for table in tables),
+                    "unseen": {
+                        "mean": mean(each["mean"] for each in unseen),
+                        "low": min(each["low"] for each in unseen),
+                        "high": max(each["high"] for each in unseen),
+                    },
                 }
             )
     return rows

@@ -207,14 +207,14 @@ def tradeoff(name: str, rows: Sequence[dict[str, Any]]) -> str:
         axes = figure.subplots()
         for group in dict.fromkeys(row["group"] for row in known):
             steps = sorted((row for row in known if row["group"] == group), key=lambda row: row["step"])
-            x = [row["cells"]["frechet"]["mean"] / row["cells"]["frechet"]["unseen"] for row in steps]
+            x = [row["cells"]["frechet"]["mean"] / row["cells"]["frechet"]["unseen"]["mean"] for row in steps]
             y = [100 * row["cells"]["share_above_threshold"]["mean"] for row in steps]
             axes.plot(x, y, "o-", color=SAMPLES, markersize=5, linewidth=1)
             axes.annotate(
                 steps[-1]["name"], (x[-1], y[-1]), (4, 3), textcoords="offset points", fontsize=8, color=INK,
                 rotation=20,
             )  # fmt: skip
-        place = 1, 100 * known[0]["cells"]["share_above_threshold"]["unseen"]
+        place = 1, 100 * known[0]["cells"]["share_above_threshold"]["unseen"]["mean"]
         axes.plot(*place, "D", color=UNSEEN)
         axes.annotate("unseen people", place, (6, 4), textcoords="offset points", fontsize=8, color=UNSEEN)
         axes.set_xscale("log")

@@ -75,7 +75,7 @@ def build_data(settings: DictConfig) -> MRIDataModule:
     if (taken := settings.model.get("numbers", 0)) != len(data.numbers):
         raise UserError(
             f"data.conditions has {counted(len(data.numbers), 'number')} beside the class, and "
-            f"model.numbers={taken} takes others: choose model=cdcgan, or set model.numbers=null"
+            f"model.numbers={taken} takes others: choose model=cdcgan, or conditioning=gradual"
         )
     return data
 

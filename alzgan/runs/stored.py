@@ -18,6 +18,7 @@ from alzgan.text import printable
 OURS = {  # by place in the config, the modules whose classes may stand there
     "data": r"alzgan\.data\.datamodule",
     "model": r"alzgan\.(gan|networks\.\w+|losses|penalties|augment|average|schedules)|torch\.optim",
+    "conditioning": r"alzgan\.schedules",
     "trainer": r"lightning(?=\.Trainer$)",
     "logger": r"alzgan\.runs\.loggers",
     "callbacks": r"alzgan\.callbacks\.\w+",

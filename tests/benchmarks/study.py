@@ -19,7 +19,16 @@ from alzgan.report.page import number, settings_table
 from alzgan.report.plots import tradeoff
 
 FOLDER = Path(__file__).resolve().parents[2] / ".github" / "study"
-HEAD = ["cell", "runs", "minutes", "kernel distance", "Fréchet distance", "precision", "recall", "too near"]
+# Of the table, each with its metric, space and the people it is against.
+COLUMNS = {
+    "kernel distance": ("kernel_distance", "imagenet-lite0", "held-out"),
+    "Fréchet distance": ("frechet", "imagenet-lite0", "held-out"),
+    "in random-conv": ("frechet", "random-conv", "held-out"),
+    "precision": ("precision", "imagenet-lite0", "held-out"),
+    "recall": ("recall", "imagenet-lite0", "held-out"),
+    "too near": ("share_above_threshold", "aligned pixels", "train"),
+}
+HEAD = ["cell", "runs", "minutes", *COLUMNS]
 
 
 def main(files: Sequence[Path]) -> None:
@@ -73,25 +82,30 @@ def named(results: dict[str, Any]) -> list[dict[str, Any]]:
 def table(results: dict[str, Any]) -> list[str]:
     """The README's table, nearest to unseen people first, and they at its end."""
     rows = sorted(named(results), key=floors)
-    unseen = {metric: {"mean": cell["unseen"]} for metric, cell in rows[0]["cells"].items()}
-    unseen["frechet"]["unseen"] = unseen["frechet"]["mean"]
     lines = [
         [
             f"`{row['name']}`",
             str(len(row["runs"])),
             minutes(row, results["seconds_a_step"].get(row["group"])),
-            *headlines(row["cells"], len(row["runs"]) > 1),
+            *(told(number_of(row, column), len(row["runs"]) > 1) for column in COLUMNS),
         ]
         for row in rows
     ]
-    lines.append(["unseen people", "", "", *headlines(unseen, False)])
+    theirs = [number_of(rows[0], column) for column in COLUMNS]
+    lines.append(["unseen people", "", "", *(told({**each, **each["unseen"]}, True) for each in theirs)])
     return [f"| {' | '.join(line)} |" for line in (HEAD, ["---"] * len(HEAD), *lines)]
+
+
+def number_of(row: dict[str, Any], column: str) -> dict[str, Any]:
+    """What a row has in a column of the table."""
+    names = dict(zip(("metric", "space", "against"), COLUMNS[column], strict=True))
+    return next(each for each in row["numbers"] if names.items() <= each.items())
 
 
 def floors(row: dict[str, Any]) -> float:
     """The Fréchet distance over that of unseen people, which differs between image sizes."""
-    cell = row["cells"]["frechet"]
-    return cell["mean"] / cell["unseen"]
+    found = number_of(row, "Fréchet distance")
+    return found["mean"] / found["unseen"]["mean"]
 
 
 def minutes(row: dict[str, Any], seconds: float | None) -> str:
@@ -99,19 +113,18 @@ def minutes(row: dict[str, Any], seconds: float | None) -> str:
     return "" if seconds is None else f"{row['step'] * seconds / 60:.1f}"
 
 
-def headlines(cells: dict[str, dict[str, float]], several: bool) -> list[str]:
-    """The headline numbers in words: means, and of several runs the range."""
-    found = []
-    for metric, cell in cells.items():
-        values = [cell[name] for name in ("mean", "low", "high")[: 3 if several else 1]]
-        if metric == "frechet":
-            told = [f"{value / cell['unseen']:.1f}" for value in values]
-        elif metric == "share_above_threshold":
-            told = [f"{100 * value:.1f} %" for value in values]
-        else:
-            told = [number(value) if metric == "kernel_distance" else f"{value:.2f}" for value in values]
-        found.append(f"{told[0]} ({told[1]} to {told[2]})" if several else told[0])
-    return found
+def told(found: dict[str, Any], ends: bool) -> str:
+    """A number in words, with both ends of its range if they are asked for."""
+
+    def word(value: float) -> str:
+        if found["metric"] == "frechet":
+            return f"{value / found['unseen']['mean']:.1f}"
+        if found["metric"] == "share_above_threshold":
+            return f"{100 * value:.1f} %"
+        return number(value) if found["metric"] == "kernel_distance" else f"{value:.2f}"
+
+    mean = word(found["mean"])
+    return f"{mean} ({word(found['low'])} to {word(found['high'])})" if ends else mean
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Augmentations of what the discriminator sees, real and fake alike, so that little data lasts longer.
 
 Contract: ``draw(stream, count)`` gives uniforms (count, k) in [0, 1), one row an image, and
-``augmentation(images, uniforms)`` the augmented images, the same kind for real and fake; differentiable twice
-with respect to the images, since penalties differentiate the gradient. Zhao et al. 2020, "Differentiable
-augmentation for data-efficient GAN training".
+``augmentation(images, uniforms)`` the augmented images, the same kind for real and fake, differentiable twice
+with respect to the images. Penalties differentiate with respect to what the discriminator saw, the augmented
+images: the gamma of a paper whose penalty is of images before that is another one. Zhao et al. 2020,
+"Differentiable augmentation for data-efficient GAN training".
 """
 
 import math
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from alzgan.device.ranks import mean_of_ranks
-from alzgan.errors import at_least, fraction
+from alzgan.errors import SettingError, at_least, fraction
 from alzgan.schedules import Schedule
 
 BLACK = -1.0  # what lies outside of an MRI slice
@@ -161,8 +162,8 @@ class MRIAugmentation(Augmentation):
 def look_up(images: Tensor, across: Tensor, along: Tensor, angle: Tensor, shifts: Tensor) -> Tensor:
     """Images (N, C, H, W) seen through an affine map, bilinearly; outside of them all is black.
 
-    By `gather`: torch's own grid_sample has no second derivative, and on CUDA no deterministic first one.
-    (`gather` has, under `trainer.deterministic`.)
+    By `gather`: torch's own grid_sample has no deterministic derivative on CUDA (`gather` has, under
+    `trainer.deterministic`), and no second one, for what differentiates through the augmentation.
 
     Args:
         images: in [-1, 1].
@@ -223,6 +224,8 @@ class AdaptiveAugmentation(MRIAugmentation):
         probability: float = 0.0,
         **operations,
     ):
+        if isinstance(probability, Schedule):
+            raise SettingError("probability is what ADA adapts: give it a number to begin with")
         fraction(target=target, limit=limit, probability=probability)
         at_least(1, interval=interval, length=length)
         super().__init__(probability, **operations)

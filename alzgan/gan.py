@@ -24,9 +24,8 @@ from alzgan.penalties import Penalty, Seen
 from alzgan.schedules import OptimizerFactory, Schedules, make_optimizer
 from alzgan.upstream.lightning import count_step
 
-LOOKS = (
-    4  # at augmented images in an alternation: D at real and fake, G at fake, and at real where the loss asks
-)
+# At augmented images in an alternation: D at real and fake, G at fake, and at real where the loss asks.
+LOOKS = 4
 
 
 class Turn(NamedTuple):
@@ -176,7 +175,8 @@ class GAN(LightningModule):
             due: names of the penalties of this step.
         """
         for turn in turns:
-            fake = self.generator(turn.latents, turn.fake_labels)
+            with torch.set_grad_enabled(turn is turns[-1]):  # by its fakes the generator is taught
+                fake = self.generator(turn.latents, turn.fake_labels)
             said = self.discriminator_step(turn, fake.detach(), due)
         said |= self.generator_step(turn, fake)
         for follower in self.followers:

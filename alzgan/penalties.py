@@ -109,9 +109,7 @@ class LeCam(Penalty):
 
     def forward(self, judge: Judge, real: Seen, fake: Seen) -> Tensor:
         """The penalty in [0, inf)."""
-        on_real, on_fake = (
-            self.anchors.clone()
-        )  # `follow` moves them before the backward pass of a later turn
+        on_real, on_fake = self.anchors
         return (real.logits - on_fake).relu().square().mean() + (on_real - fake.logits).relu().square().mean()
 
     @torch.no_grad()

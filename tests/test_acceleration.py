@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import settings, small_settings
-from lightning import Callback
+from lightning import Callback, Trainer
 from recorder import as_it_is, recorded
 from test_game import SMALL_MODEL, play
 from torch import Tensor
@@ -229,3 +229,9 @@ def test_off_the_cpu_a_bad_loss_is_told_with_its_step_at_the_next_look():
     trainer.global_step = 12
     with pytest.raises(UserError, match="a loss became NaN or infinite at step 9"):
         guard.remember(trainer, (torch.tensor(1.0), torch.tensor(1.0)))
+
+
+def test_a_run_that_fails_before_it_is_set_up_fails_by_its_own_error(recwarn):
+    precision = torch.get_float32_matmul_precision()
+    Acceleration().on_exception(Trainer(logger=False, accelerator="cpu"), torch.nn.Module(), RuntimeError())
+    assert torch.get_float32_matmul_precision() == precision

@@ -157,6 +157,27 @@ def test_fakes_take_the_labels_of_the_reals(recwarn):
 TABLE = "file,subject,slice,age\n"
 
 
+def test_numbers_that_are_not_given_are_drawn_as_those_of_the_class(three_classes: Path, tmp_path: Path):
+    rows = ["file,subject,age\n"]
+    for path in sorted(three_classes.glob("*/*.png")):
+        age = 40 + 10 * "abc".index(path.parent.name) + int(path.stem[-2:]) % 4
+        rows.append(f"{path.relative_to(three_classes)},{path.stem},{age}\n")
+    (tmp_path / "ages.csv").write_text("".join(rows))
+    options = (
+        "model=cdcgan",
+        f"data.subjects=csv:{tmp_path / 'ages.csv'}",
+        "data.conditions=[class,age]",
+        "trainer.max_steps=1",
+    )
+    session.run(small_settings(three_classes, tmp_path / "run", *options))
+    generator = alzgan.load(tmp_path / "run")
+    for index, name in enumerate("abc"):
+        ages = [generator.in_units(label[1:])["age"] for label in generator.labels(40, name)]
+        assert 40 + 10 * index <= min(ages) < max(ages) <= 43 + 10 * index
+    drawn = generator.labels(90)
+    assert all(4 <= (generator.in_units(row[1:])["age"] - 36) - 10 * int(row[0]) <= 7.01 for row in drawn)
+
+
 @pytest.fixture(scope="module")
 def stacks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten people with four slices each, the brighter the higher, and a table with places and ages."""

@@ -82,6 +82,18 @@ def test_nothing_is_validated_on_the_held_out_people(slices: Path):
     assert "val_dataloader" not in vars(MRIDataModule)
 
 
+def test_the_fingerprint_tells_other_labels_of_a_table_apart(slices: Path, tmp_path: Path):
+    root = shutil.copytree(slices, tmp_path / "slices")
+    files = sorted(path.relative_to(root) for path in root.glob("*/*.png"))
+
+    def fingerprint(shift: int) -> str:
+        rows = [f"{file},p{index},{'ab'[(index + shift) % 2]}\n" for index, file in enumerate(files)]
+        (root / "people.csv").write_text("file,subject,class\n" + "".join(rows))
+        return module(root, subjects="csv:people.csv", classes="csv").fingerprint
+
+    assert fingerprint(0) == fingerprint(2) != fingerprint(1)
+
+
 def test_the_fingerprint_tells_other_training_images_apart(slices: Path):
     first = module(slices).fingerprint
     assert module(slices).fingerprint == first

@@ -5,7 +5,7 @@ from torch_fidelity.metric_kid import kid_features_to_metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from alzgan.metrics import at_infinity, frechet, kernel_distance, mind
+from alzgan.metrics import at_infinity, distances, frechet, kernel_distance, mind
 from alzgan.metrics.distances import mean_kernel, moments
 
 
@@ -66,6 +66,21 @@ def test_the_kernel_distance_is_the_one_computed_by_hand():
     # k = (xy + 1)^3: within {0, 1} 1, within {2, 3} 343, between (1 + 1 + 27 + 64) / 4.
     assert kernel_distance(column(0, 1), column(0, 1)) == pytest.approx(-3.5, abs=1e-12)
     assert kernel_distance(column(0, 1), column(2, 3)) == pytest.approx(297.5, abs=1e-12)
+
+
+def test_the_mean_kernel_is_the_same_in_blocks_and_where_it_is_known(monkeypatch):
+    real, fake = sets(50, 40)
+    people, weights = np.arange(50) // 3, torch.arange(1.0, 51)
+    whole = mean_kernel(real, people, weights)
+    pairs = (weights[:, None] * weights * torch.from_numpy(people[:, None] != people)).double()
+    products = (real.double() @ real.double().T / 12 + 1) ** 3
+    assert whole == pytest.approx(float((pairs * products).sum() / pairs.sum()), rel=1e-12)
+    monkeypatch.setattr(distances, "BLOCK", 7)
+    assert mean_kernel(real, people, weights) == pytest.approx(whole, rel=1e-12)
+    wanted = kernel_distance(real, fake, people, real_weights=weights)
+    assert kernel_distance(real, fake, real_weights=weights, real_kernel=whole) == pytest.approx(
+        wanted, rel=1e-9
+    )
 
 
 @pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save")

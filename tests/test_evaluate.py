@@ -16,6 +16,7 @@ from alzgan.data import features as data_features
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
 from alzgan.evaluation import run
+from alzgan.evaluation.candidates import from_folder
 from alzgan.runs import session
 from alzgan.runs.config import compose_config
 
@@ -137,6 +138,15 @@ def test_a_folder_of_unseen_real_people_is_good_and_one_of_noise_is_not(slices: 
     assert bad["fidelity"]["answer"] == "bad"
     assert bad["copies"]["answer"] == "good"
     assert "known" in "".join(found["candidates"][0]["notes"])
+
+
+def test_more_images_of_a_folder_have_the_shares_that_are_asked_for(slices: Path):
+    data = MRIDataModule(slices, image_size=32, channels=1, batch_size=1)
+    data.setup()
+    candidate = from_folder(slices, data)
+    more = candidate.more(20, np.array([0.75, 0.25]))
+    assert np.bincount(more.labels).tolist() == [15, 5]
+    assert candidate.more(500, np.array([0.0, 1.0])).labels.tolist() == [1] * 500
 
 
 def test_a_sweeps_folder_is_compared_side_by_side(trained: Path, tmp_path: Path):

@@ -368,6 +368,11 @@ def test_a_loaded_generator_has_the_weights_that_are_asked_for(weights, prefix, 
     assert all(torch.equal(value, state[prefix + name]) for name, value in loaded.items())
 
 
+def test_what_has_no_average_does_not_say_so(conditional: Path, unconditional: Path):
+    assert load(conditional).info["weights"] == "average"
+    assert load(unconditional).info["weights"] == "raw"
+
+
 def test_copies_are_judged_and_flagged_or_dropped(conditional: Path, tmp_path: Path):
     said = make(conditional, tmp_path / "kept", "n=40", "check=true", ANY)
     table = rows(tmp_path / "kept")

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import settings, small_settings
+from lightning.pytorch.loggers import WandbLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from alzgan.runs import session
 from alzgan.runs.checkpoints import load_checkpoint
-from alzgan.runs.loggers import CsvLog
+from alzgan.runs.loggers import CsvLog, WandbLog
 from alzgan.runs.resume import Previous
 
 
@@ -85,14 +86,29 @@ def test_wandb_that_is_not_installed_says_how_to_install_it(
     assert line == "alzgan: logger=wandb needs wandb: pip install 'alzgan[wandb]'"
 
 
-@pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
-def test_whole_runs_in_other_precisions(precision: str, slices: Path, tmp_path: Path):
+def test_wandb_knows_a_run_by_its_folder_whatever_that_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    told: list[dict] = []
+    monkeypatch.setattr(WandbLogger, "__init__", lambda self, **options: told.append(options))
+    for sweep in ("one", "two"):
+        (tmp_path / sweep / "job_0").mkdir(parents=True)
+    (tmp_path / "two/multirun.yaml").touch()
+    for folder in ("one/job_0", "two/job_0", "one/job_0"):
+        WandbLog(tmp_path / folder)
+    first, other, again = (each["id"] for each in told)
+    assert first == again != other
+    assert [each["group"] for each in told] == [None, "two", None]
+
+
+@pytest.mark.parametrize(("precision", "average"), [("64-true", "ema"), ("bf16-true", "none")])
+def test_whole_runs_in_other_precisions(precision: str, average: str, slices: Path, tmp_path: Path):
     options = (
         f"trainer.precision={precision}",
         "model=cdcgan",
         "penalty=r1",
         "augment=translate_flip",
-        "average=ema",
+        f"average={average}",
     )
     session.run(small_settings(slices, tmp_path, *options, "trainer.max_steps=2"))
     kind = {"64-true": torch.float64, "bf16-true": torch.bfloat16}[precision]

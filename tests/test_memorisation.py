@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from alzgan.metrics import authenticity, copies, membership_auc, train_test_distance
-from alzgan.metrics.memorisation import aligned_nearest, person_medians, share_at_most
+from alzgan.metrics.memorisation import aligned_nearest, coarse_rows, person_medians, share_at_most
 
 
 def column(*values: float) -> torch.Tensor:
@@ -56,6 +56,7 @@ def test_the_similarity_is_the_correlation_at_the_best_shift():
                 for image in train[:, 0].numpy():
                     best = max(best, np.corrcoef(moved.ravel(), image.ravel())[0, 1])
     assert float(found.similarity) == pytest.approx(best, abs=1e-5)
+    assert torch.equal(aligned_nearest(sample, train, coarse_rows(train)).similarity, found.similarity)
 
 
 def test_black_images_are_like_nothing():

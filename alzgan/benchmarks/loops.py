@@ -1,6 +1,5 @@
 """What is timed: the tutorials' loop, the game without a Trainer, and alzgan's own training."""
 
-import contextlib
 import itertools
 from dataclasses import dataclass
 from typing import Any
@@ -107,8 +106,8 @@ class BareGame:
     def step(self, number: int) -> dict[str, Tensor]:
         """One alternation on a random batch; what it says is not read."""
         due = tuple(name for name, each in self.gan.penalties.items() if number % each.interval == 0)
-        autocast = torch.autocast(self.device.type, torch.bfloat16) if self.low else contextlib.nullcontext()
-        with autocast:
+        # Without the cache of cast weights, as Lightning has it: a later turn needs them as they are then.
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low, cache_enabled=False):
             return self.alternation(self.turns(), due)
 
     def turns(self) -> list[Turn]:

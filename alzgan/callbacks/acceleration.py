@@ -1,11 +1,15 @@
 """What makes the same alternation faster on the hardware found; the game is untouched."""
 
+import logging
+
 import torch
 from lightning import Callback, Trainer
 
 from alzgan.device.graphs import CapturedStep
 from alzgan.gan import GAN
 from alzgan.upstream.lightning import scales_losses
+
+log = logging.getLogger(__name__)
 
 
 class Acceleration(Callback):
@@ -21,6 +25,7 @@ class Acceleration(Callback):
     def __init__(self, cuda_graph: bool = True, compile: bool = False):
         self.cuda_graph = cuda_graph
         self.compile = compile
+        self.before: tuple[str, bool] | None = None
 
     def setup(self, trainer: Trainer, pl_module: GAN, stage: str) -> None:
         """Choose the faster arithmetic where a float32 product is left on CUDA: TensorFloat-32."""
@@ -41,6 +46,11 @@ class Acceleration(Callback):
         if self.captures(trainer, pl_module):
             scheduled = [list(options) for options in pl_module.schedules.of_optimizers]
             pl_module.alternation = CapturedStep(pl_module.alternation, trainer.optimizers, scheduled)
+        elif self.cuda_graph and pl_module.device.type == "cuda":
+            log.info(
+                "Steps are not captured as a CUDA graph: it takes one process, no float16, fused optimizers "
+                "and no schedule of theirs but a learning rate's"
+            )
 
     def captures(self, trainer: Trainer, gan: GAN) -> bool:
         """Whether the alternation becomes a graph: asked for, and the same work at every step."""
@@ -54,8 +64,9 @@ class Acceleration(Callback):
     def teardown(self, trainer: Trainer, pl_module: GAN, stage: str) -> None:
         """Give the module its own alternation back, the system the graph's memory, and torch its settings."""
         vars(pl_module).pop("alternation", None)
-        precision, torch.utils.deterministic.fill_uninitialized_memory = self.before
-        torch.set_float32_matmul_precision(precision)
+        if self.before is not None:  # a run may fail before it is set up
+            precision, torch.utils.deterministic.fill_uninitialized_memory = self.before
+            torch.set_float32_matmul_precision(precision)
 
     def on_exception(self, trainer: Trainer, pl_module: GAN, exception: BaseException) -> None:
         """Do so too where a run fails: the next one of a sweep may be in this process."""

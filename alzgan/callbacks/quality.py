@@ -16,7 +16,7 @@ from alzgan.device.pixels import viewable
 from alzgan.errors import SettingError, UserError, at_least, one_of
 from alzgan.files import cache_folder
 from alzgan.gan import GAN
-from alzgan.metrics.distances import frechet, kernel_distance, moments
+from alzgan.metrics.distances import frechet, kernel_distance, mean_kernel, moments
 from alzgan.metrics.features import FeatureExtractor, RandomConvFeatures, feature_space
 from alzgan.metrics.inception import INCEPTION_FILE, InceptionFeatures, is_at_hand, usual_place
 
@@ -79,7 +79,10 @@ class Quality(Callback):
         data, real = trainer.datamodule, None
         if trainer.is_global_zero:
             features, weights = self.real_features(data, pl_module.device), data.image_weights()
-            real = (features, weights) if self.distance == "kernel" else moments(features, weights)
+            if self.distance == "kernel":
+                real = features, weights, mean_kernel(features, weights=weights)
+            else:
+                real = moments(features, weights)
         self.real = trainer.strategy.broadcast(real)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: GAN) -> None:
@@ -108,8 +111,8 @@ class Quality(Callback):
         fake = features.transpose(0, 1).flatten(0, 2)[: self.n_samples].cpu()
         if self.distance == "frechet":
             return frechet(self.real, moments(fake))
-        real, weights = self.real
-        return kernel_distance(real, fake, real_weights=weights)
+        real, weights, known = self.real
+        return kernel_distance(real, fake, real_weights=weights, real_kernel=known)
 
     def real_features(self, data: MRIDataModule, device: torch.device) -> Tensor:
         """The features (N, F) of all real training images, from the cache or computed and put there.

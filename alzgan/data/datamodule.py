@@ -195,12 +195,14 @@ class MRIDataModule(LightningDataModule):
         self.number_values = np.zeros((len(decoded.files), len(self.numbers)), np.float32)
         self.number_values[rows] = found.scaled()
         self.quantiles = found.quantiles(trained_on)
+        kinds = [trained_on[self.labels[rows[trained_on]] == kind] for kind in range(len(self.classes))]
+        self.quantiles_of_classes = [found.quantiles(each if len(each) else trained_on) for each in kinds]
         if self.slices_as_channels:
             self.stacks = rows[neighbouring_slices(self.files, self.subjects, self.channels)]
         self.dataset = self.slices_of("train")
         # Of what is trained on: another split is another data set.
         identity = decoded.fingerprint.encode() + self.dataset.stacks.tobytes()
-        if self.numbers:
+        if self.numbers or self.cohort.classes == "csv":  # what a table says, and no path
             identity += self.dataset.table.tobytes()
         self.fingerprint = hashlib.blake2b(identity, digest_size=16).hexdigest()
 
@@ -236,6 +238,7 @@ class MRIDataModule(LightningDataModule):
             "images": len(self.files),
             "classes": {name: images[name] for name in self.classes},
             "conditions": self.quantiles,
+            "conditions_of_classes": self.quantiles_of_classes,
             "people": self.people_trained_on(),
             "people_in_train": len(self.trained_people()),
             "shares": self.class_shares().tolist(),

@@ -168,9 +168,6 @@ class WeightedBatches(ShuffledBatches):
     pack of cards, epoch after epoch: no image comes again before all of its class have, then the pack is
     shuffled anew. So after any number of epochs two images of a class differ by one showing at most.
 
-    Raises:
-        UserError: no image is left to be shown.
-
     Args:
         labels: (K,) class index of each image.
         weights: of each class, see `alzgan.data.sampling.class_weights`; a class without images has none.
@@ -179,6 +176,9 @@ class WeightedBatches(ShuffledBatches):
         step: see there.
         rank: see there.
         world_size: see there.
+
+    Raises:
+        UserError: no image is left to be shown.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The only way between float images in [-1, 1] and uint8 images, one function each way; and what is shown."""
+"""Between tensors of float images in [-1, 1] and of uint8 images, one function each way; what is shown."""
 
 import torch
 from torch import Tensor

@@ -126,7 +126,15 @@ def from_folder(folder: Path, data: MRIDataModule) -> Candidate:
     images = Images(pixels, labels, people, [file.path for file in files]).of(order)
 
     def more(number: int, shares: np.ndarray) -> Images:
-        return images.of(stream(0, "evaluate/more").choice(len(images), number, replace=number > len(images)))
+        noise = stream(0, "evaluate/more")
+        groups = [np.flatnonzero(images.labels == label) for label in range(len(shares))]
+        known = [share * (len(group) > 0) for share, group in zip(shares, groups, strict=True)]
+        chosen = [
+            noise.choice(group, count, replace=count > len(group))
+            for group, count in zip(groups, apportion(number, known), strict=True)
+            if count
+        ]
+        return images.of(noise.permutation(np.concatenate(chosen)))
 
     return Candidate(
         str(folder),

@@ -35,10 +35,8 @@ def judged(settings: DictConfig, overrides: Sequence[str], device: torch.device)
     Raises:
         UserError: something is missing, or does not fit.
     """
-    paths, folders = (
-        listed(settings.ckpt_path),
-        [Path(path).expanduser() for path in listed(settings.samples)],
-    )
+    paths = listed(settings.ckpt_path)
+    folders = [Path(path).expanduser() for path in listed(settings.samples)]
     if bool(paths) == bool(folders):
         raise UserError("give ckpt_path=RUN, or samples=FOLDER with data.root=DIR, the real images")
     if folders:

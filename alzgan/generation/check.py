@@ -1,4 +1,7 @@
-"""Is a synthetic image a copy of a training image: the judgement of `alzgan.evaluate`, for each by itself."""
+"""Is a synthetic image a copy of a training image: as `alzgan.evaluate` judges, for each image by itself.
+
+The threshold is of all images of unseen people, where an evaluation draws as many as its preset says.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +14,7 @@ from torch import Tensor
 from alzgan.evaluation.copying import QUANTILE, cached_nearest
 from alzgan.evaluation.inputs import data_of_run, reference_of_run
 from alzgan.evaluation.reference import middle
-from alzgan.metrics.memorisation import aligned_nearest, copies_of
+from alzgan.metrics.memorisation import aligned_nearest, coarse_rows, copies_of
 from alzgan.runs.build import build
 
 
@@ -50,13 +53,14 @@ class CopyCheck:
         self.reference = reference_of_run(previous, self.data)
         train, unseen = self.reference.train, self.reference.held_out
         theirs = cached_nearest(unseen.pixels, train.pixels, cache)
+        self.coarse = coarse_rows(train.pixels)
         self.threshold = copies_of(theirs, theirs, QUANTILE).threshold
         self.see = middle if self.data.slices_as_channels else torch.Tensor.contiguous
 
     def judge(self, images: Tensor) -> list[Judgement]:
         """Judge uint8 images (N, C, H, W)."""
         train = self.reference.train
-        found = aligned_nearest(self.see(images), train.pixels)
+        found = aligned_nearest(self.see(images), train.pixels, self.coarse)
         return [
             Judgement(
                 train.files[index] if train.files else "",

@@ -97,6 +97,7 @@ def config_of(generator: TrainedGenerator, path: Path) -> dict[str, Any]:
         "classes": generator.classes,
         "class_shares": generator.class_shares,
         "conditions": generator.conditions,
+        "conditions_of_classes": generator.conditions_of_classes,
         "weights": generator.info["weights"],
         "step": generator.info["step"],
         "checkpoint": sha256(path),

@@ -15,10 +15,9 @@ from alzgan.metrics.features import FeatureExtractor
 from alzgan.text import printable
 
 SIDE = 224
-MEAN, DEVIATION = (
-    (0.485, 0.456, 0.406),
-    (0.229, 0.224, 0.225),
-)  # of ImageNet, as torchvision's networks take it
+# Of ImageNet, as torchvision's networks take it.
+MEAN = (0.485, 0.456, 0.406)
+DEVIATION = (0.229, 0.224, 0.225)
 
 
 class BackboneFeatures(FeatureExtractor):

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from alzgan.device.streams import stream
-from alzgan.metrics.pairs import People, others
+from alzgan.metrics.pairs import People, numbered
+
+BLOCK = 1024  # rows of a table of all pairs
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ def kernel_distance(
     real_people: People | None = None,
     fake_people: People | None = None,
     real_weights: Tensor | None = None,
+    real_kernel: float | None = None,
 ) -> float:
     """The unbiased squared maximum mean discrepancy with the kernel (x . y / F + 1)^3; near 0 for one law.
 
@@ -81,10 +84,13 @@ def kernel_distance(
         real_people: (N,) who is in each; None: each is somebody of its own.
         fake_people: (M,) the same of the fake ones.
         real_weights: (N,) how often each real one is meant to be there; None: all alike.
+        real_kernel: the `mean_kernel` of the real ones, where it is known.
     """
     share = shares_of(real, real_weights)
     cross = float((share @ kernel(real, fake)).mean())
-    return mean_kernel(real, real_people, real_weights) + mean_kernel(fake, fake_people) - 2 * cross
+    if real_kernel is None:
+        real_kernel = mean_kernel(real, real_people, real_weights)
+    return real_kernel + mean_kernel(fake, fake_people) - 2 * cross
 
 
 def kernel(one: Tensor, two: Tensor) -> Tensor:
@@ -94,9 +100,13 @@ def kernel(one: Tensor, two: Tensor) -> Tensor:
 
 def mean_kernel(features: Tensor, people: People | None = None, weights: Tensor | None = None) -> float:
     """The mean kernel of two different ones of a set, of two people where these are known."""
-    share = shares_of(features, weights)
-    pairs = share[:, None] * share * others(people, len(features), features.device)
-    return float((pairs * kernel(features, features)).sum() / pairs.sum())
+    share, who = shares_of(features, weights), numbered(people, len(features), features.device)
+    total = weight = 0.0
+    for rows in torch.arange(len(features), device=features.device).split(BLOCK):
+        pairs = share[rows, None] * share * (who[rows, None] != who)
+        total += float((pairs * kernel(features[rows], features)).sum())
+        weight += float(pairs.sum())
+    return total / weight
 
 
 def shares_of(features: Tensor, weights: Tensor | None) -> Tensor:

@@ -91,7 +91,7 @@ def share_at_most(count: int, total: int, confidence: float = 0.95) -> float:
     return 1.0 if count == total else float(beta.ppf(confidence, count + 1, total - count))
 
 
-def aligned_nearest(images: Tensor, references: Tensor) -> Nearest:
+def aligned_nearest(images: Tensor, references: Tensor, coarse: Tensor | None = None) -> Nearest:
     """The most alike reference of each image, when the image may be shifted and mirrored.
 
     Correlation of grey values, the best of shifts of up to `REACH` pixels (of `SIDE`) and the mirror images.
@@ -100,11 +100,18 @@ def aligned_nearest(images: Tensor, references: Tensor) -> Nearest:
     Args:
         images: uint8 (N, C, H, W).
         references: uint8 (M, C, H, W).
+        coarse: what `coarse_rows` makes of the references, where it is known.
     """
-    # In full, as floats, a million references do not fit into memory: those that are candidates do.
-    coarse = torch.cat([unit_rows(reduced(reduced(part, SIDE), COARSE)) for part in references.split(BLOCK)])
+    if coarse is None:
+        coarse = coarse_rows(references)
     found = [align(reduced(part, SIDE), coarse, references) for part in images.split(BLOCK)]
     return Nearest(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+
+def coarse_rows(references: Tensor) -> Tensor:
+    """Small forms (M, pixels) of uint8 references (M, C, H, W), among which the candidates are looked for."""
+    # In full, as floats, a million references do not fit into memory: those that are candidates do.
+    return torch.cat([unit_rows(reduced(reduced(part, SIDE), COARSE)) for part in references.split(BLOCK)])
 
 
 def align(images: Tensor, coarse: Tensor, references: Tensor) -> Nearest:

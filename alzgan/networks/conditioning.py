@@ -92,9 +92,10 @@ class Projection(Conditioned):
             one (Shahbazi et al. 2022 add both losses). They are spread evenly over the batch, whose order is
             random: real and fake pairs are judged alike.
 
+        **conditions: as of `Conditioned`.
+
     Raises:
         SettingError: `unlabelled` is no fraction.
-        **conditions: as of `Conditioned`.
     """
 
     def __init__(self, features: int, unlabelled: float = 0.0, **conditions):

@@ -38,9 +38,12 @@ NOT_THE_TRAINERS = {  # options of Lightning's Trainer, and where to say the sam
     "enable_progress_bar": "set callbacks.progress.bar",
     "use_distributed_sampler": "leave it out, each process has its own share of the batches",
     "barebones": "leave it out",
+    "limit_train_batches": "set trainer.max_steps",
+    "overfit_batches": "set trainer.max_steps",
+    "fast_dev_run": "set trainer.max_steps",
 }
 START = ("start_from", "start_with")
-SMALL_STEPS = ("AdaptiveAugmentation", "LeCam")
+SMALL_STEPS = ("AdaptiveAugmentation", "LeCam", "ExponentialMovingAverage")
 REFUSALS = (ValueError, MisconfigurationException)
 OF_THE_TRAINER = (*REFUSALS, RuntimeError)  # of Slurm's variables, say
 
@@ -76,6 +79,11 @@ def build_data(settings: DictConfig) -> MRIDataModule:
         raise UserError(
             f"data.conditions has {counted(len(data.numbers), 'number')} beside the class, and "
             f"model.numbers={taken} takes others: choose model=cdcgan, or conditioning=gradual"
+        )
+    if "class" in data.conditions and 0 < (taken := settings.model.get("classes", 0)) < len(data.classes):
+        raise UserError(
+            f"the data has {len(data.classes)} classes, and model.classes={taken} takes fewer: leave it out, "
+            "or choose classes with data.classes"
         )
     return data
 
@@ -163,6 +171,10 @@ def check_together(settings: DictConfig) -> None:
         if trainer.get(name) is not None:
             raise UserError(f"trainer.{name} is not used here: {instead}")
     check_bfloat16(settings)
+    if settings.model.get("gradient_clip") is not None and trainer.get("precision") == "16-mixed":
+        raise UserError(
+            "model.gradient_clip: with trainer.precision=16-mixed gradients are scaled; choose bf16-mixed"
+        )
     if str(trainer.get("precision")) in ("16-true", "transformer-engine-float16"):
         raise UserError(
             f"trainer.precision={trainer.precision}: Adam's numbers do not fit into float16; choose "
@@ -191,7 +203,8 @@ def check_together(settings: DictConfig) -> None:
 
 def check_bfloat16(settings: DictConfig) -> None:
     """Check that what moves by small steps is not itself bfloat16, where it would stand still."""
-    nodes = [settings.model.get("augment"), *(settings.model.get("penalties") or {}).values()]
+    model = settings.model
+    nodes = [model.get("augment"), model.get("average"), *(model.get("penalties") or {}).values()]
     names = [node._target_.rpartition(".")[2] for node in nodes if node]
     small = [name for name in names if name in SMALL_STEPS]
     if small and str(settings.trainer.get("precision")) == "bf16-true":

@@ -29,13 +29,15 @@ class TrainedGenerator:
     Attributes:
         classes: names of the classes; a generator that is not conditional on them has none.
         conditions: the other conditions, each with its quantiles over the training images, lowest to highest.
+        conditions_of_classes: the same over the images of each class; empty where there are no classes.
         image_size: height and width of an image.
         channels: of an image.
         people: how many of each class it was trained on, by name; empty where the checkpoint does not say.
         people_in_train: how many in all, each counted once; 0 where the checkpoint does not say.
         settings: its network's, as they were configured.
         slices_as_channels: whether the channels are neighbouring slices.
-        info: what it was made of and from: the run's provenance, the step, the weights that are used.
+        info: what it was made of and from: the run's provenance, the step, the weights that are used:
+            "raw" where there is no average.
 
     Args:
         gan: the model, with the checkpoint's weights.
@@ -62,6 +64,9 @@ class TrainedGenerator:
         self.conditions: dict[str, list[float]] = dict(
             list(known.get("conditions", {}).items())[: gan.numbers]
         )
+        # An older checkpoint does not know those of each class.
+        by_class = known.get("conditions_of_classes") or []
+        self.conditions_of_classes: list[dict[str, list[float]]] = by_class[: gan.classes]
         self.settings: dict[str, Any] = checkpoint["alzgan"]["config"]["model"]["generator"]
         self.people: dict[str, int] = known.get("people", {})
         self.people_in_train: int = known.get("people_in_train", 0)
@@ -69,7 +74,7 @@ class TrainedGenerator:
         self.info = {
             **checkpoint["alzgan"]["provenance"],
             "step": checkpoint.get("global_step"),
-            "weights": weights,
+            "weights": "raw" if gan.generator_average is None else weights,
         }
 
     def latents(self, count: int, seed: int = 0, first: int = 0) -> Tensor:
@@ -97,7 +102,7 @@ class TrainedGenerator:
             seed: of the draw.
             first: number of the first image.
             conditions: by name, a number for all of them or one for each, in its own unit; what is not given
-                is drawn as the training images have it.
+                is drawn as the training images of the class have it, each by itself.
 
         Returns:
             (count,) class indices, or (count, 1 + m) with the conditions; None of an unconditional generator.
@@ -118,15 +123,19 @@ class TrainedGenerator:
         columns = [torch.zeros(count) if kinds is None else kinds.float()]
         for (name, quantiles), drawn in zip(self.conditions.items(), np.transpose(draws), strict=True):
             given = (conditions or {}).get(name)
-            values = np.interp(drawn, np.linspace(0, 1, len(quantiles)), quantiles)
-            if given is not None:
+            if given is None:
+                table = [each[name] for each in self.conditions_of_classes] or [quantiles]
+                steps = np.linspace(0, 1, len(quantiles))
+                rows = columns[0].long() % len(table)
+                values = [np.interp(x, steps, table[row]) for x, row in zip(drawn, rows, strict=True)]
+            else:
                 values = one_for_each(given, count, name)
             low, high = quantiles[0], quantiles[-1]
             if not all(low <= value <= high for value in values):
                 raise UserError(
                     f"{printable(name)} goes from {low:g} to {high:g} in the training images: stay within"
                 )
-            columns.append(torch.from_numpy(2 * (values - low) / (high - low) - 1).float())
+            columns.append(torch.from_numpy(2 * (np.asarray(values) - low) / (high - low) - 1).float())
         return torch.stack(columns, 1)
 
     def in_units(self, numbers: Tensor) -> dict[str, float]:
@@ -275,6 +284,11 @@ def check_known(data: Any, path: Path) -> None:
             isinstance(name, str) and isinstance(each, kind) for name, each in value.items()
         )
 
+    def within(quantiles: list[float], values: list[Any]) -> bool:
+        numbers = [value for value in values if isinstance(value, int | float)]
+        inside = all(quantiles[0] <= value <= quantiles[-1] for value in numbers)
+        return inside and len(numbers) == len(values) == len(quantiles) and numbers == sorted(numbers)
+
     data = {} if data is None else data
     rising = isinstance(data, dict) and fits(data.get("conditions", {}), list)
     if rising:
@@ -283,6 +297,12 @@ def check_known(data: Any, path: Path) -> None:
             rising &= (
                 len(numbers) == len(values) > 1 and numbers == sorted(numbers) and numbers[0] < numbers[-1]
             )
+        of_all = data.get("conditions", {})
+        of_classes = data.get("conditions_of_classes", [])
+        rising &= isinstance(of_classes, list)
+        for each in of_classes if rising else ():
+            rising &= fits(each, list) and each.keys() == of_all.keys()
+            rising = rising and all(within(of_all[name], values) for name, values in each.items())
     if not (
         rising
         and fits(data.get("classes", {}), int)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -123,6 +124,9 @@ class CsvLog(Logger):
 class WandbLog(WandbLogger):
     """Weights & Biases, under the name of the run's folder; a resumed run goes on there.
 
+    Its id there, a random one, is kept in the folder as `wandb_id.txt`: folders of other sweeps may be called
+    the same.
+
     Args:
         run_dir: the run's folder.
         purge_step: not used: there, a step that comes again is dropped.
@@ -136,10 +140,14 @@ class WandbLog(WandbLogger):
     def __init__(
         self, run_dir: Path, purge_step: int | None = None, project: str = "alzgan", offline: bool = False
     ):
+        known = run_dir / "wandb_id.txt"
+        name = known.read_text(encoding="utf-8") if known.exists() else uuid4().hex
+        swept = (run_dir.parent / "multirun.yaml").exists()
         try:
             super().__init__(
                 name=run_dir.name,
-                id=run_dir.name,
+                id=name,
+                group=run_dir.parent.name if swept else None,
                 save_dir=run_dir,
                 project=project,
                 offline=offline,
@@ -147,6 +155,9 @@ class WandbLog(WandbLogger):
             )
         except ModuleNotFoundError:
             raise UserError("logger=wandb needs wandb: pip install 'alzgan[wandb]'") from None
+        if rank_zero_only.rank == 0 and not known.exists():
+            with replacing(known) as part:
+                part.write_text(name, encoding="utf-8")
 
     def show_image(self, tag: str, image: Tensor, step: int) -> None:
         """Show an image."""

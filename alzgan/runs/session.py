@@ -55,6 +55,7 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
             if previous is None and settings.model.get("start_from"):
                 record["started_from"] = start_from(gan, settings.model.start_from, settings.model.start_with)
             trainer = build_trainer(settings, record, previous)
+            check_end(trainer, gan)
         if previous is not None:
             keep_older_split(previous, data, run_dir)
         data.setup()
@@ -78,6 +79,19 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
         report(trainer, run_dir)
     checkpoint = RunCheckpoint.of(trainer)
     return checkpoint.best_objective if checkpoint is not None else float("inf")
+
+
+def check_end(trainer: Trainer, gan: GAN) -> None:
+    """Check that what changes over the run has a run to change over.
+
+    Raises:
+        UserError: the run has no end.
+    """
+    if gan.schedules and trainer.max_epochs == trainer.max_steps == -1:
+        raise UserError(
+            "the model has schedules, which are of the run's length: set trainer.max_epochs or "
+            "trainer.max_steps"
+        )
 
 
 @contextlib.contextmanager

@@ -186,8 +186,9 @@ class GAN(LightningModule):
     def discriminator_step(self, turn: Turn, fake: Tensor, due: Sequence[str]) -> dict[str, Tensor]:
         """Teach the discriminator to tell real from fake, under the penalties that are due."""
         # Two passes, so that batch norm sees each kind of image by itself.
-        on_real = self.judge(turn.real, turn.labels, turn.draws, 0, penalized=bool(due))
-        on_fake = self.judge(fake, turn.fake_labels, turn.draws, 1, penalized=bool(due))
+        penalized = any(getattr(self.penalties[name], "differentiates", True) for name in due)
+        on_real = self.judge(turn.real, turn.labels, turn.draws, 0, penalized)
+        on_fake = self.judge(fake, turn.fake_labels, turn.draws, 1, penalized)
         loss = total = self.loss.discriminator(on_real.logits, on_fake.logits)
         said = {
             "loss/discriminator": loss.detach(),

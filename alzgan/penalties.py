@@ -1,10 +1,12 @@
 """Penalties on the discriminator: what its loss has besides the game.
 
 Contract: ``penalty(judge, real, fake)`` returns a scalar from 0 on, unweighted. ``real`` and ``fake`` are
-what the discriminator has just `Seen`, with images that require a gradient; ``judge(images, labels)`` lets it
-look again. The game adds ``weight * interval`` times the value at every ``interval``-th step, lazily (Karras
-et al. 2020, "Analyzing and improving the image quality of StyleGAN", appendix B). It joins the loss of that
-step: there is no step of its own more, for which the paper slows Adam down.
+what the discriminator has just `Seen`, with images that require a gradient where the penalty
+`differentiates` with respect to them; ``judge(images, labels)`` lets it look again. The game adds
+``weight * interval`` times the value at every ``interval``-th step, lazily (Karras et al. 2020, "Analyzing
+and improving the image quality of StyleGAN", appendix B). It joins the loss of that step: there is no step of
+its own more, for which the paper slows Adam down. Logits, squares and sums are float32 or more whatever the
+precision; under autocast the convolutions and their derivatives are not.
 """
 
 from collections.abc import Callable
@@ -39,6 +41,8 @@ class Penalty(nn.Module):
     Raises:
         SettingError: a value is out of its range.
     """
+
+    differentiates = True  # the logits that it is given, with respect to the images
 
     def __init__(self, weight: float | Schedule, interval: int = 1):
         super().__init__()
@@ -76,6 +80,8 @@ class GradientPenalty(Penalty):
     e = (1/2, 3/2, ..., N - 1/2) / N: its images come in random order, so nothing more need be drawn.
     """
 
+    differentiates = False  # it looks anew
+
     def forward(self, judge: Judge, real: Seen, fake: Seen) -> Tensor:
         """The penalty in [0, inf)."""
         count = len(real.images)
@@ -99,6 +105,7 @@ class LeCam(Penalty):
         momentum: of the anchors, in [0, 1].
     """
 
+    differentiates = False
     anchors: Tensor
 
     def __init__(self, weight: float | Schedule, interval: int = 1, momentum: float = 0.99):

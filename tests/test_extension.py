@@ -92,7 +92,7 @@ GENERATOR = """  _target_: alzgan.networks.dcgan.Generator
   width: 64
   classes: ${model.classes}
   numbers: ${model.numbers}
-  strength: 1.0 # of classes and numbers
+  strength: ${conditioning.strength}
   upsampling: transposed # or nearest, without a checkerboard
 """
 OWN = ("model=sketch", "loss=squares", "penalty=small", "augment=brightness", "callbacks=grey")

@@ -1,6 +1,7 @@
 """The study: what its cells train with, and what the README tells of it."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -79,6 +80,48 @@ def test_the_readme_tells_what_was_measured():
     results = json.loads((study.FOLDER / "results.json").read_text())
     readme = (REPOSITORY / "README.md").read_text()
     assert "\n".join(study.table(results)) in readme
+
+
+def test_the_readme_tells_what_conditions_do():
+    found = {
+        name: json.loads((study.FOLDER / f"csmall_places{name}.json").read_text())
+        for name in ("", "_without_floor")
+    }
+    readme = (REPOSITORY / "README.md").read_text()
+    for line, kind, samples, people in (
+        ("the place asked for with the place measured", "slice", "samples", "unseen people"),
+        ("neighbouring slices of one stack", "neighbours", "samples", "unseen people"),
+        ("two latents, or people, at one place", "neighbours", "other latents", "other people"),
+    ):
+        values = found[""][kind][samples], found[""][kind][people], found["_without_floor"][kind][samples]
+        assert f"| correlation of {line} | {' | '.join(f'{value:.3f}' for value in values)} |" in readme
+
+
+NUMBER = r"\d+(?:[.,]\d+)*"
+# Of the README's section, what was set and not measured: people, images, passes, their size, quantiles.
+SET = {"120", "200", "80", "32", "38,400", "1,000", "64", "16", "10", "30", "60", "99", "100", "95"}
+
+
+def test_the_readme_tells_no_number_that_was_not_measured():
+    results = json.loads((study.FOLDER / "results.json").read_text())
+    section = (REPOSITORY / "README.md").read_text().partition("## What it is worth")[2].partition("![")[0]
+    told = re.sub(r"`[^`]*`|\]\([^)]*\)", "", re.sub(r"^\|.*$", "", section, flags=re.MULTILINE))
+    table = study.table(results)
+    minutes = [f"{float(cell):.0f}" for line in table[2:-1] if (cell := line.split("|")[3].strip())]
+    known = re.findall(NUMBER, " ".join([*table, *minutes, *study.figures(results).values()]))
+    assert set(re.findall(NUMBER, told)) <= {*known, *SET}
+
+
+def test_a_recipe_says_what_it_measured():
+    results = json.loads((study.FOLDER / "results.json").read_text())
+    ends = {row["group"]: row for row in sorted(study.named(results), key=lambda row: row["step"])}
+    for path in sorted((REPOSITORY / "conf/model").glob("*.yaml")):
+        lines = path.read_text().splitlines()
+        told = " ".join(line for line in lines[: lines.index("defaults:")])
+        wanted = (
+            f"Fréchet distance {study.floors(row):.1f}" if (row := ends.get(path.stem)) else "Not measured"
+        )
+        assert wanted in told, f"{path.stem}: {wanted}"
 
 
 def test_the_results_name_no_place_of_a_machine_and_no_other_cells():

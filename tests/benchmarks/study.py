@@ -13,10 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from alzgan.evaluation.seeds import over_seeds
 from alzgan.files import replacing, write_json
 from alzgan.report.page import number, settings_table
 from alzgan.report.plots import tradeoff
+from alzgan.runs.config import compose_config
 
 FOLDER = Path(__file__).resolve().parents[2] / ".github" / "study"
 # Of the table, each with its metric, space and the people it is against.
@@ -28,6 +31,16 @@ COLUMNS = {
     "recall": ("recall", "imagenet-lite0", "held-out"),
     "too near": ("share_above_threshold", "aligned pixels", "train"),
 }
+# What a run may be started with besides: its weights at a step are the same. Lengths are told as steps.
+OF_NO_WEIGHT = (
+    "launcher",
+    "data.root",
+    "run_dir",
+    "callbacks.progress.bar",
+    "callbacks.quality",
+    "trainer.max_epochs",
+    "trainer.max_steps",
+)
 HEAD = ["cell", "runs", "minutes", *COLUMNS]
 
 
@@ -61,7 +74,12 @@ def main(files: Sequence[Path]) -> None:
 
 def cell_of(run: dict[str, Any]) -> dict[str, Any]:
     """A run of the study without what is this machine's."""
-    overrides = [word for word in run["trained_by"]["overrides"] if word.startswith(("study=", "seed="))]
+    given = run["trained_by"]["overrides"]
+    overrides = [word for word in given if word.startswith(("study=", "seed="))]
+    for name, _, value in (word.partition("=") for word in given):
+        if name not in ("study", "seed", *OF_NO_WEIGHT):
+            own = OmegaConf.select(compose_config("train", [*overrides, "data.root=DIR"]), name)
+            assert str(own) == value, f"{run['name']} is no cell: it was trained with {name}={value}"
     return {**run, "name": " ".join(sorted(overrides)), "trained_by": {"overrides": overrides}}
 
 
@@ -94,6 +112,37 @@ def table(results: dict[str, Any]) -> list[str]:
     theirs = [number_of(rows[0], column) for column in COLUMNS]
     lines.append(["unseen people", "", "", *(told({**each, **each["unseen"]}, True) for each in theirs)])
     return [f"| {' | '.join(line)} |" for line in (HEAD, ["---"] * len(HEAD), *lines)]
+
+
+def figures(results: dict[str, Any]) -> dict[str, str]:
+    """What the README tells besides the table's numbers, by what it is."""
+    rows = named(results)
+    last = {row["group"]: row for row in sorted(rows, key=lambda row: row["step"])}
+    early = next(row for row in rows if (row["group"], row["step"]) == ("small_long", 1440))
+    nearest = min(rows, key=floors)
+    kernel = number_of(nearest, "kernel distance")
+    dcgan = floors(last["dcgan"])
+    small, seconds = floors(last["small"]), results["seconds_a_step"]
+    found = {
+        "the nearest's kernel distance over theirs": f"{kernel['mean'] / kernel['unseen']['mean']:.0f}",
+        "dcgan over small": f"{dcgan / small:.1f}",
+        "dcgan over small_long in equal time": f"{dcgan / floors(early):.1f}",
+        "dcgan's Adam": f"{dcgan / floors(last['dcgan_with_adam_of_small']):.1f}",
+        "dcgan's batch norm": f"{floors(last['dcgan_without_norm']) / dcgan:.1f}",
+        "too near of the nearest, images": f"{1000 * number_of(nearest, 'too near')['mean']:.0f}",
+    }
+    distances = [number_of(row, "Fréchet distance") for row in rows]
+    found["two seeds apart"] = f"{max(each['high'] / each['low'] for each in distances):.1f}"
+    names = {"metric": "membership_auc", "space": "random-conv"}
+    attack = next(each for each in last["small_hour"]["numbers"] if names.items() <= each.items())
+    ends = attack["mean"], attack["unseen"]["low"], attack["unseen"]["high"]
+    found["membership of small_hour"] = " ".join(f"{value:.2f}" for value in ends)
+    left_out = ("without_average", "without_penalty", "with_batch_64", "with_bce", "without_augmentation")
+    found |= {f"small_{name}": f"{floors(last[f'small_{name}']) / small:.2f}" for name in left_out}
+    # Per image, as batches differ.
+    cells = ("dcgan", "cdcgan", "sngan", "wgan_gp", "small_with_batch_64", "small", "residual")
+    costs = {cell: seconds[cell] * last[cell]["step"] / 38_400 for cell in cells}
+    return found | {f"cost of {cell}": f"{cost / costs['dcgan']:.1f}" for cell, cost in costs.items()}
 
 
 def number_of(row: dict[str, Any], column: str) -> dict[str, Any]:

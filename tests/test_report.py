@@ -11,6 +11,7 @@ import pytest
 from alzgan.evaluation.seeds import over_seeds
 from alzgan.report.page import comparison, number, page, share, write_report
 from alzgan.report.pictures import Picture
+from alzgan.report.plots import together
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 HOSTILE = "<script>alert(1)</script>"
@@ -424,6 +425,11 @@ def test_steps_of_one_run_are_rows_that_the_page_joins():
     assert "12, 2.4×" in table
     assert ">10 %<" in table
     assert "<svg" in table
+
+
+def test_places_that_a_label_cannot_tell_apart_have_one():
+    ends = [(30.0, 0.0, "b"), (28.0, 0.1, "a"), (28.0, 4.0, "c"), (40.0, 0.0, "d")]
+    assert together(ends) == [(28.0, 0.1, "a, b"), (28.0, 4.0, "c"), (40.0, 0.0, "d")]
 
 
 def test_one_run_has_no_table_of_settings(whole: str):

@@ -199,21 +199,21 @@ def effects(name: str, utility: dict[str, Any]) -> str:
 def tradeoff(name: str, rows: Sequence[dict[str, Any]]) -> str:
     """How far from unseen people against how near to training images; the steps of one run are a line.
 
-    A run is named at its last step. Distances are over those of unseen people, which depend on size.
+    A run is named at its last step, together with those that end at the same place. Distances are over those
+    of unseen people, which depend on size.
     """
     known = [row for row in rows if row["cells"]["frechet"] and row["cells"]["share_above_threshold"]]
 
     def draw(figure: Figure) -> None:
-        axes = figure.subplots()
+        axes, ends = figure.subplots(), []
         for group in dict.fromkeys(row["group"] for row in known):
             steps = sorted((row for row in known if row["group"] == group), key=lambda row: row["step"])
             x = [row["cells"]["frechet"]["mean"] / row["cells"]["frechet"]["unseen"]["mean"] for row in steps]
             y = [100 * row["cells"]["share_above_threshold"]["mean"] for row in steps]
             axes.plot(x, y, "o-", color=SAMPLES, markersize=5, linewidth=1)
-            axes.annotate(
-                steps[-1]["name"], (x[-1], y[-1]), (4, 3), textcoords="offset points", fontsize=8, color=INK,
-                rotation=20,
-            )  # fmt: skip
+            ends.append((x[-1], y[-1], steps[-1]["name"]))
+        for *end, name in together(ends):
+            axes.annotate(name, end, (4, 3), textcoords="offset points", fontsize=8, color=INK, rotation=20)
         place = 1, 100 * known[0]["cells"]["share_above_threshold"]["unseen"]["mean"]
         axes.plot(*place, "D", color=UNSEEN)
         axes.annotate("unseen people", place, (6, 4), textcoords="offset points", fontsize=8, color=UNSEEN)
@@ -225,6 +225,18 @@ def tradeoff(name: str, rows: Sequence[dict[str, Any]]) -> str:
         axes.set_ylabel("% nearer to a training image")
 
     return drawn(name, (8, 5), draw) if known else ""
+
+
+def together(ends: Sequence[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
+    """Names at places (x, y, name), those joined whose places a label cannot tell apart."""
+    found: list[tuple[float, float, str]] = []
+    for x, y, name in sorted(ends):
+        near = next((each for each in found if x < 1.1 * each[0] and abs(y - each[1]) < 0.3), None)
+        if near is None:
+            found.append((x, y, name))
+        else:
+            found[found.index(near)] = (*near[:2], f"{near[2]}, {name}")
+    return found
 
 
 def words(name: str) -> str:

@@ -232,3 +232,17 @@ def test_each_piece_of_a_recipe_can_be_left_out_by_its_group(recipe: str):
     assert (len(gan.penalties), gan.augment, gan.average) == (0, None, None)
     assert not composed.model.augment
     assert not composed.model.get("penalties")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [128, 256])
+@pytest.mark.parametrize("recipe", ["dcgan", "small", "residual"])
+def test_larger_images_train_and_resume(recipe: str, size: int, slices: Path, tmp_path: Path):
+    options = (
+        *UNWATCHED,
+        f"model={recipe}",
+        f"data.image_size={size}",
+        "data.channels=1",
+        "data.batch_size=4",
+    )
+    check_resumed(small_settings(slices, tmp_path, *options), tmp_path)

@@ -77,4 +77,5 @@ def best_arm(utility: dict[str, Any]) -> dict[str, Any]:
     """Of the ways to add samples to real images, the one that changes most for unseen people."""
     arms = [arm for arm in utility["arms"] if arm["name"].startswith("real + synthetic")]
     best = max(arms, key=lambda arm: arm["difference"]["mean"])
-    return {"name": best["name"], "verdict": best["verdict"], **best["difference"]}
+    about = {name: utility[name] for name in ("people", "detectable")}
+    return {"name": best["name"], "verdict": best["verdict"], **best["difference"], **about}

@@ -48,12 +48,7 @@ def main(files: Sequence[Path]) -> None:
     """Write and print."""
     contents = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     evaluations = [each for each in contents if "candidates" in each]
-    first, candidates = (
-        evaluations[0],
-        [run for each in evaluations for run in map(cell_of, each["candidates"])],
-    )
-    names = [(run["name"], run["step"]) for run in candidates]
-    assert len(set(names)) == len(names), "a cell is there twice with one seed"
+    first, candidates = evaluations[0], together(evaluations)
     people = [{side: each["data"][side] for side in ("train", "held_out")} for each in evaluations]
     assert all(each == people[0] for each in people), "these runs are of different people"
     results = {
@@ -70,6 +65,19 @@ def main(files: Sequence[Path]) -> None:
     with replacing(FOLDER / "tradeoff.svg") as part:
         part.write_text(tradeoff("study", named(results)).replace("currentColor", "#777"), encoding="utf-8")
     print("\n".join(table(results)))
+
+
+def together(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs of several evaluations, each once; what was measured of one in turns is put together."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for run in (cell_of(run) for each in evaluations for run in each["candidates"]):
+        known = found.setdefault((run["name"], run["step"]), run)
+        if known is not run:
+            assert known["sha256"] == run["sha256"], f"{run['name']} is there twice, with other weights"
+            assert not (known["numbers"] and run["numbers"]), f"{run['name']} was judged twice"
+            known["numbers"] = known["numbers"] or run["numbers"]
+            known["utility"] = known["utility"] or run["utility"]
+    return list(found.values())
 
 
 def cell_of(run: dict[str, Any]) -> dict[str, Any]:
@@ -137,6 +145,11 @@ def figures(results: dict[str, Any]) -> dict[str, str]:
     attack = next(each for each in last["small_hour"]["numbers"] if names.items() <= each.items())
     ends = attack["mean"], attack["unseen"]["low"], attack["unseen"]["high"]
     found["membership of small_hour"] = " ".join(f"{value:.2f}" for value in ends)
+    (helps,) = last["csmall"]["utility"]
+    found["what samples of csmall change"] = " ".join(
+        f"{helps[name]:.3f}" for name in ("mean", "low", "high", "detectable")
+    )
+    found["people of that"] = str(helps["people"])
     left_out = ("without_average", "without_penalty", "with_batch_64", "with_bce", "without_augmentation")
     found |= {f"small_{name}": f"{floors(last[f'small_{name}']) / small:.2f}" for name in left_out}
     # Per image, as batches differ.

@@ -117,11 +117,9 @@ class Schedules:
 
 def in_float32(value: Any) -> Any:
     """The nearest float32 of a number, or of each in a tuple: what a captured step reads from a tensor."""
-    return (
-        tuple(map(in_float32, value))
-        if isinstance(value, tuple)
-        else torch.tensor(value, dtype=torch.float32).item()
-    )
+    if isinstance(value, tuple):
+        return tuple(map(in_float32, value))
+    return torch.tensor(value, dtype=torch.float32).item()
 
 
 def changing(options: dict[str, Any]) -> Iterator[tuple[str, Any]]:

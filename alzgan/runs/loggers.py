@@ -141,12 +141,12 @@ class WandbLog(WandbLogger):
         self, run_dir: Path, purge_step: int | None = None, project: str = "alzgan", offline: bool = False
     ):
         known = run_dir / "wandb_id.txt"
-        name = known.read_text(encoding="utf-8") if known.exists() else uuid4().hex
+        run_id = known.read_text(encoding="utf-8") if known.exists() else uuid4().hex
         swept = (run_dir.parent / "multirun.yaml").exists()
         try:
             super().__init__(
                 name=run_dir.name,
-                id=name,
+                id=run_id,
                 group=run_dir.parent.name if swept else None,
                 save_dir=run_dir,
                 project=project,
@@ -157,7 +157,7 @@ class WandbLog(WandbLogger):
             raise UserError("logger=wandb needs wandb: pip install 'alzgan[wandb]'") from None
         if rank_zero_only.rank == 0 and not known.exists():
             with replacing(known) as part:
-                part.write_text(name, encoding="utf-8")
+                part.write_text(run_id, encoding="utf-8")
 
     def show_image(self, tag: str, image: Tensor, step: int) -> None:
         """Show an image."""

@@ -126,17 +126,11 @@ def figures(results: dict[str, Any]) -> dict[str, str]:
     """What the README tells besides the table's numbers, by what it is."""
     rows = named(results)
     last = {row["group"]: row for row in sorted(rows, key=lambda row: row["step"])}
-    early = next(row for row in rows if (row["group"], row["step"]) == ("small_long", 1440))
     nearest = min(rows, key=floors)
     kernel = number_of(nearest, "kernel distance")
-    dcgan = floors(last["dcgan"])
     small, seconds = floors(last["small"]), results["seconds_a_step"]
     found = {
         "the nearest's kernel distance over theirs": f"{kernel['mean'] / kernel['unseen']['mean']:.0f}",
-        "dcgan over small": f"{dcgan / small:.1f}",
-        "dcgan over small_long in equal time": f"{dcgan / floors(early):.1f}",
-        "dcgan's Adam": f"{dcgan / floors(last['dcgan_with_adam_of_small']):.1f}",
-        "dcgan's batch norm": f"{floors(last['dcgan_without_norm']) / dcgan:.1f}",
         "too near of the nearest, images": f"{1000 * number_of(nearest, 'too near')['mean']:.0f}",
     }
     distances = [number_of(row, "Fréchet distance") for row in rows]

@@ -12,6 +12,7 @@ from torch import nn
 from torchvision.utils import make_grid
 
 import alzgan
+from alzgan.data import datamodule
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
 from alzgan.gan import Turn
@@ -157,7 +158,11 @@ def test_fakes_take_the_labels_of_the_reals(recwarn):
 TABLE = "file,subject,slice,age\n"
 
 
-def test_numbers_that_are_not_given_are_drawn_as_those_of_the_class(three_classes: Path, tmp_path: Path):
+@pytest.mark.parametrize("few", [5, 10])
+def test_numbers_that_are_not_given_are_drawn_as_those_of_the_class_unless_it_has_few_people(
+    few: int, three_classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(datamodule, "FEW_PEOPLE", few)
     rows = ["file,subject,age\n"]
     for path in sorted(three_classes.glob("*/*.png")):
         age = 40 + 10 * "abc".index(path.parent.name) + int(path.stem[-2:]) % 4
@@ -171,6 +176,9 @@ def test_numbers_that_are_not_given_are_drawn_as_those_of_the_class(three_classe
     )
     session.run(small_settings(three_classes, tmp_path / "run", *options))
     generator = alzgan.load(tmp_path / "run")
+    if few == 10:  # each class has eight people to train on: nobody's own numbers are told
+        assert generator.conditions_of_classes == [generator.conditions] * 3
+        return
     for index, name in enumerate("abc"):
         ages = [generator.in_units(label[1:])["age"] for label in generator.labels(40, name)]
         assert 40 + 10 * index <= min(ages) < max(ages) <= 43 + 10 * index

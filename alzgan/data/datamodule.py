@@ -34,7 +34,7 @@ from alzgan.images.arrays import Preprocessing, decode
 from alzgan.images.folder import ImageFile, class_names
 from alzgan.people.cohort import Cohort
 from alzgan.people.splits import DRAW, apportion, write_split
-from alzgan.people.subjects import PARTS
+from alzgan.people.subjects import FEW_PEOPLE, PARTS
 from alzgan.sources.phantom import write_phantom
 from alzgan.text import counted
 
@@ -196,7 +196,11 @@ class MRIDataModule(LightningDataModule):
         self.number_values[rows] = found.scaled()
         self.quantiles = found.quantiles(trained_on)
         kinds = [trained_on[self.labels[rows[trained_on]] == kind] for kind in range(len(self.classes))]
-        self.quantiles_of_classes = [found.quantiles(each if len(each) else trained_on) for each in kinds]
+        people = [len({self.subjects.subject[row] for row in each}) for each in kinds]
+        self.quantiles_of_classes = [  # those of few people would be their own numbers
+            found.quantiles(each if count >= FEW_PEOPLE else trained_on)
+            for each, count in zip(kinds, people, strict=True)
+        ]
         if self.slices_as_channels:
             self.stacks = rows[neighbouring_slices(self.files, self.subjects, self.channels)]
         self.dataset = self.slices_of("train")

@@ -29,7 +29,8 @@ class TrainedGenerator:
     Attributes:
         classes: names of the classes; a generator that is not conditional on them has none.
         conditions: the other conditions, each with its quantiles over the training images, lowest to highest.
-        conditions_of_classes: the same over the images of each class; empty where there are no classes.
+        conditions_of_classes: the same over the images of each class, or of all where a class has fewer than
+            `FEW_PEOPLE` people; empty where there are no classes.
         image_size: height and width of an image.
         channels: of an image.
         people: how many of each class it was trained on, by name; empty where the checkpoint does not say.

@@ -9,7 +9,7 @@ ARGS ?= data.channels=1 data.batch_size=16 model.generator.width=32 model.discri
 	model.generator_optimizer.lr=5e-4 model.discriminator_optimizer.lr=5e-4 trainer.max_epochs=20
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-slow lint tensorboard clean
+.PHONY: help install train test test-slow test-long lint tensorboard clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,10 +26,13 @@ train: install ## train the DCGAN on the default data; make train ARGS='data=mri
 	@$(RUN) alzgan.train model=dcgan trainer.devices=1 $(ARGS)
 
 test: install ## run all tests but the longer ones, on all cores
-	$(RUN) pytest -n auto --dist loadfile -m "not slow"
+	$(RUN) pytest -n auto --dist loadfile -m "not slow and not long"
 
-test-slow: install ## run the longer tests
-	$(RUN) pytest -m slow
+test-slow: install ## run the tests that take 10 seconds and more
+	$(RUN) pytest -n auto --dist loadfile -m "slow and not long"
+
+test-long: install ## run the tests that take minutes
+	$(RUN) pytest -m long
 
 lint: install ## check style and formatting
 	$(VENV)/bin/ruff check .

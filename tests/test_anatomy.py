@@ -145,6 +145,7 @@ def test_outlines_are_drawn_on_the_edges_alone():
     assert torch.equal(shown[undrawn], image[0, 0][undrawn][:, None].expand(-1, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("ALZGAN_MRI_ROOT" not in os.environ, reason="needs real slices in ALZGAN_MRI_ROOT")
 def test_ventricles_of_real_people_grow_with_their_diagnosis():
     data = MRIDataModule(Path(os.environ["ALZGAN_MRI_ROOT"]), image_size=64, channels=1)

@@ -367,6 +367,7 @@ def test_progress_is_shown_on_stderr_only_where_wanted(root, cache, capsys):
     assert "12/12" in captured.err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("ALZGAN_MRI_ROOT" not in os.environ, reason="ALZGAN_MRI_ROOT, the real slices, is unset")
 def test_the_real_slices_are_decoded(cache):
     decoded = quick(os.environ["ALZGAN_MRI_ROOT"], cache, image_size=64)

@@ -40,12 +40,14 @@ def measured(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     return run_dir, result.stdout
 
 
+@pytest.mark.slow
 def test_the_verb_ends_with_a_table(measured: tuple[Path, str]):
     _, table = measured
     rows = {line.split()[0] for line in table.splitlines() if line}
     assert {"loop", "textbook", "bare", "trainer"} <= rows
 
 
+@pytest.mark.slow
 def test_the_numbers_follow_from_each_other(measured: tuple[Path, str]):
     results = json.loads((measured[0] / "benchmark.json").read_text())
     loops, batch = results["loops"], results["config"]["data"]["batch_size"]
@@ -100,6 +102,7 @@ def test_what_cannot_be_measured_is_refused(override: str, line: str, tmp_path: 
         check(compose_config("benchmark", ["trainer.accelerator=cpu", override]), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_benchmark_is_not_written_over_what_is_there(measured: tuple[Path, str]):
     run_dir, _ = measured
     with pytest.raises(UserError, match=f"{run_dir} holds a benchmark already; choose another run_dir"):
@@ -123,7 +126,7 @@ def test_the_gpu_script_refuses_in_one_line(arguments, line: str, monkeypatch: p
         gpu.main()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_gpu_script_runs_from_end_to_end(slices: Path, tmp_path: Path):
     script = str(REPOSITORY / "tests" / "benchmarks" / "gpu.py")
     command = [sys.executable, script, str(slices), "--run-dir", str(tmp_path), "--rehearse"]

@@ -143,6 +143,7 @@ def test_a_vanished_folder_is_not_made_anew(tmp_path: Path):
     assert not (tmp_path / "gone").exists()
 
 
+@pytest.mark.slow
 def test_a_run_whose_disk_is_full_ends_with_one_line(slices: Path, tmp_path: Path):
     # A limit of 300 kB a file, which the events reach after some steps; checkpoints of 0.9 MB do at once.
     arguments = ["data=mri", f"data.root={slices}", f"run_dir={tmp_path}", *SMALL]

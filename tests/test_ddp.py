@@ -108,15 +108,16 @@ RECIPES = [
     ("model=residual", "augment=mri", "model.augment.probability=1"),
     pytest.param(
         ("model=residual", "loss=hinge", "penalty=[r1,lecam]", "augment=ada", "model.augment.target=0"),
-        marks=pytest.mark.slow,
+        marks=pytest.mark.long,
     ),
     pytest.param(
         ("model=r3gan", "model.generator.group=4", "model.discriminator.group=4", "model.classes=2"),
-        marks=pytest.mark.slow,
+        marks=pytest.mark.long,
     ),
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: " ".join(recipe))
 def test_two_ranks_step_as_one_process_does_on_their_joint_batch(
     recipe: tuple[str, ...], slices: Path, tmp_path: Path
@@ -161,7 +162,7 @@ def test_a_node_knows_that_it_is_not_the_first_of_several(monkeypatch, nodes: in
     assert rank_zero_only.rank == rank
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_three_nodes_step_as_one_process_does_on_their_joint_batch(slices: Path, tmp_path: Path):
     """Each of them a process by itself that is told where the first one is, as on a cluster without Slurm."""
     with socket.socket() as free:
@@ -265,6 +266,7 @@ def test_all_ranks_stop_where_one_is_told_to(running: tuple[subprocess.Popen, in
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads the processes of Linux")
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_run_that_loses_a_rank_ends(lost: int, running: tuple[subprocess.Popen, int], tmp_path: Path):
@@ -285,7 +287,7 @@ def test_a_run_that_loses_a_rank_ends(lost: int, running: tuple[subprocess.Popen
         assert "Traceback" not in errors
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_nodes_without_a_common_cache_train_the_same_weights(slices: Path, tmp_path: Path):
     """Two ranks, each with a folder of its own for what it has decoded and recovered, as two nodes have."""
     program = tmp_path / "rank.py"
@@ -324,7 +326,7 @@ def test_nodes_without_a_common_cache_train_the_same_weights(slices: Path, tmp_p
     assert {name for name in one.keys() | two.keys() if one.get(name) != two.get(name)} == set()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_ranks_whose_disk_is_full_end_with_one_line(slices: Path, tmp_path: Path):
     run = ["data=mri", f"data.root={slices}", *SMALL, "trainer=ddp", "trainer.devices=2"]
     run += ["callbacks.quality=null", "callbacks.checkpoint.every_n_train_steps=50", "trainer.max_steps=2000"]

@@ -302,6 +302,7 @@ def test_labels_shuffled_between_people_give_chance():
     assert accuracy_of(REAL, sets, runs=2, updates=20) > 0.9
 
 
+@pytest.mark.slow
 def test_images_of_people_beyond_the_few_at_hand_help(helped: dict):
     for name in ("real + synthetic 1", "real + synthetic 2"):
         arm = arm_named(helped, name)
@@ -337,6 +338,7 @@ def test_the_outcome_has_the_form_that_a_report_reads(helped: dict):
     assert 0 < helped["detectable"] < 0.5
 
 
+@pytest.mark.slow
 def test_mislabelled_images_hurt():
     seen, wrong, unseen = patients(10), swapped(patients(10, seed=1)), patients(8, seed=2)
     found = utility(seen, wrong, unseen, CLASSES, updates=20, batch_size=16, progress=False)

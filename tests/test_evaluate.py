@@ -115,6 +115,7 @@ def test_the_seed_decides_samples_and_draws(trained: Path, evaluated: Path, tmp_
     assert values(other) != anatomy
 
 
+@pytest.mark.slow
 def test_a_folder_of_unseen_real_people_is_good_and_one_of_noise_is_not(slices: Path, tmp_path: Path):
     data = MRIDataModule(slices, image_size=32, channels=1, batch_size=1)
     data.setup()

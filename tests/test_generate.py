@@ -130,6 +130,7 @@ def test_a_set_is_extended_by_what_comes_first_or_last(conditional: Path, tmp_pa
         assert rows(tmp_path / out) == rows(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_two_processes_make_one_set(conditional: Path, tmp_path: Path):
     make(conditional, tmp_path / "whole", "n=60", ANY)
     halves = [
@@ -142,6 +143,7 @@ def test_two_processes_make_one_set(conditional: Path, tmp_path: Path):
     assert rows(tmp_path / "two") == rows(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_killed_call_goes_on_and_ends_with_the_same_bytes(conditional: Path, tmp_path: Path):
     order = ["n=800", ANY]
     make(conditional, tmp_path / "whole", *order)
@@ -411,7 +413,7 @@ def test_planted_copies_are_flagged(conditional: Path):
         assert [each.file for each in judged] == check.reference.train.files[:20], name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_on_real_slices_planted_copies_are_flagged_and_unseen_people_are_not(tmp_path: Path):
     root = os.environ.get("ALZGAN_MRI_ROOT")
     if root is None:
@@ -526,6 +528,7 @@ np.save({out!r} + ".onnx.npy", sample.sample(40, 5).numpy())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["conditional", "unconditional"])
 def test_an_exported_generator_makes_the_same_images_without_alzgan(kind: str, request, tmp_path: Path):
     pytest.importorskip("onnxscript")

@@ -75,6 +75,7 @@ def test_a_session_in_the_same_second_hides_what_the_last_one_logged(
     ]
 
 
+@pytest.mark.slow
 def test_kills_leave_no_trace(tmp_path: Path):
     """Real processes, SIGKILL at random moments; see tests/benchmarks/kills.py for the long form."""
     command = [sys.executable, "tests/benchmarks/kills.py", "--short", str(tmp_path / "kills.json")]

@@ -49,7 +49,7 @@ def covering(groups: tuple[tuple[str, ...], ...]) -> list[tuple[str, ...]]:
 
 COMBINATIONS = covering(GROUPS)
 RECIPES = ("dcgan", "cdcgan", "r1r2", "small", "csmall", "residual", "sngan", "wgan_gp", "r3gan")
-SIZES = [(32, 1), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((32, 3), (64, 1), (64, 3)))]
+SIZES = [(32, 1), *(pytest.param(*each, marks=pytest.mark.long) for each in ((32, 3), (64, 1), (64, 3)))]
 UNWATCHED = ("callbacks.quality=null", "callbacks.samples=null", "callbacks.health=null", "logger=csv")
 
 
@@ -234,7 +234,7 @@ def test_each_piece_of_a_recipe_can_be_left_out_by_its_group(recipe: str):
     assert not composed.model.get("penalties")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("size", [128, 256])
 @pytest.mark.parametrize("recipe", ["dcgan", "small", "residual"])
 def test_larger_images_train_and_resume(recipe: str, size: int, slices: Path, tmp_path: Path):

@@ -223,6 +223,7 @@ def slices():
     return files, thumbnails(root, files).upright
 
 
+@pytest.mark.slow
 def test_content_agrees_with_the_file_names_on_all_real_slices(slices):
     files, thumbs = slices
     by_name = kaggle4(files)

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 
 from alzgan.runs.checkpoints import load_checkpoint
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=f"no Slurm: {missing()}")]
+pytestmark = [pytest.mark.long, pytest.mark.skipif(missing() is not None, reason=f"no Slurm: {missing()}")]
 
 STEPS = 400
 LONG = 1500  # with the pause more than a minute: the signal comes after one at the latest

@@ -1,5 +1,6 @@
 """The study: what its cells train with, and what the README tells of it."""
 
+import functools
 import json
 import re
 from typing import Any
@@ -13,7 +14,12 @@ CELLS = sorted(path.stem for path in (REPOSITORY / "conf/study").glob("*.yaml") 
 # What a cell changes of another, and nothing else.
 OF_OTHERS = {
     "csmall_places_without_floor": ("csmall_places", {"model.diversity"}),
+    "dcgan_long": ("dcgan", {"trainer.max_epochs", "callbacks.checkpoint.keep_every_n_epochs"}),
     "dcgan_without_norm": ("dcgan", {"model.discriminator.normalization"}),
+    "dcgan_without_norm_with_adam_of_small": (
+        "dcgan_with_adam_of_small",
+        {"model.discriminator.normalization"},
+    ),
     "dcgan_with_adam_of_small": ("dcgan", {"model.generator_optimizer", "model.discriminator_optimizer"}),
 }
 OF_SMALL = {
@@ -49,6 +55,7 @@ def flat(node: Any, name: str = "") -> dict[str, Any]:
     }
 
 
+@functools.cache
 def trained_with(cell: str) -> dict[str, Any]:
     node = OmegaConf.to_container(settings(f"study={cell}", "data.root=DIR"))
     return {key.lstrip("."): value for key, value in flat(node).items()}
@@ -72,7 +79,9 @@ def test_all_cells_see_the_same_people_as_often():
         found = trained_with(cell)
         assert found["data.fractions"] == [0.6, 0.2, 0.2]
         assert found["data.split_seed"] == 0
-        assert found["trainer.max_epochs"] == {"small_long": 30, "small_hour": 60}.get(cell, 10)
+        assert found["trainer.max_epochs"] == {"small_long": 30, "dcgan_long": 30, "small_hour": 60}.get(
+            cell, 10
+        )
         assert "dcgan" not in found["model.generator._target_"] or found["model.generator.width"] == 32
 
 

@@ -58,7 +58,7 @@ def started_again_runs_what_is_missing(slices: Path, run_dir: Path, rows: list[d
         finished_job(run_dir / "job_0", ["seed=9"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("launcher", ["joblib", "ray"])
 def test_a_launcher_runs_the_jobs_side_by_side(launcher: str, slices: Path, tmp_path: Path):
     pytest.importorskip(
@@ -70,7 +70,7 @@ def test_a_launcher_runs_the_jobs_side_by_side(launcher: str, slices: Path, tmp_
     assert len(rows_of(tmp_path)) == 4
 
 
-SIDE_BY_SIDE = [pytest.param(name, marks=pytest.mark.slow) for name in ("joblib", "ray")]
+SIDE_BY_SIDE = [pytest.param(name, marks=pytest.mark.long) for name in ("joblib", "ray")]
 
 
 @pytest.mark.parametrize("launcher", ["basic", *SIDE_BY_SIDE])

@@ -1,12 +1,16 @@
 """A number and what unseen people get in its place; groups of people; verdicts."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from alzgan.evaluation.fidelity import sets_of
+from alzgan.evaluation import fidelity as module
+from alzgan.evaluation.fidelity import curves, fidelity, sets_of
 from alzgan.evaluation.numbers import Number, Unseen, unseen_of
 from alzgan.evaluation.reference import Images, Reference, draw_group, widening
+from alzgan.evaluation.spaces import Space
 from alzgan.evaluation.verdicts import notes_on_classes, on_anatomy, on_diversity, on_fidelity
 
 
@@ -115,6 +119,35 @@ def test_as_many_images_are_compared_on_each_side():
     assert sets.widen == pytest.approx(((20 + 10) / (20 - 10)) ** 0.5)
     few = Reference(train, held_out.of(np.arange(8)), ["A"])
     assert sets_of(samples, few, 100, 40, 3, 0) is None  # four people are held out
+
+
+def test_what_unseen_people_get_is_found_once_for_all_candidates_of_the_same_people(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def noise(seed: int, people: list[str] | None = None) -> Images:
+        pixels = torch.randint(256, (60, 1, 8, 8), generator=torch.Generator().manual_seed(seed))
+        return Images(pixels.byte(), None, people and np.array(people))
+
+    def space() -> Space:
+        return Space("pixels", tmp_path, torch.device("cpu"))
+
+    train, held_out = (noise(seed, [f"{seed} {n // 2}" for n in range(60)]) for seed in (1, 2))
+    others = noise(3, [f"3 {n // 2}" for n in range(60)])
+    candidates = [
+        (noise(4), Reference(train, held_out, ["A"]), 0),
+        (noise(5), Reference(train, held_out, ["A"]), 0),
+        (noise(5), Reference(train, held_out, ["A"]), 1),  # other groups
+        (noise(5), Reference(train, others, ["A"]), 0),
+        (noise(5), Reference(others, held_out, ["A"]), 0),
+    ]
+    compared = [sets_of(samples, reference, 20, 40, 3, seed) for samples, reference, seed in candidates]
+    alone = [(fidelity(sets, [space()], 0), curves(sets, [space()])) for sets in compared]
+    searched, search = [], module.of_unseen
+    monkeypatch.setattr(module, "of_unseen", lambda *given: searched.append(0) or search(*given))
+    shared = space()
+    assert [(fidelity(sets, [shared], 0), curves(sets, [shared])) for sets in compared] == alone
+    assert len(searched) == 4
+    assert len({str([number.unseen for number in numbers]) for numbers, _ in alone}) == 4
 
 
 def test_a_verdict_says_how_far_and_which_space_would_have_flattered():

@@ -1,11 +1,14 @@
 """Do samples look like real scans, and are they as varied: distances and neighbours in feature spaces."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
+from alzgan.data.features import digest_of
 from alzgan.evaluation.numbers import DISTANCES, Number, unseen_of
 from alzgan.evaluation.reference import NEEDED_PEOPLE, Images, Reference, draw_group, widening
 from alzgan.evaluation.spaces import Features, K, Pair, Space
@@ -43,6 +46,15 @@ class Sets(NamedTuple):
     def people(self) -> dict[str, int]:
         """How many are in each reference."""
         return {HELD_OUT: self.held_out.person_count(), TRAIN: self.pool.of(self.groups[0]).person_count()}
+
+    @property
+    def real(self) -> str:
+        """A digest of all but the samples: what unseen people get depends on nothing else."""
+        people = [
+            None if each.people is None else each.people.tolist() for each in (self.held_out, self.pool)
+        ]
+        pixels = torch.cat([self.held_out.pixels, self.pool.pixels])
+        return digest_of(pixels, repr((len(self.held_out), people, [rows.tolist() for rows in self.groups])))
 
 
 def sets_of(
@@ -87,12 +99,12 @@ def fidelity(
     """
     numbers = []
     for space in spaces:
-        found = [
-            compare(*each, sets.groups, whole, f"{space.name} {printable(label or '')}")
-            for each in space.together(sets.samples, sets.held_out, sets.pool)
-        ]
-        samples = mean_values([each.samples for each in found])
-        unseen = [mean_values(list(draw)) for draw in zip(*(each.unseen for each in found), strict=True)]
+        triples = space.together(sets.samples, sets.held_out, sets.pool)
+        samples = mean_values([of_samples(*each, sets.groups, whole) for each in triples])
+        bar = f"comparing in {space.name} {printable(label or '')}".strip()
+        unseen = space.once(
+            f"groups {sets.real} {whole}", partial(of_unseen, triples, sets.groups, whole, bar)
+        )
         numbers += [
             Number(
                 stage="fidelity",
@@ -117,36 +129,40 @@ def fidelity(
     return numbers
 
 
-class Compared(NamedTuple):
-    """What samples get, and what each group of unseen people gets."""
+def of_samples(
+    samples: Features, held_out: Features, pool: Features, groups: list[np.ndarray], whole: bool
+) -> Values:
+    """What samples get beside the held-out people, and in the mean beside groups of those trained on."""
+    trained = []
+    for rows in groups[:AGAINST_TRAIN]:
+        pair = Pair(samples, pool.of(rows))
+        trained.append(against(TRAIN, (pair.frechet_and_mind() if whole else {}) | pair.one_in_two()))
+    pair = Pair(samples, held_out)
+    found = (pair.frechet_and_mind() | kinds(samples) if whole else {}) | pair.one_in_two()
+    return against(HELD_OUT, found) | mean_values(trained)
 
-    samples: Values
-    unseen: list[Values]
 
-
-def compare(
-    samples: Features, held_out: Features, pool: Features, groups: list[np.ndarray], whole: bool, bar: str
-) -> Compared:
-    """Compare the samples with the held-out people and with each group, and these with each other.
+def of_unseen(
+    triples: list[tuple[Features, ...]], groups: list[np.ndarray], whole: bool, bar: str
+) -> list[Values]:
+    """What each group of unseen people gets, in the mean over a space's extractors.
 
     People of the pool, who are other people than those held out, are unseen people in the samples' place
     where the reference is held out; where it is of the pool, those held out are.
     """
-    unseen, trained = [], []
-    for draw, rows in enumerate(tqdm(groups, f"comparing in {bar.strip()}", unit=" groups", leave=False)):
-        group = pool.of(rows)
-        pair = Pair(held_out, group)
-        by_n = pair.frechet_and_mind() if whole else {}
-        unseen.append(
-            against(HELD_OUT, by_n | pair.two_in_one() | (kinds(group) if whole else {}))
-            | against(TRAIN, by_n | pair.one_in_two())
-        )
-        if draw < AGAINST_TRAIN:
-            pair = Pair(samples, group)
-            trained.append(against(TRAIN, (pair.frechet_and_mind() if whole else {}) | pair.one_in_two()))
-    pair = Pair(samples, held_out)
-    found = (pair.frechet_and_mind() | kinds(samples) if whole else {}) | pair.one_in_two()
-    return Compared(against(HELD_OUT, found) | mean_values(trained), unseen)
+    found: list[list[Values]] = [[] for _ in groups]
+    with tqdm(total=len(triples) * len(groups), desc=bar, unit=" groups", leave=False) as progress:
+        for _, held_out, pool in triples:
+            for values, rows in zip(found, groups, strict=True):
+                group = pool.of(rows)
+                pair = Pair(held_out, group)
+                by_n = pair.frechet_and_mind() if whole else {}
+                values.append(
+                    against(HELD_OUT, by_n | pair.two_in_one() | (kinds(group) if whole else {}))
+                    | against(TRAIN, by_n | pair.one_in_two())
+                )
+                progress.update()
+    return [mean_values(values) for values in found]
 
 
 def against(people: str, values: dict[str, float]) -> Values:
@@ -177,15 +193,19 @@ def curves(sets: Sets, spaces: list[Space]) -> list[dict[str, Any]]:
 def curves_in(space: Space, sets: Sets, counts: list[int]) -> Iterator[dict[str, Any]]:
     """Those of one space."""
     triples = space.together(sets.samples, sets.held_out, sets.pool)
-    ours, theirs = [], []
-    for count in counts:
-        pairs: dict[str, list[Pair]] = {"ours": [], "theirs": []}
-        for samples, held_out, pool in triples:
-            few = held_out.first(count)
-            pairs["ours"].append(Pair(few, samples.first(count)))
-            pairs["theirs"] += [Pair(few, pool.of(rows[:count])) for rows in sets.groups[:CURVE_DRAWS]]
-        for line, each in zip((ours, theirs), pairs.values(), strict=True):
-            line.append(mean_values([pair.frechet_and_mind() for pair in each]))
+
+    def at_counts(pairs: Callable[..., list[Pair]]) -> list[Values]:
+        return [
+            mean_values([pair.frechet_and_mind() for each in triples for pair in pairs(*each, count)])
+            for count in counts
+        ]
+
+    def with_groups(_: Features, held_out: Features, pool: Features, count: int) -> list[Pair]:
+        few = held_out.first(count)
+        return [Pair(few, pool.of(rows[:count])) for rows in sets.groups[:CURVE_DRAWS]]
+
+    ours = at_counts(lambda samples, held_out, _, count: [Pair(held_out.first(count), samples.first(count))])
+    theirs = space.once(f"curve {sets.real} {counts}", lambda: at_counts(with_groups))
     for metric in ("frechet", "mind"):
         lines = [[values[metric] for values in side] for side in (ours, theirs)]
         yield {

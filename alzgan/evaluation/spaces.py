@@ -1,9 +1,10 @@
 """Images in a feature space, with what is computed of one set alone kept for all its comparisons."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +27,8 @@ from alzgan.metrics.neighbours import (
     within_radii,
 )
 
+Found = TypeVar("Found")
+
 K = 5  # the neighbour that makes a radius
 
 
@@ -47,6 +50,7 @@ class Space:
         self.cache, self.device = cache, device
         # By extractor and image: classes and groups are parts of sets whose features are there already.
         self.known: list[dict[str, Tensor]] = [{} for _ in self.extractors]
+        self.found: dict[str, Any] = {}
 
     @property
     def extractor(self) -> str:
@@ -69,6 +73,12 @@ class Space:
     def together(self, *several: Images) -> list[tuple["Features", ...]]:
         """Several sets of images, side by side as each extractor sees them."""
         return list(zip(*map(self.sets, several), strict=True))
+
+    def once(self, what: str, find: Callable[[], Found]) -> Found:
+        """What `find` finds, kept for the next candidate, which is beside the same people."""
+        if what not in self.found:
+            self.found[what] = find()
+        return self.found[what]
 
     def learn(self, digests: list[str], pixels: Tensor) -> None:
         """Compute the features of images, or read them from the cache."""

@@ -30,7 +30,8 @@ SAVES = ("callbacks.checkpoint.every_n_train_steps=3", "callbacks.quality.every_
 
 def go_on(path: Path, *overrides: str) -> None:
     """Continue as `python -m alzgan.train ckpt_path=PATH ...` does."""
-    composed = settings(f"ckpt_path='{path}'", *overrides)
+    overrides = (f"ckpt_path='{path}'", *overrides)
+    composed = settings(*overrides)
     previous = run_to_continue(composed, path)
     resumed = previous.settings(composed, overrides)
     resumed.run_dir = run_folder(str(path), "")

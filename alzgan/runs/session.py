@@ -114,11 +114,13 @@ def describe_run(
     now = provenance()
     session = {"command": now["command"], "from_step": previous.step if previous else 0}
     started = {"started_from": before["started_from"]} if "started_from" in before else {}
+    # Where it goes on is no setting: a sweep finds its job again, and an evaluation its sister runs.
+    settings = [each for each in overrides if not each.startswith("ckpt_path=")]
     return {
         **now,
         **started,
         "world_size": world_size,
-        "overrides": list(dict.fromkeys([*before.get("overrides", []), *overrides])),
+        "overrides": list(dict.fromkeys([*before.get("overrides", []), *settings])),
         "sessions": [*before.get("sessions", []), session],
         "data": data.describe(),
     }

@@ -34,6 +34,7 @@ COLUMNS = {
 # What a run may be started with besides: its weights at a step are the same. Lengths are told as steps.
 OF_NO_WEIGHT = (
     "launcher",
+    "ckpt_path",
     "data.root",
     "run_dir",
     "callbacks.progress.bar",

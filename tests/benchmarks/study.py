@@ -128,17 +128,19 @@ def figures(results: dict[str, Any]) -> dict[str, str]:
     rows = named(results)
     last = {row["group"]: row for row in sorted(rows, key=lambda row: row["step"])}
     nearest = min(rows, key=floors)
-    kernel = number_of(nearest, "kernel distance")
+    kernel, too_near = (number_of(last["small_hour"], each) for each in ("kernel distance", "too near"))
     small, seconds = floors(last["small"]), results["seconds_a_step"]
     found = {
-        "the nearest's kernel distance over theirs": f"{kernel['mean'] / kernel['unseen']['mean']:.0f}",
+        "kernel distance of small_hour over theirs": f"{kernel['mean'] / kernel['unseen']['mean']:.0f}",
         "too near of the nearest, images": f"{1000 * number_of(nearest, 'too near')['mean']:.0f}",
+        "too near of small_hour, images": f"{1000 * too_near['mean']:.0f}",
+        "too near of unseen people, images": f"{1000 * too_near['unseen']['mean']:.0f}",
     }
     distances = [number_of(row, "Fréchet distance") for row in rows]
     found["two seeds apart"] = f"{max(each['high'] / each['low'] for each in distances):.1f}"
     names = {"metric": "membership_auc", "space": "random-conv"}
     attack = next(each for each in last["small_hour"]["numbers"] if names.items() <= each.items())
-    ends = attack["mean"], attack["unseen"]["low"], attack["unseen"]["high"]
+    ends = attack["low"], attack["high"], attack["unseen"]["low"], attack["unseen"]["high"]
     found["membership of small_hour"] = " ".join(f"{value:.2f}" for value in ends)
     (helps,) = last["csmall"]["utility"]
     found["what samples of csmall change"] = " ".join(

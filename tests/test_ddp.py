@@ -65,6 +65,7 @@ def output_and_folder(slices: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return result.stdout, folder
 
 
+@pytest.mark.slow
 def test_ranks_end_with_equal_parameters_after_different_batches_and_latents(output_and_folder):
     _, folder = output_and_folder
     one, two = (json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1))
@@ -254,6 +255,7 @@ def has_ended(number: int) -> bool:
     return not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads the processes of Linux")
 def test_all_ranks_stop_where_one_is_told_to(running: tuple[subprocess.Popen, int], tmp_path: Path):
     first, second = running

@@ -80,6 +80,7 @@ def copy_weights(source: nn.Module, target: nn.Module) -> None:
         copied.copy_(value)
 
 
+@pytest.mark.slow
 def test_ten_steps_of_the_default_model_are_the_textbook_loops_ten_steps(recwarn):
     # In float64: Adam turns float32 rounding of a gradient near zero into a whole step of its own.
     gan = build_model(settings("model=dcgan")).double()

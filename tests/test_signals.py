@@ -66,6 +66,7 @@ def test_a_signal_saves_between_steps_says_so_and_exits(started: dict[int, tuple
         assert {int(values["step"]) for values in state["state"].values()} == {step}
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_stops_at_once():
     program = (
         "import os, signal\n"

@@ -23,6 +23,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_every_job_and_ends_with_a_table_best_first(slices: Path, tmp_path: Path):
     result = alzgan("-m", "data=mri", f"data.root={slices}", f"run_dir={tmp_path}", *SMALL, *SWEEP)
     assert result.returncode == 0, result.stderr

@@ -128,6 +128,7 @@ def watched(slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwa
     return watched
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -65,7 +65,6 @@ def output_and_folder(slices: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return result.stdout, folder
 
 
-@pytest.mark.slow
 def test_ranks_end_with_equal_parameters_after_different_batches_and_latents(output_and_folder):
     _, folder = output_and_folder
     one, two = (json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1))

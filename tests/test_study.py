@@ -104,6 +104,12 @@ def test_the_readme_tells_what_conditions_do():
     ):
         values = found[""][kind][samples], found[""][kind][people], found["_without_floor"][kind][samples]
         assert f"| correlation of {line} | {' | '.join(f'{value:.3f}' for value in values)} |" in readme
+    rows = {row["group"]: row for row in study.named(json.loads((study.FOLDER / "results.json").read_text()))}
+    floor, none = (
+        f"{100 * study.number_of(rows[cell], 'too near')['mean']:.1f} %"
+        for cell in ("csmall_places", "csmall_places_without_floor")
+    )
+    assert f"{floor} too near in place of {none}" in readme
 
 
 NUMBER = r"\d+(?:[.,]\d+)*"

@@ -15,7 +15,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from alzgan.evaluation.seeds import over_seeds
+from alzgan.evaluation.seeds import CHOSEN_FREELY, over_seeds
 from alzgan.files import replacing, write_json
 from alzgan.report.page import number, settings_table
 from alzgan.report.plots import tradeoff
@@ -31,12 +31,9 @@ COLUMNS = {
     "recall": ("recall", "imagenet-lite0", "held-out"),
     "too near": ("share_above_threshold", "aligned pixels", "train"),
 }
-# What a run may be started with besides: its weights at a step are the same. Lengths are told as steps.
+# What a cell may be started with besides: its weights at a step are the same. Lengths are told as steps.
 OF_NO_WEIGHT = (
-    "launcher",
-    "ckpt_path",
     "data.root",
-    "run_dir",
     "callbacks.progress.bar",
     "callbacks.quality",
     "trainer.max_epochs",
@@ -86,7 +83,7 @@ def cell_of(run: dict[str, Any]) -> dict[str, Any]:
     given = run["trained_by"]["overrides"]
     overrides = [word for word in given if word.startswith(("study=", "seed="))]
     for name, _, value in (word.partition("=") for word in given):
-        if name not in ("study", "seed", *OF_NO_WEIGHT):
+        if name not in ("study", *CHOSEN_FREELY, *OF_NO_WEIGHT):
             own = OmegaConf.select(compose_config("train", [*overrides, "data.root=DIR"]), name)
             assert str(own) == value, f"{run['name']} is no cell: it was trained with {name}={value}"
     return {**run, "name": " ".join(sorted(overrides)), "trained_by": {"overrides": overrides}}
@@ -128,10 +125,9 @@ def figures(results: dict[str, Any]) -> dict[str, str]:
     rows = named(results)
     last = {row["group"]: row for row in sorted(rows, key=lambda row: row["step"])}
     nearest = min(rows, key=floors)
-    kernel, too_near = (number_of(last["small_hour"], each) for each in ("kernel distance", "too near"))
+    too_near = number_of(last["small_hour"], "too near")
     small, seconds = floors(last["small"]), results["seconds_a_step"]
     found = {
-        "kernel distance of small_hour over theirs": f"{kernel['mean'] / kernel['unseen']['mean']:.0f}",
         "too near of the nearest, images": f"{1000 * number_of(nearest, 'too near')['mean']:.0f}",
         "too near of small_hour, images": f"{1000 * too_near['mean']:.0f}",
         "too near of unseen people, images": f"{1000 * too_near['unseen']['mean']:.0f}",

@@ -13,6 +13,8 @@ from alzgan.evaluation.shape import anatomy
 from alzgan.evaluation.spaces import Space
 from alzgan.evaluation.verdicts import notes_on_classes, on_anatomy, on_copies, on_diversity, on_fidelity
 
+pytestmark = pytest.mark.slow
+
 PEOPLE, SLICES, SIDE = 200, 6, 32
 Y, X = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
 
@@ -85,9 +87,7 @@ def with_pixels(images: Images, pixels: np.ndarray) -> Images:
     return Images(changed, images.labels, images.people)
 
 
-@pytest.mark.parametrize(
-    "draws", [pytest.param(2, marks=pytest.mark.slow), pytest.param(100, marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("draws", [2, pytest.param(100, marks=pytest.mark.long)])
 def test_unseen_people_are_good(draws: int, everybody: Images, spaces: list[Space]):
     bad = []
     for seed in range(draws):
@@ -101,7 +101,6 @@ def test_unseen_people_are_good(draws: int, everybody: Images, spaces: list[Spac
         assert len([each for each in bad if each[1] == question]) <= 0.05 * draws, bad
 
 
-@pytest.mark.slow
 def test_noise_and_blur_do_not_look_real(everybody: Images, spaces: list[Space]):
     reference, unseen = draw(everybody, 0)
     pixels = unseen.pixels.numpy().astype(float)
@@ -123,7 +122,6 @@ def test_one_image_a_class_is_precise_and_not_varied(everybody: Images, spaces: 
     assert judged(samples, reference, spaces)["diversity"] == "bad"
 
 
-@pytest.mark.slow
 def test_the_training_set_is_found_however_it_was_changed(everybody: Images, spaces: list[Space]):
     reference, _ = draw(everybody, 0)
     train = mixed(reference.train).of(np.arange(200))

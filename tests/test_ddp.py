@@ -65,6 +65,7 @@ def output_and_folder(slices: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return result.stdout, folder
 
 
+@pytest.mark.slow
 def test_ranks_end_with_equal_parameters_after_different_batches_and_latents(output_and_folder):
     _, folder = output_and_folder
     one, two = (json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1))
@@ -74,6 +75,7 @@ def test_ranks_end_with_equal_parameters_after_different_batches_and_latents(out
         assert len({*one[what], *two[what]}) == 12, what
 
 
+@pytest.mark.slow
 def test_ranks_agree_on_what_follows_the_game_though_each_sees_its_own_logits(output_and_folder):
     _, folder = output_and_folder
     one, two = (json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1))
@@ -198,6 +200,7 @@ def test_three_nodes_step_as_one_process_does_on_their_joint_batch(slices: Path,
     assert_as_one_process(3, run, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_first_rank_alone_writes_and_speaks(output_and_folder):
     output, folder = output_and_folder
     names = {path.name for path in (folder / "run").iterdir() if not path.name.startswith("events.")}

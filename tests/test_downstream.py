@@ -313,6 +313,7 @@ def test_images_of_people_beyond_the_few_at_hand_help(helped: dict):
         assert arm["balanced_accuracy"]["mean"] > real["balanced_accuracy"]["mean"] + 0.1
 
 
+@pytest.mark.slow
 def test_the_outcome_has_the_form_that_a_report_reads(helped: dict):
     plain = {key: value for key, value in helped.items() if key not in ("arms", "detectable")}
     assert plain == {

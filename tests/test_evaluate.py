@@ -258,6 +258,7 @@ def test_an_evaluation_that_stops_goes_on_from_its_cache(
     assert not set(again) & set(written)
 
 
+@pytest.mark.slow
 def test_of_neighbouring_slices_as_channels_the_middle_one_is_judged(slices: Path, tmp_path: Path):
     options = ("data.slices_as_channels=true", "data.channels=5", "trainer.max_steps=1", SPLIT)
     session.run(small_settings(slices, tmp_path / "run", "callbacks.quality=null", *options))

@@ -121,6 +121,7 @@ def test_as_many_images_are_compared_on_each_side():
     assert sets_of(samples, few, 100, 40, 3, 0) is None  # four people are held out
 
 
+@pytest.mark.slow
 def test_what_unseen_people_get_is_found_once_for_all_candidates_of_the_same_people(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -47,6 +47,7 @@ def started(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_saves_between_steps_says_so_and_exits(started: dict[int, tuple], number: int):
     process, run_dir = started[number]

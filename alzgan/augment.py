@@ -221,7 +221,7 @@ class AdaptiveAugmentation(MRIAugmentation):
         interval: int = 4,
         length: int = 500_000,
         limit: float = 0.8,
-        probability: float = 0.0,
+        probability: float | Schedule = 0.0,  # a schedule gets a line of its own
         **operations,
     ):
         if isinstance(probability, Schedule):

@@ -96,7 +96,9 @@ class GAN(LightningModule):
     ):
         super().__init__()
         at_least(1, latent_dim=latent_dim, turns=turns)
-        at_least(0, classes=classes, numbers=numbers, freeze=freeze, gradient_clip=gradient_clip)
+        at_least(0, classes=classes, numbers=numbers, freeze=freeze)
+        if gradient_clip is not None and not 0 < gradient_clip < float("inf"):
+            raise SettingError(f"gradient_clip={gradient_clip} must be above 0; null is no limit")
         fraction(diversity=diversity)
         seed_of_streams(seed=seed)
         self.automatic_optimization = False
@@ -270,7 +272,9 @@ class GAN(LightningModule):
                 # Of a second derivative, in the channels-last layout; a fused Adam takes no other strides.
                 parameter.grad = torch.empty_like(parameter).copy_(parameter.grad)
         if self.gradient_clip is not None:
-            self.clip_gradients(optimizer, self.gradient_clip, "norm")
+            # Not Lightning's `clip_gradients`, which refuses fused optimizers in any mixed precision.
+            parameters = [each for group in optimizer.param_groups for each in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
         # Past LightningOptimizer.step, which would count each player's: one alternation is one step.
         self.trainer.strategy.optimizer_step(optimizer.optimizer, lambda: None)
 

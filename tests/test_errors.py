@@ -65,6 +65,13 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Pat
         ),
         ("average=ema trainer.precision=bf16-true", "small steps of ExponentialMovingAverage are lost"),
         ("model.gradient_clip=1 trainer.precision=16-mixed", "choose bf16-mixed"),
+        ("model.gradient_clip=1 trainer.precision=16", "choose bf16-mixed"),
+        ("model.gradient_clip=0", "model.gradient_clip=0 must be above 0; null is no limit"),
+        ("callbacks.checkpoint.every_n_train_steps=0", "checkpoint.every_n_train_steps=0 must be at least 1"),
+        (
+            "model=csmall model.diversity={_target_:alzgan.schedules.Linear,start:0,end:1}",
+            "must be float",
+        ),
         ("+trainer.limit_train_batches=3", "limit_train_batches is not used here: set trainer.max_steps"),
         ("model=r3gan augment=ada", "model.augment.probability is what ADA adapts: give it a number"),
         ("model.turns=3", "data.batch_size=32 must be a multiple of model.turns=3"),

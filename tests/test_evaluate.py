@@ -85,6 +85,7 @@ def test_every_number_stands_beside_what_unseen_people_get(evaluated: Path):
         "anatomy",
     ]
     assert len(candidate["sha256"]) == 64
+    assert candidate["trained_by"]["precision"] == "32-true"
     assert found["data"]["train"] == {"images": 20, "people": 10}
     assert found["data"]["held_out"] == {"images": 20, "people": 10}
     page = (evaluated / "report.html").read_text()
@@ -178,6 +179,10 @@ REFUSALS = {
     "a stage that is none": (["ckpt_path={run}", "metrics=[fid]"], r"metrics=fid must be one of fidelity"),
     "a space that is none": (["ckpt_path={run}", "features=[vgg,pixels]"], r"features=vgg must be one of"),
     "a stage as a word": (["ckpt_path={run}", "metrics=utility", "device=gpu7"], r"device=gpu7: "),
+    "a device that is not here": (["ckpt_path={run}", "device='cuda:99'"], r"device=cuda:99: "),
+    "a stage that is a number": (["ckpt_path={run}", "metrics=5"], r"metrics=5 must be one of"),
+    "a number that is a word": (["ckpt_path={run}", "n=many"], r"n=many must be int"),
+    "a size that is none": (["ckpt_path={run}", "preset.draws=1.5"], r"preset\.draws=1\.5 must be int"),
     "the same space twice": (["ckpt_path={run}", "features=[pixels,pixels]"], r"one space alone can flatter"),
     "no stage at all but one that cannot be": (
         [
@@ -189,6 +194,17 @@ REFUSALS = {
             "metrics=utility",
         ],
         r"its samples have no classes",
+    ),
+    "samples of one class": (
+        [
+            "samples={one}",
+            "data.root={root}",
+            "data.image_size=32",
+            "data.channels=1",
+            SPLIT,
+            "metrics=utility",
+        ],
+        r"of class \w+ there are no samples",
     ),
     "one space": (["ckpt_path={run}", "features=[pixels]"], r"one space alone can flatter"),
     "another size": (
@@ -214,7 +230,9 @@ def test_what_cannot_be_evaluated_gets_one_line(
     plain.mkdir()
     for index in range(24):
         Image.fromarray(np.full((32, 32), 10 * index, np.uint8)).save(plain / f"{index}.png")
-    places = {"run": trained, "root": slices, "tmp": tmp_path, "other": other, "plain": plain}
+    one = tmp_path / "one"
+    shutil.copytree(plain, one / min(path.name for path in slices.iterdir() if path.is_dir()))
+    places = {"run": trained, "root": slices, "tmp": tmp_path, "other": other, "plain": plain, "one": one}
     given = [text.format(**places) for text in overrides]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)

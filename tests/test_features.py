@@ -104,6 +104,8 @@ def test_a_network_of_torchvision_gives_what_its_last_layer_takes(tmp_path: Path
 def test_what_is_no_space_or_no_weights_gets_one_line(tmp_path: Path):
     with pytest.raises(UserError, match="must be one of inception, imagenet-lite0, random-conv, pixels"):
         feature_space("resnet50")
+    with pytest.raises(UserError, match="pixels takes no file"):
+        feature_space("pixels:x")
     with pytest.raises(UserError, match="torchvision has no network resnet7"):
         feature_space(f"resnet7:{tmp_path / 'x'}")
     with pytest.raises(UserError, match="cannot read the weights"):

@@ -158,11 +158,12 @@ def test_several_turns_share_a_batch_out_and_the_generator_answers_the_last(recw
     assert steps == [{3}, {1}]
 
 
-def test_a_clipped_gradient_is_no_longer_than_it_may_be(recwarn):
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_clipped_gradient_is_no_longer_than_it_may_be(precision: str, recwarn):
     norms: list[float] = []
     for clip in ("null", "0.01"):
         gan = build_model(settings(*SMALL_MODEL, f"model.gradient_clip={clip}"))
-        play(gan, [torch.rand(4, 1, 32, 32)])
+        play(gan, [torch.rand(4, 1, 32, 32)], precision=precision)
         gradients = torch.cat([p.grad.flatten() for p in gan.discriminator.parameters()])
         norms.append(gradients.norm().item())
     assert norms[0] > 0.1

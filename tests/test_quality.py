@@ -203,6 +203,22 @@ def test_another_file_is_not_taken_for_the_inception_network(tmp_path: Path):
         default_extractor(str(tmp_path / "missing.pth"), download=False)
 
 
+def test_a_file_with_the_digits_of_the_inception_network_and_more_in_it_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path, traces = tmp_path / "weights.pth", tmp_path / "traces"
+
+    class Trap:
+        def __reduce__(self):
+            return Path.touch, (traces,)
+
+    torch.save({"fc.weight": Trap()}, path)
+    monkeypatch.setattr(inception, "INCEPTION_SHA256", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
+    with pytest.raises(UserError, match="holds more than weights"):
+        default_extractor(str(path), download=False)
+    assert not traces.exists()
+
+
 @pytest.fixture(scope="module")
 def random_inception(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of the Inception network's form, with random weights."""

@@ -22,11 +22,11 @@ class RunCheckpoint(Checkpoint):
         keep_every_n_epochs: the state is also kept as `epoch_N.ckpt`, to be judged later; None: it is not.
 
     Raises:
-        SettingError: `keep_every_n_epochs` is not positive.
+        SettingError: a number of steps or epochs is not positive.
     """
 
     def __init__(self, every_n_train_steps: int = 200, keep_every_n_epochs: int | None = None):
-        at_least(1, keep_every_n_epochs=keep_every_n_epochs)
+        at_least(1, every_n_train_steps=every_n_train_steps, keep_every_n_epochs=keep_every_n_epochs)
         self.every_n_train_steps = every_n_train_steps
         self.keep_every_n_epochs = keep_every_n_epochs
         self.best_objective = float("inf")

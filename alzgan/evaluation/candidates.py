@@ -84,7 +84,9 @@ def from_checkpoint(
         "step": generator.info["step"],
         "weights": generator.info["weights"],
         "seed": seed,
-        "trained_by": {key: generator.info.get(key) for key in ("alzgan", "git", "overrides")},
+        "trained_by": {
+            key: generator.info.get(key) for key in ("alzgan", "git", "device", "precision", "overrides")
+        },
     }
     notes = [] if generator.classes else ["the generator is unconditional: its samples have no classes"]
     return Candidate(
@@ -111,7 +113,10 @@ def from_folder(folder: Path, data: MRIDataModule) -> Candidate:
     pixels = torch.from_numpy(np.array(decoded.images)).permute(0, 3, 1, 2).contiguous()
     found = {file.label for file in files}
     named = found <= set(data.classes)
-    notes = []
+    notes = [
+        "whom its generator was trained on is not known: who was held out here is unseen only if its own "
+        "split is given, by data.subjects=csv:FILE"
+    ]
     if not named and found != {FLAT}:
         missing = sorted(found - set(data.classes))[0]
         notes.append(f"its classes are not used: {missing} is none of the data's")

@@ -84,7 +84,9 @@ def candidate_of(
 
 def listed(value: object) -> list[str]:
     """One path or several."""
-    return [] if value is None else [value] if isinstance(value, str) else [str(each) for each in value]
+    if value is None:
+        return []
+    return [str(each) for each in (value if OmegaConf.is_list(value) else [value])]
 
 
 def runs_in(path: str) -> list[str]:

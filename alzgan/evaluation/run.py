@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.tensorboard import SummaryWriter
 
@@ -18,8 +17,13 @@ from alzgan.evaluation.spaces import Space, chosen_spaces
 from alzgan.evaluation.stages import STAGES, Context, Extent, Outcome, assess
 from alzgan.files import cache_folder, write_json
 from alzgan.report.page import write_report
+from alzgan.runs.load import chosen_device
 from alzgan.runs.provenance import provenance
+from alzgan.runs.signatures import check_types
 from alzgan.text import printable
+
+SIZES = [f"preset.{name}" for name in ("size", "pool", "unseen", "draws")]
+TYPES = dict.fromkeys(("n", "seed", *SIZES), int)
 
 
 def evaluate(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> dict[str, Any]:
@@ -63,30 +67,19 @@ def check(settings: DictConfig) -> None:
     """Check the settings that no constructor sees.
 
     Raises:
-        UserError: one is out of its range.
+        UserError: one is no number, or out of its range.
     """
+    check_types(settings, TYPES)
     try:
         for stage in listed(settings.metrics):
             one_of(tuple(STAGES), metrics=stage)
         one_of(("average", "raw"), weights=settings.weights)
         at_least(2, n=settings.n)
-        for name, least in {"size": 2, "pool": 4, "unseen": 2, "draws": 2}.items():
-            at_least(least, **{f"preset.{name}": settings.preset[name]})
+        for name in SIZES:
+            at_least(4 if name == "preset.pool" else 2, **{name: OmegaConf.select(settings, name)})
         seed_of_streams(seed=settings.seed)
     except SettingError as error:
         raise UserError(str(error)) from None
-
-
-def chosen_device(name: str | None) -> torch.device:
-    """The device asked for, else CUDA's where there is one.
-
-    Raises:
-        UserError: there is no such device.
-    """
-    try:
-        return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise UserError(f"device={name}: {str(error).splitlines()[0]}") from None
 
 
 def record(outcomes: Sequence[Outcome], settings: DictConfig, spaces: Sequence[Space]) -> dict[str, Any]:

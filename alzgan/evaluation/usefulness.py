@@ -15,6 +15,7 @@ from alzgan.evaluation.reference import Reference
 from alzgan.files import read_json, write_json
 from alzgan.metrics.arms import RATIOS, Labelled, judged_classes, known
 from alzgan.metrics.downstream import utility
+from alzgan.text import printable
 
 VERSION = 1  # raise it when the same images would give other numbers
 
@@ -28,9 +29,17 @@ def missing(candidate: Candidate, reference: Reference) -> str | None:
         )
     held_out = reference.held_out
     try:
-        judged_classes(known(Labelled(held_out.pixels, held_out.labels, held_out.people)), reference.classes)
+        kept = judged_classes(
+            known(Labelled(held_out.pixels, held_out.labels, held_out.people)), reference.classes
+        )
     except UserError as error:
         return str(error)
+    sides = {"training images": reference.train}
+    if candidate.kind == "folder":  # a generator has more of each class
+        sides["samples"] = candidate.images
+    for name, images in sides.items():
+        if lacking := sorted(set(kept.tolist()).difference(images.labels.tolist())):
+            return f"of class {printable(reference.classes[lacking[0]])} there are no {name}"
     return None
 
 

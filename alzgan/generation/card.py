@@ -11,9 +11,10 @@ from alzgan.text import counted, printable
 
 USE = """## Responsible use
 
-These images show nobody. They are for research: not for diagnosis, and not in place of real images in a
-test set. They can carry features of the people that the generator learned from, and the biases of how those
-were chosen. Keep the word synthetic with them, and this page."""
+These images were drawn by a generator; none is a scan of anyone. They are for research: not for diagnosis,
+and not in place of real images in a test set. They can carry features of the people that the generator
+learned from, or repeat one of them, and the biases of how those were chosen. Keep the word synthetic with
+them, and this page."""
 
 
 def card(
@@ -44,7 +45,7 @@ def card(
         "",
         f"{counted(len(rows), 'image')} of {generator.image_size} x {generator.image_size} pixels: "
         + ", ".join(f"{count} {printable(name)}" for name, count in classes.items())
-        + ". None of them is an image of a person.",
+        + ". Each was drawn by a generator; none is a scan.",
         "",
         "## How they were made",
         "",

@@ -26,8 +26,7 @@ from alzgan.generation.formats import check_format, write_volume, writer
 from alzgan.generation.order import Batch, Item, Order, latent_hash, parsed_seeds
 from alzgan.runs.config import checkpoint_file
 from alzgan.runs.load import BLOCK, TrainedGenerator, load
-from alzgan.runs.signatures import describe, fits
-from alzgan.text import printable
+from alzgan.runs.signatures import check_types, fits
 
 THREADS = 2  # that write
 GRID = 64  # images
@@ -47,7 +46,7 @@ def generate(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
     Raises:
         UserError: something is missing, does not fit, or cannot be written.
     """
-    check_types(settings)
+    check(settings)
     path = checkpoint_file(settings.ckpt_path)
     generator = trained(settings, path)
     if settings.export is not None:
@@ -71,11 +70,9 @@ def generate(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
     return Making(settings, overrides, path, order).run()
 
 
-def check_types(settings: DictConfig) -> None:
+def check(settings: DictConfig) -> None:
     """Check that numbers are numbers; their ranges are for whoever uses them."""
-    for name, hint in TYPES.items():
-        if not fits(settings[name], hint):
-            raise UserError(f"{name}={printable(str(settings[name]))} must be {describe(hint)}")
+    check_types(settings, TYPES)
     if settings.conditions is not None:
         numbers = settings.conditions.items() if OmegaConf.is_dict(settings.conditions) else [("", None)]
         if not all(isinstance(name, str) and fits(number, float) for name, number in numbers):
@@ -241,7 +238,7 @@ class Making:
     def about(self, item: Item) -> dict[str, str]:
         """What a file says of itself."""
         return {
-            "Synthetic": "made by alzgan, shows nobody",
+            "Synthetic": "made by alzgan",
             "Seed": str(item.seed),
             "Number": str(item.number),
             "Checkpoint": self.folder.identity["checkpoint"],

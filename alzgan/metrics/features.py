@@ -134,6 +134,8 @@ def feature_space(name: str) -> list[FeatureExtractor]:
     network, _, file = name.partition(":")
     if network not in SPACES and not file:
         raise UserError(f"features={name} must be one of {', '.join(SPACES)}, or NETWORK:FILE of torchvision")
+    if file and network in SPACES and network != "inception":
+        raise UserError(f"features={name}: {network} takes no file")
     module, attribute = SPACES.get(network, ("alzgan.metrics.backbone", "BackboneFeatures"))
     make: Callable = getattr(importlib.import_module(module), attribute)
     if network not in SPACES:

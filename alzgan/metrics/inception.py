@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import logging
+import pickle
 import socket
 from pathlib import Path
 from urllib.error import URLError
@@ -97,3 +98,7 @@ def check_inception_weights(path: Path) -> None:
         raise UserError(
             f"{path} is not {INCEPTION_FILE}: its SHA-256 begins with {digest[:8]}, not {INCEPTION_SHA256}"
         )
+    try:  # torch-fidelity's own loading would run what such a file names, and 8 digits can be forged
+        torch.load(path, map_location="meta", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError):
+        raise UserError(f"{path} holds more than weights; it was not used") from None

@@ -171,9 +171,11 @@ def check_together(settings: DictConfig) -> None:
         if trainer.get(name) is not None:
             raise UserError(f"trainer.{name} is not used here: {instead}")
     check_bfloat16(settings)
-    if settings.model.get("gradient_clip") is not None and trainer.get("precision") == "16-mixed":
+    clipped = settings.model.get("gradient_clip") is not None
+    if clipped and str(trainer.get("precision")) in ("16", "16-mixed"):
         raise UserError(
-            "model.gradient_clip: with trainer.precision=16-mixed gradients are scaled; choose bf16-mixed"
+            f"model.gradient_clip: with trainer.precision={trainer.precision} gradients are scaled; choose "
+            "bf16-mixed"
         )
     if str(trainer.get("precision")) in ("16-true", "transformer-engine-float16"):
         raise UserError(

@@ -37,8 +37,8 @@ class TrainedGenerator:
         people_in_train: how many in all, each counted once; 0 where the checkpoint does not say.
         settings: its network's, as they were configured.
         slices_as_channels: whether the channels are neighbouring slices.
-        info: what it was made of and from: the run's provenance, the step, the weights that are used:
-            "raw" where there is no average.
+        info: what it was made of and from: the run's provenance, the precision that it trained in,
+            the step, the weights that are used: "raw" where there is no average.
 
     Args:
         gan: the model, with the checkpoint's weights.
@@ -74,6 +74,7 @@ class TrainedGenerator:
         self.slices_as_channels = bool(data.get("slices_as_channels"))
         self.info = {
             **checkpoint["alzgan"]["provenance"],
+            "precision": checkpoint["alzgan"]["config"].get("trainer", {}).get("precision"),
             "step": checkpoint.get("global_step"),
             "weights": "raw" if gan.generator_average is None else weights,
         }
@@ -265,12 +266,21 @@ def load(
     path = checkpoint_file(str(path))
     checkpoint = load_checkpoint(path)
     gan = rebuild(checkpoint, path, allow)
+    return TrainedGenerator(gan, checkpoint, weights, chosen_device(device), dtype)
+
+
+def chosen_device(name: torch.device | str | None) -> torch.device:
+    """The device asked for, else a CUDA device if there is one, else the CPU.
+
+    Raises:
+        UserError: there is no such device here.
+    """
     try:
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device={device}: {str(error).splitlines()[0]}") from None
-    return TrainedGenerator(gan, checkpoint, weights, device, dtype)
+        raise UserError(f"device={name}: {str(error).splitlines()[0]}") from None
+    return device
 
 
 def check_known(data: Any, path: Path) -> None:

@@ -4,13 +4,14 @@ import importlib
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from alzgan.errors import UserError
+from alzgan.text import printable
 
 HYDRA_KEYS = ("_target_", "_partial_")
 
@@ -70,6 +71,18 @@ def arguments_of(target: Any) -> tuple[list[str] | None, dict[str, Any]]:
     return None, hints
 
 
+def check_types(settings: DictConfig, hints: Mapping[str, Any]) -> None:
+    """Check that settings, by their dotted names, are what they should be; their ranges are for their users.
+
+    Raises:
+        UserError: one is not.
+    """
+    for name, hint in hints.items():
+        value = OmegaConf.select(settings, name)
+        if not fits(value, hint):
+            raise UserError(f"{name}={printable(str(value))} must be {describe(hint)}")
+
+
 def fits(value: Any, hint: Any) -> bool:
     """Whether a plain value may stand for the hint; what a hint cannot say plainly lets all pass."""
     origin, options = typing.get_origin(hint), typing.get_args(hint)
@@ -78,7 +91,7 @@ def fits(value: Any, hint: Any) -> bool:
     if origin is tuple and isinstance(value, list) and Ellipsis not in options:
         return len(value) == len(options) and all(map(fits, value, options))
     if isinstance(value, dict) and "_target_" in value:
-        return hint not in (bool, int, str)
+        return hint not in (bool, int, float, str)  # a schedule, where one may stand, is named in the hint
     if hint in (int, float):
         return isinstance(value, int | hint) and not isinstance(value, bool)
     if origin in (list, tuple, dict):

@@ -10,9 +10,12 @@ from benchmarks import study
 from conftest import REPOSITORY, settings
 from omegaconf import OmegaConf
 
+from alzgan.runs.build import build
+
 CELLS = sorted(path.stem for path in (REPOSITORY / "conf/study").glob("*.yaml") if path.stem != "common")
 # What a cell changes of another, and nothing else.
 OF_OTHERS = {
+    "small_128_long": ("small_128", {"trainer.max_epochs", "callbacks.checkpoint.keep_every_n_epochs"}),
     "csmall_places_without_floor": ("csmall_places", {"model.diversity"}),
     "dcgan_long": ("dcgan", {"trainer.max_epochs", "callbacks.checkpoint.keep_every_n_epochs"}),
     "dcgan_without_norm": ("dcgan", {"model.discriminator.normalization"}),
@@ -22,6 +25,7 @@ OF_OTHERS = {
     ),
     "dcgan_with_adam_of_small": ("dcgan", {"model.generator_optimizer", "model.discriminator_optimizer"}),
 }
+LONGER = {"small_long": 30, "small_128_long": 30, "dcgan_long": 30, "small_hour": 60}  # epochs
 OF_SMALL = {
     "csmall": {
         "model.classes",
@@ -79,10 +83,14 @@ def test_all_cells_see_the_same_people_as_often():
         found = trained_with(cell)
         assert found["data.fractions"] == [0.6, 0.2, 0.2]
         assert found["data.split_seed"] == 0
-        assert found["trainer.max_epochs"] == {"small_long": 30, "dcgan_long": 30, "small_hour": 60}.get(
-            cell, 10
-        )
+        assert found["trainer.max_epochs"] == LONGER.get(cell, 10)
         assert "dcgan" not in found["model.generator._target_"] or found["model.generator.width"] == 32
+
+
+@pytest.mark.parametrize("length", [[], ["trainer.max_epochs=-1", "trainer.max_steps=350"]])
+def test_what_watches_a_cell_can_be_built_however_long_it_trains(length: list[str]):
+    node = settings("study=small", "data.root=DIR", *length)
+    assert build("callbacks.quality", node.callbacks.quality).n_samples == 1000
 
 
 def test_the_readme_tells_what_was_measured():
@@ -112,19 +120,53 @@ def test_the_readme_tells_what_conditions_do():
     assert f"{floor} too near in place of {none}" in readme
 
 
+def test_the_readme_tells_each_figure_among_the_words_that_say_what_it_is():
+    results = json.loads((study.FOLDER / "results.json").read_text())
+    readme = " ".join((REPOSITORY / "README.md").read_text().split())
+    assert [phrase for phrase in study.phrases(results) if phrase not in readme] == []
+
+
 NUMBER = r"\d+(?:[.,]\d+)*"
-# Of the README's section, what was set and not measured: people, images, passes, their size, quantiles.
-SET = {"120", "200", "80", "32", "38,400", "1,000", "64", "16", "10", "30", "60", "99", "100", "95"}
+# Of the README's section, what was set and not measured: people, images, passes, sizes, quantiles, a seed.
+SET = set(re.findall(NUMBER, "0 10 16 30 32 60 64 80 95 99 100 120 128 200 1,000 38,400"))
 
 
 def test_the_readme_tells_no_number_that_was_not_measured():
     results = json.loads((study.FOLDER / "results.json").read_text())
     section = (REPOSITORY / "README.md").read_text().partition("## What it is worth")[2].partition("![")[0]
-    told = re.sub(r"`[^`]*`|\]\([^)]*\)", "", re.sub(r"^\|.*$", "", section, flags=re.MULTILINE))
-    table = study.table(results)
-    minutes = [f"{float(cell):.0f}" for line in table[2:-1] if (cell := line.split("|")[3].strip())]
-    known = re.findall(NUMBER, " ".join([*table, *minutes, *study.figures(results).values()]))
-    assert set(re.findall(NUMBER, told)) <= {*known, *SET}
+    told = re.sub(r"\]\([^)]*\)", "", re.sub(r"^\|.*$", "", section, flags=re.MULTILINE))
+    words = " ".join(told.split())
+    for phrase in study.phrases(results):
+        words = words.replace(phrase, "")
+    assert set(re.findall(NUMBER, re.sub(r"`[^`]*`", "", words))) <= SET
+
+
+def row(value: float, runs: list[str], precision: str) -> dict[str, Any]:
+    unseen = {"mean": 2.0, "low": 1.0, "high": 3.0 + value}
+    about = {"stage": "fidelity", "metric": "frechet", "space": "imagenet-lite0", "against": "held-out"}
+    number = {**about, "better": "lower", "n": 10, "mean": value, "low": value - 1, "high": value + 1}
+    numbers = [{**number, "ratio": value / 2, "people": 5, "unseen": unseen}]
+    settings = {"study": "small"}
+    return {
+        "settings": settings,
+        "step": 9,
+        "runs": runs,
+        "numbers": numbers,
+        "utility": [value],
+        "precision": precision,
+    }
+
+
+def test_runs_in_two_precisions_are_one_row_and_each_counts_once():
+    two, one = row(4.0, ["seed=0", "seed=1"], "32-true"), row(10.0, ["seed=0"], "bf16-mixed")
+    (found,) = study.pooled([two, one])
+    (number,) = found["numbers"]
+    assert len(found["runs"]) == 3
+    assert found["utility"] == [4.0, 10.0]
+    assert (number["mean"], number["low"], number["high"]) == (6.0, 3.0, 11.0)
+    assert number["ratio"] == 3.0
+    assert number["unseen"] == {"mean": 2.0, "low": 1.0, "high": 13.0}
+    assert study.again_over_before([two, one]) == {("small", 9): 2.5}
 
 
 def test_a_recipe_says_what_it_measured():

@@ -38,7 +38,7 @@ def main(run: Path) -> None:
     """Print what was found, as JSON."""
     settings = yaml.safe_load((run / "config.yaml").read_text())["data"]
     data = MRIDataModule(
-        settings["root"],
+        json.loads((run / "run.json").read_text())["data"]["root"],  # of a phantom, where it was drawn
         image_size=settings["image_size"],
         channels=settings["channels"],
         fit=settings["fit"],

@@ -267,13 +267,13 @@ class GAN(LightningModule):
         """One step of a player's optimizer down its loss."""
         optimizer.zero_grad()
         self.manual_backward(loss)
-        for parameter in (each for group in optimizer.param_groups for each in group["params"]):
+        parameters = [each for group in optimizer.param_groups for each in group["params"]]
+        for parameter in parameters:
             if parameter.grad is not None and parameter.grad.stride() != parameter.stride():
                 # Of a second derivative, in the channels-last layout; a fused Adam takes no other strides.
                 parameter.grad = torch.empty_like(parameter).copy_(parameter.grad)
         if self.gradient_clip is not None:
             # Not Lightning's `clip_gradients`, which refuses fused optimizers in any mixed precision.
-            parameters = [each for group in optimizer.param_groups for each in group["params"]]
             nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
         # Past LightningOptimizer.step, which would count each player's: one alternation is one step.
         self.trainer.strategy.optimizer_step(optimizer.optimizer, lambda: None)

@@ -167,6 +167,7 @@ def test_runs_in_two_precisions_are_one_row_and_each_counts_once():
     assert number["ratio"] == 3.0
     assert number["unseen"] == {"mean": 2.0, "low": 1.0, "high": 13.0}
     assert study.again_over_before([two, one]) == {("small", 9): 2.5}
+    assert study.again_over_before([two, row(10.0, ["seed=2"], "bf16-mixed")]) == {}
 
 
 def test_a_recipe_says_what_it_measured():

@@ -22,8 +22,7 @@ from alzgan.runs.provenance import provenance
 from alzgan.runs.signatures import check_types
 from alzgan.text import printable
 
-SIZES = [f"preset.{name}" for name in ("size", "pool", "unseen", "draws")]
-TYPES = dict.fromkeys(("n", "seed", *SIZES), int)
+LEAST = {"n": 2, "preset.size": 2, "preset.pool": 4, "preset.unseen": 2, "preset.draws": 2}
 
 
 def evaluate(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> dict[str, Any]:
@@ -69,14 +68,13 @@ def check(settings: DictConfig) -> None:
     Raises:
         UserError: one is no number, or out of its range.
     """
-    check_types(settings, TYPES)
+    check_types(settings, dict.fromkeys(("seed", *LEAST), int))
     try:
         for stage in listed(settings.metrics):
             one_of(tuple(STAGES), metrics=stage)
         one_of(("average", "raw"), weights=settings.weights)
-        at_least(2, n=settings.n)
-        for name in SIZES:
-            at_least(4 if name == "preset.pool" else 2, **{name: OmegaConf.select(settings, name)})
+        for name, least in LEAST.items():
+            at_least(least, **{name: OmegaConf.select(settings, name)})
         seed_of_streams(seed=settings.seed)
     except SettingError as error:
         raise UserError(str(error)) from None

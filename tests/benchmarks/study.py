@@ -214,9 +214,8 @@ def phrases(results: dict[str, Any]) -> list[str]:
     def time(row: dict[str, Any], precision: str = PRECISIONS[0]) -> str:
         return f"{float(minutes(row, results['seconds_a_step'][precision][row['group']])):.0f}"
 
-    def images(row: dict[str, Any], whose: str = "mean") -> str:
-        found = number_of(row, "too near")
-        return f"{1000 * (found['unseen']['mean'] if whose == 'unseen' else found['mean']):.0f}"
+    def images(found: dict[str, Any]) -> str:
+        return f"{1000 * found['mean']:.0f}"
 
     def near(cell: str) -> str:
         return told(number_of(last[cell], "too near"), False)
@@ -252,9 +251,10 @@ def phrases(results: dict[str, Any]) -> list[str]:
         f"{time(last['dcgan_long'])} minutes",
         f"`small_long` was at {' to '.join(ends(at['small_long', 2880]))} after "
         f"{time(at['small_long', 2880])}",
-        f"Of 1,000 samples of those runs {images(hour)} are nearer",
-        f"own are {images(hour, 'unseen')}",
-        f"after {time(at['small_hour', 9600])} minutes, {images(at['small_hour', 9600])}",
+        f"Of 1,000 samples of those runs {images(number_of(hour, 'too near'))} are nearer",
+        f"own are {images(number_of(hour, 'too near')['unseen'])}",
+        f"after {time(at['small_hour', 9600])} minutes, "
+        f"{images(number_of(at['small_hour', 9600], 'too near'))}",
         f"without the average the distance was {times['without_average']:.2f} times as large",
         f"it was {times['with_batch_64']:.2f} times, without penalties {times['without_penalty']:.2f} times",
         f"no larger ({times['with_bce']:.2f})",
@@ -296,15 +296,20 @@ def phrases(results: dict[str, Any]) -> list[str]:
 
 
 def again_over_before(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], float]:
-    """Of each cell and step in both precisions: the Fréchet distance in bfloat16 over that in float32."""
+    """The Fréchet distance in bfloat16 over that in float32, of what has the same seeds in both."""
     bfloat16, float32 = (
         {
-            (row["settings"]["study"], row["step"]): floors(row)
+            (row["settings"]["study"], row["step"]): row
             for row in pooled([row for row in rows if row["precision"] == precision])
         }
         for precision in PRECISIONS
     )
-    return {key: bfloat16[key] / float32[key] for key in bfloat16.keys() & float32.keys()}
+    both_have = [
+        key
+        for key in bfloat16.keys() & float32.keys()
+        if set(bfloat16[key]["runs"]) <= set(float32[key]["runs"])
+    ]
+    return {key: floors(bfloat16[key]) / floors(float32[key]) for key in both_have}
 
 
 def number_of(row: dict[str, Any], column: str) -> dict[str, Any]:

@@ -38,7 +38,8 @@ class TranslateFlip(Augmentation):
     What happens to every image leaks: samples are shifted, and mirrored, as often as what D sees.
 
     Args:
-        shift: the largest shift, as a share of the side, in [0, 1].
+        shift: the largest shift, as a share of the side, in [0, 1]; of whole pixels, rounded down: 0.03 is 1
+            of 64, and none of 32.
         flip: the share of images that are mirrored, in [0, 1].
 
     Raises:
@@ -113,8 +114,9 @@ class MRIAugmentation(Augmentation):
         cutout: float = 0.0,
     ):
         super().__init__()
-        if not isinstance(probability, Schedule):
-            fraction(probability=probability)
+        ends = (probability.start, probability.end) if isinstance(probability, Schedule) else (probability,)
+        for end in ends:
+            fraction(probability=end)
         fraction(flip=flip, shift=shift, scale=scale, brightness=brightness, contrast=contrast, cutout=cutout)
         at_least(0, rotation=rotation)
         self.probability = probability

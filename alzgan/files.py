@@ -5,6 +5,7 @@ import csv
 import errno
 import json
 import os
+import re
 import shutil
 import threading
 import uuid
@@ -143,6 +144,8 @@ def sync(path: Path) -> None:
 def remove_parts(folder: Path) -> None:
     """Remove what killed processes were writing; for the one process that writes to the folder now."""
     for part in folder.rglob("*.part"):
+        if not re.search(r"\.[0-9a-f]{12}\.part$", part.name):
+            continue  # another program's, of a download say
         shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
 
 

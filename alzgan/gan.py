@@ -252,6 +252,8 @@ class GAN(LightningModule):
             look: which of its looks this is.
             penalized: a penalty will differentiate the logits with respect to the images.
         """
+        # In mixed precision fakes come in half of it: reals would be augmented, and penalized, more finely.
+        images = images.to(torch.promote_types(images.dtype, self.dtype))
         if draws is not None:
             images = self.augment(images, draws[look])
         if penalized:

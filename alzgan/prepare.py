@@ -19,6 +19,7 @@ from alzgan.sources.audit import Audit, audit, contact_sheet, lines
 from alzgan.sources.volumes import Sliced, volume_paths, write_slices
 from alzgan.text import printable, shell_override, shell_word
 
+BATCH = 64  # of conf/data/mri.yaml
 NOT_READY = 2  # exit code where the verdict is so; 1 is an error
 
 
@@ -114,6 +115,8 @@ def next_steps(found: Audit, root: Path, run_dir: Path, overrides: list[str]) ->
     if found.is_ready:
         told = [text for text in overrides if text.startswith("data.") and not text.startswith("data.root=")]
         command = ["python -m alzgan.train data=mri", shell_override("data.root", root)]
+        if found.people is not None and (count := found.people.split.parts.count("train")) < BATCH:
+            command.append(f"data.batch_size={count}")
         steps.append(f"train on it: {' '.join([*command, *map(shell_word, told)])}")
         if found.copies:
             kept = [shell_word(text) for text in told if not text.startswith("data.subjects=")]

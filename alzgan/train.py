@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from alzgan.runs import cli
 from alzgan.runs.resume import run_to_continue
-from alzgan.runs.sweep import check_job, finished_job, outliving_failures
+from alzgan.runs.sweep import check_job, finish_job, finished_job, outliving_failures
 
 
 def train(settings: DictConfig) -> float:
@@ -21,6 +21,8 @@ def train(settings: DictConfig) -> float:
     if sweeping and (done := finished_job(run_dir, overrides)) is not None:
         return done
     previous = run_to_continue(settings, run_dir, again=sweeping)
+    if sweeping and previous is not None and previous.is_over(settings, overrides):
+        return finish_job(run_dir, previous)
     if previous is not None:
         settings = previous.settings(settings, overrides)
     from alzgan.runs.session import run  # loads torch and Lightning, which takes seconds

@@ -48,6 +48,16 @@ def test_the_half_life_is_at_first_a_share_of_the_images_seen():
         assert game.generator_average.weight.item() == pytest.approx(left, rel=1e-5)
 
 
+def test_without_a_ramp_up_the_half_life_is_whole_from_the_first_step():
+    game, average = Game(images_a_step=10), ExponentialMovingAverage(half_life=20, ramp_up=None)
+    with torch.no_grad():
+        game.generator.weight.fill_(0.0)
+    average.follow(game, {})
+    assert game.generator_average.weight.item() == pytest.approx(0.5**0.5, rel=1e-5)
+    with pytest.raises(SettingError, match="ramp_up=0 must be above 0; null is no ramp-up"):
+        ExponentialMovingAverage(ramp_up=0)
+
+
 def test_samples_are_the_averages_and_training_leaves_it_out_of_the_game(recwarn):
     gan = build_model(settings(*SMALL_MODEL, "average=ema"))
     batches = [torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(i)) for i in range(6)]

@@ -65,12 +65,16 @@ def test_a_split_that_folders_give_is_kept_where_it_leaks_nobody(tmp_path):
     ("extra", "said"),
     [
         (
+            ("val/A/p6_1.png", picture(50)),
+            "1 of 9 people are in more than one part, and 0 pairs of copies cross it",
+        ),
+        (
             ("test/A/p0_1.png", picture(50)),
-            "1 of 4 held-out people are in train too, and 0 pairs of copies cross it",
+            "1 of 9 people are in more than one part, and 0 pairs of copies cross it",
         ),
         (
             ("test/A/p40_1.png", picture(0)[:, ::-1]),
-            "0 of 4 held-out people are in train too, and 1 pair of copies cross it",
+            "0 of 10 people are in more than one part, and 1 pair of copies cross it",
         ),
     ],
 )
@@ -79,7 +83,8 @@ def test_a_split_that_leaks_is_audited_and_drawn_anew(tmp_path, extra, said):
     images |= {f"test/A/p{number}_0.png": picture(number) for number in range(6, 9)} | dict([extra])
     people = people_of(fill(tmp_path / "root", images), tmp_path, subjects=BY_NAME)
     (note,) = [note for note in people.notes if "leaks" in note]
-    assert note == f"the given split (train and test) leaks: {said}: a new split was drawn by person"
+    given = "train and validation and test" if extra[0].startswith("val") else "train and test"
+    assert note == f"the given split ({given}) leaks: {said}: a new split was drawn by person"
     of_person: dict[str, set[str]] = {}
     for subject, part in zip(people.subjects.subject, people.split.parts, strict=True):
         of_person.setdefault(subject, set()).add(part)

@@ -93,10 +93,12 @@ def test_every_number_stands_beside_what_unseen_people_get(evaluated: Path):
     assert list(evaluated.glob("candidate_0/events.out.tfevents*"))
 
 
-def test_an_untrained_generator_is_found_bad_but_no_copyist(evaluated: Path):
+def test_an_untrained_generator_is_found_bad_and_ten_people_do_not_say_what_a_copy_is(evaluated: Path):
     (candidate,) = json.loads((evaluated / "evaluation.json").read_text())["candidates"]
     answers = {each["question"]: each["answer"] for each in candidate["verdicts"]}
-    assert answers == {"fidelity": "bad", "diversity": "bad", "copies": "good", "anatomy": "bad"}
+    assert answers == {"fidelity": "bad", "diversity": "bad", "copies": "cannot tell", "anatomy": "bad"}
+    (text,) = (each["text"] for each in candidate["verdicts"] if each["question"] == "copies")
+    assert "of so few unseen people up to" in text
 
 
 def test_a_second_evaluation_computes_no_feature_and_gives_the_same_numbers(

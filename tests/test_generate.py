@@ -206,16 +206,37 @@ def test_a_call_without_a_check_forgets_none(conditional: Path, tmp_path: Path):
 
 def test_a_stack_is_as_near_as_its_nearest_slice(conditional: Path, tmp_path: Path, monkeypatch):
     def judge(self, pixels: torch.Tensor) -> list[Judgement]:
-        return [Judgement("file", "person", 0.9 + 0.01 * index, index == 2) for index in range(len(pixels))]
+        return [Judgement(f"{n}.png", "person", 0.9 + 0.01 * n, True) for n in range(len(pixels))]
 
+    begin, thresholds = CopyCheck.__init__, []
+
+    def with_threshold(threshold: float) -> None:
+        def init(self, *arguments):
+            begin(self, *arguments)
+            theirs = self.reference.held_out
+            nearest = torch.tensor([each.similarity for each in real_judge(self, theirs.pixels)])
+            most = [nearest[theirs.people == name].max() for name in set(theirs.people)]
+            expected = torch.stack(most).double().quantile(0.99)
+            thresholds.append((self.threshold_of_stacks, pytest.approx(float(expected))))
+            self.threshold_of_stacks = threshold
+
+        monkeypatch.setattr(CopyCheck, "__init__", init)
+
+    real_judge = CopyCheck.judge
     monkeypatch.setattr(CopyCheck, "judge", judge)
     order = ["people=2", "slices=4", "labels=Many", "check=true"]
+    with_threshold(0.935)  # of stacks: each image alone would be a copy
     make(conditional, tmp_path / "kept", *order)
-    assert {row["copy"] for row in rows(tmp_path / "kept")} == {"no"}  # the last slice is nearest
-    monkeypatch.setattr(
-        CopyCheck, "judge", lambda self, pixels: judge(self, pixels[:3]) + judge(self, pixels[:1])
+    kept = rows(tmp_path / "kept")
+    assert {row["copy"] for row in kept} == {"no"}
+    assert [row["similarity"] for row in kept[:4]] == ["0.9000", "0.9100", "0.9200", "0.9300"]
+    assert [row["nearest_file"] for row in kept[:4]] == ["0.png", "1.png", "2.png", "3.png"]
+    with_threshold(0.925)
+    said = make(conditional, tmp_path / "dropped", *order, "copies=drop")
+    assert any(
+        line.startswith("2 stacks are nearer to a training image than 99 of 100 stacks") for line in said
     )
-    make(conditional, tmp_path / "dropped", *order, "copies=drop")
+    assert all(found == expected for found, expected in thresholds)
     assert rows(tmp_path / "dropped") == []
     assert not (tmp_path / "dropped/grid.png").exists()
 
@@ -465,7 +486,8 @@ def test_on_real_slices_planted_copies_are_flagged_and_unseen_people_are_not(tmp
         (["conditions={slice: 9}"], "slice goes from 1 to 3"),
         (["labels=Few"], r"fewer than 10 people to train on in Few \(\d\): samples would be portraits"),
         (["weights=both"], "weights=both must be one of average, raw"),
-        (["export=DIR"], "license is not set"),
+        (["export=DIR", ANY], "license is not set"),
+        (["export=DIR", "license=x"], r"fewer than 10 people to train on in Few \(\d\): samples would be"),
         (["interpolate=1", ANY], "at least 2 steps"),
     ],
 )
@@ -535,7 +557,7 @@ def test_an_exported_generator_makes_the_same_images_without_alzgan(kind: str, r
     pytest.importorskip("onnxruntime")
     run, out = request.getfixturevalue(kind), tmp_path / "samples.npy"
     folder = str(tmp_path / "exported")
-    make(run, tmp_path / "set", f"export={folder}", "license=cc-by-4.0")
+    make(run, tmp_path / "set", f"export={folder}", "license=cc-by-4.0", ANY)
     code = BLOCKED.format(folder=folder, out=str(out), onnx=ONNX.format(folder=folder, out=str(out)))
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
@@ -549,4 +571,10 @@ def test_an_exported_generator_makes_the_same_images_without_alzgan(kind: str, r
     assert all(torch.equal(state[name], value) for name, value in generator.network.state_dict().items())
     card = (Path(folder) / "README.md").read_text()
     assert card.startswith('---\nlicense: "cc-by-4.0"\n')
+    assert ("samples are portraits" in card) == (kind == "conditional")
+    script = [sys.executable, str(Path(folder) / "sample.py")]
+    told = subprocess.run([*script, "3", "1", "Nobody"], capture_output=True, text=True, cwd=tmp_path)
+    assert told.stderr.startswith("there is no class Nobody, only: ")
+    told = subprocess.run([*script, "--help"], capture_output=True, text=True, cwd=tmp_path)
+    assert told.stderr.startswith("Make images: python sample.py COUNT")
     assert json.loads((Path(folder) / "config.json").read_text())["network"]["width"] == 8

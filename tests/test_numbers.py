@@ -1,10 +1,12 @@
 """A number and what unseen people get in its place; groups of people; verdicts."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import f
 
 from alzgan.evaluation import fidelity as module
 from alzgan.evaluation.fidelity import curves, fidelity, sets_of
@@ -32,6 +34,10 @@ def number(**changes: object) -> Number:
     return Number(**{**plain, **changes})
 
 
+def mind(**changes: object) -> Number:
+    return number(**{"metric": "mind", **changes})
+
+
 def images(people: list[str], labels: list[int] | None = None) -> Images:
     count = len(people)
     pixels = torch.arange(count)[:, None, None, None].expand(-1, 1, 4, 4).byte()
@@ -43,19 +49,30 @@ def images(people: list[str], labels: list[int] | None = None) -> Images:
 def test_a_number_is_within_what_all_but_one_in_700_of_unseen_people_get():
     # Student's distribution with 19 degrees of freedom has 1 / 700 beyond 3.42; one more draw varies more.
     reach = 3.4222 * 0.5 * (1 + 1 / 20) ** 0.5
-    assert number().limit == pytest.approx(2 + reach, abs=1e-3)
-    assert number(better="higher").limit == pytest.approx(2 - reach, abs=1e-3)
-    assert number(value=2 + reach - 0.01).within
-    assert not number(value=2 + reach + 0.01).within
-    assert number(value=2 - reach + 0.01, better="higher").within
-    assert not number(value=2 - reach - 0.01, better="higher").within
+    assert mind().limit == pytest.approx(2 + reach, abs=1e-3)
+    assert mind(better="higher").limit == pytest.approx(2 - reach, abs=1e-3)
+    assert mind(value=2 + reach - 0.01).within
+    assert not mind(value=2 + reach + 0.01).within
+    assert mind(value=2 - reach + 0.01, better="higher").within
+    assert not mind(value=2 - reach - 0.01, better="higher").within
+
+
+def beyond(metric: str, law: Callable[[np.ndarray], np.ndarray]) -> float:
+    """The share of people's numbers beyond the limit that ten others of the law make."""
+    draws = law(np.random.default_rng(0).normal(size=(10_000, 11)))
+    found = [number(metric=metric, value=draw[10], unseen=unseen_of(draw[:10])) for draw in draws]
+    return np.mean([not each.within for each in found])
 
 
 def test_one_in_700_of_unseen_people_is_beyond_the_limit():
-    rng = np.random.default_rng(0)
-    draws = rng.normal(size=(10_000, 11))
-    beyond = [not number(value=draw[10], unseen=unseen_of(draw[:10])).within for draw in draws]
-    assert np.mean(beyond) == pytest.approx(1 / 700, rel=0.5)
+    assert beyond("mind", np.asarray) == pytest.approx(1 / 700, rel=0.5)
+
+
+def test_the_limit_of_a_kernel_distance_has_the_long_tail_of_a_sum_of_squares():
+    # With Student's law alone 1 in 25 would be beyond.
+    assert beyond("mind", np.square) > 20 / 700
+    assert 0.5 / 700 < beyond("kernel_distance", np.square) < 5 / 700
+    assert beyond("kernel_distance", np.asarray) < 1 / 700
 
 
 def test_a_distance_has_a_ratio_where_unseen_peoples_is_clearly_above_0():
@@ -65,8 +82,11 @@ def test_a_distance_has_a_ratio_where_unseen_peoples_is_clearly_above_0():
 
 
 def test_the_percentile_is_of_one_more_draw():
-    assert number(value=2).percentile == 50
-    assert number(value=2 + 2.093 * 0.5 * (1 + 1 / 20) ** 0.5).percentile == pytest.approx(97.5, abs=0.01)
+    assert mind(value=2).percentile == 50
+    assert mind(value=2 + 2.093 * 0.5 * (1 + 1 / 20) ** 0.5).percentile == pytest.approx(97.5, abs=0.01)
+    # Most squares are below their mean.
+    assert number(value=2).percentile == pytest.approx(100 * f.cdf(1, 1, 19), abs=0.01)
+    assert f.cdf(1, 1, 19) > 0.6
 
 
 def test_draws_that_share_people_are_widened():

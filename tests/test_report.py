@@ -380,9 +380,8 @@ def run_of(value: float, *overrides: str, step: int = 100, **changes: Any) -> di
         ),
         one_number(metric="frechet", value=99.0, label="A"),
     ]
-    return candidate(
-        f"job_{value}", numbers=numbers, step=step, trained_by={"overrides": [*overrides]}, **changes
-    )
+    about = {"numbers": numbers, "step": step, "sha256": f"of {value}"}
+    return candidate(f"job_{value}", trained_by={"overrides": [*overrides]}, **about, **changes)
 
 
 def test_runs_that_differ_in_their_seed_alone_are_one_row():
@@ -392,6 +391,7 @@ def test_runs_that_differ_in_their_seed_alone_are_one_row():
             run_of(20.0, "loss=hinge", "seed=0", *common),
             run_of(30.0, "loss=relativistic", "seed=0", *common, utility=None),
             run_of(26.0, "loss=hinge", "seed=1", *common),
+            run_of(26.0, "loss=hinge", "seed=1", *common) | {"name": "best.ckpt of it"},
             candidate("folder", kind="folder"),
         ]
     )

@@ -54,6 +54,17 @@ def test_slices_without_one_order_are_refused_in_one_line(pairs, line):
     assert "\n" not in str(error.value)
 
 
+def test_what_a_split_leaves_out_is_nobodys_neighbour():
+    files, subjects = people(("p", 1), ("p", 2), ("p", 2), ("p", 3))
+    parts = ["train", "left out", "train", "train"]
+    assert neighbouring_slices(files, subjects, 3, parts).tolist() == [
+        [0, 0, 2],
+        [1, 1, 1],
+        [0, 2, 3],
+        [2, 3, 3],
+    ]
+
+
 def test_unknown_people_have_no_neighbours():
     files, _ = people(("p", 1))
     with pytest.raises(UserError, match=r"data\.subjects=none does not"):

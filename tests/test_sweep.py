@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from alzgan.errors import UserError
 from alzgan.runs.config import CONF
-from alzgan.runs.sweep import SweepTable, finished_job, number_of_jobs, outliving_failures
+from alzgan.runs.sweep import SweepTable, finished_job, jobs_of, outliving_failures
 
 SWEEP = ("seed=1,2", "model.generator_optimizer.lr=1e-4,2e-4", "trainer.max_steps=2")
 
@@ -57,6 +57,10 @@ def started_again_runs_what_is_missing(slices: Path, run_dir: Path, rows: list[d
     assert rows_of(run_dir) == rows
     with pytest.raises(UserError, match=r"job_0 is a job of another sweep \(data=mri"):
         finished_job(run_dir / "job_0", ["seed=9"])
+    result = alzgan("-m", "data=mri", f"data.root={slices}", f"run_dir={run_dir}", *SMALL, "seed=8,9")
+    assert result.returncode == 1
+    assert "job_0 is a job of another sweep" in result.stderr
+    assert rows_of(run_dir) == rows
 
 
 @pytest.mark.long
@@ -105,8 +109,10 @@ def test_a_failing_job_does_not_end_the_sweep(launcher: str, slices: Path, tmp_p
 
 def test_choices_of_a_group_are_counted_as_the_jobs_that_they_make():
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        assert number_of_jobs(["seed=1,2", "loss=glob(*,exclude=hinge)"]) == 8
-        assert number_of_jobs(["seed=1", "loss=hinge"]) == 1
+        jobs = jobs_of(["seed=1,2", "+a.b='c d'", "loss=glob(*,exclude=hinge)", "~logger"])
+        assert len(jobs) == 8
+        assert jobs[0] == ["seed=1", "+a.b='c d'", "loss=least_squares", "~logger=null"]
+        assert jobs_of(["seed=1", "loss=hinge"]) == [["seed=1", "loss=hinge"]]
 
 
 def in_a_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,8 +44,8 @@ class RunCheckpoint(Checkpoint):
         if objective < self.best_objective:
             self.best_objective, self.best_step = objective, trainer.global_step
             self.save(trainer, "best")
-        epoch = trainer.current_epoch + 1
-        if self.keep_every_n_epochs and epoch % self.keep_every_n_epochs == 0:
+        epoch, whole = trainer.current_epoch + 1, trainer.global_step % trainer.num_training_batches == 0
+        if whole and self.keep_every_n_epochs and epoch % self.keep_every_n_epochs == 0:
             self.save(trainer, f"epoch_{epoch}")
         self.save_if_due(trainer)
 

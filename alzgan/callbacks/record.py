@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from lightning import Callback, Trainer
+from lightning import Trainer
+from lightning.pytorch.callbacks import Checkpoint
 from omegaconf import OmegaConf
 
 from alzgan.callbacks.checkpoint import RunCheckpoint
 from alzgan.callbacks.logging import log_metrics, show, show_text
 from alzgan.callbacks.quality import Quality
+from alzgan.callbacks.schedule import run_is_over
 from alzgan.files import write_json
 from alzgan.gan import GAN
 from alzgan.upstream.lightning import set_progress
@@ -16,11 +18,12 @@ from alzgan.upstream.lightning import set_progress
 OBJECTIVES = ("objective/best", "objective/final")
 
 
-class RunRecord(Callback):
+class RunRecord(Checkpoint):
     """Keep the resolved config and the provenance beside the weights, and the outcome beside both.
 
     Writes the config as text to TensorBoard, config and provenance into each checkpoint under the key
-    `alzgan`, and at the end `metrics.json`; its objective is the metric of TensorBoard's HParams tab.
+    `alzgan`, and at the end `metrics.json`; its objective is the metric of TensorBoard's HParams tab. A
+    `Checkpoint`, since Lightning calls these last: the outcome comes after the last weights are on the disk.
 
     Args:
         config: the run's resolved config, plain containers only.
@@ -42,6 +45,8 @@ class RunRecord(Callback):
         """Let the verbs rebuild the model from the file alone, and the run go on from it."""
         set_progress(checkpoint, trainer.num_training_batches)
         checkpoint["alzgan"] = {"config": self.config, "provenance": self.provenance}
+        if run_is_over(trainer):  # whoever is killed before `metrics.json` is there can still write it
+            checkpoint["alzgan"]["outcome"] = outcome(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: GAN) -> None:
         """Write what came out."""

@@ -15,6 +15,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from alzgan.callbacks.checkpoint import RunCheckpoint
+from alzgan.callbacks.schedule import run_is_over
 from alzgan.gan import GAN
 from alzgan.text import shell_override
 from alzgan.upstream.lightning import kill_other_ranks, requeue_signal
@@ -45,7 +46,8 @@ class Stopped(SystemExit):
 class StopOnSignal(Checkpoint):
     """On SIGTERM, SIGHUP (a closed terminal) or Ctrl-C, save `last.ckpt` after the step and exit.
 
-    A second Ctrl-C exits at once. An epoch's last step ends with the epoch, its measurements included.
+    A second Ctrl-C exits at once. An epoch's last step ends with the epoch, its measurements included, and a
+    run's last one with the run.
     Slurm's requeue signal, which Lightning would answer in the middle of a step, waits too. A `Checkpoint`,
     since Lightning calls these last: what the step has to log and write is done.
 
@@ -89,7 +91,9 @@ class StopOnSignal(Checkpoint):
         self.stop_if_told(trainer)
 
     def stop_if_told(self, trainer: Trainer) -> None:
-        """Save and leave, all ranks at the same step."""
+        """Save and leave, all ranks at the same step; a run that is over ends by itself."""
+        if run_is_over(trainer):
+            return
         if self.requeue is not None:
             requeue, self.requeue = self.requeue, None
             requeue()

@@ -10,6 +10,7 @@ from alzgan.images.folder import ImageFile
 from alzgan.people.subjects import Subjects
 from alzgan.text import printable
 
+TOGETHER = 5  # people between two quantiles, at least
 QUANTILES = 33  # of a number over the images, that its law can be drawn from where the data is not
 
 
@@ -33,11 +34,18 @@ class Conditions:
         """The values (N, m) as the networks get them, float32."""
         return (2 * (self.values - self.low) / (self.high - self.low) - 1).astype(np.float32)
 
-    def quantiles(self, rows: np.ndarray) -> dict[str, list[float]]:
-        """Evenly spaced quantiles of each number over some of the images, from the least to the greatest."""
+    def quantiles(self, rows: np.ndarray, people: int) -> dict[str, list[float]]:
+        """Evenly spaced quantiles of each number over some of the images, from the least to the greatest.
+
+        Of few people, between so few of them that each has `TOGETHER` people more than the one before: 33
+        quantiles of an age, say, would be the ages of all.
+        """
         steps = np.linspace(0, 1, QUANTILES)
-        table = np.quantile(self.values[rows], steps, axis=0)
-        return {name: table[:, index].tolist() for index, name in enumerate(self.names)}
+        known = np.linspace(0, 1, min(QUANTILES, max(2, people // TOGETHER + 1)))
+        table = np.quantile(self.values[rows], known, axis=0)
+        return {
+            name: np.interp(steps, known, table[:, index]).tolist() for index, name in enumerate(self.names)
+        }
 
 
 def conditions_of(

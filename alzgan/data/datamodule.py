@@ -194,15 +194,16 @@ class MRIDataModule(LightningDataModule):
         found = conditions_of(self.numbers, self.files, self.subjects, trained_on)
         self.number_values = np.zeros((len(decoded.files), len(self.numbers)), np.float32)
         self.number_values[rows] = found.scaled()
-        self.quantiles = found.quantiles(trained_on)
+        self.quantiles = found.quantiles(trained_on, len({self.subjects.subject[row] for row in trained_on}))
         kinds = [trained_on[self.labels[rows[trained_on]] == kind] for kind in range(len(self.classes))]
         people = [len({self.subjects.subject[row] for row in each}) for each in kinds]
         self.quantiles_of_classes = [  # those of few people would be their own numbers
-            found.quantiles(each if count >= FEW_PEOPLE else trained_on)
+            found.quantiles(each, count) if count >= FEW_PEOPLE else self.quantiles
             for each, count in zip(kinds, people, strict=True)
         ]
         if self.slices_as_channels:
-            self.stacks = rows[neighbouring_slices(self.files, self.subjects, self.channels)]
+            parts = self.split.parts
+            self.stacks = rows[neighbouring_slices(self.files, self.subjects, self.channels, parts)]
         self.dataset = self.slices_of("train")
         # Of what is trained on: another split is another data set.
         identity = decoded.fingerprint.encode() + self.dataset.stacks.tobytes()

@@ -40,7 +40,7 @@ class SliceDataset(Dataset[tuple[Tensor, Tensor]]):
         numbers: np.ndarray | None = None,
     ):
         self.images = images
-        self.stacks = chosen.reshape(len(chosen), -1)
+        self.stacks = chosen if chosen.ndim == 2 else chosen[:, None]
         middle = self.stacks[:, self.stacks.shape[1] // 2]
         self.table = self.labels = labels[middle]
         if numbers is not None and numbers.shape[1]:

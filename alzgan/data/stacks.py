@@ -7,11 +7,13 @@ import numpy as np
 
 from alzgan.errors import UserError
 from alzgan.images.folder import ImageFile
-from alzgan.people.subjects import Subjects
+from alzgan.people.subjects import LEFT_OUT, Subjects
 from alzgan.text import printable
 
 
-def neighbouring_slices(files: Sequence[ImageFile], subjects: Subjects, channels: int) -> np.ndarray:
+def neighbouring_slices(
+    files: Sequence[ImageFile], subjects: Subjects, channels: int, parts: Sequence[str] = ()
+) -> np.ndarray:
     """For each file the files that make up its channels, itself in the middle.
 
     Neighbours are the next slices that are there, by slice number. Beyond the ends of a stack the first and
@@ -21,6 +23,7 @@ def neighbouring_slices(files: Sequence[ImageFile], subjects: Subjects, channels
         files: N slices.
         subjects: who is in them, and where.
         channels: k, an odd number.
+        parts: of the split; what is left out there is nobody's neighbour, and its own channels are itself.
 
     Returns:
         (N, k) indices, in the order of rising slice numbers.
@@ -34,19 +37,23 @@ def neighbouring_slices(files: Sequence[ImageFile], subjects: Subjects, channels
             "data.slices_as_channels needs to know who is in which slice, data.subjects=none does not: "
             "give csv:FILE with columns file, subject, slice"
         )
-    table = np.empty((len(files), channels), np.int64)
-    for stack in stacks_of_people(files, subjects):
+    table = np.repeat(np.arange(len(files))[:, None], channels, axis=1)
+    for stack in stacks_of_people(files, subjects, parts):
         places = np.arange(len(stack))[:, None] + np.arange(channels) - channels // 2
         table[stack] = stack[places.clip(0, len(stack) - 1)]
     return table
 
 
-def stacks_of_people(files: Sequence[ImageFile], subjects: Subjects) -> list[np.ndarray]:
-    """The files of each scan of each person, from slice to slice."""
+def stacks_of_people(
+    files: Sequence[ImageFile], subjects: Subjects, parts: Sequence[str] = ()
+) -> list[np.ndarray]:
+    """The files of each scan of each person, from slice to slice, without what the split leaves out."""
     people: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
     scans = subjects.scan or [""] * len(files)
     rows = zip(files, subjects.subject, scans, subjects.slice, strict=True)
     for index, (file, subject, scan, place) in enumerate(rows):
+        if parts and parts[index] == LEFT_OUT:
+            continue
         if place is None:
             raise UserError(
                 f"data.slices_as_channels needs the place of every slice, but data.subjects={subjects.rule} "

@@ -1,7 +1,6 @@
 """What is evaluated: a checkpoint's samples, or a folder of images from whatever generator."""
 
 import contextlib
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -52,7 +51,6 @@ class Candidate:
 
 def from_checkpoint(
     name: str,
-    path: Path,
     generator: TrainedGenerator,
     count: int,
     shares: np.ndarray,
@@ -63,8 +61,7 @@ def from_checkpoint(
 
     Args:
         name: as the user gave it.
-        path: of the checkpoint.
-        generator: its content.
+        generator: of the checkpoint.
         count: of samples.
         shares: (K,) of the classes among the held-out images.
         seed: of the latents.
@@ -80,7 +77,7 @@ def from_checkpoint(
 
     seen = middle if neighbours else torch.Tensor.contiguous
     info = {
-        "sha256": sha256(path),
+        "sha256": generator.info["sha256"],
         "step": generator.info["step"],
         "weights": generator.info["weights"],
         "seed": seed,
@@ -152,10 +149,11 @@ def from_folder(folder: Path, data: MRIDataModule) -> Candidate:
 
 
 def people_in(folder: Path, files: Sequence[ImageFile]) -> np.ndarray | None:
-    """Who is in the images (N,), where a table or the names say it: real people's images, then."""
+    """Who is in the images (N,), where a table or the names say it, and somebody is in several."""
     with contextlib.suppress(UserError):
         subjects = by_table_or_names(folder, files)
-        return subjects and np.array(subjects.subject)
+        if subjects is not None and len(set(subjects.subject)) < len(files):
+            return np.array(subjects.subject)
     return None
 
 
@@ -187,9 +185,3 @@ def check_folder(folder: Path, side: int) -> None:
             f"samples={printable(folder)}: {counted(others[width, height], 'image')} of {len(paths)} are "
             f"{width} x {height}, the real ones are evaluated at {side} x {side}: {advice}"
         )
-
-
-def sha256(path: Path) -> str:
-    """Of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -163,11 +163,18 @@ def memorised(
 
 
 def shares_above(similarity: Tensor, people: np.ndarray | None, seed: int) -> list[float]:
-    """The share of one half of the people's images above the threshold that the other half makes."""
-    found = []
-    for one, two in random_halves(people, len(similarity), seed):
-        found.append(float((similarity[two] > similarity[one].double().quantile(QUANTILE)).double().mean()))
-    return found
+    """The share of the images of people drawn anew above the threshold that other people drawn anew make.
+
+    Each time as many as there are, twice with replacement: halves would make a threshold of half the people,
+    and limits far too wide.
+    """
+    makers, judged = (
+        resampled(people, len(similarity), seed, f"evaluate/{purpose}") for purpose in ("threshold", "share")
+    )
+    return [
+        float((similarity[two] > similarity[one].double().quantile(QUANTILE)).double().mean())
+        for one, two in zip(makers, judged, strict=True)
+    ]
 
 
 def random_halves(
@@ -181,11 +188,13 @@ def random_halves(
         yield np.flatnonzero(first), np.flatnonzero(~first)
 
 
-def resampled(people: np.ndarray | None, count: int, seed: int) -> list[Tensor]:
+def resampled(
+    people: np.ndarray | None, count: int, seed: int, purpose: str = "evaluate/resampled"
+) -> list[Tensor]:
     """Rows of people drawn with replacement, each with all images."""
     names, who = np.unique(np.arange(count) if people is None else people, return_inverse=True)
     rows_of = [np.flatnonzero(who == person) for person in range(len(names))]
-    draws = stream(seed, "evaluate/resampled").integers(len(names), size=(DRAWS, len(names)))
+    draws = stream(seed, purpose).integers(len(names), size=(DRAWS, len(names)))
     return [torch.from_numpy(np.concatenate([rows_of[person] for person in draw])) for draw in draws]
 
 

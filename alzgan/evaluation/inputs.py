@@ -60,12 +60,11 @@ def judged(settings: DictConfig, overrides: Sequence[str], device: torch.device)
             data = build("data", node)
             known = key, data, reference_of_run(previous, data)
         _, data, reference = known
-        yield Judged(candidate_of(name, previous.path, generator, settings, data, reference), data, reference)
+        yield Judged(candidate_of(name, generator, settings, data, reference), data, reference)
 
 
 def candidate_of(
     name: str,
-    path: Path,
     generator: TrainedGenerator,
     settings: DictConfig,
     data: MRIDataModule,
@@ -73,7 +72,7 @@ def candidate_of(
 ) -> Candidate:
     """A run's samples, with a note where they cannot have the classes as often as real people do."""
     shares = np.bincount(reference.held_out.labels, minlength=len(data.classes))
-    made = from_checkpoint(name, path, generator, settings.n, shares, settings.seed, data.slices_as_channels)
+    made = from_checkpoint(name, generator, settings.n, shares, settings.seed, data.slices_as_channels)
     if data.sampling != "as_is" and not generator.classes:
         made.notes.append(
             f"it was trained with data.sampling={data.sampling} and knows no classes: it cannot have the "

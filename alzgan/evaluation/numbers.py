@@ -5,9 +5,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.stats import t
+from scipy.stats import f, t
 
 DISTANCES = ("frechet", "mind", "kernel_distance", "wasserstein")
+# A sum of squares over few people: its law leans to the right, as the square of a normal number does.
+SKEWED = ("kernel_distance",)
 CHANCE = 1 / 700  # of unseen people whose number is beyond its limit: three deviations, were these known
 
 
@@ -78,14 +80,31 @@ class Number:
     def __post_init__(self):
         sign = 1 if self.better == "lower" else -1
         spread = self.unseen.spread
-        limit = self.unseen.mean + sign * t.isf(CHANCE, self.unseen.draws - 1) * spread
+        limit = self.unseen.mean + sign * self.deviations(CHANCE) * spread
         distance = self.metric in DISTANCES and self.unseen.mean > 2 * self.unseen.deviation
         place = (self.value - self.unseen.mean) / (spread or 1e-12)
         object.__setattr__(self, "limit", float(limit))
         object.__setattr__(self, "within", bool(sign * self.value <= sign * limit))
         object.__setattr__(self, "ratio", self.value / self.unseen.mean if distance else None)
-        below = 100 * float(t.cdf(place, self.unseen.draws - 1))
-        object.__setattr__(self, "percentile", round(below, 2))
+        object.__setattr__(self, "percentile", round(100 * self.share_below(place), 2))
+
+    def deviations(self, chance: float) -> float:
+        """How many deviations from the mean are passed with this chance, these being known from draws alone.
+
+        Of a skewed number as by the square of a normal one: of all sums of squares the one with the longest
+        tail (Gretton et al. 2012, "A kernel two-sample test", theorem 12, has their law).
+        """
+        degrees = self.unseen.draws - 1
+        if self.metric in SKEWED:
+            return float((f.isf(chance, 1, degrees) - 1) / 2**0.5)
+        return float(t.isf(chance, degrees))
+
+    def share_below(self, place: float) -> float:
+        """The chance of a value so many deviations above the mean, or below that."""
+        degrees = self.unseen.draws - 1
+        return float(
+            f.cdf(1 + 2**0.5 * place, 1, degrees) if self.metric in SKEWED else t.cdf(place, degrees)
+        )
 
     def plain(self) -> dict[str, Any]:
         """As JSON takes it."""

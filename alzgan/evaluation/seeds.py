@@ -14,6 +14,8 @@ def over_seeds(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         candidates: as `evaluation.json` has them; those that are no checkpoints of alzgan's are left out.
     """
     trained = [each for each in candidates if (each.get("trained_by") or {}).get("overrides") is not None]
+    # The same weights by two names are one run.
+    trained = list({(each["sha256"], each["weights"]): each for each in reversed(trained)}.values())[::-1]
     settings = [settings_of(each["trained_by"]["overrides"]) for each in trained]
     differ = [
         name

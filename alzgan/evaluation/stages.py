@@ -1,6 +1,7 @@
 """The stages of an evaluation: each adds numbers, pictures and a verdict to what is known of a candidate."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from alzgan.evaluation.fidelity import Sets, curves, fidelity, sets_of
 from alzgan.evaluation.inputs import Judged
 from alzgan.evaluation.numbers import Number
 from alzgan.evaluation.pictures import grids, measured, pairs
-from alzgan.evaluation.reference import NEEDED_PEOPLE
+from alzgan.evaluation.reference import NEEDED_PEOPLE, Images, Reference
 from alzgan.evaluation.shape import anatomy
 from alzgan.evaluation.spaces import K, Space
 from alzgan.metrics.neighbours import expected_coverage
@@ -98,7 +99,12 @@ def assess(index: int, judged: Judged, stages: list[str], context: Context) -> O
     Raises:
         UserError: there are too few people, or images, to compare with.
     """
-    candidate, _, reference = judged
+    candidate, data, reference = judged
+    if "copies" in stages and (people := looked_at(reference, context).person_count()) < NEEDED_PEOPLE:
+        raise UserError(
+            f"preset.unseen={context.extent.unseen}: images of {counted(people, 'person', 'people')} of "
+            f"{printable(data.root)} do not say what is too near: give as many as {NEEDED_PEOPLE} people have"
+        )
     if "utility" in stages and (missing := usefulness.missing(candidate, reference)):
         if stages == ["utility"]:
             raise UserError(f"metrics=[utility]: {printable(candidate.name)}: {missing}")
@@ -121,6 +127,13 @@ def compared_sets(judged: Judged, context: Context) -> Sets:
     found = sets_of(candidate.images, reference, extent.size, extent.pool, extent.draws, context.seed)
     if found is None:
         train, held_out = (images.person_count() for images in (reference.train, reference.held_out))
+        if reference.held_out.people is not None:
+            most = sorted(Counter(reference.held_out.people.tolist()).values())[-NEEDED_PEOPLE:]
+            if len(candidate.images) < sum(most):
+                raise UserError(
+                    f"{printable(candidate.name)}: {len(candidate.images)} samples are too few for an "
+                    f"interval: give as many as {NEEDED_PEOPLE} held-out people have images, {sum(most)}"
+                )
         raise UserError(
             f"{printable(data.root)}: {len(candidate.images)} samples beside {train} people in train and "
             f"{held_out} held out are too few for an interval: as many images as {NEEDED_PEOPLE} held-out "
@@ -154,11 +167,15 @@ def judge_fidelity(outcome: Outcome, context: Context) -> None:
     outcome.verdicts += [verdicts.on_fidelity(outcome.numbers), verdicts.on_diversity(outcome.numbers)]
 
 
+def looked_at(reference: Reference, context: Context) -> Images:
+    """The images of unseen people that say what is too near."""
+    return reference.held_out.at_most(context.extent.unseen, context.seed, "threshold")
+
+
 def judge_copies(outcome: Outcome, context: Context) -> None:
     """Copies of training images."""
     candidate, _, reference = outcome.judged
-    unseen = reference.held_out.at_most(context.extent.unseen, context.seed, "threshold")
-    reference = replace(reference, held_out=unseen)
+    reference = replace(reference, held_out=looked_at(reference, context))
     nearest, theirs = (
         cached_nearest(images.pixels, reference.train.pixels, context.cache)
         for images in (candidate.images, reference.held_out)

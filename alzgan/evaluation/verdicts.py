@@ -12,6 +12,7 @@ from alzgan.report.plots import words
 # What decides; all other numbers are told. More of them would find a fault in every innocent set.
 DECIDES = {"fidelity": ("kernel_distance", "precision"), "diversity": ("recall", "coverage")}
 
+VAGUE = 0.1  # the share too near above which its limit tells nothing
 Verdict = dict[str, str]
 
 
@@ -58,9 +59,11 @@ def on_copies(found: Copying) -> Verdict:
         return verdict("copies", False, f"{text}; {near}")
     if not share.within:
         return verdict("copies", False, f"Too near to training images: {near}")
-    return verdict(
-        "copies", True, f"No copies ({100 * copies.upper:.2g} % at most, with 95 % confidence); {near}"
-    )
+    none = f"No copies ({100 * copies.upper:.2g} % at most, with 95 % confidence)"
+    if share.limit > VAGUE:
+        text = f"{none}; of so few unseen people up to {100 * min(1, share.limit):.2g} % would be too near"
+        return {"question": "copies", "answer": "cannot tell", "text": f"{text}; {near}"}
+    return verdict("copies", True, f"{none}; {near}")
 
 
 def on_anatomy(numbers: Sequence[Number]) -> Verdict:

@@ -63,7 +63,12 @@ def card(
         "",
         "## What was measured",
         "",
-        *measured(rows, judged_as(evaluation, identity["checkpoint"], identity["weights"])),
+        *measured(
+            rows,
+            judged_as(evaluation, identity["checkpoint"], identity["weights"]),
+            asked_otherwise(identity),
+            identity.get("slices") is not None,
+        ),
         "",
         USE,
         "",
@@ -81,29 +86,53 @@ def judged_as(evaluation: Path, checkpoint: str, weights: str) -> Mapping[str, A
     )
 
 
-def measured(rows: Sequence[Mapping[str, str]] | None, judged: Mapping[str, Any] | None) -> list[str]:
+def asked_otherwise(identity: Mapping[str, Any]) -> bool:
+    """Whether a set is of other images than an evaluation draws of its generator."""
+    usual = {"truncation": 1, "labels": "as_trained", "conditions": None, "copies": "keep"}
+    return any(identity.get(name, value) not in (value, {}) for name, value in usual.items())
+
+
+def measured(
+    rows: Sequence[Mapping[str, str]] | None,
+    judged: Mapping[str, Any] | None,
+    otherwise: bool = False,
+    stacks: bool = False,
+) -> list[str]:
     """What is known, in lines; what was not measured is said, too.
 
     Args:
         rows: of a manifest; None where it is about no set of images.
         judged: what an evaluation says of the generator.
+        otherwise: whether the set is of other images than the evaluation's.
+        stacks: whether its images are of people's stacks, which are copies whole.
     """
     lines = []
     if rows is not None:
         looked = [row["copy"] for row in rows if row.get("copy")]
         lines.append(
             f"- Copies: {len(looked)} of {len(rows)} images were compared with every training image, "
-            f"shifted and mirrored as fits best. {looked.count('yes')} of them are nearer to one than 99 of "
-            "100 images of unseen people are; `manifest.csv` says which."
+            f"shifted and mirrored as fits best. {looked.count('yes')} of them are "
+            + (
+                "of stacks that come nearer to one than those of 99 of 100 unseen people do"
+                if stacks
+                else "nearer to one than 99 of 100 images of unseen people are"
+            )
+            + "; `manifest.csv` says which."
             if looked
             else "- Copies: **not looked for**. `check=true` compares each image with every training image."
         )
     if judged is None:
         lines.append(
-            "- Quality and diversity: **not measured here**. `python -m alzgan.evaluate` measures them, "
-            "beside unseen real people."
+            "- Quality and diversity: **not measured here**. `python -m alzgan.evaluate ckpt_path=RUN "
+            "run_dir=RUN` measures them, beside unseen real people, and leaves what it finds where this page "
+            "looks for it: in the run's folder."
         )
         return lines
+    if otherwise:
+        lines.append(
+            "- What follows was measured of other samples of this generator, with truncation 1 and classes "
+            "as often as real people have them. **Of these images it was not measured.**"
+        )
     for each in judged.get("verdicts", []):
         question, answer = printable(str(each.get("question"))), printable(str(each.get("answer")))
         lines.append(f"- {question}: {answer}. {printable(str(each.get('text')))}")

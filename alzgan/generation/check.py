@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
@@ -25,7 +26,8 @@ class Judgement(NamedTuple):
         file: the training image that is most alike.
         person: who is in it; empty where nobody knows.
         similarity: the correlation, shifted and mirrored as fits best.
-        copy: whether that is more alike than 99 of 100 images of unseen people are to any training image.
+        copy: whether that is more alike than 99 of 100 images of unseen people are to any training image; of
+            an image of a stack, whether the most alike of the stack is so beside unseen people's stacks.
     """
 
     file: str
@@ -55,6 +57,11 @@ class CopyCheck:
         theirs = cached_nearest(unseen.pixels, train.pixels, cache)
         self.coarse = coarse_rows(train.pixels)
         self.threshold = copies_of(theirs, theirs, QUANTILE).threshold
+        # A stack is as near as its nearest image, which is nearer the more there are.
+        nearest = [theirs.similarity[rows].max() for rows in rows_of(unseen.people)]
+        self.threshold_of_stacks = (
+            float(torch.stack(nearest).double().quantile(QUANTILE)) if nearest else self.threshold
+        )
         self.see = middle if self.data.slices_as_channels else torch.Tensor.contiguous
 
     def judge(self, images: Tensor) -> list[Judgement]:
@@ -70,3 +77,15 @@ class CopyCheck:
             )
             for similarity, index in zip(found.similarity.tolist(), found.index.tolist(), strict=True)
         ]
+
+    def judge_stack(self, images: Tensor) -> list[Judgement]:
+        """Judge the uint8 images (N, C, H, W) of one person: each has its nearest, all are copies or none."""
+        judged = self.judge(images)
+        copy = max(each.similarity for each in judged) > self.threshold_of_stacks
+        return [each._replace(copy=copy) for each in judged]
+
+
+def rows_of(people: np.ndarray | None) -> list[np.ndarray]:
+    """The rows of each person; none where nobody knows who is who."""
+    names = [] if people is None else np.unique(people)
+    return [np.flatnonzero(people == name) for name in names]

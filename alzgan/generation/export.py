@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from alzgan.errors import UserError
-from alzgan.evaluation.candidates import sha256
 from alzgan.files import new_folder
 from alzgan.generation.card import USE, judged_as, measured
 from alzgan.runs.load import BLOCK, TrainedGenerator
@@ -20,7 +20,13 @@ PACKAGES = {"safetensors": "generator.safetensors", "onnx": "generator.onnx", "o
 TEMPLATE = Path(__file__).with_name("sample.py.txt")
 
 
-def export(generator: TrainedGenerator, path: Path, out: Path, license_name: str | None) -> list[str]:
+def export(
+    generator: TrainedGenerator,
+    path: Path,
+    out: Path,
+    license_name: str | None,
+    notes: Sequence[str] = (),
+) -> list[str]:
     """Write the generator to a new folder; returns lines that say what is there.
 
     `generator.safetensors` and `config.json`, the weights and how the network is made; `generator.pt2`, a
@@ -33,6 +39,7 @@ def export(generator: TrainedGenerator, path: Path, out: Path, license_name: str
         path: of its checkpoint.
         out: a new folder.
         license_name: of the generator, which the licence of its training data decides.
+        notes: what else the card is to say of its limits.
 
     Raises:
         UserError: a package or the licence is missing, or the folder is there already.
@@ -48,11 +55,12 @@ def export(generator: TrainedGenerator, path: Path, out: Path, license_name: str
     inputs = example(generator)
     with new_folder(out) as part:
         save_weights(network, part / "generator.safetensors")
-        config = config_of(generator, path)
+        config = config_of(generator)
         (part / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         save_programs(network, inputs, part)
         (part / "sample.py").write_text(TEMPLATE.read_text(encoding="utf-8"), encoding="utf-8")
-        text = model_card(generator, config, license_name, path.parent.parent / "evaluation.json")
+        found = path.parent.parent / "evaluation.json"
+        text = model_card(generator, config, license_name, found, notes)
         (part / "README.md").write_text(text, encoding="utf-8")
     names = ", ".join(sorted(file.name for file in out.iterdir()))
     return [f"{out}: {names}", f"to make images without alzgan: python {out / 'sample.py'} 16"]
@@ -86,13 +94,14 @@ def save_programs(network: nn.Module, inputs: tuple[Tensor, ...], folder: Path) 
         )
 
 
-def config_of(generator: TrainedGenerator, path: Path) -> dict[str, Any]:
+def config_of(generator: TrainedGenerator) -> dict[str, Any]:
     """What `sample.py`, or whoever makes the network anew, has to know."""
     return {
         "network": generator.settings,
         "latent_dim": generator.latent_dim,
         "image_size": generator.image_size,
         "channels": generator.channels,
+        "slices_as_channels": generator.slices_as_channels,
         "block": BLOCK,
         "classes": generator.classes,
         "class_shares": generator.class_shares,
@@ -100,13 +109,17 @@ def config_of(generator: TrainedGenerator, path: Path) -> dict[str, Any]:
         "conditions_of_classes": generator.conditions_of_classes,
         "weights": generator.info["weights"],
         "step": generator.info["step"],
-        "checkpoint": sha256(path),
+        "checkpoint": generator.info["sha256"],
         "alzgan": generator.info.get("alzgan"),
     }
 
 
 def model_card(
-    generator: TrainedGenerator, config: dict[str, Any], license_name: str, evaluation: Path
+    generator: TrainedGenerator,
+    config: dict[str, Any],
+    license_name: str,
+    evaluation: Path,
+    notes: Sequence[str],
 ) -> str:
     """The text of `README.md`, with the head that Hugging Face reads."""
     people = generator.people_in_train
@@ -136,6 +149,7 @@ def model_card(
         "It shows what its training data shows, at its resolution and of its scanners and people; it knows "
         "no millimetres and no diagnosis. Whether it repeats people of its training data is said below, if "
         "it was measured.",
+        *(f"- {printable(note)}" for note in notes),
         "",
         "## What was measured",
         "",

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -219,19 +219,26 @@ class Order:
         Raises:
             UserError: a class has fewer than `FEW_PEOPLE` people to train on, and that is not allowed.
         """
-        people = self.generator.people
-        if not people:
-            return ["the checkpoint does not say how many people of each class it was trained on"]
-        wanted = {self.names[item.kind or 0] for item in items}
-        counts = people if self.generator.classes else {UNCONDITIONAL: self.generator.people_in_train}
-        few = {name: counts[name] for name in sorted(wanted) if counts.get(name, 0) < FEW_PEOPLE}
-        if few and not allowed:
-            told = ", ".join(f"{printable(name)} ({count})" for name, count in few.items())
-            raise UserError(
-                f"fewer than {FEW_PEOPLE} people to train on in {told}: samples would be portraits of them; "
-                "leave the class out with labels={NAME: COUNT}, or set rare_classes=allow"
-            )
-        return [f"{name}: {count} people to train on, samples are portraits" for name, count in few.items()]
+        return refuse_portraits(self.generator, {self.names[item.kind or 0] for item in items}, allowed)
+
+
+def refuse_portraits(generator: TrainedGenerator, wanted: Collection[str], allowed: bool) -> list[str]:
+    """Refuse classes, by name, of few people, or say that nobody knows; returns notes.
+
+    Raises:
+        UserError: a class has fewer than `FEW_PEOPLE` people to train on, and that is not allowed.
+    """
+    if not generator.people:
+        return ["the checkpoint does not say how many people of each class it was trained on"]
+    counts = generator.people if generator.classes else {UNCONDITIONAL: generator.people_in_train}
+    few = {name: counts[name] for name in sorted(wanted) if counts.get(name, 0) < FEW_PEOPLE}
+    if few and not allowed:
+        told = ", ".join(f"{printable(name)} ({count})" for name, count in few.items())
+        raise UserError(
+            f"fewer than {FEW_PEOPLE} people to train on in {told}: samples would be portraits of them; "
+            "leave the class out with labels={NAME: COUNT}, or set rare_classes=allow"
+        )
+    return [f"{name}: {count} people to train on, samples are portraits" for name, count in few.items()]
 
 
 def slot_of(item: Item) -> int:

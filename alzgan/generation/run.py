@@ -16,14 +16,22 @@ from tqdm import tqdm
 from alzgan.device.overhead import tune_process
 from alzgan.device.pixels import to_uint8, viewable
 from alzgan.errors import UserError
-from alzgan.evaluation.candidates import sha256
 from alzgan.evaluation.reference import middle
 from alzgan.files import cache_folder, replacing, reporting_disk_errors
 from alzgan.generation.card import card
 from alzgan.generation.check import CopyCheck, Judgement
 from alzgan.generation.folder import SetFolder, person_name
 from alzgan.generation.formats import check_format, write_volume, writer
-from alzgan.generation.order import Batch, Item, Order, latent_hash, parsed_seeds
+from alzgan.generation.order import (
+    UNCONDITIONAL,
+    Batch,
+    Item,
+    Order,
+    latent_hash,
+    parsed_seeds,
+    refuse_portraits,
+)
+from alzgan.images.decoding import OURS, SYNTHETIC
 from alzgan.runs.config import checkpoint_file
 from alzgan.runs.load import BLOCK, TrainedGenerator, load
 from alzgan.runs.signatures import check_types, fits
@@ -54,7 +62,10 @@ def generate(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
 
         if settings.dtype != "float32":
             raise UserError(f"dtype={settings.dtype}: a generator is exported in float32")
-        return export(generator, path, Path(str(settings.export)).expanduser(), settings.license)
+        notes = refuse_portraits(
+            generator, generator.classes or [UNCONDITIONAL], settings.rare_classes == "allow"
+        )
+        return export(generator, path, Path(str(settings.export)).expanduser(), settings.license, notes)
     order = ordered(settings, generator)
     for name, choices in (("copies", ("keep", "drop")), ("rare_classes", ("refuse", "allow"))):
         if settings[name] not in choices:
@@ -134,7 +145,7 @@ class Making:
         if not self.generator.classes:
             self.notes.append("the generator knows no classes: all images are of one")
         identity = {
-            "checkpoint": sha256(path),
+            "checkpoint": self.generator.info["sha256"],
             "weights": self.generator.info["weights"],
             **order.identity(),
             "format": settings.format,
@@ -165,8 +176,9 @@ class Making:
         lines = [f"{len(self.rows):,} files in {self.out}" + (f" ({', '.join(more)})" if more else "")]
         if self.check is not None:
             dealt = "left out" if self.settings.copies == "drop" else "flagged in manifest.csv"
+            whose = "images" if self.order.people is None else "stacks"
             lines.append(
-                f"{self.flagged:,} images are nearer to a training image than 99 of 100 images of unseen "
+                f"{self.flagged:,} {whose} are nearer to a training image than 99 of 100 {whose} of unseen "
                 f"people: {dealt}"
             )
         return [*lines, *(f"note: {note}" for note in self.notes)]
@@ -203,10 +215,10 @@ class Making:
         pixels = middle(images) if self.generator.slices_as_channels else images
         judged: list[Judgement | None] = [None] * len(group)
         if self.check is not None:
-            judged = self.check.judge(to_uint8(pixels))
-            if self.order.people is not None:  # a stack is as near as its nearest slice
-                judged = [max(judged, key=lambda judgement: judgement.similarity)] * len(group)
-        self.flagged += sum(judgement is not None and judgement.copy for judgement in judged)
+            judge = self.check.judge if self.order.people is None else self.check.judge_stack
+            judged = judge(to_uint8(pixels))
+        flagged = sum(judgement is not None and judgement.copy for judgement in judged)
+        self.flagged += flagged if self.order.people is None else min(1, flagged)
         kept = self.enter(batch, judged)
         if shows:
             shown = [index for index, item in enumerate(group) if item in kept]
@@ -238,7 +250,7 @@ class Making:
     def about(self, item: Item) -> dict[str, str]:
         """What a file says of itself."""
         return {
-            "Synthetic": "made by alzgan",
+            SYNTHETIC: OURS,
             "Seed": str(item.seed),
             "Number": str(item.number),
             "Checkpoint": self.folder.identity["checkpoint"],

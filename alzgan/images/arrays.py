@@ -22,6 +22,7 @@ from alzgan.errors import UserError, at_least, one_of
 from alzgan.files import cache_folder, locked, publish, read_json, scratch, unwritable_cache, write_json
 from alzgan.images.decoding import (
     FITS,
+    SCALED,
     BadImage,
     decode_image,
     few_values,
@@ -164,6 +165,7 @@ class Record:
         wanted = self.preprocessing
         pixels = resize(image.pixels, wanted.image_size, wanted.channels, wanted.fit)
         version = [f"deep {DEEP_VERSION}".encode()] if image.is_deep else []
+        version += [SCALED.encode()] if image.mode == SCALED else []
         return Read(digest_of([*version, content]).digest(), pixels.tobytes(), few_values(image.pixels))
 
 

@@ -24,6 +24,8 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "PPM", "TGA", "JP
 MAX_PIXELS = 2**25  # 5792 x 5792; more is no slice but a decompression bomb
 MAX_BYTES = 8 * MAX_PIXELS
 DEEP = ("I", "F")  # how Pillow's modes of more than 8 bits begin
+SYNTHETIC, OURS = "Synthetic", "made by alzgan"  # what the metadata of a generated PNG says
+SCALED = "I;16 of alzgan"  # such a one of 16 bits
 PERCENTILES = (0.5, 99.5)  # of a scan's foreground: become 0 and 255
 Item, Result = TypeVar("Item"), TypeVar("Result")
 SAMPLES_16 = re.compile(";16[BLN]")  # in Pillow's name of the raw layout; BMP's "BGR;16" is 5 + 6 + 5 bits
@@ -43,6 +45,7 @@ def read_image(path: Path | str) -> np.ndarray:
     EXIF orientation is applied; palette, CMYK, 1-bit and YCbCr become grey or RGB; transparency is
     composited on black. Grey of more than 8 bits (16-bit, 32-bit, float) is shown through the window of its
     foreground (`window_of`), so that one hot pixel does not blacken the rest; what is not finite becomes 0.
+    What `alzgan.generate` wrote with 16 bits has its window: 0 is black, 65,535 is white.
 
     Raises:
         BadImage: no regular file, no permission, no image by content, truncated or damaged, several frames
@@ -96,6 +99,8 @@ def decode_image(content: bytes, path: Path | str) -> Picture:
             image.load()  # whole: JPEG's faster draft decoding moves pixels of a slice by up to 26 of 255
             # Where 0 is white, Pillow itself inverts images of up to 8 bits alone.
             white_is_zero = tiff_tag(image, TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+            if image.mode.startswith(DEEP) and image.info.get(SYNTHETIC) == OURS:
+                return Picture(np.rint(np.asarray(image) / 257).astype(np.uint8), SCALED)
             return Picture(as_uint8(ImageOps.exif_transpose(image), white_is_zero), image.mode)
     except BadImage:
         raise

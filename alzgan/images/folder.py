@@ -23,6 +23,7 @@ SUFFIXES = frozenset([
     ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm",
     ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
 ])  # fmt: skip
+VOLUMES = (".nii", ".nii.gz", ".mgh", ".mgz")
 CLUTTER = frozenset(["thumbs.db", "desktop.ini", "__macosx", "@eadir"])
 PART_OF = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -71,9 +72,11 @@ def scan(root: Path | str, exclude: Sequence[str] = (), classes: str = "auto") -
 def images_of(listing: Listing, root: Path | str) -> list[ImageFile]:
     """The images of a listing; UserError where there is none."""
     if not listing.images:
+        volumes = any(path.lower().endswith(VOLUMES) for path in listing.others)
         raise UserError(
             f"no images to read: {printable(root)} holds {summary(listing)}; data.root must hold one folder "
             "a class with images in it (png, jpg, tif, bmp, gif, webp, pgm, ...)"
+            + ("; of volumes python -m alzgan.prepare makes such a folder" if volumes else "")
         )
     return listing.images
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alzgan.errors import UserError, one_of, seed_of_streams
+from alzgan.errors import SettingError, UserError, one_of, seed_of_streams
 from alzgan.images.folder import CLASSES, ImageFile, Listing, images_of, survey
 from alzgan.people.copies import EXACT, UNTURNED, Copy, is_augmented, known_copies, tied
 from alzgan.people.similarity import Thumbnails, thumbnails
@@ -103,6 +103,8 @@ class Cohort:
         one_of(("error", "skip"), bad_files=self.bad_files)
         seed_of_streams(split_seed=self.split_seed)
         part_shares(self.fractions)
+        if not all(isinstance(pattern, str) for pattern in self.excluded):
+            raise SettingError(f"exclude={self.exclude} must be a pattern, or a list of patterns")
 
     @property
     def folder(self) -> Path:
@@ -112,7 +114,8 @@ class Cohort:
     @property
     def excluded(self) -> list[str]:
         """The patterns of what is left out."""
-        return [self.exclude] if isinstance(self.exclude, str) else list(self.exclude or [])
+        several = isinstance(self.exclude, list | tuple)
+        return list(self.exclude) if several else [] if self.exclude is None else [self.exclude]
 
     @cached_property
     def listing(self) -> Listing:
@@ -271,14 +274,13 @@ def given_leak(files: Sequence[ImageFile], subjects: Subjects, copies: Sequence[
     parts_of: dict[str, set[str]] = {}
     for file, subject in zip(files, subjects.subject, strict=True):
         parts_of.setdefault(subject, set()).add(file.part)
-    tested = [subject for subject, parts in parts_of.items() if "test" in parts or "validation" in parts]
-    crossing = [subject for subject in tested if "train" in parts_of[subject]]
+    crossing = [subject for subject, parts in parts_of.items() if len(parts) > 1]
     copied = sum(files[copy.first].part != files[copy.second].part for copy in copies)
     if not crossing and not copied:
         return None
     given = " and ".join(part for part in PARTS if Counter(file.part for file in files)[part])
-    people = counted(len(tested), "held-out person", "held-out people")
+    people = counted(len(parts_of), "person", "people")
     return (
-        f"the given split ({given}) leaks: {len(crossing)} of {people} are in train too, and "
+        f"the given split ({given}) leaks: {len(crossing)} of {people} are in more than one part, and "
         f"{counted(copied, 'pair')} of copies cross it"
     )

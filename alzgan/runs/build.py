@@ -45,7 +45,7 @@ NOT_THE_TRAINERS = {  # options of Lightning's Trainer, and where to say the sam
 START = ("start_from", "start_with")
 SMALL_STEPS = ("AdaptiveAugmentation", "LeCam", "ExponentialMovingAverage")
 REFUSALS = (ValueError, MisconfigurationException)
-OF_THE_TRAINER = (*REFUSALS, RuntimeError)  # of Slurm's variables, say
+OF_THE_TRAINER = (*REFUSALS, RuntimeError, TypeError, ImportError)  # of Slurm, or a package that is missing
 
 
 def build(name: str, node: DictConfig, **arguments: Any) -> Any:
@@ -112,7 +112,7 @@ def build_model(settings: DictConfig) -> GAN:
     """The model with its first weights, which are a function of the seed alone."""
     drop_options_of_nothing(settings.model)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(purpose_key(f"weights {settings.model.seed}") >> 32)
+        torch.default_generator.manual_seed(purpose_key(f"weights {settings.model.seed}") >> 32)
         gan = build("model", game_settings(settings))
     for player, factory in zip(("discriminator", "generator"), gan.optimizer_factories, strict=True):
         try:  # Hydra only prepares them: their values are judged when they are made
@@ -187,8 +187,10 @@ def check_together(settings: DictConfig) -> None:
     for name in ("max_steps", "max_epochs"):
         if (value := trainer.get(name)) is not None and value != -1 and value < 1:
             raise UserError(f"trainer.{name}={value} must be at least 1, or -1 for no limit")
-    if trainer.get("log_every_n_steps", 1) < 1:
-        raise UserError(f"trainer.log_every_n_steps={trainer.log_every_n_steps} must be at least 1")
+    steps = trainer.get("log_every_n_steps", 1)
+    if not isinstance(steps, int) or steps < 1:
+        raise UserError(f"trainer.log_every_n_steps={steps} must be a whole number from 1 on")
+    check_sizes(settings)
     if settings.data.batch_size % turns:
         raise UserError(
             f"data.batch_size={settings.data.batch_size} must be a multiple of model.turns={turns}: a "
@@ -201,6 +203,23 @@ def check_together(settings: DictConfig) -> None:
             f"trainer.devices={tasks}, or --ntasks-per-node=1"
         )
     check_devices(trainer)
+
+
+def check_sizes(settings: DictConfig) -> None:
+    """Check that the networks are made for the images: convolutions would take others, and train on them."""
+    wanted = {
+        "image_size": settings.data.get("image_size"),
+        "channels": settings.data.get("channels"),
+        "latent_dim": settings.model.get("latent_dim"),
+    }
+    for player in ("generator", "discriminator"):
+        for name, value in wanted.items():
+            given = settings.model[player].get(name)
+            if None not in (given, value) and given != value:
+                where = "model" if name == "latent_dim" else "data"
+                raise UserError(
+                    f"model.{player}.{name}={given} differs from {where}.{name}={value}: leave it out"
+                )
 
 
 def check_bfloat16(settings: DictConfig) -> None:

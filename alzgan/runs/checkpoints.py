@@ -4,6 +4,7 @@ State that a run needs to go on has one door. Tensors: a submodule or buffer of 
 is saved, checked and restored. Anything else: `state_dict` and `load_state_dict` of a callback.
 """
 
+import hashlib
 import io
 import pickle
 import re
@@ -54,10 +55,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint of alzgan, on the CPU, as tensors and plain containers only."""
+    return load_with_digest(path)[0]
+
+
+def load_with_digest(path: Path) -> tuple[dict[str, Any], str]:
+    """The same with the SHA-256 of what was read: a run that goes on replaces the file."""
     try:
+        content = path.read_bytes()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of formats that are then refused
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except Exception as error:  # bytes of any kind make the reader fail in any way
@@ -65,7 +72,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     record = checkpoint.get("alzgan") if isinstance(checkpoint, dict) else None
     if not (is_record(record) and is_state(checkpoint.get("state_dict"))):
         raise UserError(f"{path} is no checkpoint of alzgan: it has no record of config and provenance")
-    return checkpoint
+    return checkpoint, hashlib.sha256(content).hexdigest()
 
 
 def refusal(path: Path, error: Exception) -> str:

@@ -15,7 +15,7 @@ from alzgan.device.streams import stream
 from alzgan.errors import UserError
 from alzgan.gan import GAN
 from alzgan.runs.build import build_model
-from alzgan.runs.checkpoints import check_weights, load_checkpoint
+from alzgan.runs.checkpoints import check_weights, load_with_digest
 from alzgan.runs.config import checkpoint_file
 from alzgan.runs.stored import check_stored
 from alzgan.text import printable
@@ -38,18 +38,25 @@ class TrainedGenerator:
         settings: its network's, as they were configured.
         slices_as_channels: whether the channels are neighbouring slices.
         info: what it was made of and from: the run's provenance, the precision that it trained in,
-            the step, the weights that are used: "raw" where there is no average.
+            the step, the SHA-256, the weights that are used: "raw" where there is no average.
 
     Args:
         gan: the model, with the checkpoint's weights.
         checkpoint: see `alzgan.runs.checkpoints.load_checkpoint`.
+        digest: the SHA-256 of its file.
         weights: "average" or "raw".
         device: of the generation.
         dtype: of the generation; float32 or bfloat16.
     """
 
     def __init__(
-        self, gan: GAN, checkpoint: dict[str, Any], weights: str, device: torch.device, dtype: torch.dtype
+        self,
+        gan: GAN,
+        checkpoint: dict[str, Any],
+        digest: str,
+        weights: str,
+        device: torch.device,
+        dtype: torch.dtype,
     ):
         data = checkpoint["alzgan"]["config"]["data"]
         self.network = gan.sampler if weights == "average" else gan.generator
@@ -77,6 +84,7 @@ class TrainedGenerator:
             "precision": checkpoint["alzgan"]["config"].get("trainer", {}).get("precision"),
             "step": checkpoint.get("global_step"),
             "weights": "raw" if gan.generator_average is None else weights,
+            "sha256": digest,
         }
 
     def latents(self, count: int, seed: int = 0, first: int = 0) -> Tensor:
@@ -196,8 +204,9 @@ class TrainedGenerator:
         Raises:
             UserError: there is no such class or condition, or a number is beyond those trained on.
         """
-        if count < 0:
-            raise UserError(f"count={count} must be at least 0")
+        for name, number in (("count", count), ("seed", seed), ("first", first)):
+            if not isinstance(number, int | np.integer) or not 0 <= number < 2**63:
+                raise UserError(f"{name}={number} must be a whole number from 0 on, below 2**63")
         latents = truncation * self.latents(count, seed, first)
         # In the place of a block that its number gives it, whatever comes before.
         before = first % BLOCK
@@ -264,9 +273,9 @@ def load(
     if weights not in ("average", "raw"):
         raise UserError(f"weights={weights} must be one of average, raw")
     path = checkpoint_file(str(path))
-    checkpoint = load_checkpoint(path)
+    checkpoint, digest = load_with_digest(path)
     gan = rebuild(checkpoint, path, allow)
-    return TrainedGenerator(gan, checkpoint, weights, chosen_device(device), dtype)
+    return TrainedGenerator(gan, checkpoint, digest, weights, chosen_device(device), dtype)
 
 
 def chosen_device(name: torch.device | str | None) -> torch.device:

@@ -75,11 +75,15 @@ class Previous:
             composed: the config that the command line makes by itself.
             overrides: of the command line.
         """
-        settings = self.own_settings(composed)
-        for override in overrides:
-            apply(override, settings, composed, overrides, self.provenance.get("overrides", []))
-        check_unfinished(settings, self.checkpoint, self.path)
+        settings = self.changed_settings(composed, overrides)
+        if (end := end_of(settings, self.checkpoint)) is not None:
+            raise UserError(f"{self.path} is finished {end} to go on")
         return settings
+
+    def is_over(self, composed: DictConfig, overrides: Sequence[str]) -> bool:
+        """Whether nothing is left to do, so that the checkpoint has the run's outcome."""
+        ended = "outcome" in self.checkpoint["alzgan"]
+        return ended and end_of(self.changed_settings(composed, overrides), self.checkpoint) is not None
 
     def data_settings(self, composed: DictConfig, overrides: Sequence[str]) -> DictConfig:
         """The same of its data alone, for a verb that does not train.
@@ -88,10 +92,14 @@ class Previous:
             composed: the verb's config.
             overrides: those of the command line that are about the data.
         """
+        return self.changed_settings(composed, overrides).data
+
+    def changed_settings(self, composed: DictConfig, overrides: Sequence[str]) -> DictConfig:
+        """The settings that the run was started with, changed by overrides that keep its meaning."""
         settings = self.own_settings(composed)
         for override in overrides:
             apply(override, settings, composed, overrides, self.provenance.get("overrides", []))
-        return settings.data
+        return settings
 
     def own_settings(self, composed: DictConfig) -> DictConfig:
         """The settings that the run was started with, but for what is this machine's to say."""
@@ -178,12 +186,13 @@ def put(settings: DictConfig, name: str, composed: DictConfig) -> None:
         node.pop(key, None)
 
 
-def check_unfinished(settings: DictConfig, checkpoint: dict[str, Any], path: Path) -> None:
-    """Check that there is something left to do."""
+def end_of(settings: DictConfig, checkpoint: dict[str, Any]) -> str | None:
+    """Where a run has ended, and what to raise for more of it; None: there is something left to do."""
     step, epoch = checkpoint["global_step"], checkpoint["epoch"]
     limits = {name: settings.trainer.get(name) for name in ("max_steps", "max_epochs")}
     limits = {name: value if isinstance(value, int) else -1 for name, value in limits.items()}
     if 0 <= limits["max_steps"] <= step:
-        raise UserError(f"{path} is finished at step {step}: raise trainer.max_steps to go on")
+        return f"at step {step}: raise trainer.max_steps"
     if 0 < limits["max_epochs"] <= epoch:
-        raise UserError(f"{path} is finished after {epoch} epochs: raise trainer.max_epochs to go on")
+        return f"after {epoch} epochs: raise trainer.max_epochs"
+    return None

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from alzgan.callbacks.checkpoint import RunCheckpoint
+from alzgan.callbacks.record import outcome
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.device.overhead import tune_process
 from alzgan.device.ranks import reporting_lost_ranks
@@ -27,10 +28,14 @@ from alzgan.runs.config import check_missing
 from alzgan.runs.provenance import provenance
 from alzgan.runs.resume import Previous
 from alzgan.runs.start import check_held_out, start_from
+from alzgan.runs.sweep import objective_of
 from alzgan.text import counted, printable, shell_override
 from alzgan.upstream.lightning import know_the_node, quiet
 
 log = logging.getLogger(__name__)
+
+# Settings that may change when a run goes on, and with them the last bits of its numbers.
+OF_LAST_BITS = ("trainer.precision", "trainer.deterministic", "callbacks.acceleration.compile")
 
 
 def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous | None = None) -> float:
@@ -64,7 +69,7 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
             check_held_out(record["started_from"], data)
         warn_of_portraits(data, gan)
         if previous is not None:
-            check_continuation(previous, record, gan)
+            check_continuation(previous, record, settings, gan)
             log_repeated_steps(previous)
         if trainer.is_global_zero:
             write_record(settings, record, data)
@@ -77,8 +82,7 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
             trainer.fit(gan, datamodule=data, ckpt_path=previous and previous.path, weights_only=True)
     if trainer.is_global_zero:
         report(trainer, run_dir)
-    checkpoint = RunCheckpoint.of(trainer)
-    return checkpoint.best_objective if checkpoint is not None else float("inf")
+    return objective_of(outcome(trainer))
 
 
 def check_end(trainer: Trainer, gan: GAN) -> None:
@@ -140,7 +144,7 @@ def keep_older_split(previous: Previous, data: MRIDataModule, run_dir: Path) -> 
     data.kept_split = table
 
 
-def check_continuation(previous: Previous, record: dict[str, Any], gan: GAN) -> None:
+def check_continuation(previous: Previous, record: dict[str, Any], settings: DictConfig, gan: GAN) -> None:
     """Check that the run would go on as if it had never stopped, and say from where."""
     before, path = previous.provenance, previous.path
     check_weights(gan, previous.checkpoint, path)
@@ -155,7 +159,8 @@ def check_continuation(previous: Previous, record: dict[str, Any], gan: GAN) -> 
             f"{path} was trained by {before['world_size']} processes, here are {record['world_size']}, which "
             f"would change its batches: set trainer.devices={before['world_size']}"
         )
-    changed = differences(before, record)
+    stored = OmegaConf.create(previous.checkpoint["alzgan"]["config"])
+    changed = [*differences(before, record), *changes(stored, settings)]
     log.info(
         f"Continuing {path} from step {previous.step}"
         + (f"; not to the bit, since it was trained with {', '.join(changed)}" if changed else "")
@@ -165,12 +170,18 @@ def check_continuation(previous: Previous, record: dict[str, Any], gan: GAN) -> 
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What else the run was trained with, of all that its last bits depend on."""
+    """What else the run was trained on, of all that its last bits depend on."""
     packages = before["packages"].items()
     return [
         *(f"{name} {was}" for name, was in packages if now["packages"].get(name) != was),
         *(f"{name} {before[name]}" for name in ("device", "threads") if before.get(name) != now[name]),
     ]
+
+
+def changes(before: DictConfig, now: DictConfig) -> list[str]:
+    """What else the run was set to, of all that its last bits depend on and that may change."""
+    found = {name: (OmegaConf.select(before, name), OmegaConf.select(now, name)) for name in OF_LAST_BITS}
+    return [f"{name}={was}" for name, (was, given) in found.items() if was != given]
 
 
 def log_repeated_steps(previous: Previous) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,9 @@ def start_from(gan: GAN, source: str, players: Sequence[str] = PLAYERS) -> dict[
             "networks and widths as there"
         )
     gan.load_state_dict(taken, strict=False)
+    if gan.average is not None and any(name.startswith(f"{AVERAGE}.") for name in taken):
+        # Otherwise its half-life would begin at a few images, which forget what it has taken.
+        gan.average.images.copy_(checkpoint["state_dict"].get("average.images", 0))
     new = [name for name in wanted if name not in taken]
     log.info(f"Started from {path}: {counted(len(taken), 'tensor')} of {len(wanted)}{named(new)}")
     data = checkpoint["alzgan"]["provenance"].get("data")
@@ -80,7 +84,7 @@ def check_held_out(started: dict[str, Any], data: MRIDataModule) -> None:
     seen = {row["file"] for row in read_rows(table) if row.get("split") == "train"}
     parts = zip(data.files, data.subjects.subject, data.split.parts, strict=True)
     leaked = {who for file, who, part in parts if part != "train" and file.path in seen}
-    if leaked and started["root"] == str(data.root):
+    if leaked and started["root"] and os.path.realpath(started["root"]) == os.path.realpath(data.root):
         raise UserError(
             f"model.start_from: {counted(len(leaked), 'person', 'people')} held out here were trained on "
             f"there, {printable(min(leaked))} for one; hold out the same people with "

@@ -2,10 +2,11 @@
 
 import contextlib
 import functools
+import itertools
 import math
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from omegaconf import DictConfig
 
 from alzgan.errors import UserError, user_error
 from alzgan.files import read_json, write_json, write_table
+from alzgan.runs.resume import Previous
 from alzgan.text import aligned
 
 FAILURE = "failed.json"
@@ -57,18 +59,40 @@ def check_job(config: DictConfig) -> None:
 
 def finished_job(folder: Path, overrides: Sequence[str]) -> float | None:
     """The objective of a job that an earlier start of the same sweep has finished; None if it has not."""
+    check_own(folder, overrides)
+    metrics = read_json(folder / "metrics.json")
+    return None if metrics is None else objective_of(metrics)
+
+
+def finish_job(folder: Path, previous: Previous) -> float:
+    """The objective of a job that was killed after its last checkpoint, which has the outcome."""
+    outcome = previous.checkpoint["alzgan"]["outcome"]
+    write_json(folder / "metrics.json", outcome)
+    return objective_of(outcome)
+
+
+def objective_of(metrics: Mapping[str, Any]) -> float:
+    """A run's best value, or its last where no checkpoint remembers the best; inf where none was measured."""
+    return float(metrics.get("best", metrics.get("final", math.inf)))
+
+
+def check_own(folder: Path, overrides: Sequence[str]) -> None:
+    """Check that a job's folder is not another sweep's."""
     before = (read_json(folder / "run.json") or {}).get("overrides")
     if before is not None and sorted(before) != sorted(overrides):
         raise UserError(f"{folder} is a job of another sweep ({' '.join(before)}): choose another run_dir")
-    metrics = read_json(folder / "metrics.json")
-    return None if metrics is None else float(metrics.get("best", math.inf))
 
 
-def number_of_jobs(overrides: Sequence[str]) -> int:
-    """How many jobs the overrides of a sweep make."""
+def jobs_of(overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of each job that those of a sweep make."""
     loader = GlobalHydra.instance().config_loader()  # which knows what `model=glob(*)` stands for
-    parsed = OverridesParser.create(loader).parse_overrides(list(overrides))
-    return math.prod(len(list(each.sweep_string_iterator())) for each in parsed if each.is_sweep_override())
+    choices = {}
+    for each in OverridesParser.create(loader).parse_overrides(list(overrides)):
+        swept = each.is_sweep_override()
+        values = each.sweep_string_iterator() if swept else [each.get_value_element_as_str()]
+        key = each.get_key_element()
+        choices[key] = [f"{key}={value}" for value in values]  # of two of the same the last counts
+    return [list(job) for job in itertools.product(*choices.values())]
 
 
 def job_folder() -> Path:
@@ -94,10 +118,18 @@ class SweepTable(Callback):
     It reads the jobs' folders, so it works with every launcher; jobs that failed come last.
     """
 
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Let another sweep's folder, and its table, alone."""
+        try:
+            for number, overrides in enumerate(jobs_of(config.hydra.overrides.task)):
+                check_own(Path(config.hydra.sweep.dir) / f"job_{number}", overrides)
+        except UserError as error:  # Hydra makes a warning of it
+            sys.exit(f"alzgan: {error}")
+
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Collect, sort, show and write."""
         folder = Path(config.hydra.sweep.dir)
-        jobs = range(number_of_jobs(config.hydra.overrides.task))
+        jobs = range(len(jobs_of(config.hydra.overrides.task)))
         rows = sorted((job_row(folder / f"job_{job}") for job in jobs), key=by_objective)
         columns = ["job", "objective", "metric", *varied(rows)]
         write_table(folder / "sweep.csv", columns, table(rows, columns)[1:])
@@ -115,7 +147,7 @@ def job_row(folder: Path) -> dict[str, str]:
     return {
         **{name: value for name, _, value in (override.partition("=") for override in overrides)},
         "job": folder.name,
-        "objective": "failed" if failed else str(metrics.get("best", math.inf)),
+        "objective": "failed" if failed else str(objective_of(metrics)),
         "metric": "" if failed else str(metrics.get("objective", "")),
     }
 

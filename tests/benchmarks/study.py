@@ -236,7 +236,9 @@ def phrases(results: dict[str, Any]) -> list[str]:
     }
     names = {"metric": "membership_auc", "space": "random-conv"}
     attack = next(each for each in hour["numbers"] if names.items() <= each.items())
-    (helps,), (places,) = last["csmall"]["utility"], last["csmall_places"]["utility"]
+    (helps,), (places,), (textbook,) = (
+        last[cell]["utility"] for cell in ("csmall", "csmall_places", "cdcgan")
+    )
     again = again_over_before(results["over_seeds"]).values()
     cells = ("dcgan", "cdcgan", "sngan", "wgan_gp", "small", "small_with_batch_64", "residual")
     each_pass = {cell: seconds[cell] * last[cell]["step"] for cell in cells}  # of as many images
@@ -283,6 +285,9 @@ def phrases(results: dict[str, Any]) -> list[str]:
         f"{helps['people']} people, who could have shown {helps['detectable']:.3f})",
         f"one `csmall_places` {places['mean']:.3f} more "
         f"({-places['low']:.3f} less to {places['high']:.3f} more)",
+        f"one `cdcgan` {textbook['mean']:.3f} more "
+        f"({-textbook['low']:.3f} less to {textbook['high']:.3f} more; "
+        f"{textbook['detectable']:.3f} could have shown)",
         f"SNGAN {cost['sngan']}, WGAN-GP {cost['wgan_gp']}, conditional {cost['cdcgan']}",
         f"`small` {cost['small']} in batches of 16 and {cost['small_with_batch_64']} in batches of 64",
         f"residual {cost['residual']}",

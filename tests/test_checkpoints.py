@@ -1,3 +1,4 @@
+import hashlib
 import pickle
 import resource
 import subprocess
@@ -8,6 +9,7 @@ import pytest
 import torch
 from conftest import REPOSITORY, SMALL, small_settings
 
+from alzgan import load
 from alzgan.errors import UserError
 from alzgan.runs import session
 from alzgan.runs.build import build_model
@@ -164,6 +166,17 @@ def test_a_run_whose_disk_is_full_ends_with_one_line(slices: Path, tmp_path: Pat
     lines = [line for line in result.stderr.splitlines() if line.startswith("alzgan: ")]
     assert len(lines) == 1
     assert "File too large" in lines[0]
+
+
+def test_an_epoch_that_was_cut_is_none_to_be_kept(slices: Path, tmp_path: Path):
+    options = ("trainer.max_steps=6", "callbacks.quality=null", "callbacks.checkpoint.keep_every_n_epochs=2")
+    session.run(small_settings(slices, tmp_path, *options))
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"last.ckpt"}
+
+
+def test_the_digest_is_of_the_bytes_that_were_read(run_dir: Path):
+    content = (run_dir / "checkpoints/last.ckpt").read_bytes()
+    assert load(run_dir).info["sha256"] == hashlib.sha256(content).hexdigest()
 
 
 def test_checkpoints_are_kept_to_be_judged_later(slices: Path, tmp_path: Path):

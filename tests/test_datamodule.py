@@ -78,6 +78,12 @@ def test_the_parts_are_all_images_once_and_no_person_twice(slices: Path):
         data.part("val")
 
 
+def test_an_empty_part_has_no_images(slices: Path):
+    data = module(slices, fractions=(0.8, 0.0, 0.2))
+    images, labels = data.part("validation")[np.arange(0)]
+    assert (len(data.part("validation")), images.shape, labels.shape) == (0, (0, 3, 32, 32), (0,))
+
+
 def test_nothing_is_validated_on_the_held_out_people(slices: Path):
     assert "val_dataloader" not in vars(MRIDataModule)
 

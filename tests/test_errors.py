@@ -58,6 +58,20 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Pat
         ("loss=hindge", "Could not find 'loss/hindge'; Available options in 'loss': hinge"),
         ("penalty=r1 model.penalties.r1.interval=0", "model.penalties.r1.interval=0 must be at least 1"),
         ("augment=translate_flip model.augment.shift=2", "model.augment.shift=2 must be from 0 to 1"),
+        (
+            "average=ema model.average.ramp_up=0",
+            "model.average.ramp_up=0 must be above 0; null is no",
+        ),
+        ("model.generator.image_size=128", "model.generator.image_size=128 differs from data.image_size=64"),
+        ("model.discriminator.channels=1", "discriminator.channels=1 differs from data.channels=3: leave it"),
+        ("model.generator.latent_dim=50", "model.generator.latent_dim=50 differs from model.latent_dim=100"),
+        ("trainer.log_every_n_steps=null", "trainer.log_every_n_steps=None must be a whole number from 1 on"),
+        ("trainer.devices=[0] trainer.accelerator=cpu", "trainer: "),
+        ("data=mri data.root=x data.exclude=5", "data.exclude=5 must be a pattern, or a list of patterns"),
+        (
+            "augment=mri model.augment.probability={_target_:alzgan.schedules.Linear,start:0,end:5}",
+            "model.augment.probability=5 must be from 0 to 1",
+        ),
         ("average=ema model.average.half_life=0", "model.average.half_life=0 must be at least 1"),
         (
             "model.discriminator.normalization=layer",

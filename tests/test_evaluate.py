@@ -101,6 +101,17 @@ def test_an_untrained_generator_is_found_bad_and_ten_people_do_not_say_what_a_co
     assert "of so few unseen people up to" in text
 
 
+def test_images_of_too_few_unseen_people_say_nothing_of_copies(trained: Path, tmp_path: Path):
+    told = r"preset.unseen=2: images of 1 person of .* do not say what is too near: give as many as 5 people"
+    with pytest.raises(UserError, match=told):
+        evaluate(tmp_path / "e", f"ckpt_path={trained}", "preset.unseen=2", "metrics=[copies]")
+
+
+def test_too_few_samples_are_told_how_many_are_needed(trained: Path, tmp_path: Path):
+    with pytest.raises(UserError, match=r"4 samples are too few .* 5 held-out people have images, 10"):
+        evaluate(tmp_path / "e", f"ckpt_path={trained}", "n=4", "metrics=[fidelity]")
+
+
 def test_a_second_evaluation_computes_no_feature_and_gives_the_same_numbers(
     trained: Path, evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -200,6 +200,22 @@ def test_logits_are_float32_where_the_networks_are_not(recwarn):
     assert kinds == [torch.float32, torch.float32]
 
 
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_real_and_fake_are_augmented_and_penalized_in_one_precision(precision: str, recwarn):
+    gan = build_model(settings(*SMALL_MODEL, "penalty=[r1,r2]", "augment=mri"))
+    kinds: list[tuple[torch.dtype, torch.dtype]] = []
+
+    def spy(images: Tensor, draws: Tensor) -> Tensor:
+        kinds.append((images.dtype, original(images, draws).dtype))
+        return original(images, draws)
+
+    original = gan.augment.forward
+    gan.augment.forward = spy
+    play(gan, [torch.rand(4, 1, 32, 32)], precision=precision)
+    kind = torch.float32 if precision == "bf16-mixed" else torch.bfloat16
+    assert kinds == [(kind, kind)] * 3
+
+
 class Noisy(nn.Sequential):
     """A discriminator with dropout."""
 

@@ -25,6 +25,7 @@ from alzgan.generation import formats
 from alzgan.generation.check import CopyCheck, Judgement
 from alzgan.generation.interpolation import between
 from alzgan.generation.run import generate
+from alzgan.images.decoding import read_image
 from alzgan.runs import session
 from alzgan.runs.config import compose_config
 
@@ -327,6 +328,8 @@ def test_other_formats_hold_the_same_images(form: str, mode: str | None, uncondi
         if form == "npy":
             assert np.array_equal(np.load(path)[0], image)
         elif form == "png16":
+            again = np.rint((image + 1) * 127.5)  # as it is trained on: through no window
+            assert np.abs(read_image(path) - again).max() <= 1
             with Image.open(path) as picture:
                 assert picture.mode == mode
                 found = np.asarray(picture).astype(float) / 32767.5 - 1

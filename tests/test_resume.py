@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from alzgan.errors import UserError
-from alzgan.files import write_table, written_by_one_process
+from alzgan.files import remove_parts, write_table, written_by_one_process
 from alzgan.runs import session
 from alzgan.runs.checkpoints import load_checkpoint
 from alzgan.runs.config import checkpoint_file, run_folder
@@ -228,6 +228,22 @@ def test_a_run_that_has_ended_says_what_to_raise():
         previous_run(global_step=9).settings(settings(), ())
     with pytest.raises(UserError, match=r"finished after 100 epochs: raise trainer.max_epochs"):
         previous_run(epoch=100).settings(settings(), ())
+
+
+def test_another_precision_is_told(slices: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    session.run(small_settings(slices, tmp_path, "trainer.max_steps=2"))
+    with caplog.at_level("INFO", logger="alzgan.runs.session"):
+        go_on(tmp_path, "trainer.max_steps=4", "trainer.precision=bf16-mixed")
+    assert "not to the bit, since it was trained with trainer.precision=32-true" in caplog.text
+
+
+def test_what_another_program_is_writing_stays(tmp_path: Path):
+    ours, theirs = tmp_path / f"last.ckpt.{'0a' * 6}.part", tmp_path / "downloads" / "scans.zip.part"
+    theirs.parent.mkdir()
+    for path in (ours, theirs):
+        path.touch()
+    remove_parts(tmp_path)
+    assert (ours.exists(), theirs.exists()) == (False, True)
 
 
 def test_a_config_of_another_version_says_what_is_unknown(slices: Path, undisturbed: Path):

@@ -1,3 +1,4 @@
+import json
 import os
 import pty
 import signal
@@ -111,6 +112,15 @@ def hang_up(monkeypatch: pytest.MonkeyPatch) -> None:
         return step(model, *args)
 
     monkeypatch.setattr(session.GAN, "training_step", interrupted)
+
+
+def test_a_signal_in_the_last_step_lets_the_run_end(
+    slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    hang_up(monkeypatch)
+    session.run(small_settings(slices, tmp_path, "trainer.max_steps=1"))
+    assert json.loads((tmp_path / "metrics.json").read_text())["steps"] == 1
+    assert load_checkpoint(tmp_path / "checkpoints/last.ckpt")["global_step"] == 1
 
 
 def test_a_run_under_nohup_goes_on(

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from alzgan.errors import UserError
 from alzgan.runs.config import CONF
-from alzgan.runs.sweep import SweepTable, finished_job, jobs_of, outliving_failures
+from alzgan.runs.sweep import SweepTable, finished_job, jobs_of, objective_of, outliving_failures
 
 SWEEP = ("seed=1,2", "model.generator_optimizer.lr=1e-4,2e-4", "trainer.max_steps=2")
 
@@ -113,6 +113,24 @@ def test_choices_of_a_group_are_counted_as_the_jobs_that_they_make():
         assert len(jobs) == 8
         assert jobs[0] == ["seed=1", "+a.b='c d'", "loss=least_squares", "~logger=null"]
         assert jobs_of(["seed=1", "loss=hinge"]) == [["seed=1", "loss=hinge"]]
+
+
+def test_a_job_that_was_killed_after_its_last_checkpoint_is_finished_by_it(slices: Path, tmp_path: Path):
+    sweep = ("-m", "data=mri", f"data.root={slices}", f"run_dir={tmp_path}", *SMALL, "trainer.max_steps=2")
+    assert alzgan(*sweep, "seed=1").returncode == 0
+    outcome = (tmp_path / "job_0/metrics.json").read_text()
+    (tmp_path / "job_0/metrics.json").unlink()
+    before = (tmp_path / "job_0/checkpoints/last.ckpt").stat().st_mtime_ns
+    result = alzgan(*sweep, "seed=1")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "job_0/metrics.json").read_text() == outcome
+    assert (tmp_path / "job_0/checkpoints/last.ckpt").stat().st_mtime_ns == before
+
+
+def test_a_job_without_a_checkpoint_callback_has_its_last_value():
+    assert objective_of({"steps": 3, "final": 2.5}) == 2.5
+    assert objective_of({"steps": 3, "final": 2.5, "best": 2.0}) == 2.0
+    assert objective_of({"steps": 3}) == math.inf
 
 
 def in_a_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

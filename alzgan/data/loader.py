@@ -52,8 +52,10 @@ class SliceDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
         """The batch at an array of indices (N,), each below K."""
         stacks = self.images[self.stacks[indices]]  # (N, k, H, W, C)
-        count, _, height, width, _ = stacks.shape
-        images = np.ascontiguousarray(stacks.transpose(0, 2, 3, 1, 4)).reshape(count, height, width, -1)
+        count, slices, height, width, channels = stacks.shape
+        images = np.ascontiguousarray(stacks.transpose(0, 2, 3, 1, 4)).reshape(
+            count, height, width, slices * channels
+        )
         return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(self.table[indices])
 
 

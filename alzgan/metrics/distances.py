@@ -101,6 +101,7 @@ def kernel(one: Tensor, two: Tensor) -> Tensor:
 def mean_kernel(features: Tensor, people: People | None = None, weights: Tensor | None = None) -> float:
     """The mean kernel of two different ones of a set, of two people where these are known."""
     share, who = shares_of(features, weights), numbered(people, len(features), features.device)
+    features = features.double()  # once, and not for each block of rows
     total = weight = 0.0
     for rows in torch.arange(len(features), device=features.device).split(BLOCK):
         pairs = share[rows, None] * share * (who[rows, None] != who)

@@ -108,7 +108,9 @@ def test_images_of_too_few_unseen_people_say_nothing_of_copies(trained: Path, tm
 
 
 def test_too_few_samples_are_told_how_many_are_needed(trained: Path, tmp_path: Path):
-    with pytest.raises(UserError, match=r"4 samples are too few .* 5 held-out people have images, 10"):
+    with pytest.raises(
+        UserError, match=r"4 samples and preset.size=16 are too few .* 5 held-out people have images, 10"
+    ):
         evaluate(tmp_path / "e", f"ckpt_path={trained}", "n=4", "metrics=[fidelity]")
 
 
@@ -151,7 +153,7 @@ def test_a_folder_of_unseen_real_people_is_good_and_one_of_noise_is_not(slices: 
     assert good["fidelity"]["answer"] == "good"
     assert good["copies"]["answer"] == "bad"  # half of these people were trained on
     assert bad["fidelity"]["answer"] == "bad"
-    assert bad["copies"]["answer"] == "good"
+    assert bad["copies"]["answer"] == "cannot tell"  # beside images of so few people
     assert "known" in "".join(found["candidates"][0]["notes"])
 
 

@@ -129,10 +129,11 @@ def compared_sets(judged: Judged, context: Context) -> Sets:
         train, held_out = (images.person_count() for images in (reference.train, reference.held_out))
         if reference.held_out.people is not None:
             most = sorted(Counter(reference.held_out.people.tolist()).values())[-NEEDED_PEOPLE:]
-            if len(candidate.images) < sum(most):
+            if len(candidate.images) < sum(most) or extent.size < sum(most):
                 raise UserError(
-                    f"{printable(candidate.name)}: {len(candidate.images)} samples are too few for an "
-                    f"interval: give as many as {NEEDED_PEOPLE} held-out people have images, {sum(most)}"
+                    f"{printable(candidate.name)}: {len(candidate.images)} samples and "
+                    f"preset.size={extent.size} are too few for an interval: give both as many as "
+                    f"{NEEDED_PEOPLE} held-out people have images, {sum(most)}"
                 )
         raise UserError(
             f"{printable(data.root)}: {len(candidate.images)} samples beside {train} people in train and "

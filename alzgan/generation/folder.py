@@ -49,7 +49,11 @@ class SetFolder:
 
     def check(self, overwrite: bool) -> None:
         """Refuse what is there already, unless it is this set or gives way."""
-        there = self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+        # Another process may be about to say here which set this is, under a name for the while.
+        begun = f"{IDENTITY}.*.part"
+        there = self.path.exists() and (
+            not self.path.is_dir() or any(not path.match(begun) for path in self.path.iterdir())
+        )
         if not there:
             return
         found = read_json(self.path / IDENTITY)

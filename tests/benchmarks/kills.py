@@ -195,7 +195,8 @@ def killed_run(
     outcome, run_dir, log = Outcome(name), folder / name, folder / f"{name}.log"
     last = run_dir / "checkpoints" / "last.ckpt"
     task = partial(train, run_dir, overrides)
-    while outcome.kills < kills:
+    # A kill may also come between the last checkpoint and the end of the process.
+    while outcome.kills < kills and not (last.is_file() and finished(last, reference)):
         outcome.sessions += 1
         if not run_session(task, log, processes, random.uniform(0, span)):
             break

@@ -174,9 +174,19 @@ def test_an_epoch_that_was_cut_is_none_to_be_kept(slices: Path, tmp_path: Path):
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"last.ckpt"}
 
 
-def test_the_digest_is_of_the_bytes_that_were_read(run_dir: Path):
+def test_the_digest_is_of_the_bytes_that_were_read(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path, read = tmp_path / "a.ckpt", torch.load
     content = (run_dir / "checkpoints/last.ckpt").read_bytes()
-    assert load(run_dir).info["sha256"] == hashlib.sha256(content).hexdigest()
+    path.write_bytes(content)
+
+    def meanwhile(*arguments: object, **options: object) -> object:
+        path.write_bytes(b"of a later step")
+        return read(*arguments, **options)
+
+    monkeypatch.setattr(torch, "load", meanwhile)
+    assert load(path).info["sha256"] == hashlib.sha256(content).hexdigest()
 
 
 def test_checkpoints_are_kept_to_be_judged_later(slices: Path, tmp_path: Path):

@@ -13,6 +13,7 @@ from torchvision.utils import make_grid
 
 import alzgan
 from alzgan.data import datamodule
+from alzgan.data.conditions import Conditions
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
 from alzgan.gan import Turn
@@ -184,6 +185,15 @@ def test_numbers_that_are_not_given_are_drawn_as_those_of_the_class_unless_it_ha
         assert 40 + 10 * index <= min(ages) < max(ages) <= 43 + 10 * index
     drawn = generator.labels(90)
     assert all(4 <= (generator.in_units(row[1:])["age"] - 36) - 10 * int(row[0]) <= 7.01 for row in drawn)
+
+
+def test_quantiles_of_few_people_are_not_everybodys_numbers():
+    ages = np.sort(np.random.default_rng(0).uniform(60, 90, 25))
+    each = np.repeat(ages, 4)[:, None]
+    found = Conditions(["age"], each, each.min(0), each.max(0)).quantiles(np.arange(100), people=25)["age"]
+    assert len(found) == 33
+    assert (found[0], found[-1]) == (ages[0], ages[-1])
+    assert sum(np.isclose(ages, value).any() for value in found) <= 6  # of 25
 
 
 @pytest.fixture(scope="module")

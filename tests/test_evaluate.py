@@ -16,7 +16,8 @@ from alzgan.data import features as data_features
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
 from alzgan.evaluation import run
-from alzgan.evaluation.candidates import from_folder
+from alzgan.evaluation.candidates import from_folder, people_in
+from alzgan.images.folder import scan
 from alzgan.runs import session
 from alzgan.runs.config import compose_config
 
@@ -112,6 +113,13 @@ def test_too_few_samples_are_told_how_many_are_needed(trained: Path, tmp_path: P
         UserError, match=r"4 samples and preset.size=16 are too few .* 5 held-out people have images, 10"
     ):
         evaluate(tmp_path / "e", f"ckpt_path={trained}", "n=4", "metrics=[fidelity]")
+
+
+def test_people_are_known_where_somebody_is_in_several_images(slices: Path):
+    files = scan(slices)
+    assert len(set(people_in(slices, files))) < len(files)
+    first = {file.path.rpartition("_")[0]: file for file in reversed(files)}
+    assert people_in(slices, list(first.values())) is None
 
 
 def test_a_second_evaluation_computes_no_feature_and_gives_the_same_numbers(

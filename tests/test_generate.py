@@ -22,6 +22,7 @@ from torchvision.transforms.functional import gaussian_blur
 from alzgan import load
 from alzgan.files import cache_folder
 from alzgan.generation import formats
+from alzgan.generation.card import asked_otherwise, measured
 from alzgan.generation.check import CopyCheck, Judgement
 from alzgan.generation.interpolation import between
 from alzgan.generation.run import generate
@@ -188,6 +189,14 @@ def test_another_set_in_the_folder_is_refused_or_gives_way_whole(
         make(conditional, elsewhere, "overwrite=true", ANY)
 
 
+def test_a_set_that_another_process_is_about_to_begin_is_joined(conditional: Path, tmp_path: Path):
+    out = tmp_path / "set"
+    out.mkdir()
+    (out / f"set.json.{'0a' * 6}.part").touch()
+    make(conditional, out, "n=4", "labels=Many")
+    assert len(rows(out)) == 4
+
+
 def test_a_killed_set_gives_way_too(conditional: Path, tmp_path: Path):
     out = tmp_path / "set"
     make(conditional, out, "n=40", "labels=Many")
@@ -338,6 +347,18 @@ def test_other_formats_hold_the_same_images(form: str, mode: str | None, uncondi
             volume = pytest.importorskip("nibabel").load(path)
             found = np.asarray(volume.dataobj)[:, ::-1, 0].T.astype(float) / 127.5 - 1
             assert np.abs(found - image).max() < 5e-3
+
+
+@pytest.mark.parametrize(
+    "asked", [{"truncation": 0.5}, {"labels": "Many"}, {"conditions": {"slice": 2}}, {"copies": "drop"}]
+)
+def test_a_card_says_where_other_images_were_measured(asked: dict):
+    usual = {"truncation": 1.0, "labels": "as_trained", "conditions": {}, "copies": "keep"}
+    assert not asked_otherwise(usual)
+    assert asked_otherwise(usual | asked)
+    told = "**Of these images it was not measured.**"
+    assert any(told in line for line in measured(None, {"verdicts": []}, otherwise=True))
+    assert not any(told in line for line in measured(None, {"verdicts": []}))
 
 
 def test_an_interpolation_goes_along_the_sphere(conditional: Path, tmp_path: Path):

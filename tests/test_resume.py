@@ -80,7 +80,8 @@ def test_a_session_in_the_same_second_hides_what_the_last_one_logged(
 def test_kills_leave_no_trace(tmp_path: Path):
     """Real processes, SIGKILL at random moments; see tests/benchmarks/kills.py for the long form."""
     command = [sys.executable, "tests/benchmarks/kills.py", "--short", str(tmp_path / "kills.json")]
-    subprocess.run(command, cwd=REPOSITORY, check=True, timeout=120, capture_output=True)
+    ended = subprocess.run(command, cwd=REPOSITORY, timeout=120, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
     results = json.loads((tmp_path / "kills.json").read_text())
     (run,) = results["runs"]
     assert 1 <= run["kills"] <= 3  # the last ones may find the run at its end

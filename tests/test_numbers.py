@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.stats import f
+from scipy.stats import gamma, t
 
 from alzgan.evaluation import fidelity as module
 from alzgan.evaluation.fidelity import curves, fidelity, sets_of
-from alzgan.evaluation.numbers import Number, Unseen, unseen_of
+from alzgan.evaluation.numbers import CHANCE, Law, Number, Unseen, unseen_of
 from alzgan.evaluation.reference import Images, Reference, draw_group, widening
 from alzgan.evaluation.spaces import Space
 from alzgan.evaluation.verdicts import notes_on_classes, on_anatomy, on_diversity, on_fidelity
@@ -27,11 +27,16 @@ def number(**changes: object) -> Number:
         "value": 3.0,
         "n": 100,
         "people": 10,
-        "unseen": Unseen(mean=2.0, low=1.0, high=3.0, deviation=0.5, draws=20),
+        "unseen": unseen(2.0, 0.5),
         "better": "lower",
         "seed": 0,
     }
     return Number(**{**plain, **changes})
+
+
+def unseen(mean: float, deviation: float) -> Unseen:
+    """Of a symmetric law, from 20 draws of many people."""
+    return Unseen(mean, mean - 1, mean + 1, deviation, 20, Law(mean, deviation, 0, 20, 19, is_share=False))
 
 
 def mind(**changes: object) -> Number:
@@ -57,54 +62,88 @@ def test_a_number_is_within_what_all_but_one_in_700_of_unseen_people_get():
     assert not mind(value=2 - reach - 0.01, better="higher").within
 
 
-def beyond(metric: str, law: Callable[[np.ndarray], np.ndarray]) -> float:
-    """The share of people's numbers beyond the limit that ten others of the law make."""
-    draws = law(np.random.default_rng(0).normal(size=(10_000, 11)))
-    found = [number(metric=metric, value=draw[10], unseen=unseen_of(draw[:10])) for draw in draws]
-    return np.mean([not each.within for each in found])
+def outside(metric: str, law: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float]:
+    """The shares of one more person's numbers beyond the limit, and outside of the band, of thirty others."""
+    draws = law(np.random.default_rng(0).normal(size=(4000, 31)))
+    found = [number(metric=metric, value=draw[30], unseen=unseen_of(draw[:30], metric, 30)) for draw in draws]
+    beyond = np.mean([not each.within for each in found])
+    return beyond, np.mean([not each.unseen.low <= each.value <= each.unseen.high for each in found])
 
 
-def test_one_in_700_of_unseen_people_is_beyond_the_limit():
-    assert beyond("mind", np.asarray) == pytest.approx(1 / 700, rel=0.5)
+def test_one_in_700_of_unseen_people_is_beyond_the_limit_and_one_in_20_outside_of_the_band():
+    beyond, out = outside("mind", np.asarray)
+    assert beyond == pytest.approx(1 / 700, abs=1.5e-3)
+    assert out == pytest.approx(0.05, abs=0.01)
 
 
-def test_the_limit_of_a_kernel_distance_has_the_long_tail_of_a_sum_of_squares():
-    # With Student's law alone 1 in 25 would be beyond.
-    assert beyond("mind", np.square) > 20 / 700
-    assert 0.5 / 700 < beyond("kernel_distance", np.square) < 5 / 700
-    assert beyond("kernel_distance", np.asarray) < 1 / 700
+def test_a_share_near_1_is_judged_on_the_scale_of_its_angle():
+    # On the plain scale the limit of such shares would lie above many of them, and the band beyond 1.
+    beyond, _ = outside("recall", lambda draws: np.sin(1.45 + 0.08 * draws) ** 2)
+    assert beyond == pytest.approx(1 / 700, abs=1.5e-3)
+    found = unseen_of([0.99, 1.0, 0.995, 1.0], "recall", 50, n=100)
+    assert 0.9 < found.low < found.high <= 1
+
+
+def test_a_share_that_is_1_in_every_group_does_not_make_one_image_less_a_fault():
+    found = unseen_of([1.0] * 20, "precision", 50, n=1000)
+    judged = number(metric="precision", better="higher", unseen=found, value=0.999)
+    assert judged.within
+    assert not number(metric="precision", better="higher", unseen=found, value=0.99).within
+
+
+def test_the_limit_of_a_kernel_distance_leans_to_the_right_as_its_draws_do():
+    skewed = np.random.default_rng(0).gamma(4, size=2000)
+    symmetric = np.random.default_rng(0).normal(4, 2, size=2000)
+    right, even = (unseen_of(draws, "kernel_distance", 100) for draws in (skewed, symmetric))
+    # A gamma of shape 4 has 1 / 700 beyond 12.6; the deviation is known from a hundred people.
+    assert number(unseen=right).limit == pytest.approx(gamma.isf(CHANCE, 4), rel=0.06)
+    assert number(unseen=even).limit == pytest.approx(4 + 3.06 * 2, rel=0.05)
+    assert unseen_of(skewed, "mind", 100).law.skewness == 0
+
+
+def test_the_fewer_people_the_wider_the_limit():
+    draws = np.random.default_rng(0).normal(size=200)
+    limits = [number(unseen=unseen_of(draws, "mind", people)).limit for people in (6, 20, 200)]
+    assert limits == sorted(limits, reverse=True)
+    assert limits[0] / limits[2] == pytest.approx(t.isf(CHANCE, 5) / t.isf(CHANCE, 199), rel=0.1)
 
 
 def test_a_distance_has_a_ratio_where_unseen_peoples_is_clearly_above_0():
     assert number().ratio == pytest.approx(1.5)
     assert number(metric="membership_auc").ratio is None
-    assert number(unseen=Unseen(0.1, -0.2, 0.4, 0.15, 20)).ratio is None
+    assert number(unseen=unseen(0.1, 0.15)).ratio is None
 
 
 def test_the_percentile_is_of_one_more_draw():
     assert mind(value=2).percentile == 50
     assert mind(value=2 + 2.093 * 0.5 * (1 + 1 / 20) ** 0.5).percentile == pytest.approx(97.5, abs=0.01)
-    # Most squares are below their mean.
-    assert number(value=2).percentile == pytest.approx(100 * f.cdf(1, 1, 19), abs=0.01)
-    assert f.cdf(1, 1, 19) > 0.6
+
+
+def test_the_percentile_is_the_inverse_of_the_limit():
+    draws = 0.5 + np.random.default_rng(0).gamma(2, size=1000) / 100
+    for metric, better in (("kernel_distance", "lower"), ("mind", "lower"), ("recall", "higher")):
+        law = unseen_of(draws, metric, 30).law
+        chance = 1 - CHANCE if better == "lower" else CHANCE
+        assert law.share_below(law.quantile(chance)) == pytest.approx(chance, abs=1e-6)
 
 
 def test_draws_that_share_people_are_widened():
-    found = unseen_of([1.0, 2.0, 3.0], widen=2)
-    assert (found.mean, found.deviation) == pytest.approx((2, 2))
-    assert (found.low, found.high) == pytest.approx((0.1, 3.9))
-    assert found.draws == 3
+    found = unseen_of([1.0, 2.0, 3.0], "mind", people=10, widen=2)
+    assert (found.mean, found.deviation, found.draws) == pytest.approx((2, 2, 3))
+    reach = t.ppf(0.975, 2) * 2 * (1 + 1 / 3) ** 0.5
+    assert (found.low, found.high) == pytest.approx((2 - reach, 2 + reach))
 
 
 def test_the_widening_is_that_of_people_drawn_anew():
     rng = np.random.default_rng(0)
-    within, anew = [], []
-    for _ in range(400):
-        pool, others = rng.normal(size=60), rng.normal(size=20)
-        groups = [rng.choice(pool, 20, replace=False).mean() for _ in range(30)]
-        within.append(np.var(groups, ddof=1))
-        anew.append((others.mean() - np.mean(groups)) ** 2)
-    assert widening(60, 20) == pytest.approx((np.mean(anew) / np.mean(within)) ** 0.5, rel=0.1)
+    for replace in (False, True):
+        within, anew = [], []
+        for _ in range(400):
+            pool, others = rng.normal(size=60), rng.normal(size=20)
+            groups = [rng.choice(pool, 20, replace=replace).mean() for _ in range(30)]
+            within.append(np.var(groups, ddof=1))
+            anew.append((others.mean() - pool.mean()) ** 2)
+        assert widening(60, 20, replace) == pytest.approx((np.mean(anew) / np.mean(within)) ** 0.5, rel=0.1)
 
 
 def test_a_group_is_of_whole_people_and_its_beginning_is_a_smaller_one():
@@ -136,7 +175,8 @@ def test_as_many_images_are_compared_on_each_side():
     assert [len(side) for side in (sets.samples, sets.held_out, sets.pool)] == [20, 20, 40]
     assert [len(rows) for rows in sets.groups] == [20, 20, 20]
     assert sets.people == {"held-out": 10, "train": 10}
-    assert sets.widen == pytest.approx(((20 + 10) / (20 - 10)) ** 0.5)
+    assert sets.widen("recall", "held-out") == pytest.approx(((20 + 10) / (20 - 10)) ** 0.5)
+    assert sets.widen("kernel_distance", "held-out") == pytest.approx((1 + 10 / 20) ** 0.5)
     few = Reference(train, held_out.of(np.arange(8)), ["A"])
     assert sets_of(samples, few, 100, 40, 3, 0) is None  # four people are held out
 
@@ -200,6 +240,35 @@ def test_diversity_is_decided_by_recall_and_coverage_of_all_samples_against_held
         "answer": "bad",
         "text": "As varied as unseen people: no, coverage 0.11 of 2.00 in pixels",
     }
+
+
+def power(noticed: int) -> list[dict[str, object]]:
+    return [
+        {"question": "fidelity", "words": "15 % noise", "noticed": noticed, "draws": 20},
+        {"question": "diversity", "words": "half missing", "noticed": noticed, "draws": 20},
+    ]
+
+
+def test_a_good_verdict_says_what_it_could_have_seen_and_is_none_where_that_is_nothing():
+    numbers = [
+        number(value=2.2),
+        *(number(metric=metric, better="higher", value=2) for metric in ("precision", "recall", "coverage")),
+    ]
+    for judge, fault in ((on_fidelity, "15 % noise"), (on_diversity, "half missing")):
+        found = judge(numbers, power(19))
+        assert found["answer"] == "good"
+        assert found["text"].endswith(f"it would have noticed {fault} in 19 of 20")
+        assert judge(numbers, power(9))["answer"] == "cannot tell"
+        bad = [number(metric=each.metric, better="higher", value=0) for each in numbers[1:]]
+        assert judge(bad, power(9))["answer"] == "bad"
+
+
+def test_noise_is_not_called_varied():
+    high = {"better": "higher"}
+    varied = [number(metric=metric, value=2, **high) for metric in ("recall", "coverage")]
+    found = on_diversity([*varied, number(metric="precision", value=0.1, **high)], power(20))
+    assert found["answer"] == "cannot tell"
+    assert found["text"].startswith("Varied, but unlike real people")
 
 
 def test_anatomy_names_the_farthest_measure():

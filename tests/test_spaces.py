@@ -90,10 +90,18 @@ def test_people_drawn_anew_make_the_threshold_for_others_drawn_anew():
     # Ten people of ten images: all of one person's are above all others.
     similarity = torch.cat([torch.full((10,), 0.9), torch.linspace(0.1, 0.2, 90)])
     people = np.repeat(np.arange(10), 10)
-    shares = shares_above(similarity, people, seed=0)
+    shares = shares_above(similarity, people, 100, seed=0)
     # Above where it makes no threshold (0.35 of the draws) and is judged (0.65), as often as it is drawn.
-    assert np.mean([share >= 0.1 for share in shares]) == pytest.approx(0.35 * 0.65, abs=0.08)
-    assert np.mean(shares) == pytest.approx(0.35 * 0.11, abs=0.015)
+    assert np.mean([share >= 0.1 for share in shares]) == pytest.approx(0.35 * 0.65, abs=0.03)
+    assert np.mean(shares) == pytest.approx(0.35 * 0.11, abs=0.01)
+
+
+def test_the_fewer_the_samples_the_more_their_share_above_the_threshold_varies():
+    similarity = torch.rand(400, generator=torch.Generator().manual_seed(0))
+    people = np.arange(400) // 10
+    few, many = (np.std(shares_above(similarity, people, count, seed=0)) for count in (50, 400))
+    # Twenty people make the threshold beside 5, or beside 40, who are judged.
+    assert few / many > 1.5
 
 
 def test_a_median_is_not_compared_with_single_images():

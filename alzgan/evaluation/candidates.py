@@ -48,6 +48,11 @@ class Candidate:
     more: Callable[[int, np.ndarray], Images] | None
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def people_known(self) -> bool:
+        """Whether it is known which samples show one person: a generator's latents are independent."""
+        return self.kind == "checkpoint" or self.images.people is not None
+
 
 def from_checkpoint(
     name: str,
@@ -125,6 +130,16 @@ def from_folder(folder: Path, data: MRIDataModule) -> Candidate:
         notes.append(
             f"who is in each of its images is known: {counted(len(set(people)), 'person', 'people')}"
         )
+    else:
+        notes.append(
+            "who is in its images is not known: they count as stacks of slices; a manifest.csv with the "
+            "columns file and subject makes recall and the kernel distance sharper"
+        )
+    if named:
+        counts = np.bincount(labels, minlength=len(data.classes))
+        notes += odd_shares(
+            counts, np.bincount(data.dataset.labels, minlength=len(data.classes)), data.classes
+        )
     images = Images(pixels, labels, people, [file.path for file in files]).of(order)
 
     def more(number: int, shares: np.ndarray) -> Images:
@@ -146,6 +161,19 @@ def from_folder(folder: Path, data: MRIDataModule) -> Candidate:
         more if named else None,
         notes,
     )
+
+
+def odd_shares(samples: np.ndarray, real: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """A line for each class that is absent from the samples, or half or twice as frequent as in the data."""
+    lines = []
+    for name, ours, theirs in zip(classes, samples / samples.sum(), real / real.sum(), strict=True):
+        if theirs and not ours:
+            lines.append(f"class {printable(name)} is absent: it has {theirs:.1%} of the training images")
+        elif not theirs / 2 <= ours <= 2 * theirs:
+            lines.append(
+                f"class {printable(name)} has {ours:.1%} of the samples, {theirs:.1%} of the training images"
+            )
+    return lines
 
 
 def people_in(folder: Path, files: Sequence[ImageFile]) -> np.ndarray | None:

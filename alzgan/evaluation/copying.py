@@ -33,7 +33,7 @@ from alzgan.metrics.neighbours import Neighbours
 
 ALIGNED = "aligned pixels"
 VERSION = 2  # of the search: raise it when the same images would give other neighbours
-DRAWS = 200  # of people: cheap here
+DRAWS = 1000  # of people: cheap here
 SINGLES = 20  # draws of one image of each person
 QUANTILE = 0.99
 BINS = 40
@@ -77,7 +77,7 @@ def copying(
         seed: of the draws of people.
     """
     train, unseen = reference.train, reference.held_out
-    found = copies_of(nearest, theirs, QUANTILE)
+    found, held_out_people = copies_of(nearest, theirs, QUANTILE), unseen.person_count()
     common = {"stage": "copies", "against": "train", "label": None, "seed": seed}
     aligned = common | {
         "space": ALIGNED,
@@ -89,14 +89,21 @@ def copying(
         Number(
             metric="share_above_threshold",
             value=found.above / len(nearest.similarity),
-            unseen=unseen_of(shares_above(theirs.similarity, unseen.people, seed)),
+            unseen=unseen_of(
+                shares_above(theirs.similarity, unseen.people, len(nearest.similarity), seed),
+                "share_above_threshold",
+                held_out_people,
+                n=len(nearest.similarity),
+            ),
             better="lower",
             **aligned,
         ),
         Number(
             metric="train_test_distance",
             value=train_test(1 - nearest.similarity, people, 1 - theirs.similarity, unseen.people, seed),
-            unseen=unseen_of(halves(1 - theirs.similarity, unseen.people, seed)),
+            unseen=unseen_of(
+                halves(1 - theirs.similarity, unseen.people, seed), "train_test_distance", held_out_people
+            ),
             better="higher",
             **aligned,
         ),
@@ -111,11 +118,13 @@ def in_space(space: Space, sets: Sets, common: dict[str, Any], seed: int) -> lis
     """Authenticity, C_T and membership inference in a feature space, means over its extractors."""
     found = [memorised(*each, seed) for each in space.together(sets.samples, sets.held_out, sets.pool)]
     numbers = []
-    for metric, better, widen, most in (
-        # People drawn anew are compared with those drawn: the difference of two groups varies more than one.
-        ("authenticity", "higher", 2**0.5, 1),
-        ("train_test_distance", "higher", 1, np.inf),
-        ("membership_auc", "lower", 1, 1),
+    held_out_people = sets.held_out.person_count()
+    # People drawn anew are compared with those drawn: the difference of two groups varies more than one.
+    widen = {"authenticity": 2**0.5}
+    for metric, better in (
+        ("authenticity", "higher"),
+        ("train_test_distance", "higher"),
+        ("membership_auc", "lower"),
     ):
         values = [each[metric][0] for each in found]
         unseen = np.mean([each[metric][1] for each in found], 0)
@@ -125,7 +134,7 @@ def in_space(space: Space, sets: Sets, common: dict[str, Any], seed: int) -> lis
                 space=space.name,
                 extractor=space.extractor,
                 value=float(np.mean(values)),
-                unseen=unseen_of(unseen, widen, 1 / len(sets.samples), most),
+                unseen=unseen_of(unseen, metric, held_out_people, widen.get(metric, 1), len(sets.samples)),
                 better=better,
                 n=len(sets.samples),
                 people=sets.pool.person_count(),
@@ -162,15 +171,15 @@ def memorised(
     }
 
 
-def shares_above(similarity: Tensor, people: np.ndarray | None, seed: int) -> list[float]:
+def shares_above(similarity: Tensor, people: np.ndarray | None, count: int, seed: int) -> list[float]:
     """The share of the images of people drawn anew above the threshold that other people drawn anew make.
 
-    Each time as many as there are, twice with replacement: halves would make a threshold of half the people,
-    and limits far too wide.
+    The threshold is made by as many people as there are, the share is that of as many images as there are
+    samples; both are drawn with replacement.
     """
-    makers, judged = (
-        resampled(people, len(similarity), seed, f"evaluate/{purpose}") for purpose in ("threshold", "share")
-    )
+    makers = resampled(people, len(similarity), seed, "evaluate/threshold")
+    per_person = len(similarity) / len(np.unique(people)) if people is not None else 1
+    judged = resampled(people, len(similarity), seed, "evaluate/share", max(1, round(count / per_person)))
     return [
         float((similarity[two] > similarity[one].double().quantile(QUANTILE)).double().mean())
         for one, two in zip(makers, judged, strict=True)
@@ -189,12 +198,16 @@ def random_halves(
 
 
 def resampled(
-    people: np.ndarray | None, count: int, seed: int, purpose: str = "evaluate/resampled"
+    people: np.ndarray | None,
+    count: int,
+    seed: int,
+    purpose: str = "evaluate/resampled",
+    drawn: int | None = None,
 ) -> list[Tensor]:
-    """Rows of people drawn with replacement, each with all images."""
+    """Rows of people drawn with replacement, each with all images: `drawn` of them, else all."""
     names, who = np.unique(np.arange(count) if people is None else people, return_inverse=True)
     rows_of = [np.flatnonzero(who == person) for person in range(len(names))]
-    draws = stream(seed, purpose).integers(len(names), size=(DRAWS, len(names)))
+    draws = stream(seed, purpose).integers(len(names), size=(DRAWS, drawn or len(names)))
     return [torch.from_numpy(np.concatenate([rows_of[person] for person in draw])) for draw in draws]
 
 

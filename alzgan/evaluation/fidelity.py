@@ -1,5 +1,6 @@
 """Do samples look like real scans, and are they as varied: distances and neighbours in feature spaces."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -9,15 +10,16 @@ import torch
 from tqdm import tqdm
 
 from alzgan.data.features import digest_of
-from alzgan.evaluation.numbers import DISTANCES, Number, unseen_of
-from alzgan.evaluation.reference import NEEDED_PEOPLE, Images, Reference, draw_group, widening
+from alzgan.evaluation.numbers import DISTANCES, Number, Unseen, unseen_of
+from alzgan.evaluation.reference import NEEDED_PEOPLE, Images, Reference, draw_group, who_of, widening
 from alzgan.evaluation.spaces import Features, K, Pair, Space
 from alzgan.metrics.distances import at_infinity
 from alzgan.metrics.diversity import inception_score
 from alzgan.text import printable
 
-SHARES_OF_IMAGES = ("precision", "recall", "coverage")
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of N, at which the distances that depend on N are computed
+REDRAWN = ("kernel_distance", "precision", "density")  # see `alzgan.evaluation.spaces.Pair.redrawn`
+LONG_DRAWS = 20  # groups of unseen people of whom Fréchet distance, MIND and Vendi score are computed
 CURVE_DRAWS = 3  # groups of unseen people of whom a curve is the mean
 AGAINST_TRAIN = 5  # groups of people trained on that the samples are compared with
 HELD_OUT, TRAIN = "held-out", "train"
@@ -33,14 +35,17 @@ class Sets(NamedTuple):
         held_out: of people who were not trained on.
         pool: of people who were, from whom the groups are drawn.
         groups: rows of the pool, each of as many images as there are samples.
-        widen: see `alzgan.evaluation.reference.widening`.
+        drawn: people in a group, at most.
+        known: whether it is known who is in the samples. Where it is not, they may be stacks of slices, which
+            are near neighbours of each other: unseen people then stand in their place without names, too.
     """
 
     samples: Images
     held_out: Images
     pool: Images
     groups: list[np.ndarray]
-    widen: float
+    drawn: int
+    known: bool
 
     @property
     def people(self) -> dict[str, int]:
@@ -54,11 +59,23 @@ class Sets(NamedTuple):
             None if each.people is None else each.people.tolist() for each in (self.held_out, self.pool)
         ]
         pixels = torch.cat([self.held_out.pixels, self.pool.pixels])
-        return digest_of(pixels, repr((len(self.held_out), people, [rows.tolist() for rows in self.groups])))
+        rows = [rows.tolist() for rows in self.groups]
+        return digest_of(pixels, repr((len(self.held_out), people, rows, self.known)))
+
+    def widen(self, metric: str, against: str) -> float:
+        """By how much this number varies more for people drawn anew than among the draws."""
+        redrawn = against == HELD_OUT and metric in REDRAWN
+        return widening(self.pool.person_count(), self.drawn, with_replacement=redrawn)
 
 
 def sets_of(
-    samples: Images, reference: Reference, size: int, pool: int, draws: int, seed: int
+    samples: Images,
+    reference: Reference,
+    size: int,
+    pool: int,
+    draws: int,
+    seed: int,
+    known: bool = True,
 ) -> Sets | None:
     """Choose what is compared; None where there are too few people.
 
@@ -69,6 +86,7 @@ def sets_of(
         pool: images of the people from whom groups are drawn, at most.
         draws: number of groups.
         seed: of the draws.
+        known: whether it is known who is in the samples.
     """
     train, held_out = reference.train, reference.held_out
     drawn_from = train.of(draw_group(train, pool, seed, "pool"))
@@ -82,7 +100,7 @@ def sets_of(
     few = unseen.person_count() < NEEDED_PEOPLE or people - drawn < NEEDED_PEOPLE
     if few or any(images.others() < K for images in compared):
         return None
-    return Sets(first, unseen, drawn_from, groups, widening(people, drawn))
+    return Sets(first, unseen, drawn_from, groups, drawn, known)
 
 
 def fidelity(
@@ -103,7 +121,7 @@ def fidelity(
         samples = mean_values([of_samples(*each, sets.groups, whole) for each in triples])
         bar = f"comparing in {space.name} {printable(label or '')}".strip()
         unseen = space.once(
-            f"groups {sets.real} {whole}", partial(of_unseen, triples, sets.groups, whole, bar)
+            f"groups {sets.real} {whole} {seed}", partial(of_unseen, triples, sets, whole, seed, bar)
         )
         numbers += [
             Number(
@@ -116,11 +134,7 @@ def fidelity(
                 value=value,
                 n=len(sets.samples),
                 people=sets.people[people],
-                unseen=unseen_of(
-                    [draw[metric, people] for draw in unseen],
-                    sets.widen,
-                    **({"grain": 1 / len(sets.samples), "most": 1} if metric in SHARES_OF_IMAGES else {}),
-                ),
+                unseen=unseen[metric, people],
                 better="lower" if metric in DISTANCES else "higher",
                 seed=seed,
             )
@@ -137,32 +151,55 @@ def of_samples(
     for rows in groups[:AGAINST_TRAIN]:
         pair = Pair(samples, pool.of(rows))
         trained.append(against(TRAIN, (pair.frechet_and_mind() if whole else {}) | pair.one_in_two()))
-    pair = Pair(samples, held_out)
-    found = (pair.frechet_and_mind() | kinds(samples) if whole else {}) | pair.one_in_two()
+    pair = Pair(held_out, samples)
+    found = (pair.frechet_and_mind() | kinds(samples) if whole else {}) | pair.two_in_one()
     return against(HELD_OUT, found) | mean_values(trained)
 
 
 def of_unseen(
-    triples: list[tuple[Features, ...]], groups: list[np.ndarray], whole: bool, bar: str
-) -> list[Values]:
-    """What each group of unseen people gets, in the mean over a space's extractors.
+    triples: list[tuple[Features, ...]], sets: Sets, whole: bool, seed: int, bar: str
+) -> dict[Any, Unseen]:
+    """What groups of unseen people get, in the mean over a space's extractors.
 
-    People of the pool, who are other people than those held out, are unseen people in the samples' place
-    where the reference is held out; where it is of the pool, those held out are.
+    Where samples are compared with held-out people, groups of the pool stand in the samples' place. Where
+    they are compared with the pool, the held-out people do.
     """
-    found: list[list[Values]] = [[] for _ in groups]
-    with tqdm(total=len(triples) * len(groups), desc=bar, unit=" groups", leave=False) as progress:
+    draws: dict[Any, list[list[float]]] = defaultdict(list)  # by number, then extractor, then draw
+    with tqdm(total=len(triples) * len(sets.groups), desc=bar, unit=" groups", leave=False) as progress:
         for _, held_out, pool in triples:
-            for values, rows in zip(found, groups, strict=True):
-                group = pool.of(rows)
-                pair = Pair(held_out, group)
-                by_n = pair.frechet_and_mind() if whole else {}
-                values.append(
-                    against(HELD_OUT, by_n | pair.two_in_one() | (kinds(group) if whole else {}))
-                    | against(TRAIN, by_n | pair.one_in_two())
-                )
+            found = []
+            for values in of_groups(held_out, pool, sets, whole):
+                found.append(values)
                 progress.update()
-    return [mean_values(values) for values in found]
+            for key in found[0]:
+                draws[key].append([values[key] for values in found if key in values])
+            stand_ins = pool if sets.known else pool.without_names()
+            redrawn = Pair(held_out, stand_ins).redrawn(who_of(sets.pool), sets.drawn, seed)
+            for metric, values in redrawn.items():
+                draws[metric, HELD_OUT][-1] = values
+    return {
+        (metric, people): unseen_of(
+            np.mean(several, 0),
+            metric,
+            sets.pool.person_count(),
+            sets.widen(metric, people),
+            len(sets.samples),
+        )
+        for (metric, people), several in draws.items()
+    }
+
+
+def of_groups(held_out: Features, pool: Features, sets: Sets, whole: bool) -> Iterator[Values]:
+    """The numbers of each group; of the first ones also those that take long."""
+    stand_ins, others = (pool, held_out) if sets.known else (pool.without_names(), held_out.without_names())
+    ours, theirs = Pair(held_out, stand_ins), Pair(others, pool)
+    for draw, rows in enumerate(sets.groups):
+        as_samples = ours.with_rows(rows)
+        long = whole and draw < LONG_DRAWS
+        by_n = as_samples.frechet_and_mind() if long else {}
+        yield against(
+            HELD_OUT, by_n | as_samples.two_in_one() | (kinds(as_samples.two) if long else {})
+        ) | against(TRAIN, by_n | theirs.with_rows(rows).one_in_two())
 
 
 def against(people: str, values: dict[str, float]) -> Values:

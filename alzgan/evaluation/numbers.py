@@ -5,24 +5,66 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.stats import f, t
+from scipy.stats import norm, pearson3, t
 
 DISTANCES = ("frechet", "mind", "kernel_distance", "wasserstein")
-# A sum of squares over few people: its law leans to the right, as the square of a normal number does.
-SKEWED = ("kernel_distance",)
-CHANCE = 1 / 700  # of unseen people whose number is beyond its limit: three deviations, were these known
+SHARES = ("precision", "recall", "coverage", "authenticity", "share_above_threshold")  # of images
+# Sums over few people, some of whom have most of it, lean; so many draws are made that it shows by how much.
+SKEWED = ("kernel_distance", "precision", "density", "share_above_threshold")
+# What decides; all other numbers are told. More of them would find a fault in every innocent set.
+DECIDES = {"fidelity": ("kernel_distance", "precision"), "diversity": ("recall", "coverage")}
+CHANCE = 1 / 700  # of unseen people whose number is beyond its limit
+MANY = 500  # draws, from which on their skewness is known well enough
+BAND = 0.95  # of unseen people whose number lies between low and high
+
+
+@dataclass(frozen=True)
+class Law:
+    """The law of one more value, of people drawn anew, given the values of groups that were drawn.
+
+    On its scale the value is Pearson's third type with the mean, deviation and skewness of the draws, and
+    with the tails of Student's distribution, since the deviation is known from few people.
+
+    Attributes:
+        mean: of the draws, on the scale.
+        deviation: of people drawn anew, on the scale.
+        skewness: of the draws; 0 where the law is symmetric.
+        draws: how many there were.
+        degrees: of freedom of the deviation.
+        is_share: whether the scale is arcsin(sqrt(x)), on which a share's variance does not depend on it.
+    """
+
+    mean: float
+    deviation: float
+    skewness: float
+    draws: int
+    degrees: int
+    is_share: bool
+
+    def quantile(self, chance: float) -> float:
+        """The value that one more is below with this chance."""
+        reach = t.ppf(chance, self.degrees) * (1 + 1 / self.draws) ** 0.5
+        place = self.mean + self.deviation * float(pearson3.ppf(norm.cdf(reach), self.skewness))
+        return float(np.sin(np.clip(place, 0, np.pi / 2)) ** 2) if self.is_share else place
+
+    def share_below(self, value: float) -> float:
+        """The chance that one more is below this value: the inverse of `quantile`."""
+        place = float(scaled(value)) if self.is_share else value
+        chance = pearson3.cdf((place - self.mean) / (self.deviation or 1e-12), self.skewness)
+        return float(t.cdf(norm.ppf(chance) / (1 + 1 / self.draws) ** 0.5, self.degrees))
 
 
 @dataclass(frozen=True)
 class Unseen:
-    """What unseen people get in the samples' place, over draws of them.
+    """What unseen people get in the samples' place.
 
     Attributes:
-        mean: over the draws.
+        mean: over the groups that were drawn.
         low: the 2.5 % quantile for people drawn anew.
         high: the 97.5 % quantile.
         deviation: the standard deviation for people drawn anew.
-        draws: how many there were.
+        draws: how many groups there were.
+        law: of people drawn anew.
     """
 
     mean: float
@@ -30,11 +72,54 @@ class Unseen:
     high: float
     deviation: float
     draws: int
+    law: Law
 
-    @property
-    def spread(self) -> float:
-        """The deviation of one more draw from the mean of these."""
-        return self.deviation * (1 + 1 / self.draws) ** 0.5
+
+def unseen_of(
+    values: Sequence[float],
+    metric: str,
+    people: int,
+    widen: float = 1.0,
+    n: int | None = None,
+) -> Unseen:
+    """The summary of what groups of unseen people get.
+
+    Args:
+        values: one of each group.
+        metric: which number it is; that decides its law.
+        people: from whom the groups were drawn.
+        widen: by how much people drawn anew vary more than these groups, which share people.
+        n: images of each group. A share varies at least as much as one of so many independent images: shares
+            that are 1 in every group do not make one image less a fault.
+    """
+    values = np.asarray(values, float)
+    is_share = metric in SHARES
+    places = scaled(values) if is_share else values
+    deviation = widen * float(places.std(ddof=1))
+    if is_share and n is not None:
+        deviation = max(deviation, 0.5 / n**0.5)
+    law = Law(
+        mean=float(places.mean()),
+        deviation=deviation,
+        skewness=skewness(places) if metric in SKEWED and len(values) >= MANY else 0.0,
+        draws=len(values),
+        degrees=max(1, min(people, len(values)) - 1),
+        is_share=is_share,
+    )
+    low, high = (law.quantile(chance) for chance in ((1 - BAND) / 2, (1 + BAND) / 2))
+    return Unseen(float(values.mean()), low, high, widen * float(values.std(ddof=1)), len(values), law)
+
+
+def skewness(values: np.ndarray) -> float:
+    """The third moment (in deviations) of values (D,); 0 where they are all alike."""
+    centred = values - values.mean()
+    deviation = centred.std()
+    return float(((centred / deviation) ** 3).mean()) if deviation > 1e-9 * abs(values.mean()) else 0.0
+
+
+def scaled(share: np.ndarray | float) -> np.ndarray:
+    """Shares on the scale on which their variance does not depend on them, from 0 to pi / 2."""
+    return np.arcsin(np.sqrt(np.clip(share, 0, 1)))
 
 
 @dataclass(frozen=True)
@@ -78,52 +163,24 @@ class Number:
     percentile: float = field(init=False)
 
     def __post_init__(self):
-        sign = 1 if self.better == "lower" else -1
-        spread = self.unseen.spread
-        limit = self.unseen.mean + sign * self.deviations(CHANCE) * spread
+        law = self.unseen.law
+        lower = self.better == "lower"
+        limit = law.quantile(1 - CHANCE if lower else CHANCE)
         distance = self.metric in DISTANCES and self.unseen.mean > 2 * self.unseen.deviation
-        place = (self.value - self.unseen.mean) / (spread or 1e-12)
-        object.__setattr__(self, "limit", float(limit))
-        object.__setattr__(self, "within", bool(sign * self.value <= sign * limit))
+        object.__setattr__(self, "limit", limit)
+        object.__setattr__(self, "within", self.accepts(self.value))
         object.__setattr__(self, "ratio", self.value / self.unseen.mean if distance else None)
-        object.__setattr__(self, "percentile", round(100 * self.share_below(place), 2))
+        object.__setattr__(self, "percentile", round(100 * law.share_below(self.value), 2))
 
-    def deviations(self, chance: float) -> float:
-        """How many deviations from the mean are passed with this chance, these being known from draws alone.
+    def accepts(self, value: float) -> bool:
+        """Whether a value is not beyond the limit."""
+        return bool(value <= self.limit if self.better == "lower" else value >= self.limit)
 
-        Of a skewed number as by the square of a normal one: of all sums of squares the one with the longest
-        tail (Gretton et al. 2012, "A kernel two-sample test", theorem 12, has their law).
-        """
-        degrees = self.unseen.draws - 1
-        if self.metric in SKEWED:
-            return float((f.isf(chance, 1, degrees) - 1) / 2**0.5)
-        return float(t.isf(chance, degrees))
-
-    def share_below(self, place: float) -> float:
-        """The chance of a value so many deviations above the mean, or below that."""
-        degrees = self.unseen.draws - 1
-        return float(
-            f.cdf(1 + 2**0.5 * place, 1, degrees) if self.metric in SKEWED else t.cdf(place, degrees)
-        )
+    def badness(self) -> float:
+        """How many deviations it is worse than what unseen people get."""
+        sign = 1 if self.better == "lower" else -1
+        return sign * (self.value - self.unseen.mean) / (self.unseen.deviation or 1e-12)
 
     def plain(self) -> dict[str, Any]:
         """As JSON takes it."""
         return asdict(self)
-
-
-def unseen_of(
-    values: Sequence[float], widen: float = 1.0, grain: float = 0.0, most: float = np.inf
-) -> Unseen:
-    """The summary of what draws of unseen people get.
-
-    Args:
-        values: one of each draw.
-        widen: by how much people drawn anew vary more than these draws, which share people.
-        grain: the smallest step of the number, which the deviation is not below: shares that are 1 in every
-            draw do not make one image less a fault.
-        most: the largest value that the number can have.
-    """
-    mean = float(np.mean(values))
-    wide = mean + widen * (np.asarray(values) - mean)
-    low, high = np.quantile(wide, (0.025, 0.975)).clip(max=most)
-    return Unseen(mean, float(low), float(high), max(float(wide.std(ddof=1)), grain), len(values))

@@ -119,16 +119,21 @@ def draw_group(images: Images, size: int, seed: int, purpose: str, step: int = 0
 
     The last person may be cut. A beginning of the rows is a smaller group.
     """
-    people = np.arange(len(images)) if images.people is None else images.people
-    names, who = np.unique(people, return_inverse=True)
+    names, who = np.unique(who_of(images), return_inverse=True)
     place = stream(seed, f"evaluate/{purpose}", step).permutation(len(names))
     return np.argsort(place[who], kind="stable")[:size]
 
 
-def widening(people: int, drawn: int) -> float:
+def who_of(images: Images) -> np.ndarray:
+    """Who is in each image (N,); where nobody knows, each is somebody of its own."""
+    return np.arange(len(images)) if images.people is None else images.people
+
+
+def widening(people: int, drawn: int, with_replacement: bool = False) -> float:
     """By how much groups of people drawn anew vary more than groups drawn from the same few people.
 
-    The variance of a mean over m people is s^2 (1 / m - 1 / M) among groups from M people, and about the
-    mean of those s^2 (1 / m + 1 / M) where the m are others.
+    The variance of a mean over m people is s^2 (1 / m - 1 / M) among groups drawn from M people without
+    replacement, s^2 / m with replacement, and about the mean of those s^2 (1 / m + 1 / M) where the m are
+    others.
     """
-    return ((people + drawn) / (people - drawn)) ** 0.5
+    return (1 + drawn / people) ** 0.5 if with_replacement else ((people + drawn) / (people - drawn)) ** 0.5

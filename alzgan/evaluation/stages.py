@@ -16,6 +16,7 @@ from alzgan.evaluation.fidelity import Sets, curves, fidelity, sets_of
 from alzgan.evaluation.inputs import Judged
 from alzgan.evaluation.numbers import Number
 from alzgan.evaluation.pictures import grids, measured, pairs
+from alzgan.evaluation.power import noticed
 from alzgan.evaluation.reference import NEEDED_PEOPLE, Images, Reference
 from alzgan.evaluation.shape import anatomy
 from alzgan.evaluation.spaces import K, Space
@@ -82,7 +83,7 @@ class Outcome:
             "verdicts": self.verdicts,
             "numbers": [number.plain() for number in self.numbers],
             "curves": self.curves,
-            **{name: self.summaries.get(name) for name in ("copies", "anatomy", "utility")},
+            **{name: self.summaries.get(name) for name in ("power", "copies", "anatomy", "utility")},
             "seconds": self.seconds,
         }
 
@@ -124,7 +125,15 @@ def compared_sets(judged: Judged, context: Context) -> Sets:
     """What is compared; UserError where there are too few people."""
     candidate, data, reference = judged
     extent = context.extent
-    found = sets_of(candidate.images, reference, extent.size, extent.pool, extent.draws, context.seed)
+    found = sets_of(
+        candidate.images,
+        reference,
+        extent.size,
+        extent.pool,
+        extent.draws,
+        context.seed,
+        candidate.people_known,
+    )
     if found is None:
         train, held_out = (images.person_count() for images in (reference.train, reference.held_out))
         if reference.held_out.people is not None:
@@ -149,7 +158,9 @@ def class_sets(judged: Judged, context: Context) -> Iterator[tuple[str, Sets]]:
     extent = context.extent
     for label, name in enumerate(reference.classes if candidate.images.labels is not None else []):
         real, samples = reference.of_class(label), candidate.images.of_class(label)
-        found = sets_of(samples, real, extent.size, extent.pool, extent.draws, context.seed)
+        found = sets_of(
+            samples, real, extent.size, extent.pool, extent.draws, context.seed, candidate.people_known
+        )
         if found is not None:
             yield name, found
         else:
@@ -161,11 +172,15 @@ def class_sets(judged: Judged, context: Context) -> Iterator[tuple[str, Sets]]:
 
 def judge_fidelity(outcome: Outcome, context: Context) -> None:
     """Fidelity and diversity."""
-    outcome.numbers += fidelity(outcome.sets, context.spaces, context.seed)
+    whole = fidelity(outcome.sets, context.spaces, context.seed)
+    outcome.numbers += whole
     for label, sets in outcome.classes.items():
         outcome.numbers += fidelity(sets, context.spaces, context.seed, label, whole=False)
     outcome.curves += curves(outcome.sets, context.spaces)
-    outcome.verdicts += [verdicts.on_fidelity(outcome.numbers), verdicts.on_diversity(outcome.numbers)]
+    outcome.summaries["power"] = noticed(outcome.sets, context.spaces, whole, context.seed)
+    outcome.verdicts += [
+        judge(whole, outcome.summaries["power"]) for judge in (verdicts.on_fidelity, verdicts.on_diversity)
+    ]
 
 
 def looked_at(reference: Reference, context: Context) -> Images:

@@ -5,15 +5,13 @@ from typing import Any
 
 from alzgan.evaluation.copying import Copying
 from alzgan.evaluation.fidelity import HELD_OUT
-from alzgan.evaluation.numbers import Number
+from alzgan.evaluation.numbers import DECIDES, Number
 from alzgan.metrics.arms import SHUFFLED
 from alzgan.report.plots import words
 
-# What decides; all other numbers are told. More of them would find a fault in every innocent set.
-DECIDES = {"fidelity": ("kernel_distance", "precision"), "diversity": ("recall", "coverage")}
-
 VAGUE = 0.1  # the share too near above which its limit tells nothing
 Verdict = dict[str, str]
+Power = dict[str, Any]  # see `alzgan.evaluation.power.noticed`
 
 
 def verdict(question: str, good: bool, text: str) -> Verdict:
@@ -21,27 +19,55 @@ def verdict(question: str, good: bool, text: str) -> Verdict:
     return {"question": question, "answer": "good" if good else "bad", "text": text}
 
 
-def on_fidelity(numbers: Sequence[Number]) -> Verdict:
-    """Whether the samples are as close to unseen people as other real people are, in every space."""
+def cannot_tell(question: str, text: str) -> Verdict:
+    """The verdict where the numbers say too little."""
+    return {"question": question, "answer": "cannot tell", "text": text}
+
+
+def on_fidelity(numbers: Sequence[Number], faults: Sequence[Power] = ()) -> Verdict:
+    """Whether the samples are as close to unseen people as other real people are, in every space.
+
+    Args:
+        numbers: of the samples.
+        faults: what `alzgan.evaluation.power.noticed` says the numbers could have seen.
+    """
     found = deciding(numbers, "fidelity")
     outside = [number for number in found if not number.within]
     told = told_of(worst_of(outside or found))
-    if not outside:
-        return verdict(
-            "fidelity", True, f"As close to unseen people as other real people are; farthest {told}"
-        )
-    text = f"Not as close to unseen people as other real people are: {told}{flattery(found)}"
-    return verdict("fidelity", False, text)
+    if outside:
+        text = f"Not as close to unseen people as other real people are: {told}{flattery(found)}"
+        return verdict("fidelity", False, text)
+    text = f"As close to unseen people as other real people are; farthest {told}"
+    return as_far_as_seen(verdict("fidelity", True, text), faults)
 
 
-def on_diversity(numbers: Sequence[Number]) -> Verdict:
-    """Whether the samples are as varied as unseen people, in every space."""
+def on_diversity(numbers: Sequence[Number], faults: Sequence[Power] = ()) -> Verdict:
+    """Whether the samples are as varied as unseen people, in every space; arguments as of `on_fidelity`."""
     found = deciding(numbers, "diversity")
     outside = [number for number in found if not number.within]
     told = told_of(worst_of(outside or found))
-    if not outside:
-        return verdict("diversity", True, f"As varied as unseen people: yes, {told}")
-    return verdict("diversity", False, f"As varied as unseen people: no, {told}{flattery(found)}")
+    if outside:
+        text = f"As varied as unseen people: no, {told}{flattery(found)}"
+        return verdict("diversity", False, text)
+    unlike = [
+        each for each in deciding(numbers, "fidelity") if each.metric == "precision" and not each.within
+    ]
+    if unlike:  # noise is varied
+        text = f"Varied, but unlike real people, so that variety says little: {told_of(worst_of(unlike))}"
+        return cannot_tell("diversity", text)
+    return as_far_as_seen(verdict("diversity", True, f"As varied as unseen people: yes, {told}"), faults)
+
+
+def as_far_as_seen(good: Verdict, faults: Sequence[Power]) -> Verdict:
+    """A good verdict with what it could have seen; it cannot tell where it would miss the gravest fault."""
+    own = [fault for fault in faults if fault["question"] == good["question"]]
+    if not own:
+        return good
+    told = ", ".join(f"{fault['words']} in {fault['noticed']} of {fault['draws']}" for fault in own)
+    text = f"{good['text']}. Of sets with a planted fault it would have noticed {told}"
+    if 2 * own[-1]["noticed"] < own[-1]["draws"]:
+        return cannot_tell(good["question"], f"Too few people or images to tell. {text}")
+    return good | {"text": text}
 
 
 def on_copies(found: Copying) -> Verdict:
@@ -62,7 +88,7 @@ def on_copies(found: Copying) -> Verdict:
     none = f"No copies ({100 * copies.upper:.2g} % at most, with 95 % confidence)"
     if share.limit > VAGUE:
         text = f"{none}; of so few unseen people up to {100 * min(1, share.limit):.2g} % would be too near"
-        return {"question": "copies", "answer": "cannot tell", "text": f"{text}; {near}"}
+        return cannot_tell("copies", f"{text}; {near}")
     return verdict("copies", True, f"{none}; {near}")
 
 
@@ -87,7 +113,7 @@ def on_utility(found: dict[str, Any]) -> Verdict:
         text = (
             f"The control fails: shuffled labels give {control['mean']:.2f}, chance is {found['chance']:.2f}"
         )
-        return {"question": "utility", "answer": "cannot tell", "text": text}
+        return cannot_tell("utility", text)
     best = max(arms, key=lambda arm: arm["difference"]["mean"])
     told = best["difference"]
     text = (
@@ -109,12 +135,7 @@ def deciding(numbers: Sequence[Number], question: str) -> list[Number]:
 
 def worst_of(numbers: Sequence[Number]) -> Number:
     """The one that is most deviations from what unseen people get."""
-
-    def badness(number: Number) -> float:
-        sign = 1 if number.better == "lower" else -1
-        return sign * (number.value - number.unseen.mean) / (number.unseen.deviation or 1e-12)
-
-    return max(numbers, key=badness)
+    return max(numbers, key=Number.badness)
 
 
 def flattery(numbers: Sequence[Number]) -> str:

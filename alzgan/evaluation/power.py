@@ -1,0 +1,128 @@
+"""What a verdict could have seen: how often it notices faults planted into unseen people's images."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alzgan.device.streams import stream
+from alzgan.evaluation.fidelity import HELD_OUT, Sets, Values, mean_values
+from alzgan.evaluation.numbers import DECIDES, Number
+from alzgan.evaluation.reference import draw_group, who_of
+from alzgan.evaluation.spaces import Features, Pair, Space
+
+DRAWS = 20  # sets with each fault
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a set.
+
+    Attributes:
+        question: which verdict should notice it.
+        words: what it is called in the verdict.
+        noise: the share of the images that show nothing: each of their features is another image's.
+        missing: the share of the kinds of people that nobody in the set is of: those at one end of the
+            direction in which people differ most.
+    """
+
+    question: str
+    words: str
+    noise: float = 0.0
+    missing: float = 0.0
+
+
+FAULTS = (
+    Fault("fidelity", "5 % noise", noise=0.05),
+    Fault("fidelity", "15 % noise", noise=0.15),
+    Fault("diversity", "a quarter of the kinds of people missing", missing=0.25),
+    Fault("diversity", "half of the kinds of people missing", missing=0.5),
+)
+
+
+def noticed(
+    sets: Sets, spaces: Sequence[Space], numbers: Sequence[Number], seed: int
+) -> list[dict[str, Any]]:
+    """How many of `DRAWS` sets with each fault lie beyond a limit of a number that decides its question.
+
+    Args:
+        sets: what is compared; the faults are planted into people of the pool.
+        spaces: of the numbers.
+        numbers: of the samples, whose limits count.
+        seed: of the draws.
+
+    Returns:
+        For each of `FAULTS` its question, its words, and "noticed" of "draws".
+    """
+    first = spaces[0].together(sets.pool)[0][0]
+    order = kinds_in_order(first, who_of(sets.pool))
+    found = [
+        space.once(f"faults {sets.real} {seed}", partial(with_faults, space, sets, order, seed))
+        for space in spaces
+    ]
+    limits = {(each.space, each.metric): each for each in numbers if each.against == HELD_OUT}
+
+    def is_noticed(fault: Fault, draw: int) -> bool:
+        return any(
+            not limits[space.name, metric].accepts(values[fault][draw][metric])
+            for space, values in zip(spaces, found, strict=True)
+            for metric in DECIDES[fault.question]
+        )
+
+    return [
+        {
+            **{name: asdict(fault)[name] for name in ("question", "words")},
+            "noticed": sum(is_noticed(fault, draw) for draw in range(DRAWS)),
+            "draws": DRAWS,
+        }
+        for fault in FAULTS
+    ]
+
+
+def kinds_in_order(features: Features, people: np.ndarray) -> np.ndarray:
+    """The names of the people, in order along the direction in which their mean features differ most."""
+    names, who = np.unique(people, return_inverse=True)
+    values = features.values.numpy()
+    means = np.stack([values[who == person].mean(0) for person in range(len(names))])
+    means -= means.mean(0)
+    direction = np.linalg.svd(means, full_matrices=False)[2][0]
+    return names[np.argsort(means @ direction, kind="stable")]
+
+
+def with_faults(space: Space, sets: Sets, order: np.ndarray, seed: int) -> dict[Fault, list[Values]]:
+    """What each of the sets with a fault gets beside the held-out people, in the mean over extractors."""
+    found: dict[Fault, list[list[Values]]] = {fault: [] for fault in FAULTS}
+    noise_count = max(round(fault.noise * len(sets.samples)) for fault in FAULTS)
+    for held_out, pool in space.together(sets.held_out, sets.pool):
+        people = pool if sets.known else pool.without_names()
+        pair = Pair(held_out, people.with_others(shuffled(pool.values, noise_count, seed)))
+        for fault in FAULTS:
+            rows = rows_with(fault, sets, order, seed)
+            found[fault].append([pair.with_rows(each).two_in_one() for each in rows])
+    return {
+        fault: [mean_values(list(draw)) for draw in zip(*several, strict=True)]
+        for fault, several in found.items()
+    }
+
+
+def shuffled(values: Tensor, count: int, seed: int) -> Tensor:
+    """So many rows (M, F), each of whose features is that of another image drawn."""
+    rows = stream(seed, "evaluate/noise").integers(len(values), size=(count, values.shape[1]))
+    return torch.gather(values, 0, torch.from_numpy(rows))
+
+
+def rows_with(fault: Fault, sets: Sets, order: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+    """Rows of the pool, and of the noise behind it, of sets with the fault."""
+    size, people = len(sets.samples), who_of(sets.pool)
+    left_out = round(fault.missing * len(order))
+    noise = len(sets.pool) + np.arange(round(fault.noise * size))
+    for draw in range(DRAWS):
+        ordered = order if draw % 2 else order[::-1]
+        there = np.flatnonzero(np.isin(people, ordered[left_out:]))
+        rows = there[draw_group(sets.pool.of(there), size, seed, "fault", draw)]
+        kept = stream(seed, "evaluate/fault rows", draw).permutation(rows)[: size - len(noise)]
+        yield np.concatenate([kept, noise])

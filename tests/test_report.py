@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from alzgan.evaluation.numbers import MANY
+from alzgan.evaluation.power import DRAWS
+from alzgan.evaluation.run import METHODS
 from alzgan.evaluation.seeds import over_seeds
-from alzgan.report.page import comparison, number, page, share, write_report
+from alzgan.evaluation.spaces import REDRAWS
+from alzgan.report.page import comparison, number, overview, page, share, write_report
 from alzgan.report.pictures import Picture
 from alzgan.report.plots import together
 
@@ -151,6 +155,7 @@ def evaluation(*candidates: dict[str, Any]) -> dict[str, Any]:
             "held_out": {"images": 1312, "people": 41},
         },
         "spaces": [{"name": "pixels", "extractor": "pixels-v1", "features": 1024, "method": "grey values"}],
+        "methods": METHODS,
         "candidates": list(candidates),
         "over_seeds": over_seeds(candidates),
     }
@@ -315,6 +320,37 @@ def test_the_best_of_several_is_the_lowest_distance_and_the_highest_share():
     text = page(evaluation(*several), [])
     structure(text)
     assert text.index("Side by side") < text.index("a: 2,000 samples")
+
+
+def test_several_candidates_begin_with_one_table_of_their_verdicts_the_best_first():
+    def judged(name: str, *answers: str) -> dict[str, Any]:
+        questions = ("fidelity", "diversity", "copies")
+        verdicts = [
+            {"question": each, "answer": answer, "text": "."}
+            for each, answer in zip(questions, answers, strict=True)
+        ]
+        return candidate(name, verdicts=verdicts)
+
+    several = [
+        judged("worst", "bad", "bad", "good"),
+        judged("best", "good", "good", "good"),
+        judged("unclear", "bad", "cannot tell", "good"),
+    ]
+    assert [row["name"] for row in overview(several)] == ["best", "unclear", "worst"]
+    text = page(evaluation(*several), [])
+    assert text.index("All candidates") < text.index('aria-label="Verdicts"')
+    assert "All candidates" not in page(evaluation(candidate()), [])
+
+
+def test_methods_tell_the_laws_and_draws_that_the_code_has(whole: str):
+    for sentence in (
+        f"people are drawn {REDRAWS:,} times with replacement",
+        f"where {MANY} draws or more were made",
+        "beyond what 1 in 700 of such groups would get",
+        "The interval holds 95 % of groups",
+        f"planting faults into {DRAWS} groups",
+    ):
+        assert sentence in whole
 
 
 def test_numbers_of_different_n_have_no_best():

@@ -10,6 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 import alzgan
 from alzgan.device.overhead import tune_process
 from alzgan.errors import SettingError, UserError, at_least, one_of, seed_of_streams
+from alzgan.evaluation import numbers, power, spaces
 from alzgan.evaluation.fidelity import HELD_OUT
 from alzgan.evaluation.inputs import Judged, judged, listed
 from alzgan.evaluation.seeds import over_seeds
@@ -22,6 +23,14 @@ from alzgan.runs.provenance import provenance
 from alzgan.runs.signatures import check_types
 from alzgan.text import printable
 
+# What the report's methods tell of the draws.
+METHODS = {
+    "band": numbers.BAND,
+    "chance": numbers.CHANCE,
+    "many": numbers.MANY,
+    "redraws": spaces.REDRAWS,
+    "faulty": power.DRAWS,
+}
 LEAST = {"n": 2, "preset.size": 2, "preset.pool": 4, "preset.unseen": 2, "preset.draws": 2}
 
 
@@ -80,7 +89,7 @@ def check(settings: DictConfig) -> None:
         raise UserError(str(error)) from None
 
 
-def record(outcomes: Sequence[Outcome], settings: DictConfig, spaces: Sequence[Space]) -> dict[str, Any]:
+def record(outcomes: Sequence[Outcome], settings: DictConfig, judged_in: Sequence[Space]) -> dict[str, Any]:
     """The content of `evaluation.json`."""
     made, candidates = provenance(), [outcome.plain() for outcome in outcomes]
     return {
@@ -98,8 +107,9 @@ def record(outcomes: Sequence[Outcome], settings: DictConfig, spaces: Sequence[S
                 "features": space.extractors[0].num_features,
                 "method": space.extractors[0].method,
             }
-            for space in spaces
+            for space in judged_in
         ],
+        "methods": METHODS,
         "candidates": candidates,
         "over_seeds": over_seeds(candidates),
     }

@@ -63,12 +63,31 @@ def page(evaluation: dict[str, Any], pictures: Sequence[Picture]) -> str:
             section(index, candidate, [each for each in pictures if each.candidate == index])
             for index, candidate in enumerate(candidates)
         ],
+        overview=overview(candidates) if len(candidates) > 1 else [],
         comparison=comparison(candidates) if 1 < len(candidates) <= MOST_COLUMNS else [],
         settings=settings,
         tradeoff=plots.tradeoff("tradeoff", settings),
         marks=MARKS,
         questions=QUESTIONS,
+        methods=evaluation["methods"],
     )
+
+
+def overview(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each candidate with its answer to each question, those with the most good ones first."""
+    rows = [
+        {
+            "name": candidate["name"],
+            "answers": {each["question"]: each["answer"] for each in candidate["verdicts"]},
+        }
+        for candidate in candidates
+    ]
+
+    def order(row: dict[str, Any]) -> tuple[int, int]:
+        answers = list(row["answers"].values())
+        return -answers.count("good"), answers.count("bad")
+
+    return sorted(rows, key=order)
 
 
 def section(index: int, candidate: dict[str, Any], pictures: Sequence[Picture]) -> dict[str, Any]:

@@ -175,8 +175,7 @@ def test_as_many_images_are_compared_on_each_side():
     assert [len(side) for side in (sets.samples, sets.held_out, sets.pool)] == [20, 20, 40]
     assert [len(rows) for rows in sets.groups] == [20, 20, 20]
     assert sets.people == {"held-out": 10, "train": 10}
-    assert sets.widen("recall", "held-out") == pytest.approx(((20 + 10) / (20 - 10)) ** 0.5)
-    assert sets.widen("kernel_distance", "held-out") == pytest.approx((1 + 10 / 20) ** 0.5)
+    assert sets.widen == pytest.approx(((20 + 10) / (20 - 10)) ** 0.5)
     few = Reference(train, held_out.of(np.arange(8)), ["A"])
     assert sets_of(samples, few, 100, 40, 3, 0) is None  # four people are held out
 

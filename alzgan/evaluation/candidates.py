@@ -15,6 +15,7 @@ from tqdm import tqdm
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.device.streams import stream
 from alzgan.errors import UserError
+from alzgan.evaluation.fidelity import INDEPENDENT, PEOPLE, UNKNOWN
 from alzgan.evaluation.reference import Images, middle
 from alzgan.images.arrays import decode
 from alzgan.images.decoding import in_threads
@@ -49,9 +50,11 @@ class Candidate:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def people_known(self) -> bool:
-        """Whether it is known which samples show one person: a generator's latents are independent."""
-        return self.kind == "checkpoint" or self.images.people is not None
+    def form(self) -> str:
+        """One of `alzgan.evaluation.fidelity.FORMS`: a generator's latents are independent."""
+        if self.images.people is not None:
+            return PEOPLE
+        return INDEPENDENT if self.kind == "checkpoint" else UNKNOWN
 
 
 def from_checkpoint(

@@ -10,6 +10,7 @@ import torch
 from tqdm import tqdm
 
 from alzgan.data.features import digest_of
+from alzgan.device.streams import stream
 from alzgan.evaluation.numbers import DISTANCES, Number, Unseen, unseen_of
 from alzgan.evaluation.reference import NEEDED_PEOPLE, Images, Reference, draw_group, who_of, widening
 from alzgan.evaluation.spaces import Features, K, Pair, Space
@@ -20,9 +21,15 @@ from alzgan.text import printable
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of N, at which the distances that depend on N are computed
 REDRAWN = ("kernel_distance", "precision", "density")  # see `alzgan.evaluation.spaces.Pair.redrawn`
 LONG_DRAWS = 20  # groups of unseen people of whom Fréchet distance, MIND and Vendi score are computed
+IMAGE_DRAWS = 50  # sets of independent images
 CURVE_DRAWS = 3  # groups of unseen people of whom a curve is the mean
 AGAINST_TRAIN = 5  # groups of people trained on that the samples are compared with
 HELD_OUT, TRAIN = "held-out", "train"
+
+# How samples come. Independent ones vary less than whole people do. Where nobody knows who is in the samples,
+# they may be stacks of slices, near neighbours of each other: unseen people then stand in their place without
+# names, too.
+INDEPENDENT, PEOPLE, UNKNOWN = FORMS = "independent", "people", "unknown"
 
 Values = dict[Any, float]  # by metric, or by metric and the people that it compares with
 
@@ -36,8 +43,7 @@ class Sets(NamedTuple):
         pool: of people who were, from whom the groups are drawn.
         groups: rows of the pool, each of as many images as there are samples.
         drawn: people in a group, at most.
-        known: whether it is known who is in the samples. Where it is not, they may be stacks of slices, which
-            are near neighbours of each other: unseen people then stand in their place without names, too.
+        form: how the samples come, one of `FORMS`.
     """
 
     samples: Images
@@ -45,7 +51,7 @@ class Sets(NamedTuple):
     pool: Images
     groups: list[np.ndarray]
     drawn: int
-    known: bool
+    form: str
 
     @property
     def people(self) -> dict[str, int]:
@@ -60,12 +66,12 @@ class Sets(NamedTuple):
         ]
         pixels = torch.cat([self.held_out.pixels, self.pool.pixels])
         rows = [rows.tolist() for rows in self.groups]
-        return digest_of(pixels, repr((len(self.held_out), people, rows, self.known)))
+        return digest_of(pixels, repr((len(self.held_out), people, rows, self.form)))
 
-    def widen(self, metric: str, against: str) -> float:
-        """By how much this number varies more for people drawn anew than among the draws."""
-        redrawn = against == HELD_OUT and metric in REDRAWN
-        return widening(self.pool.person_count(), self.drawn, with_replacement=redrawn)
+    @property
+    def widen(self) -> float:
+        """By how much people drawn anew vary more than the groups, which share people."""
+        return widening(self.pool.person_count(), self.drawn)
 
 
 def sets_of(
@@ -75,7 +81,7 @@ def sets_of(
     pool: int,
     draws: int,
     seed: int,
-    known: bool = True,
+    form: str = PEOPLE,
 ) -> Sets | None:
     """Choose what is compared; None where there are too few people.
 
@@ -86,7 +92,7 @@ def sets_of(
         pool: images of the people from whom groups are drawn, at most.
         draws: number of groups.
         seed: of the draws.
-        known: whether it is known who is in the samples.
+        form: how the samples come, one of `FORMS`.
     """
     train, held_out = reference.train, reference.held_out
     drawn_from = train.of(draw_group(train, pool, seed, "pool"))
@@ -100,7 +106,7 @@ def sets_of(
     few = unseen.person_count() < NEEDED_PEOPLE or people - drawn < NEEDED_PEOPLE
     if few or any(images.others() < K for images in compared):
         return None
-    return Sets(first, unseen, drawn_from, groups, drawn, known)
+    return Sets(first, unseen, drawn_from, groups, drawn, form)
 
 
 def fidelity(
@@ -159,41 +165,76 @@ def of_samples(
 def of_unseen(
     triples: list[tuple[Features, ...]], sets: Sets, whole: bool, seed: int, bar: str
 ) -> dict[Any, Unseen]:
-    """What groups of unseen people get, in the mean over a space's extractors.
+    """What unseen people get, in the mean over a space's extractors.
 
     Where samples are compared with held-out people, groups of the pool stand in the samples' place. Where
-    they are compared with the pool, the held-out people do.
+    they are compared with the pool, the held-out people do. Whole people stand for samples of people. For
+    independent samples, independent images of the pool do: to what varies between draws of those comes how
+    little the pool's people tell of all people.
     """
-    draws: dict[Any, list[list[float]]] = defaultdict(list)  # by number, then extractor, then draw
-    with tqdm(total=len(triples) * len(sets.groups), desc=bar, unit=" groups", leave=False) as progress:
-        for _, held_out, pool in triples:
-            found = []
-            for values in of_groups(held_out, pool, sets, whole):
-                found.append(values)
-                progress.update()
-            for key in found[0]:
-                draws[key].append([values[key] for values in found if key in values])
-            stand_ins = pool if sets.known else pool.without_names()
-            redrawn = Pair(held_out, stand_ins).redrawn(who_of(sets.pool), sets.drawn, seed)
-            for metric, values in redrawn.items():
-                draws[metric, HELD_OUT][-1] = values
-    return {
-        (metric, people): unseen_of(
-            np.mean(several, 0),
-            metric,
-            sets.pool.person_count(),
-            sets.widen(metric, people),
-            len(sets.samples),
-        )
-        for (metric, people), several in draws.items()
+    people, drawn, size = sets.pool.person_count(), sets.drawn, len(sets.samples)
+    groups = draws_of(triples, sets, sets.groups, Drawn(who_of(sets.pool), drawn, seed), whole, bar)
+
+    def replaced(key: Any) -> bool:
+        return key[0] in REDRAWN and key[1] == HELD_OUT
+
+    found = {
+        key: unseen_of(values, key[0], people, widening(people, drawn, replaced(key)), size)
+        for key, values in groups.items()
     }
+    if sets.form == INDEPENDENT:
+        orders = [
+            stream(seed, "evaluate/images", draw).permutation(len(sets.pool)) for draw in range(IMAGE_DRAWS)
+        ]
+        units = Drawn(np.arange(len(sets.pool)), size, seed)
+        images = draws_of(triples, sets, [order[:size] for order in orders], units, False, bar)
+        for key, values in images.items():
+            if key[1] == HELD_OUT:
+                pool_tells = (drawn / (people if replaced(key) else people - drawn)) ** 0.5
+                found[key] = unseen_of(values, key[0], people, n=size, beside=(groups[key], pool_tells))
+    return found
 
 
-def of_groups(held_out: Features, pool: Features, sets: Sets, whole: bool) -> Iterator[Values]:
+class Drawn(NamedTuple):
+    """What `Pair.redrawn` draws with replacement: who, or which image, is in each row, and how many of them."""
+
+    units: np.ndarray
+    count: int
+    seed: int
+
+
+def draws_of(
+    triples: list[tuple[Features, ...]],
+    sets: Sets,
+    groups: list[np.ndarray],
+    drawn: Drawn,
+    whole: bool,
+    bar: str,
+) -> dict[Any, np.ndarray]:
+    """What each group of the pool gets (D,), by number; those of `REDRAWN` are of many more draws."""
+    found: dict[Any, list[list[float]]] = defaultdict(list)  # by number, then extractor
+    with tqdm(total=len(triples) * len(groups), desc=bar, unit=" groups", leave=False) as progress:
+        for _, held_out, pool in triples:
+            values: dict[Any, list[float]] = defaultdict(list)
+            for each in of_groups(held_out, pool, sets, groups, whole):
+                for key, value in each.items():
+                    values[key].append(value)
+                progress.update()
+            stand_ins = pool.without_names() if sets.form == UNKNOWN else pool
+            values |= against(HELD_OUT, Pair(held_out, stand_ins).redrawn(*drawn))
+            for key, several in values.items():
+                found[key].append(several)
+    return {key: np.mean(several, 0) for key, several in found.items()}
+
+
+def of_groups(
+    held_out: Features, pool: Features, sets: Sets, groups: list[np.ndarray], whole: bool
+) -> Iterator[Values]:
     """The numbers of each group; of the first ones also those that take long."""
-    stand_ins, others = (pool, held_out) if sets.known else (pool.without_names(), held_out.without_names())
+    unknown = sets.form == UNKNOWN
+    stand_ins, others = (each.without_names() if unknown else each for each in (pool, held_out))
     ours, theirs = Pair(held_out, stand_ins), Pair(others, pool)
-    for draw, rows in enumerate(sets.groups):
+    for draw, rows in enumerate(groups):
         as_samples = ours.with_rows(rows)
         long = whole and draw < LONG_DRAWS
         by_n = as_samples.frechet_and_mind() if long else {}
@@ -202,7 +243,7 @@ def of_groups(held_out: Features, pool: Features, sets: Sets, whole: bool) -> It
         ) | against(TRAIN, by_n | theirs.with_rows(rows).one_in_two())
 
 
-def against(people: str, values: dict[str, float]) -> Values:
+def against(people: str, values: dict[str, Any]) -> dict[Any, Any]:
     """Numbers with whom they compare with."""
     return {(metric, people): value for metric, value in values.items()}
 

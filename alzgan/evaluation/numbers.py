@@ -1,6 +1,6 @@
 """A number with what unseen real people get in its place: without that it says nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -81,6 +81,7 @@ def unseen_of(
     people: int,
     widen: float = 1.0,
     n: int | None = None,
+    beside: tuple[np.ndarray, float] | None = None,
 ) -> Unseen:
     """The summary of what groups of unseen people get.
 
@@ -91,11 +92,17 @@ def unseen_of(
         widen: by how much people drawn anew vary more than these groups, which share people.
         n: images of each group. A share varies at least as much as one of so many independent images: shares
             that are 1 in every group do not make one image less a fault.
+        beside: values of other draws, whose deviation comes to that of these, and by what it is multiplied.
     """
     values = np.asarray(values, float)
     is_share = metric in SHARES
+    parts = [(values, widen), *([] if beside is None else [beside])]
+
+    def deviation_of(scale: Callable[[np.ndarray], np.ndarray]) -> float:
+        return float(np.linalg.norm([factor * scale(each).std(ddof=1) for each, factor in parts]))
+
     places = scaled(values) if is_share else values
-    deviation = widen * float(places.std(ddof=1))
+    deviation = deviation_of(scaled if is_share else np.asarray)
     if is_share and n is not None:
         deviation = max(deviation, 0.5 / n**0.5)
     law = Law(
@@ -107,7 +114,7 @@ def unseen_of(
         is_share=is_share,
     )
     low, high = (law.quantile(chance) for chance in ((1 - BAND) / 2, (1 + BAND) / 2))
-    return Unseen(float(values.mean()), low, high, widen * float(values.std(ddof=1)), len(values), law)
+    return Unseen(float(values.mean()), low, high, deviation_of(np.asarray), len(values), law)
 
 
 def skewness(values: np.ndarray) -> float:

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from alzgan.device.streams import stream
-from alzgan.evaluation.fidelity import HELD_OUT, Sets, Values, mean_values
+from alzgan.evaluation.fidelity import HELD_OUT, INDEPENDENT, UNKNOWN, Sets, Values, mean_values
 from alzgan.evaluation.numbers import DECIDES, Number
 from alzgan.evaluation.reference import draw_group, who_of
 from alzgan.evaluation.spaces import Features, Pair, Space
 
 DRAWS = 20  # sets with each fault
+NOISE = 3  # deviations: nobody's features are so far from the mean in most of them
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Fault:
     Attributes:
         question: which verdict should notice it.
         words: what it is called in the verdict.
-        noise: the share of the images that show nothing: each of their features is another image's.
+        noise: the share of the images that show nothing: their features are noise of `NOISE` deviations.
         missing: the share of the kinds of people that nobody in the set is of: those at one end of the
             direction in which people differ most.
     """
@@ -98,8 +99,8 @@ def with_faults(space: Space, sets: Sets, order: np.ndarray, seed: int) -> dict[
     found: dict[Fault, list[list[Values]]] = {fault: [] for fault in FAULTS}
     noise_count = max(round(fault.noise * len(sets.samples)) for fault in FAULTS)
     for held_out, pool in space.together(sets.held_out, sets.pool):
-        people = pool if sets.known else pool.without_names()
-        pair = Pair(held_out, people.with_others(shuffled(pool.values, noise_count, seed)))
+        people = pool.without_names() if sets.form == UNKNOWN else pool
+        pair = Pair(held_out, people.with_others(noise_like(pool.values, noise_count, seed)))
         for fault in FAULTS:
             rows = rows_with(fault, sets, order, seed)
             found[fault].append([pair.with_rows(each).two_in_one() for each in rows])
@@ -109,10 +110,10 @@ def with_faults(space: Space, sets: Sets, order: np.ndarray, seed: int) -> dict[
     }
 
 
-def shuffled(values: Tensor, count: int, seed: int) -> Tensor:
-    """So many rows (M, F), each of whose features is that of another image drawn."""
-    rows = stream(seed, "evaluate/noise").integers(len(values), size=(count, values.shape[1]))
-    return torch.gather(values, 0, torch.from_numpy(rows))
+def noise_like(values: Tensor, count: int, seed: int) -> Tensor:
+    """Features (M, F), drawn one by one, of the mean of others (N, F) and `NOISE` times their deviation."""
+    draws = stream(seed, "evaluate/noise").standard_normal((count, values.shape[1]))
+    return values.mean(0) + NOISE * values.std(0) * torch.from_numpy(draws)
 
 
 def rows_with(fault: Fault, sets: Sets, order: np.ndarray, seed: int) -> Iterator[np.ndarray]:
@@ -123,6 +124,7 @@ def rows_with(fault: Fault, sets: Sets, order: np.ndarray, seed: int) -> Iterato
     for draw in range(DRAWS):
         ordered = order if draw % 2 else order[::-1]
         there = np.flatnonzero(np.isin(people, ordered[left_out:]))
-        rows = there[draw_group(sets.pool.of(there), size, seed, "fault", draw)]
-        kept = stream(seed, "evaluate/fault rows", draw).permutation(rows)[: size - len(noise)]
+        if sets.form != INDEPENDENT:
+            there = there[draw_group(sets.pool.of(there), size, seed, "fault", draw)]
+        kept = stream(seed, "evaluate/fault rows", draw).permutation(there)[: size - len(noise)]
         yield np.concatenate([kept, noise])

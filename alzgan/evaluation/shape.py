@@ -43,9 +43,7 @@ def anatomy(sets: Sets, seed: int, label: str | None = None) -> Shape:
                 value=float(wasserstein_distance(theirs, ours)),
                 n=len(ours),
                 people=sets.people[HELD_OUT],
-                unseen=unseen_of(
-                    unseen, "wasserstein", sets.pool.person_count(), sets.widen("wasserstein", HELD_OUT)
-                ),
+                unseen=unseen_of(unseen, "wasserstein", sets.pool.person_count(), sets.widen),
                 better="lower",
                 seed=seed,
             )

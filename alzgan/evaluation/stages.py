@@ -132,7 +132,7 @@ def compared_sets(judged: Judged, context: Context) -> Sets:
         extent.pool,
         extent.draws,
         context.seed,
-        candidate.people_known,
+        candidate.form,
     )
     if found is None:
         train, held_out = (images.person_count() for images in (reference.train, reference.held_out))
@@ -158,9 +158,7 @@ def class_sets(judged: Judged, context: Context) -> Iterator[tuple[str, Sets]]:
     extent = context.extent
     for label, name in enumerate(reference.classes if candidate.images.labels is not None else []):
         real, samples = reference.of_class(label), candidate.images.of_class(label)
-        found = sets_of(
-            samples, real, extent.size, extent.pool, extent.draws, context.seed, candidate.people_known
-        )
+        found = sets_of(samples, real, extent.size, extent.pool, extent.draws, context.seed, candidate.form)
         if found is not None:
             yield name, found
         else:

@@ -196,7 +196,7 @@ def of_unseen(
 
 
 class Drawn(NamedTuple):
-    """What `Pair.redrawn` draws with replacement: who, or which image, is in each row, and how many of them."""
+    """What `Pair.redrawn` draws with replacement: so many people, or images, of those in each row."""
 
     units: np.ndarray
     count: int

@@ -1,8 +1,8 @@
 """What nearest neighbours tell of two sets of features (N, F), where features have people.
 
 Slices of one person are nearly one picture. A radius to the k-th nearest neighbour is then a distance to the
-same person's other slices, and nobody else's image falls within it: real images of other people get a
-precision of 0.6 in place of 1. So wherever people are given, radii reach to other people's images alone.
+same person's other slices, and few images of others fall within it: on the Kaggle set unseen real people get a
+precision of 0.6. So wherever people are given, radii reach to other people's images alone, and it is 0.84.
 """
 
 import math
@@ -124,7 +124,9 @@ def alpha_precision(real: Tensor, fake: Tensor, levels: int = 30) -> float:
 
     The ball of level a, around the real mean, holds the share a of the real features; of the fake ones it
     holds P(a). 1 - 2 integral |P(a) - a| da (Alaa et al. 2022, "How faithful is your synthetic data?
-    Sample-level metrics for evaluating and auditing generative models"), in the features as they are.
+    Sample-level metrics for evaluating and auditing generative models"), in the features as they are. The
+    integral is a sum over the levels divided by the sum of the levels, 15 of 30 levels, so that the worst value
+    is 0; their code divides by 14.5.
 
     Args:
         real: features (N, F).
@@ -144,7 +146,9 @@ def beta_recall(real: Tensor, fake: Tensor, real_people: People | None = None, l
     A real feature is covered where its nearest fake one is no farther than its nearest other real one. The
     share of real features that are covered by fake ones of the ball of level b, around the fake mean, is
     R(b): 1 - 2 integral |R(b) - b| db (Alaa et al. 2022, with the ball's radius as their code has it: a
-    quantile of how far the fake ones that are nearest to real ones lie from the mean).
+    quantile of how far the fake ones that are nearest to real ones lie from the mean; the sum is divided as
+    in `alpha_precision`). Two sets of one law do not get 1: each covers about half of the other, which gives
+    about 0.5.
 
     Args:
         real: features (N, F).

@@ -1,8 +1,8 @@
 """What nearest neighbours tell of two sets of features (N, F), where features have people.
 
 Slices of one person are nearly one picture. A radius to the k-th nearest neighbour is then a distance to the
-same person's other slices, and few images of others fall within it: on the Kaggle set unseen real people get a
-precision of 0.6. So wherever people are given, radii reach to other people's images alone, and it is 0.84.
+same person's other slices, and few images of others fall within it: on the Kaggle set unseen real people get
+a precision of 0.6. So wherever people are given, radii reach to other people's images alone, and it is 0.84.
 """
 
 import math
@@ -125,8 +125,8 @@ def alpha_precision(real: Tensor, fake: Tensor, levels: int = 30) -> float:
     The ball of level a, around the real mean, holds the share a of the real features; of the fake ones it
     holds P(a). 1 - 2 integral |P(a) - a| da (Alaa et al. 2022, "How faithful is your synthetic data?
     Sample-level metrics for evaluating and auditing generative models"), in the features as they are. The
-    integral is a sum over the levels divided by the sum of the levels, 15 of 30 levels, so that the worst value
-    is 0; their code divides by 14.5.
+    integral is a sum over the levels divided by the levels' sum, 15 for 30 of them, so that the worst value is
+    0; their code divides by 14.5.
 
     Args:
         real: features (N, F).

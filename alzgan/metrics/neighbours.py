@@ -125,8 +125,8 @@ def alpha_precision(real: Tensor, fake: Tensor, levels: int = 30) -> float:
     The ball of level a, around the real mean, holds the share a of the real features; of the fake ones it
     holds P(a). 1 - 2 integral |P(a) - a| da (Alaa et al. 2022, "How faithful is your synthetic data?
     Sample-level metrics for evaluating and auditing generative models"), in the features as they are. The
-    integral is a sum over the levels divided by the levels' sum, 15 for 30 of them, so that the worst value is
-    0; their code divides by 14.5.
+    integral is a sum over the levels divided by the levels' sum, 15 for 30 of them, so that the worst value
+    is 0; their code divides by 14.5.
 
     Args:
         real: features (N, F).

@@ -149,6 +149,7 @@ def evaluation(*candidates: dict[str, Any]) -> dict[str, Any]:
             "classes": {"A": 896, HOSTILE: 3200},
             "train": {"images": 5088, "people": 159},
             "held_out": {"images": 1312, "people": 41},
+            "judges": "41 people of test, by whom no run is chosen",
         },
         "spaces": [{"name": "pixels", "extractor": "pixels-v1", "features": 1024, "method": "grey values"}],
         "candidates": list(candidates),

@@ -204,10 +204,17 @@ def test_more_images_of_a_folder_have_the_shares_that_are_asked_for(slices: Path
 def test_a_sweeps_folder_is_compared_side_by_side(trained: Path, tmp_path: Path):
     for job in ("job_0", "job_1"):
         shutil.copytree(trained / "checkpoints", tmp_path / "sweep" / job / "checkpoints")
-    found = evaluate(tmp_path / "e", f"ckpt_path={tmp_path / 'sweep'}", "metrics=[anatomy]")
+    found = evaluate(tmp_path / "e", f"ckpt_path={tmp_path / 'sweep'}", "metrics=[fidelity]")
     assert [Path(each["name"]).name for each in found["candidates"]] == ["job_0", "job_1"]
     one, two = (each["numbers"] for each in found["candidates"])
     assert one == two
+    assert {(each["metric"], each["space"]) for each in found["pairs"]} == {
+        (metric, space)
+        for metric in ("kernel_distance", "recall", "coverage")
+        for space in ("random-conv", "pixels")
+    }
+    assert all(each["p"] == 1 and each["better"] is None for each in found["pairs"])
+    assert "job_1: cannot tell apart (smallest p = 1)" in (tmp_path / "e/report.html").read_text()
 
 
 def test_a_class_has_numbers_of_its_own_or_a_note_why_not(evaluated: Path):

@@ -12,6 +12,7 @@ from alzgan.device.overhead import tune_process
 from alzgan.errors import SettingError, UserError, at_least, one_of, seed_of_streams
 from alzgan.evaluation.fidelity import HELD_OUT
 from alzgan.evaluation.inputs import Judged, judged, listed
+from alzgan.evaluation.paired import compared
 from alzgan.evaluation.reference import ENOUGH_PEOPLE, JUDGES, Reference
 from alzgan.evaluation.seeds import over_seeds
 from alzgan.evaluation.spaces import Space, chosen_spaces
@@ -104,6 +105,7 @@ def record(outcomes: Sequence[Outcome], settings: DictConfig, spaces: Sequence[S
         ],
         "candidates": candidates,
         "over_seeds": over_seeds(candidates),
+        "pairs": compared([outcome.contributions for outcome in outcomes], settings.seed),
     }
 
 

@@ -29,7 +29,7 @@ class Contributions(NamedTuple):
     """What groups of held-out people, each with a share of the samples, contribute to a candidate's numbers.
 
     Attributes:
-        judges: a digest of the held-out images. Numbers beside other ones do not compare.
+        judges: a digest of the held-out images and their groups. Numbers beside other ones do not compare.
         values: by metric and space, (G,).
     """
 
@@ -44,17 +44,17 @@ def contributions(sets: Sets, spaces: Sequence[Space]) -> Contributions:
     """The contributions to kernel distance, recall and coverage, in each space the means over its extractors.
 
     Held-out people are dealt into G groups, and so are the samples (their people, where they are known). A
-    group's contribution is its pseudo-value of the jackknife: G times the number minus G - 1 times the number
-    without the group (Tukey 1958). The pseudo-values vary by both sources of chance: who was held out, and
-    which samples were drawn. A test that takes the samples as given tells two sets of one generator apart (in
-    42 % of simulated pairs of a poor one). The training and the radii are taken as given; samples of unknown
-    people count as independent.
+    group's contribution is a pseudo-value of the jackknife (Tukey 1958): the number, plus G - 1 times how far
+    the number without the group is below the mean of all such. The contributions vary by both sources of
+    chance: who was held out, and which samples were drawn. A test that takes the samples as given tells two
+    sets of one generator apart (in 42 % of simulated pairs of a poor one). The training and the radii are
+    taken as given; samples of unknown people count as independent.
     """
     sides = sets.held_out, sets.samples
     count = min(GROUPS, *(side.person_count() for side in sides))
     if count < NEEDED_PEOPLE:  # the samples may show fewer
         return NO_CONTRIBUTIONS
-    judges = digest_of(sets.held_out.pixels, repr(who_of(sets.held_out).tolist()))
+    judges = digest_of(sets.held_out.pixels, repr((count, who_of(sets.held_out).tolist())))
     groups = [in_groups(who_of(side), count) for side in sides]
     values = {}
     for space in spaces:
@@ -71,6 +71,7 @@ def in_groups(who: np.ndarray, count: int) -> Tensor:
 def pseudo_values(pair: Pair, people: Tensor, samples: Tensor) -> dict[str, np.ndarray]:
     """The pseudo-values (G,) of samples, the pair's second set, beside held-out people.
 
+    Their mean is the number itself: the mean of Tukey's, corrected for bias, is much noisier for shares.
     The kernel distance is without the term of the held-out people alone, which all candidates share.
 
     Args:
@@ -89,7 +90,8 @@ def pseudo_values(pair: Pair, people: Tensor, samples: Tensor) -> dict[str, np.n
     }
     count = people.shape[1]
     return {
-        metric: (count * values[0] - (count - 1) * values[1:]).numpy() for metric, values in numbers.items()
+        metric: (values[0] + (count - 1) * (values[1:].mean() - values[1:])).numpy()
+        for metric, values in numbers.items()
     }
 
 
@@ -140,7 +142,7 @@ def compared(candidates: Sequence[Contributions], seed: int) -> list[dict[str, A
         for key in candidates[one].values.keys() & candidates[two].values.keys()
     ]
     tests.sort(key=lambda test: test[:4])
-    left_out = (len(everyone) - len(shown(candidates))) * len(candidates[0].values)
+    left_out = (len(everyone) - len(shown(candidates))) * max(len(each.values) for each in candidates)
     p_values = [sign_flip(differences, seed) for *_, differences in tests]
     adjusted = holm(np.array([*p_values, *[1.0] * left_out]))
     rows = []

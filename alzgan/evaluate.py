@@ -22,9 +22,8 @@ def evaluate(settings: DictConfig) -> None:
             print(f"  {each['question']}: {each['answer']}. {printable(each['text'])}")
         for note in candidate["notes"]:
             print(f"  note: {printable(note)}")
-    print(
-        f"\nreport: {printable(run_dir / 'report.html')}\nnumbers: {printable(run_dir / 'evaluation.json')}"
-    )
+    print(f"\njudges: {found['data']['judges']}")
+    print(f"report: {printable(run_dir / 'report.html')}\nnumbers: {printable(run_dir / 'evaluation.json')}")
 
 
 if __name__ == "__main__":

@@ -15,9 +15,10 @@ from PIL import Image
 from alzgan.data import features as data_features
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
-from alzgan.evaluation import run
+from alzgan.evaluation import reference, run
 from alzgan.evaluation.candidates import from_folder, people_in
 from alzgan.images.folder import scan
+from alzgan.people.subjects import PARTS
 from alzgan.runs import session
 from alzgan.runs.config import compose_config
 
@@ -92,6 +93,30 @@ def test_every_number_stands_beside_what_unseen_people_get(evaluated: Path):
     page = (evaluated / "report.html").read_text()
     assert all(each["text"][:20] in page for each in candidate["verdicts"])
     assert list(evaluated.glob("candidate_0/events.out.tfevents*"))
+
+
+def test_test_people_judge_alone_where_they_are_enough(slices: Path, monkeypatch: pytest.MonkeyPatch):
+    data = MRIDataModule(slices, image_size=32, channels=1, batch_size=8, fractions=(0.5, 0.2, 0.3))
+    data.setup()
+    people = {part: {data.subjects.subject[row] for row in data.rows_of(part)} for part in PARTS}
+    for enough, parts in ((6, ("test",)), (7, ("validation", "test"))):
+        monkeypatch.setattr(reference, "ENOUGH_PEOPLE", enough)
+        found = reference.reference_of(data, "auto")
+        assert found.parts == parts
+        assert set(found.held_out.people) == set.union(*(people[part] for part in parts))
+        assert set(found.train.people) == people["train"]
+    assert reference.reference_of(data, "test").parts == ("test",)
+    assert reference.reference_of(data).parts == ("validation", "test")  # of a check for copies
+
+
+def test_who_judges_is_said(trained: Path, evaluated: Path, tmp_path: Path):
+    both = json.loads((evaluated / "evaluation.json").read_text())["data"]
+    fewer = f"10 people of validation and test (test alone has fewer than {reference.ENOUGH_PEOPLE})"
+    assert both["judges"] == f"{fewer}; the run may have been chosen by those of validation"
+    assert both["judges"] in (evaluated / "report.html").read_text()
+    alone = evaluate(tmp_path / "e", f"ckpt_path={trained}", "held_out=test", "metrics=[anatomy]")
+    assert alone["data"]["held_out"] == {"images": 12, "people": 6}
+    assert alone["data"]["judges"] == "6 people of test, by whom no run is chosen"
 
 
 def test_an_untrained_generator_is_found_bad_and_ten_people_do_not_say_what_a_copy_is(evaluated: Path):
@@ -179,10 +204,17 @@ def test_more_images_of_a_folder_have_the_shares_that_are_asked_for(slices: Path
 def test_a_sweeps_folder_is_compared_side_by_side(trained: Path, tmp_path: Path):
     for job in ("job_0", "job_1"):
         shutil.copytree(trained / "checkpoints", tmp_path / "sweep" / job / "checkpoints")
-    found = evaluate(tmp_path / "e", f"ckpt_path={tmp_path / 'sweep'}", "metrics=[anatomy]")
+    found = evaluate(tmp_path / "e", f"ckpt_path={tmp_path / 'sweep'}", "metrics=[fidelity]")
     assert [Path(each["name"]).name for each in found["candidates"]] == ["job_0", "job_1"]
     one, two = (each["numbers"] for each in found["candidates"])
     assert one == two
+    assert {(each["metric"], each["space"]) for each in found["pairs"]} == {
+        (metric, space)
+        for metric in ("kernel_distance", "recall", "coverage")
+        for space in ("random-conv", "pixels")
+    }
+    assert all(each["p"] == 1 and each["better"] is None for each in found["pairs"])
+    assert "job_1: cannot tell apart (smallest p = 1)" in (tmp_path / "e/report.html").read_text()
 
 
 def test_a_class_has_numbers_of_its_own_or_a_note_why_not(evaluated: Path):
@@ -236,6 +268,7 @@ REFUSALS = {
         ["samples={root}", "data.root={root}"],
         r"are 36 x 44, the real ones are evaluated at 64",
     ),
+    "judges who are nobody": (["ckpt_path={run}", "held_out=train"], r"held_out=train must be one of auto"),
     "too few samples": (["ckpt_path={run}", "n=1"], r"n=1 must be at least 2"),
     "other data": (["ckpt_path={run}", "data.root={other}"], r"are not those that .* was trained on"),
     "data that is gone": (["ckpt_path={run}", "data.root={tmp}/gone"], r"give data\.root=DIR where they are"),

@@ -1,4 +1,6 @@
 import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from alzgan.callbacks.quality import Quality, default_extractor, name_of
 from alzgan.data import features as data_features
 from alzgan.data.datamodule import MRIDataModule
+from alzgan.data.loader import SliceDataset
 from alzgan.errors import UserError
 from alzgan.files import read_arrays
 from alzgan.gan import GAN
@@ -20,6 +23,8 @@ from alzgan.metrics.distances import frechet, kernel_distance, moments
 from alzgan.metrics.features import PixelFeatures, RandomConvFeatures
 from alzgan.runs import session
 from alzgan.runs.build import build, build_model
+from alzgan.runs.checkpoints import load_checkpoint
+from alzgan.runs.resume import Previous
 
 
 def distance(one: torch.Tensor, two: torch.Tensor) -> float:
@@ -42,16 +47,33 @@ def trained(settings: DictConfig, run_dir: Path) -> GAN:
     return gan
 
 
-def test_the_measured_distance_is_that_of_fixed_latents(slices: Path, tmp_path: Path):
-    settings = small_settings(slices, tmp_path, "trainer.max_steps=2", "callbacks.quality.n_samples=600")
+def everything(images: SliceDataset) -> torch.Tensor:
+    return images[np.arange(len(images))][0]
+
+
+@pytest.mark.parametrize(
+    ("split", "part", "told"),
+    [
+        ([0.3, 0.5, 0.2], "validation", "20 real images of 10 validation people; "),
+        ([0.3, 0.4, 0.3], "train", "12 real images of 6 training people, which favours copies of them: "
+         "there are 8 of validation and 10 are needed; "),
+    ],
+)  # fmt: skip
+def test_the_measured_distance_is_that_of_fixed_latents_to_validation_people(
+    split: list[float], part: str, told: str, slices: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    options = ("trainer.max_steps=2", "callbacks.quality.n_samples=600", f"data.fractions={split}")
+    settings = small_settings(slices, tmp_path, *options)
+    caplog.set_level("INFO")
     objective = session.run(settings)
+    assert told in caplog.text
     gan = trained(settings, tmp_path)
     extractor = RandomConvFeatures()
     data = build("data", settings.data)
     data.setup()
     counts = [64] * 9 + [24]
     fake = torch.cat([gan.sample(gan.latents(count, "quality", i)) for i, count in enumerate(counts)])
-    real = torch.cat(list(data.real_batches(7)))
+    real = everything(data.part(part))
     assert objective == pytest.approx(frechet(extractor(real), extractor(fake)), rel=1e-4)
 
 
@@ -64,7 +86,7 @@ def test_another_space_and_the_kernel_distance_may_judge(slices: Path, tmp_path:
     data = build("data", settings.data)
     data.setup()
     fake = gan.sample(gan.latents(64, "quality", 0))[:32]
-    expected = kernel_distance(extractor(torch.cat(list(data.real_batches(7)))), extractor(fake))
+    expected = kernel_distance(extractor(everything(data.dataset)), extractor(fake))
     assert objective == pytest.approx(expected, rel=1e-4)
     assert Quality(extractor="pixels", distance="kernel").tag == "quality/kernel_pixels"
     assert Quality(extractor="random-conv").tag == "quality/frechet_random_conv"
@@ -78,18 +100,65 @@ def test_a_run_goes_on_with_the_judge_that_it_began_with():
         quality.load_state_dict(Quality(extractor="pixels").state_dict())
 
 
+def test_a_run_of_an_older_version_goes_on_with_training_people(
+    slices: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    options = ("trainer.max_steps=2", "data.fractions=[0.3,0.5,0.2]", "callbacks.quality.every_n_epochs=1")
+    settings = small_settings(slices, tmp_path, *options)
+    session.run(settings)
+    path = tmp_path / "checkpoints/last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    assert checkpoint["callbacks"]["Quality"].pop("people") == "validation"
+    torch.save(checkpoint, path)
+    settings.trainer.max_steps = 3
+    caplog.set_level("INFO")
+    session.run(settings, previous=Previous(path, load_checkpoint(path)))
+    assert (
+        "12 real images of 6 training people, which favours copies of them: as this run began" in caplog.text
+    )
+    checkpoint = torch.load(path, weights_only=True)
+    assert checkpoint["callbacks"]["Quality"]["people"] == "train"
+    fake = trained(settings, tmp_path)
+    fake = fake.sample(fake.latents(64, "quality", 0))[:32]
+    data = build("data", settings.data)
+    data.setup()
+    expected = distance(everything(data.dataset), fake)
+    assert json.loads((tmp_path / "metrics.json").read_text())["final"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_training_people_stand_in_for_a_class_without_validation_people(slices: Path):
+    data = MRIDataModule(slices, image_size=32, channels=1, batch_size=8, fractions=(0.3, 0.5, 0.2))
+    data.setup()
+    rows = np.flatnonzero(data.labels == data.classes.index("Healthy"))
+    parts = np.array(data.split.parts)
+    parts[rows[parts[rows] == "validation"]] = "test"
+    data.split = replace(data.split, parts=parts.tolist())
+    images, lacking = data.validation_images()
+    assert lacking == ["Healthy"]
+    healthy = data.dataset.labels == data.classes.index("Healthy")
+    stand_ins = data.dataset[np.flatnonzero(healthy)][0]
+    assert torch.equal(everything(images), torch.cat([everything(data.part("validation")), stand_ins]))
+    assert np.bincount(images.labels, data.image_weights(images)) == pytest.approx(data.class_shares())
+    quality = Quality(download=False)
+    quality.people = "validation"
+    assert quality.real_images(data)[1].endswith(
+        "5 validation people and, in Healthy, which has none of them, of training people"
+    )
+
+
 def test_the_reference_is_what_is_shown_in_training(slices: Path, tmp_path: Path):
     settings = small_settings(
-        slices, tmp_path, "data.sampling={Demented: 3, Healthy: 1}", "trainer.max_steps=1"
+        slices, tmp_path, "data.sampling={Demented: 3, Healthy: 1}", "data.fractions=[0.3,0.5,0.2]"
     )
     data = build("data", settings.data)
     data.setup()
     quality = Quality(download=False)
-    features = quality.real_features(data, torch.device("cpu"))
+    images, _ = quality.real_images(data)
+    features = quality.real_features(images, torch.device("cpu"))
     # Three times as many of one class, counted out, are the same distribution.
-    repeated = torch.from_numpy(np.where(data.dataset.labels == data.classes.index("Demented"), 3, 1))
+    repeated = torch.from_numpy(np.where(images.labels == data.classes.index("Demented"), 3, 1))
     several = features.repeat_interleave(repeated, 0)
-    found = moments(features, data.image_weights())
+    found = moments(features, data.image_weights(images))
     torch.testing.assert_close(found.mean, several.double().mean(0), rtol=0, atol=1e-12)
     assert not torch.allclose(found.mean, features.double().mean(0), atol=1e-4)
     assert data.draw_labels(100, "x").bincount().tolist() == [75, 25]
@@ -150,7 +219,7 @@ def test_damaged_features_are_computed_anew(slices: Path, own_cache: Path):
     data = MRIDataModule(slices, image_size=32, channels=1, batch_size=8)
     data.setup()
     quality = Quality(download=False)
-    expected = quality.real_features(data, torch.device("cpu"))
+    expected = quality.real_features(data.dataset, torch.device("cpu"))
     (path,) = own_cache.glob("features-*.npz")
     whole = path.read_bytes()
     damages = [
@@ -162,7 +231,7 @@ def test_damaged_features_are_computed_anew(slices: Path, own_cache: Path):
     for damage in damages:
         damage(path)
         assert path.read_bytes() != whole
-        assert torch.equal(quality.real_features(data, torch.device("cpu")), expected)
+        assert torch.equal(quality.real_features(data.dataset, torch.device("cpu")), expected)
         assert np.array_equal(read_arrays(path)["features"], expected.numpy())
 
 
@@ -172,7 +241,7 @@ def test_features_that_cannot_be_kept_get_one_line(slices: Path, tmp_path: Path)
     data.setup()
     quality = Quality(download=False, cache_dir=str(tmp_path / "file"))
     with pytest.raises(UserError, match=f"cannot write the cache {tmp_path}/file: .* is a file, no folder"):
-        quality.real_features(data, torch.device("cpu"))
+        quality.real_features(data.dataset, torch.device("cpu"))
 
 
 def test_without_weights_the_run_says_which_file_goes_where(caplog: pytest.LogCaptureFixture):

@@ -153,11 +153,13 @@ def evaluation(*candidates: dict[str, Any]) -> dict[str, Any]:
             "classes": {"A": 896, HOSTILE: 3200},
             "train": {"images": 5088, "people": 159},
             "held_out": {"images": 1312, "people": 41},
+            "judges": "41 people of test, by whom no run is chosen",
         },
         "spaces": [{"name": "pixels", "extractor": "pixels-v1", "features": 1024, "method": "grey values"}],
         "methods": METHODS,
         "candidates": list(candidates),
         "over_seeds": over_seeds(candidates),
+        "pairs": [],
     }
 
 
@@ -303,23 +305,42 @@ def test_odd_bytes_of_file_names_do_not_lose_the_page(tmp_path: Path):
     assert r"class A\udcff has no numbers" in (tmp_path / "report.html").read_text()
 
 
-def test_the_best_of_several_is_the_lowest_distance_and_the_highest_share():
-    def numbers(distance: float, recall: float) -> list[dict[str, Any]]:
-        return [
-            one_number(value=distance),
-            one_number(metric="recall", value=recall, better="higher", ratio=None),
-            one_number(metric="recall", value=9, label="A", better="higher"),
-        ]
+def pair(one: int, two: int, better: int | None, **changes: Any) -> dict[str, Any]:
+    plain = {"metric": "kernel_distance", "space": "pixels", "p": 0.3 if better is None else 0.002}
+    return {"one": one, "two": two, "better": better, **plain, **changes}
 
-    several = [candidate("a", numbers=numbers(3.0, 0.2)), candidate("b", numbers=numbers(2.0, 0.1))]
-    rows = comparison([*several, candidate("c", numbers=numbers(5.0, 0.1))])
-    assert [(row["metric"], [cell["best"] for cell in row["cells"]]) for row in rows] == [
-        ("kernel_distance", [False, True, False]),
-        ("recall", [True, False, False]),
+
+def test_only_what_is_told_apart_from_all_others_is_underlined():
+    several = [
+        candidate(name, numbers=[one_number(value=value), one_number(against="train")])
+        for name, value in (("a", 3.0), ("b", 2.0), ("c", 5.0))
     ]
-    text = page(evaluation(*several), [])
+
+    def marked(*pairs: dict[str, Any]) -> list[bool]:
+        found = evaluation(*several) | {"pairs": list(pairs)}
+        beside_held_out, beside_train = comparison(found)
+        assert not any(cell["best"] for cell in beside_train["cells"])
+        assert page(found, []).count('class="n best"') == sum(
+            cell["best"] for cell in beside_held_out["cells"]
+        )
+        return [cell["best"] for cell in beside_held_out["cells"]]
+
+    assert marked(pair(0, 1, 1), pair(0, 2, 0), pair(1, 2, 1)) == [False, True, False]
+    assert marked(pair(0, 1, None), pair(0, 2, 0), pair(1, 2, 1)) == [False, False, False]
+    assert marked(pair(0, 1, 1, space="random-conv"), pair(1, 2, 1)) == [False, False, False]
+    assert marked() == [False, False, False]
+
+
+def test_the_page_says_which_of_two_is_closer_or_that_it_cannot_tell():
+    several = evaluation(*(candidate(name) for name in ("a", HOSTILE, "c")))
+    recall = {"metric": "recall", "p": 0.01}
+    several["pairs"] = [pair(0, 1, 1), pair(0, 1, 1, space="x"), pair(0, 1, 0, **recall), pair(0, 2, None)]
+    text = page(several, [])
     structure(text)
-    assert text.index("Side by side") < text.index("a: 2,000 samples")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; is closer to unseen people than a (kernel distance in pixels, p = 0.002; kernel distance in x, p = 0.002). a covers more of unseen people than" in text  # fmt: skip # noqa: E501
+    assert "a and c: cannot tell apart (smallest p = 0.3)." in text
+    assert text.index("Side by side") < text.index("Which is better") < text.index("a: 2,000 samples")
+    assert "Which is better" not in page(evaluation(candidate()), [])
 
 
 def test_several_candidates_begin_with_one_table_of_their_verdicts_the_best_first():
@@ -353,21 +374,14 @@ def test_methods_tell_the_laws_and_draws_that_the_code_has(whole: str):
         assert sentence in whole
 
 
-def test_numbers_of_different_n_have_no_best():
+def test_numbers_of_different_unseen_people_stand_both():
     fewer = one_number(value=1.0, n=50, unseen={"mean": 0.004, "low": 0.0, "high": 0.01})
     same, other = (
-        comparison([candidate(numbers=[one_number()]), candidate(numbers=[second])])[0]
+        comparison(evaluation(candidate(numbers=[one_number()]), candidate(numbers=[second])))[0]
         for second in (one_number(value=0.02), fewer)
     )
-    assert [cell["best"] for cell in same["cells"]] == [True, False]
-    assert [cell["best"] for cell in other["cells"]] == [False, False]
     assert same["unseen"] == ["0.002"]
     assert other["unseen"] == ["0.002", "0.004"]
-
-
-def test_what_is_no_number_is_not_the_best():
-    several = [candidate(numbers=[one_number(value=value)]) for value in (float("nan"), None, 2.0)]
-    assert [cell["best"] for cell in comparison(several)[0]["cells"]] == [False, False, True]
 
 
 def test_shares_are_percent_up_to_all():

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import Callback, Trainer
 from torch import Tensor
@@ -12,6 +13,7 @@ from alzgan.callbacks.logging import log_metrics, show_text
 from alzgan.callbacks.schedule import epoch_is_due
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.data.features import features_of
+from alzgan.data.loader import SliceDataset
 from alzgan.device.pixels import viewable
 from alzgan.errors import SettingError, UserError, at_least, one_of
 from alzgan.files import cache_folder
@@ -19,17 +21,24 @@ from alzgan.gan import GAN
 from alzgan.metrics.distances import frechet, kernel_distance, mean_kernel, moments
 from alzgan.metrics.features import FeatureExtractor, RandomConvFeatures, feature_space
 from alzgan.metrics.inception import INCEPTION_FILE, InceptionFeatures, is_at_hand, usual_place
+from alzgan.text import counted, printable
 
 log = logging.getLogger(__name__)
 
+LEAST_PEOPLE = 10  # of validation; a run that is chosen by fewer is chosen by their traits
+
 
 class Quality(Callback):
-    """The distance of generated to real training images in a feature space; lower is better.
+    """The distance of generated to real images of validation people in a feature space; lower is better.
 
     Every k epochs and at the end, on the training device, always from the same latents. The features of the
     real images are computed once and kept in the cache; each class weighs as it is shown in training
     (`data.sampling`). The value is logged as `quality/<distance>_<space>`, `fid` and `kid` only with
     Inception's weights, and as the metric `objective` that `best.ckpt` and sweeps use.
+
+    A distance to training people is smallest for copies of them. It is measured only where there are fewer
+    than `LEAST_PEOPLE` validation people, or where the run began so in an older version: the values of one
+    run must compare. Training people also stand in for a class without validation people. The log says it.
 
     Args:
         n_samples: generated images.
@@ -70,15 +79,18 @@ class Quality(Callback):
         self.extractor = feature_space(extractor)[0] if extractor else default_extractor(weights, download)
         self.distance = distance
         self.tag = f"quality/{name_of(distance, self.extractor)}"
+        self.people: str | None = None  # the part of the data that is the real side, once it is known
 
     def on_fit_start(self, trainer: Trainer, pl_module: GAN) -> None:
         """Say what will be measured and prepare the real side of it."""
         # Kept out of the module, where its states would enter every checkpoint.
         self.extractor.to(pl_module.device)
-        self.describe(trainer)
-        data, real = trainer.datamodule, None
+        images, words = self.real_images(trainer.datamodule)
+        self.describe(trainer, words)
+        real = None
         if trainer.is_global_zero:
-            features, weights = self.real_features(data, pl_module.device), data.image_weights()
+            features = self.real_features(images, pl_module.device)
+            weights = trainer.datamodule.image_weights(images)
             if self.distance == "kernel":
                 real = features, weights, mean_kernel(features, weights=weights)
             else:
@@ -114,20 +126,39 @@ class Quality(Callback):
         real, weights, known = self.real
         return kernel_distance(real, fake, real_weights=weights, real_kernel=known)
 
-    def real_features(self, data: MRIDataModule, device: torch.device) -> Tensor:
-        """The features (N, F) of all real training images, from the cache or computed and put there.
+    def real_images(self, data: MRIDataModule) -> tuple[SliceDataset, str]:
+        """What the samples are compared with, and how many people that is, in words."""
+        unseen, trained = data.people_in("validation"), data.people_in("train")
+        why = "as this run began"
+        if self.people is None:
+            self.people = "validation" if unseen >= LEAST_PEOPLE else "train"
+            why = f"there are {unseen} of validation and {LEAST_PEOPLE} are needed"
+        if self.people == "train":
+            return data.dataset, (
+                f"{len(data)} real images of {counted(trained, 'training person', 'training people')}, which "
+                f"favours copies of them: {why}"
+            )
+        images, lacking = data.validation_images()
+        words = f"{len(images)} real images of {unseen} validation people"
+        if lacking:
+            words += (
+                f" and, in {', '.join(map(printable, lacking))}, which has none of them, of training people"
+            )
+        return images, words
+
+    def real_features(self, images: SliceDataset, device: torch.device) -> Tensor:
+        """The features (N, F) of real images, from the cache or computed and put there.
 
         Raises:
             UserError: the cache cannot be written.
         """
-        images = torch.cat(list(data.real_batches(self.batch_size)))
-        return features_of(images, self.extractor, self.cache_dir, device)
+        return features_of(images[np.arange(len(images))][0], self.extractor, self.cache_dir, device)
 
-    def describe(self, trainer: Trainer) -> None:
+    def describe(self, trainer: Trainer, real: str) -> None:
         """Log the extractor, the counts and the resize setting: what the numbers mean."""
         text = (
-            f"{self.tag}: extractor {self.extractor.name}, {self.n_samples} generated images, "
-            f"{len(trainer.datamodule)} real training images, {self.extractor.method}"
+            f"{self.tag}: extractor {self.extractor.name}, {self.n_samples} generated images, {real}; "
+            f"{self.extractor.method}"
         )
         log.info(text)
         if trainer.ckpt_path is None:
@@ -135,10 +166,11 @@ class Quality(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What the run's values were measured by."""
-        return {"extractor": self.extractor.name, "distance": self.distance}
+        return {"extractor": self.extractor.name, "distance": self.distance, "people": self.people}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Check that they stay comparable: the best of a run is chosen among them."""
+        self.people = state_dict.get("people", "train")  # older versions had no others
         before = state_dict["extractor"], state_dict.get("distance", "frechet")
         if before != (self.extractor.name, self.distance):
             raise UserError(

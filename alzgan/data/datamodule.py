@@ -4,7 +4,7 @@ import hashlib
 import logging
 import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -204,7 +204,7 @@ class MRIDataModule(LightningDataModule):
         if self.slices_as_channels:
             parts = self.split.parts
             self.stacks = rows[neighbouring_slices(self.files, self.subjects, self.channels, parts)]
-        self.dataset = self.slices_of("train")
+        self.dataset = self.slices_of(trained_on)
         # Of what is trained on: another split is another data set.
         identity = decoded.fingerprint.encode() + self.dataset.stacks.tobytes()
         if self.numbers or self.cohort.classes == "csv":  # what a table says, and no path
@@ -220,12 +220,33 @@ class MRIDataModule(LightningDataModule):
         if name not in PARTS:
             raise UserError(f"there is no part {name} of the data, only {', '.join(PARTS)}")
         self.setup()
-        return self.slices_of(name)
+        return self.slices_of(self.rows_of(name))
 
-    def slices_of(self, part: str) -> SliceDataset:
-        """The images of a part, when all are decoded."""
-        chosen = np.flatnonzero(np.array(self.split.parts) == part)
-        return SliceDataset(self.images, self.labels, self.stacks[chosen], self.number_values)
+    def rows_of(self, part: str) -> np.ndarray:
+        """The rows of a part in `files`, when all are decoded."""
+        return np.flatnonzero(np.array(self.split.parts) == part)
+
+    def slices_of(self, rows: np.ndarray) -> SliceDataset:
+        """The images of some rows, when all are decoded."""
+        return SliceDataset(self.images, self.labels, self.stacks[rows], self.number_values)
+
+    def people_in(self, part: str) -> int:
+        """How many people a part has; where nobody knows who is who, how many images."""
+        return len({self.subjects.subject[row] for row in self.rows_of(part)})
+
+    def validation_images(self) -> tuple[SliceDataset, list[str]]:
+        """The images of the validation people, then those of training people of the classes without any.
+
+        Samples have those classes too: beside real images without them they would be too far.
+
+        Returns:
+            the images, and the names of those classes.
+        """
+        unseen = self.rows_of("validation")
+        lacking = sorted(set(self.dataset.labels) - set(self.slices_of(unseen).labels))
+        stand_ins = self.rows_of("train")[np.isin(self.dataset.labels, lacking)]
+        found = self.slices_of(np.concatenate([unseen, stand_ins]))
+        return found, [self.classes[label] for label in lacking]
 
     def write_tables(self, folder: Path) -> None:
         """Write `split.csv`, which `data.subjects=csv:FILE` reads back, and `skipped.csv` if any file was."""
@@ -328,11 +349,6 @@ class MRIDataModule(LightningDataModule):
         images, labels = batch
         return to_float(images).to(self.trainer.lightning_module.dtype), labels
 
-    def real_batches(self, batch_size: int) -> Iterator[Tensor]:
-        """All training images, uint8 (N, C, H, W), in order."""
-        for start in range(0, len(self), batch_size):
-            yield self.dataset[np.arange(start, min(start + batch_size, len(self)))][0]
-
     def sample_real(self, count: int) -> tuple[Tensor, Tensor]:
         """A random `count` of the training images, uint8 (N, C, H, W), with labels; the same for a seed."""
         count = min(count, len(self))
@@ -344,10 +360,10 @@ class MRIDataModule(LightningDataModule):
         shown = images if self.weights is None else np.array(self.weights) * (images > 0)
         return shown / shown.sum()
 
-    def image_weights(self) -> Tensor:
-        """Of what is shown in training, the share of each image (N,), in the order of `real_batches`."""
-        images = np.bincount(self.dataset.labels, minlength=len(self.classes))
-        return torch.from_numpy((self.class_shares() / images.clip(1))[self.dataset.labels])
+    def image_weights(self, images: SliceDataset) -> Tensor:
+        """A weight of each image (N,) that gives each class its share of what is shown in training."""
+        counts = np.bincount(images.labels, minlength=len(self.classes))
+        return torch.from_numpy((self.class_shares() / counts.clip(1))[images.labels])
 
     def draw_labels(self, count: int, purpose: str) -> Tensor:
         """Labels of so many images in random order; each class has its share of what is shown, exactly.

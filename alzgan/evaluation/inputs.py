@@ -44,7 +44,7 @@ def judged(settings: DictConfig, overrides: Sequence[str], device: torch.device)
         data = build("data", settings.data)
         for folder in folders:
             check_folder(folder, data.preprocessing.image_size)
-        reference = real_images(data)
+        reference = real_images(data, settings.held_out)
         for folder in folders:
             yield Judged(from_folder(folder, data), data, reference)
         return
@@ -58,7 +58,7 @@ def judged(settings: DictConfig, overrides: Sequence[str], device: torch.device)
         key = OmegaConf.to_yaml(node), previous.provenance["data"].get("fingerprint")
         if known is None or known[0] != key:  # one at a time is kept
             data = build("data", node)
-            known = key, data, reference_of_run(previous, data)
+            known = key, data, reference_of_run(previous, data, settings.held_out)
         _, data, reference = known
         yield Judged(candidate_of(name, generator, settings, data, reference), data, reference)
 
@@ -111,17 +111,17 @@ def data_of_run(path: Path, settings: DictConfig, overrides: Sequence[str]) -> t
     return previous, previous.data_settings(settings, data)
 
 
-def real_images(data: MRIDataModule) -> Reference:
+def real_images(data: MRIDataModule, held_out: str) -> Reference:
     """All images of the data; UserError where they are gone."""
     try:
         data.setup()
     except UserError as error:
         raise UserError(f"{error}. Without the real images nothing is measured") from None
-    return reference_of(data)
+    return reference_of(data, held_out)
 
 
-def reference_of_run(previous: Previous, data: MRIDataModule) -> Reference:
-    """The real images of a run, in its own split.
+def reference_of_run(previous: Previous, data: MRIDataModule, held_out: str = "both") -> Reference:
+    """The real images of a run, in its own split; see `reference_of`.
 
     Raises:
         UserError: they are gone, or others.
@@ -140,4 +140,4 @@ def reference_of_run(previous: Previous, data: MRIDataModule) -> Reference:
             f"the training images in {printable(data.root)} are not those that {path} was trained on: give "
             "data.root=DIR with those, or samples=FOLDER of images drawn from it"
         )
-    return reference_of(data)
+    return reference_of(data, held_out)

@@ -1,7 +1,8 @@
 """The real side of an evaluation: who was trained on, who was not, and groups of people drawn from either."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +15,10 @@ from alzgan.people.subjects import PARTS
 from alzgan.text import counted, printable
 
 NEEDED_PEOPLE = 5  # held out, below which an interval over people says nothing
+# Of test, who then judge alone. Of 20 sets with 15 % noise, 20 such people notice 20, and 10 people 4.
+ENOUGH_PEOPLE = 20
+TRAIN, VALIDATION, TEST = PARTS
+JUDGES = ("auto", "test", "both")  # people who were held out: who of them judges
 
 
 @dataclass(frozen=True)
@@ -65,36 +70,55 @@ class Images:
 
 @dataclass(frozen=True)
 class Reference:
-    """Real images: of people who were trained on, and of people who were not."""
+    """Real images: of people who were trained on, and of people who were not.
+
+    Attributes:
+        train: of those who were.
+        held_out: of those who were not.
+        classes: their names.
+        parts: of the data, of whose people `held_out` is.
+    """
 
     train: Images
     held_out: Images
     classes: list[str]
+    parts: tuple[str, ...] = (VALIDATION, TEST)
 
     def of_class(self, label: int) -> "Reference":
         """Those of a class."""
-        return Reference(self.train.of_class(label), self.held_out.of_class(label), self.classes)
+        return replace(self, train=self.train.of_class(label), held_out=self.held_out.of_class(label))
 
 
-def reference_of(data: MRIDataModule) -> Reference:
-    """All images of the data; validation and test, to which nothing is fitted, are held out together.
+def reference_of(data: MRIDataModule, held_out: str = "both") -> Reference:
+    """All images of the people who were trained on, and of those who judge.
+
+    Runs are chosen by validation people (`alzgan.callbacks.quality`), who are then no strangers to them.
+
+    Args:
+        data: whose images.
+        held_out: who judges: "test", "both" (validation and test people), or "auto" (test people where there
+            are `ENOUGH_PEOPLE`, else both).
 
     Raises:
-        UserError: too few people are held out for an interval over people.
+        UserError: there are too few of them for an interval over people.
     """
-    train, *unseen = PARTS
-    sides = [images_of(data, [train]), images_of(data, unseen)]
-    if (people := sides[1].person_count()) < NEEDED_PEOPLE:
+    data.setup()
+    alone = held_out == "test" or (held_out == "auto" and data.people_in(TEST) >= ENOUGH_PEOPLE)
+    parts = (TEST,) if alone else (VALIDATION, TEST)
+    train, unseen = images_of(data, [TRAIN]), images_of(data, parts)
+    if (people := unseen.person_count()) < NEEDED_PEOPLE:
+        advice = "give held_out=both, or train" if held_out == "test" else "train"
         raise UserError(
-            f"{printable(data.root)}: {counted(people, 'person', 'people')} held out, an interval over "
-            f"people needs {NEEDED_PEOPLE}: train with a larger share in data.fractions"
+            f"{printable(data.root)}: {counted(people, 'person', 'people')} held out"
+            f"{' in test' if alone else ''}, an interval over people needs {NEEDED_PEOPLE}: {advice} with a "
+            "larger share in data.fractions"
         )
-    return Reference(*sides, data.classes)
+    return Reference(train, unseen, data.classes, parts)
 
 
-def images_of(data: MRIDataModule, parts: list[str]) -> Images:
+def images_of(data: MRIDataModule, parts: Sequence[str]) -> Images:
     """All images of some parts of the data."""
-    rows = np.concatenate([np.flatnonzero(np.array(data.split.parts) == part) for part in parts])
+    rows = np.concatenate([data.rows_of(part) for part in parts])
     sets = [part for part in map(data.part, parts) if len(part)]
     if not sets:
         return Images(torch.empty(0, dtype=torch.uint8), np.empty(0, int), np.empty(0, str), [])

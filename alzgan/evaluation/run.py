@@ -13,6 +13,8 @@ from alzgan.errors import SettingError, UserError, at_least, one_of, seed_of_str
 from alzgan.evaluation import numbers, power, spaces
 from alzgan.evaluation.fidelity import HELD_OUT
 from alzgan.evaluation.inputs import Judged, judged, listed
+from alzgan.evaluation.paired import compared
+from alzgan.evaluation.reference import ENOUGH_PEOPLE, JUDGES, Reference
 from alzgan.evaluation.seeds import over_seeds
 from alzgan.evaluation.spaces import Space, chosen_spaces
 from alzgan.evaluation.stages import STAGES, Context, Extent, Outcome, assess
@@ -21,7 +23,7 @@ from alzgan.report.page import write_report
 from alzgan.runs.load import chosen_device
 from alzgan.runs.provenance import provenance
 from alzgan.runs.signatures import check_types
-from alzgan.text import printable
+from alzgan.text import counted, printable
 
 # What the report's methods tell of the draws.
 METHODS = {
@@ -82,6 +84,7 @@ def check(settings: DictConfig) -> None:
         for stage in listed(settings.metrics):
             one_of(tuple(STAGES), metrics=stage)
         one_of(("average", "raw"), weights=settings.weights)
+        one_of(JUDGES, held_out=settings.held_out)
         for name, least in LEAST.items():
             at_least(least, **{name: OmegaConf.select(settings, name)})
         seed_of_streams(seed=settings.seed)
@@ -98,7 +101,7 @@ def record(outcomes: Sequence[Outcome], settings: DictConfig, judged_in: Sequenc
         "settings": plain(settings),
         "seed": settings.seed,
         "provenance": made,
-        "data": data_record(outcomes[0].judged),
+        "data": data_record(outcomes[0].judged) | {"judges": judges(outcomes[0].judged.reference, settings)},
         "same_data": len({outcome.judged.data.fingerprint for outcome in outcomes}) == 1,
         "spaces": [
             {
@@ -112,6 +115,7 @@ def record(outcomes: Sequence[Outcome], settings: DictConfig, judged_in: Sequenc
         "methods": METHODS,
         "candidates": candidates,
         "over_seeds": over_seeds(candidates),
+        "pairs": compared([outcome.contributions for outcome in outcomes], settings.seed),
     }
 
 
@@ -136,6 +140,17 @@ def data_record(judged: Judged) -> dict[str, Any]:
         "channels": data.channels,
         **{side: {"images": len(images), "people": images.person_count()} for side, images in sides.items()},
     }
+
+
+def judges(reference: Reference, settings: DictConfig) -> str:
+    """Who judges, and why not test people alone, in words."""
+    who = (
+        f"{counted(reference.held_out.person_count(), 'person', 'people')} of {' and '.join(reference.parts)}"
+    )
+    if len(reference.parts) == 1:
+        return f"{who}, by whom no run is chosen"
+    why = f"test alone has fewer than {ENOUGH_PEOPLE}" if settings.held_out == "auto" else "held_out=both"
+    return f"{who} ({why}); the run may have been chosen by those of validation"
 
 
 def write(found: dict[str, Any], outcomes: Sequence[Outcome], run_dir: Path) -> None:

@@ -15,6 +15,7 @@ from alzgan.evaluation.copying import cached_nearest, copying
 from alzgan.evaluation.fidelity import Sets, curves, fidelity, sets_of
 from alzgan.evaluation.inputs import Judged
 from alzgan.evaluation.numbers import Number
+from alzgan.evaluation.paired import NO_CONTRIBUTIONS, Contributions, contributions
 from alzgan.evaluation.pictures import grids, measured, pairs
 from alzgan.evaluation.power import noticed
 from alzgan.evaluation.reference import NEEDED_PEOPLE, Images, Reference
@@ -63,6 +64,7 @@ class Outcome:
     classes: dict[str, Sets]
     verdicts: list[dict[str, str]] = field(default_factory=list)
     numbers: list[Number] = field(default_factory=list)
+    contributions: Contributions = NO_CONTRIBUTIONS
     curves: list[dict[str, Any]] = field(default_factory=list)
     summaries: dict[str, Any] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
@@ -174,6 +176,7 @@ def judge_fidelity(outcome: Outcome, context: Context) -> None:
     outcome.numbers += whole
     for label, sets in outcome.classes.items():
         outcome.numbers += fidelity(sets, context.spaces, context.seed, label, whole=False)
+    outcome.contributions = contributions(outcome.sets, context.spaces)
     outcome.curves += curves(outcome.sets, context.spaces)
     outcome.summaries["power"] = noticed(outcome.sets, context.spaces, whole, context.seed)
     outcome.verdicts += [

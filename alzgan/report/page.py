@@ -1,6 +1,6 @@
 """The report of an evaluation: one page that opens anywhere, with everything in it."""
 
-import math
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from alzgan.report.pictures import Picture
 from alzgan.report.plots import words
 from alzgan.text import printable
 
-# Of which more, or less, is better without end; noise has the highest Vendi score and is the least copied.
-COMPARABLE = ("kernel_distance", "frechet", "mind", "precision", "recall", "coverage", "wasserstein")
+# What a candidate that is better in a number is, or does.
+CLAIMS = {"kernel_distance": "is closer to", "recall": "covers more of", "coverage": "covers more of"}
 MOST_COLUMNS = 8  # candidates side by side; more of them have a row each
 AGAINST = {"share_above_threshold": "train"}  # all else in that table: held-out people
 HEADLINES = ("kernel_distance", "frechet", "precision", "recall", "share_above_threshold")
@@ -64,7 +64,8 @@ def page(evaluation: dict[str, Any], pictures: Sequence[Picture]) -> str:
             for index, candidate in enumerate(candidates)
         ],
         overview=overview(candidates) if len(candidates) > 1 else [],
-        comparison=comparison(candidates) if 1 < len(candidates) <= MOST_COLUMNS else [],
+        comparison=comparison(evaluation) if 1 < len(candidates) <= MOST_COLUMNS else [],
+        paired=paired(evaluation),
         settings=settings,
         tradeoff=plots.tradeoff("tradeoff", settings),
         marks=MARKS,
@@ -128,32 +129,54 @@ def section(index: int, candidate: dict[str, Any], pictures: Sequence[Picture]) 
     }
 
 
-def comparison(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each number of all samples that all candidates have.
-
-    The best of them is marked where all have the same N: distances and shares of other N do not compare.
-    """
+def comparison(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for each number of all samples that all candidates have; what is told apart is marked."""
 
     def key_of(each: dict[str, Any]) -> tuple[str, ...]:
         return each["stage"], each["metric"], each["space"], each["against"]
 
+    candidates = evaluation["candidates"]
     tables = [
         {key_of(each): each for each in candidate["numbers"] if each["label"] is None}
         for candidate in candidates
     ]
+    won = Counter((each["metric"], each["space"], "held-out", each["better"]) for each in evaluation["pairs"])
     rows = []
     for key in tables[0]:
         if all(key in table for table in tables):
             cells = [table[key] for table in tables]
-            best = best_of(cells)
+            best = [won[*key[1:], index] == len(candidates) - 1 for index in range(len(candidates))]
             rows.append(
                 {
                     **cells[0],
-                    "cells": [{**cell, "best": best is not None and cell["value"] == best} for cell in cells],
+                    "cells": [{**cell, "best": mark} for cell, mark in zip(cells, best, strict=True)],
                     "unseen": list(dict.fromkeys(number(cell["unseen"]["mean"]) for cell in cells)),
                 }
             )
     return rows
+
+
+def paired(evaluation: dict[str, Any]) -> list[str]:
+    """A sentence or two for each pair of candidates that was tested."""
+    names = [candidate["name"] for candidate in evaluation["candidates"]]
+    tests: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
+    for each in evaluation["pairs"]:
+        tests[each["one"], each["two"]].append(each)
+    return [findings(names, *pair, found) for pair, found in tests.items()]
+
+
+def findings(names: Sequence[str], one: int, two: int, tests: Sequence[dict[str, Any]]) -> str:
+    """What the tests of one pair say."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for each in tests:
+        if each["better"] is not None:
+            better, worse = names[each["better"]], names[two if each["better"] == one else one]
+            claim = f"{better} {CLAIMS[each['metric']]} unseen people than {worse}"
+            found[claim].append(f"{words(each['metric'])} in {words(each['space'])}, p = {number(each['p'])}")
+    if not found:
+        smallest = min(each["p"] for each in tests)
+        return f"{names[one]} and {names[two]}: cannot tell apart (smallest p = {number(smallest)})"
+    return ". ".join(f"{claim} ({'; '.join(numbers)})" for claim, numbers in found.items())
 
 
 def settings_table(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
@@ -179,17 +202,6 @@ def settings_table(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return table if len(table) > 1 else []
-
-
-def best_of(cells: Sequence[dict[str, Any]]) -> float | None:
-    """The best value; None where none is known, or they do not compare."""
-    values = [each["value"] for each in cells if each["value"] is not None and math.isfinite(each["value"])]
-    # A distance to the people trained on is smallest for copies of them.
-    comparable = cells[0]["metric"] in COMPARABLE and cells[0]["against"] == "held-out"
-    comparable = comparable and len({each["n"] for each in cells}) == 1
-    if not values or not comparable:
-        return None
-    return min(values) if cells[0]["better"] == "lower" else max(values)
 
 
 def number(value: float | None) -> str:

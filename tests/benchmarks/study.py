@@ -2,10 +2,10 @@
 
     python tests/benchmarks/study.py FILE.json [FILE.json ...]
 
-The files are evaluations of the study's runs, `python -m alzgan.evaluate ckpt_path=STUDY`, and benchmarks of
-its cells on a machine left alone, `python -m alzgan.benchmark study=CELL data.root=DIR loops=[fast]`; with
-`.github/study/results.json` among them, runs are added to those that it has. Writes that file and the picture
-beside it, and prints the table.
+The files are evaluations of the study's runs, `python -m alzgan.evaluate ckpt_path=STUDY held_out=both`, and
+benchmarks of its cells on a machine left alone, `python -m alzgan.benchmark study=CELL data.root=DIR
+loops=[fast]`; with `.github/study/results.json` among them, runs are added to those that it has. Writes that
+file and the picture beside it, and prints the table.
 """
 
 import json

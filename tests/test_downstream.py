@@ -4,14 +4,27 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from scipy.stats import t
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_auroc, multiclass_f1_score
 
 from alzgan.device.streams import stream
 from alzgan.errors import SettingError, UserError
-from alzgan.metrics.arms import ARMS, LEAKY, REAL, SHUFFLED, Labelled, arms_of, judged_sets
+from alzgan.evaluation.verdicts import on_utility
+from alzgan.metrics.arms import (
+    AGAIN,
+    ARMS,
+    HALF,
+    LEAKY,
+    REAL,
+    SHUFFLED,
+    TESTED,
+    Labelled,
+    arms_of,
+    judged_sets,
+)
 from alzgan.metrics.classifier import augment, classifier, draw_batch, predicted, trained
 from alzgan.metrics.downstream import held_out_votes, reduced, utility, verdict
-from alzgan.metrics.significance import detectable, holm, sign_flip
+from alzgan.metrics.significance import crossed, holm, sign_flip
 from alzgan.metrics.votes import auc, mean_scores, person_labels, redrawn, scores, vote
 
 CLASSES = ["across", "along"]
@@ -89,9 +102,44 @@ def test_holm_multiplies_the_smallest_by_all_and_never_falls():
     assert holm([0.7, 0.8]) == pytest.approx([1, 1])
 
 
-def test_what_is_detectable_falls_with_the_root_of_people():
-    assert detectable(np.array([0.0, 2.0])) == pytest.approx((1.959964 + 0.841621) * 2**0.5 / 2**0.5)
-    assert detectable(np.tile([0.0, 2.0], 200)) == pytest.approx(2.801585 / 20, rel=0.01)
+def lucky(noise: np.random.Generator, luck: float, trait: float = 1, effect: float = 0) -> np.ndarray:
+    """Differences (6, 40) of six trainings, each with its luck, on forty people, each with a trait."""
+    size = 6, 40
+    return effect + luck * noise.normal(size=(6, 1)) + trait * noise.normal(size=40) + noise.normal(size=size)
+
+
+def test_the_error_of_a_crossed_design_by_hand():
+    # Rows have means 1 and 4, columns 1.5 and 3.5, the rest is +-0.5.
+    # So MS_S = 2 * 4.5, MS_P = 2 * 2 and MS_SP = 4 * 0.25.
+    found = crossed(np.array([[0.5, 1.5], [2.5, 5.5]]))
+    assert found.mean == 2.5
+    assert found.error == pytest.approx(((9 + 4 - 1) / 4) ** 0.5)
+    assert found.degrees == pytest.approx((12 / 9) ** 2)
+    assert found.p == pytest.approx(2 * t.sf(2.5 / 3**0.5, (12 / 9) ** 2))
+
+
+@pytest.mark.parametrize(("luck", "trait"), [(0.5, 1), (0, 1), (1, 0), (0, 0)])
+def test_neither_the_luck_of_trainings_nor_traits_of_people_make_an_effect(luck: float, trait: float):
+    noise = np.random.default_rng(0)
+    found = [crossed(lucky(noise, luck, trait)) for _ in range(1000)]
+    assert np.mean([each.p < 0.05 for each in found]) < 0.065
+    assert np.mean([each.interval[0] < 0 < each.interval[1] for each in found]) > 0.935
+    by_people = [sign_flip(lucky(noise, 0.5).mean(0)) for _ in range(50)]
+    assert np.mean([p < 0.05 for p in by_people]) > 0.2  # people alone are the wrong unit
+
+
+def test_an_effect_of_the_detectable_size_is_found_in_eight_of_ten_studies():
+    noise = np.random.default_rng(0)
+    size = np.mean([crossed(lucky(noise, 0.5)).detectable() for _ in range(300)])
+    found = [crossed(lucky(noise, 0.5, effect=size)).p < 0.05 for _ in range(1000)]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.06)
+    strict = crossed(lucky(noise, 0.5))
+    assert strict.detectable(tests=5) > strict.detectable()
+
+
+def test_differences_that_are_all_alike_are_certain():
+    assert crossed(np.full((6, 10), 0.1)).p == pytest.approx(0, abs=1e-9)
+    assert crossed(np.zeros((6, 10))).p == 1
 
 
 def test_a_person_votes_with_the_mean_of_its_images():
@@ -134,15 +182,16 @@ def test_people_are_redrawn_in_the_place_of_their_own_class():
     assert {len(set(row)) for row in rows[:, [1, 3, 4]].tolist()} == {1, 2, 3}
 
 
-def test_an_interval_holds_the_mean_over_trainings_and_comes_from_people():
+def test_an_interval_comes_from_trainings_and_people():
     labels = np.array([0, 0, 1, 1])
     right, wrong = [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]], [[0.0, 1.0]] * 2 + [[1.0, 0.0]] * 2
     mixed = [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [1.0, 0.0]]
     rows = redrawn(labels, seed=0)
-    both = mean_scores(torch.tensor([right, wrong], dtype=torch.double), labels, rows)
-    assert both["balanced_accuracy"] == pytest.approx({"mean": 0.5, "low": 0.5, "high": 0.5})
+    # The trainings differ, the people do not: of two trainings drawn anew both may be the wrong one.
+    both = mean_scores(torch.tensor([right, wrong], dtype=torch.double), labels, rows, seed=0)
+    assert both["balanced_accuracy"] == pytest.approx({"mean": 0.5, "low": 0, "high": 1})
     # One of two right in each class: a class redrawn has none, one or two.
-    half = mean_scores(torch.tensor([mixed], dtype=torch.double), labels, rows)
+    half = mean_scores(torch.tensor([mixed], dtype=torch.double), labels, rows, seed=0)
     assert half["balanced_accuracy"] == pytest.approx({"mean": 0.5, "low": 0, "high": 1})
 
 
@@ -319,10 +368,9 @@ def test_the_outcome_has_the_form_that_a_report_reads(helped: dict):
     assert plain == {
         "classes": CLASSES,
         "people": 24,
-        "seeds": 6,
+        "seeds": 10,
         "updates": 40,
         "chance": 0.5,
-        "controls": ["shuffled labels", "split by image"],
         "unit": "probability of the right class, by the vote of a person's slices",
     }
     assert json.loads(json.dumps(helped)) == helped
@@ -331,9 +379,9 @@ def test_the_outcome_has_the_form_that_a_report_reads(helped: dict):
         for name in ("balanced_accuracy", "macro_f1", "auc"):
             assert 0 <= arm[name]["low"] <= arm[name]["mean"] <= arm[name]["high"] <= 1
             assert {type(value) for value in arm[name].values()} == {float}
-        compared = arm["name"] not in (REAL, *helped["controls"])
-        assert (arm["difference"] is None, arm["verdict"] is None) == (not compared, not compared)
-        if compared:
+        assert (arm["difference"] is None) == (arm["name"] in (REAL, SHUFFLED, LEAKY))
+        assert (arm["verdict"] is None) == (arm["name"] not in TESTED)
+        if arm["difference"]:
             assert list(arm["difference"]) == ["mean", "low", "high", "p", "p_holm"]
             assert {type(value) for value in arm["difference"].values()} == {float}
     assert 0 < helped["detectable"] < 0.5
@@ -375,9 +423,23 @@ def test_all_arms_train_as_long_and_from_the_same_seeds(monkeypatch: pytest.Monk
     monkeypatch.setattr("alzgan.metrics.downstream.trained", spied)
     utility(patients(2), patients(2, seed=1), patients(2, seed=2), CLASSES, seeds=7, **QUICK)
     counts = Counter(trainings)
-    assert len(counts) == 7
-    assert set(counts.values()) == {len(ARMS)}
+    # Real images are trained on again by seven other seeds.
+    assert Counter(counts.values()) == {len(ARMS) - 1: 7, 1: 7}
     assert {training[:2] for training in counts} == {(1, 4)}
+
+
+def test_half_of_the_people_of_each_class_are_drawn_anew_for_each_training():
+    real = patients(5)
+    sets = judged_sets(real, patients(3, seed=1), patients(2, seed=2), CLASSES)
+    halves = [arms_of(sets, seed)[HALF].rows for seed in (0, 1)]
+    for rows in halves:
+        for label, each in enumerate(rows):
+            assert (real.labels[each] == label).all()
+            assert set(Counter(np.array(real.people)[each]).values()) == {4}
+            assert len(each) == 3 * 4  # three of five people, rounded up
+    assert set(halves[0][0]) != set(halves[1][0])
+    again = arms_of(sets, 0)[AGAIN]
+    assert [rows.tolist() for rows in again.rows] == [rows.tolist() for rows in arms_of(sets, 0)[REAL].rows]
 
 
 def test_a_class_that_nobody_can_judge_is_left_out():
@@ -436,4 +498,16 @@ def test_the_bar_is_on_stderr_and_counts_trainings(capsys: pytest.CaptureFixture
     utility(patients(2), patients(2, seed=1), patients(2, seed=2), CLASSES, **QUICK | {"progress": True})
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "48/48" in shown.err
+    assert "100/100" in shown.err
+
+
+@pytest.mark.long
+def test_real_images_that_are_called_synthetic_neither_help_nor_hurt():
+    """In 100 studies whose synthetic images are the training images at most 1 in 20 end in a verdict."""
+    answers = Counter()
+    for study in range(100):
+        real, unseen = patients(20, 3, 12, 30, seed=2 * study), patients(15, 3, 12, 30, seed=2 * study + 1)
+        found = utility(real, without_people(real), unseen, CLASSES, 6, 60, 16, seed=study, progress=False)
+        answers.update({on_utility(found)["answer"]})
+        answers.update(f"arm {arm['verdict']}" for arm in found["arms"] if "synthetic" in arm["name"])
+    assert answers["good"] + answers["bad"] <= 5, answers

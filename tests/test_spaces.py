@@ -163,8 +163,12 @@ def test_utility_is_answered_where_all_arms_agree_and_the_control_holds(
     answers: tuple[str, str], chance: float, expected: str
 ):
     arms = [arm(f"real + synthetic {n}", 0.6, answer) for n, answer in zip((0.5, 1), answers, strict=True)]
-    arms += [arm("synthetic alone", 0.2, "hurts"), arm("shuffled labels", 0.5)]
-    found = on_utility({"arms": arms, "chance": chance, "people": 41, "detectable": 0.08})
+    arms += [
+        arm("synthetic alone", 0.2, "hurts"),
+        arm("real, half of the people", 0.5),
+        arm("shuffled labels", 0.5),
+    ]
+    found = on_utility({"arms": arms, "chance": chance, "people": 41, "seeds": 6, "detectable": 0.08})
     assert found["answer"] == expected
     assert ("The control fails" in found["text"]) == (chance != 0.5)
 

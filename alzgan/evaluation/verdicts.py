@@ -6,7 +6,7 @@ from typing import Any
 from alzgan.evaluation.copying import Copying
 from alzgan.evaluation.fidelity import HELD_OUT
 from alzgan.evaluation.numbers import DECIDES, Number
-from alzgan.metrics.arms import SHUFFLED
+from alzgan.metrics.arms import HALF, SHUFFLED
 from alzgan.report.plots import words
 
 VAGUE = 0.1  # the share too near above which its limit tells nothing
@@ -116,10 +116,12 @@ def on_utility(found: dict[str, Any]) -> Verdict:
         return cannot_tell("utility", text)
     best = max(arms, key=lambda arm: arm["difference"]["mean"])
     told = best["difference"]
+    other_people = next(arm for arm in found["arms"] if arm["name"] == HALF)["difference"]["mean"]
     text = (
         f"Beside real images: {', '.join(answers)}; the best, {best['name']}, changes the probability "
         f"of the right class by {told['mean']:+.3f} ({told['low']:+.3f} to {told['high']:+.3f}); "
-        f"{found['people']} people could have shown {found['detectable']:.2g}"
+        f"{found['people']} people and {found['seeds']} trainings could have shown "
+        f"{found['detectable']:.2g}; half of the real people less change it by {other_people:+.3f}"
     )
     return {"question": "utility", "answer": agreed or "cannot tell", "text": text}
 

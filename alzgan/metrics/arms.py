@@ -16,10 +16,12 @@ REAL = "real"
 AUGMENTED = "real + augmentation"
 RATIOS = {f"real + synthetic {ratio:g}": ratio for ratio in (0.5, 1, 2)}  # synthetic images a real one
 ALONE = "synthetic alone"
+AGAIN = "real again"  # by other seeds: no difference is to be found
+HALF = "real, half of the people"  # what as many slices of other real people are worth
 SHUFFLED = "shuffled labels"
 LEAKY = "split by image"
-CONTROLS = (SHUFFLED, LEAKY)
-ARMS = (REAL, AUGMENTED, *RATIOS, ALONE, *CONTROLS)
+TESTED = (AUGMENTED, *RATIOS, ALONE)
+ARMS = (REAL, *TESTED, AGAIN, HALF, SHUFFLED, LEAKY)
 NEEDED_PEOPLE = 2  # of a class, held out
 
 
@@ -45,11 +47,13 @@ class Arm(NamedTuple):
             held-out images, one set behind the other.
         tested: rows of the held-out images, of every person some.
         augmented: whether what is shown is augmented.
+        repeat: number of the training by the same seed: others begin with other weights and batches.
     """
 
     rows: list[np.ndarray]
     tested: np.ndarray
     augmented: bool = False
+    repeat: int = 0
 
 
 class Sets(NamedTuple):
@@ -148,6 +152,8 @@ def arms_of(sets: Sets, seed: int) -> dict[str, Arm]:
         AUGMENTED: Arm(own, everything, augmented=True),
         **{name: Arm(pooled(own, made, ratio), everything) for name, ratio in RATIOS.items()},
         ALONE: Arm(made, everything),
+        AGAIN: Arm(own, everything, repeat=1),
+        HALF: Arm(of_half_the_people(real, own, seed), everything),
         SHUFFLED: Arm(shuffled, everything),
         LEAKY: Arm(joined(own, [last + rows for rows in seen]), np.setdiff1d(everything, leaked)),
     }
@@ -184,6 +190,15 @@ def shuffled_labels(real: Labelled, classes: int, seed: int) -> np.ndarray:
     dealt = np.empty_like(owners)
     dealt[np.lexsort((noise.random(len(owners)), owners))] = interleaved
     return dealt[np.unique(real.people, return_inverse=True)[1]]
+
+
+def of_half_the_people(real: Labelled, own: list[np.ndarray], seed: int) -> list[np.ndarray]:
+    """The rows of half of each class's people, rounded up, drawn at random."""
+    noise, kept = stream(seed, "utility/half"), []
+    for rows in own:
+        names = noise.permutation(np.unique(real.people[rows]))
+        kept.append(rows[np.isin(real.people[rows], names[: -(-len(names) // 2)])])
+    return kept
 
 
 def leaked_rows(people: np.ndarray, seed: int) -> np.ndarray:

@@ -1,7 +1,9 @@
 """Whether differences that people show could be chance."""
 
+from typing import NamedTuple
+
 import numpy as np
-from scipy.stats import norm, permutation_test
+from scipy.stats import permutation_test, t
 
 from alzgan.device.streams import stream
 
@@ -45,10 +47,61 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     return raised[np.argsort(order)]
 
 
-def detectable(differences: np.ndarray) -> float:
-    """The smallest true mean that a two-sided test at 5 % finds in 80 % of so many differences (P,).
+class Effect(NamedTuple):
+    """A mean difference between two ways to train, for trainings and people drawn anew.
 
-    (z(0.975) + z(0.8)) s / sqrt(P) = 2.8 s / sqrt(P) with their standard deviation s, where means are normal.
+    Attributes:
+        mean: over trainings and people.
+        error: its standard error.
+        degrees: of freedom of the error.
     """
-    reach = norm.ppf(1 - LEVEL / 2) + norm.ppf(POWER)
-    return float(reach * np.std(differences, ddof=1) / len(differences) ** 0.5)
+
+    mean: float
+    error: float
+    degrees: float
+
+    @property
+    def p(self) -> float:
+        """The two-sided p-value of no difference."""
+        return (
+            float(2 * t.sf(abs(self.mean) / self.error, self.degrees)) if self.error else float(not self.mean)
+        )
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the mean."""
+        reach = float(t.ppf(1 - LEVEL / 2, self.degrees)) * self.error
+        return self.mean - reach, self.mean + reach
+
+    def detectable(self, tests: int = 1) -> float:
+        """The smallest true mean that 80 % of studies like this one find, by the first of so many tests.
+
+        (t(1 - 0.025 / tests) + t(0.8)) standard errors: with one test of many people 2.8.
+        """
+        reach = t.ppf(1 - LEVEL / 2 / tests, self.degrees) + t.ppf(POWER, self.degrees)
+        return float(reach) * self.error
+
+
+def crossed(differences: np.ndarray) -> Effect:
+    """The mean of differences (S, P) between pairs of S trainings, each judged on the same P people.
+
+    The luck of a training is common to all people, the trait of a person to all trainings. With the mean
+    squares of an analysis of variance, the variance of the mean is (MS_S + max(MS_P - MS_SP, 0)) / (S P), and
+    its degrees of freedom are (S - 1) times the square of that sum over MS_S squared. Reader studies treat
+    readers and cases in the same way (Dorfman, Berbaum and Metz 1992; Hillis 2007, "A comparison of
+    denominator degrees of freedom methods for multiple observer ROC analysis"). A test over people alone
+    takes the trainings as they are, and calls their luck an effect.
+
+    Args:
+        differences: (S, P), both from 2 on.
+    """
+    differences = np.asarray(differences, float)
+    trainings, people = differences.shape
+    of_training, of_person = differences.mean(1), differences.mean(0)
+    mean = float(differences.mean())
+    rest = differences - of_training[:, None] - of_person + mean
+    by_training, by_person = people * of_training.var(ddof=1), trainings * of_person.var(ddof=1)
+    by_both = np.square(rest).sum() / ((trainings - 1) * (people - 1))
+    total = by_training + max(by_person - by_both, 0.0)
+    degrees = (trainings - 1) * (total / by_training) ** 2 if by_training else np.inf
+    return Effect(mean, float((total / differences.size) ** 0.5), float(degrees))

@@ -74,23 +74,29 @@ def redrawn(labels: np.ndarray, seed: int) -> np.ndarray:
 
 
 def summary(value: float, redrawn: np.ndarray) -> dict[str, float]:
-    """A mean with its 95 % interval: the quantiles of its values (DRAWS,) for people drawn anew."""
+    """A mean with its 95 % interval: the quantiles of its values (DRAWS,), all drawn anew."""
     low, high = np.quantile(redrawn, INTERVAL)
     return {"mean": float(value), "low": float(low), "high": float(high)}
 
 
-def mean_scores(votes: Tensor, labels: np.ndarray, rows: np.ndarray) -> dict[str, dict[str, float]]:
-    """The `summary` of each score's mean over S trainings.
+def mean_scores(
+    votes: Tensor, labels: np.ndarray, rows: np.ndarray, seed: int
+) -> dict[str, dict[str, float]]:
+    """The `summary` of each score's mean over S trainings, for trainings and people drawn anew.
 
     Args:
         votes: (S, P, K), float64.
         labels: (P,), every class among them.
         rows: of people drawn anew, as `redrawn` gives them.
+        seed: of the trainings drawn anew.
     """
     found = scores(votes, labels)
     # Redrawn people keep their places' classes, so the labels are the same.
     again = [scores(each[torch.from_numpy(rows)], labels) for each in votes]
+    drawn = stream(seed, "votes/trainings").integers(len(votes), size=(len(rows), len(votes)))
     return {
-        name: summary(values.mean(), np.mean([each[name] for each in again], axis=0))
+        name: summary(
+            values.mean(), np.take_along_axis(np.stack([each[name] for each in again], 1), drawn, 1).mean(1)
+        )
         for name, values in found.items()
     }

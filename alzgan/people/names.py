@@ -7,6 +7,7 @@ download trees and renamed files are read alike; group "subject" is the person, 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from unicodedata import normalize
 
 SLICE = r"(?:.*[/_]slice-(?P<slice>\d+))?"  # as alzgan.prepare writes it behind the name of a volume
 
@@ -47,6 +48,17 @@ RULES = {
 }
 NO_PERSON = frozenset(["slice", "slices", "s", "z", "img", "image", "im", "frame"])
 LEAST_EACH = 2  # images that an id must have on average to be taken for a person's
+
+
+def spelling_key(person: str) -> str:
+    """What all spellings of an id have in common: `S-007`, `s_7` and `S-7.0` have one key.
+
+    Case, leading zeros, a trailing `.0` of a number (`7,0`), and the kind of a space, hyphen or underscore
+    make no other person.
+    """
+    key = re.sub(r"[\s_-]+", "-", normalize("NFKC", person).strip().casefold())
+    key = re.sub(r"^([^.,]*\d)[.,]0+$", r"\1", key)
+    return re.sub(r"(?<!\d)(?<!\d[.,])0+(?=\d)", "", key)  # not in 1.05, which may be no 1.5
 
 
 def suggest_pattern(paths: Sequence[str]) -> tuple[str, str] | None:

@@ -20,7 +20,7 @@ from alzgan.errors import UserError
 from alzgan.files import replacing
 from alzgan.images import decoding
 from alzgan.images.folder import ImageFile
-from alzgan.people.cohort import Cohort, People, without_masks
+from alzgan.people.cohort import Cohort, People, named_across, without_masks
 from alzgan.people.copies import Copy, find_copies
 from alzgan.people.similarity import MANY, Thumbnails, leak_count, shrunk
 from alzgan.people.subjects import LEFT_OUT, PARTS
@@ -70,9 +70,10 @@ def audit(cohort: Cohort, progress: bool = True) -> Audit:
     pixels, constant ones and those left out by a table aside), `duplicates_in_two_classes`,
     `duplicates_of_two_subjects` (number of such groups), `copies` (number of pairs, see
     `alzgan.people.copies`); `subject_rule`, `subjects` (number), `slices_per_subject`; `split` (images and
-    subjects of each part), `near_duplicates_across_splits` (number of test images with a train image
-    correlated above `NEAR`; None of more than `MANY` images); `notes`, `verdict`. What needs to know the
-    people is None where nobody does.
+    subjects of each part), `named_people_across_splits` (number of people of the files' names whom a table
+    splits and who are in several parts), `near_duplicates_across_splits` (number of test images with a train
+    image correlated above `NEAR`; None of more than `MANY` images); `notes`, `verdict`. What needs to know
+    the people is None where nobody does.
 
     Raises:
         UserError: no image to read, or a rule other than auto and content that does not fit the folder.
@@ -285,7 +286,8 @@ def describe_duplicates(facts: Sequence[Facts], people: People | None) -> dict[s
 
 def describe_people(people: People | None) -> dict[str, Any]:
     if people is None:
-        return dict.fromkeys(("subject_rule", "subjects", "slices_per_subject", "split"))
+        keys = ("subject_rule", "subjects", "slices_per_subject", "split", "named_people_across_splits")
+        return dict.fromkeys(keys)
     subject, parts = people.subjects.subject, people.split.parts
     slices = Counter(subject).values()
     persons = Counter(part for _, part in set(zip(subject, parts, strict=True)))
@@ -294,6 +296,7 @@ def describe_people(people: People | None) -> dict[str, Any]:
         "subjects": len(slices),
         "slices_per_subject": {"lowest": min(slices), "median": median(slices), "highest": max(slices)},
         "split": {part: {"images": parts.count(part), "subjects": persons[part]} for part in PARTS},
+        "named_people_across_splits": len(named_across(people.subjects, parts)),
     }
 
 
@@ -349,6 +352,11 @@ def harm_in(report: dict[str, Any]) -> str | None:
     """Why a score on the test part would mean little."""
     if not report["split"]["test"]["images"]:
         return "the test part is empty: give more people, or other split fractions"
+    if several := report["named_people_across_splits"]:
+        return (
+            f"the table splits {counted(several, 'person', 'people')} of the files' names across the parts: "
+            "give each one subject, unless the names are misleading"
+        )
     kinds = (("in two classes", "duplicates_in_two_classes"), ("of two people", "duplicates_of_two_subjects"))
     if found := [f"{kind} {counted(report[key], 'time')}" for kind, key in kinds if report[key]]:
         return (

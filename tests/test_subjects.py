@@ -215,7 +215,7 @@ def test_a_wrong_table_is_one_line_that_says_where(table, text, line):
         "\ufefffile,subject,slice\na/1.png,7,3\na/2.png,8,4\n".encode("utf-16-be"),
         b'\xef\xbb\xbf"File","Subject","slice"\n"a/1.png",7,3\na/2.png,8,4\n',
         b" File ; SUBJECT;Slice \n a/1.png ; 7; 3 \na/2.png;8 ;4;;\n;;\n",
-        b"file,subject,slice,Subject;File\na/1.png,7,3,x;y\n.\\a\\2.png,8,4,\n",
+        b"file,subject,slice,Subject,a;b;c;d;e\na/1.png,7,3,x,y\n.\\a\\2.png,8,4,,\n",
         b"file,subject,slice\ra\\1.png,7,3\ra\\2.png,\xc2\xa08,4\r",
     ],
 )
@@ -271,7 +271,7 @@ def test_spaces_around_an_id_make_no_other_person(table, one, two):
     ("one", "two"),
     [
         ("7", "70"),
-        ("0", "10"),
+        ("17", "1007"),
         ("1_23", "12_3"),
         ("1.2.0", "1.2"),
         ("1.05", "1.5"),

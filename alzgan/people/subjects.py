@@ -169,9 +169,9 @@ def in_several(people: Sequence[str], groups: Sequence[str]) -> dict[str, list[s
 
 def refuse_spellings(found: Subjects, files: Sequence[ImageFile]) -> None:
     """Raise UserError where ids that somebody wrote differ in nothing but their spelling."""
-    if found.rule in ("kaggle4", "content", "none"):  # which number the people themselves
+    if found.rule in ("kaggle4", "content"):  # which number the people themselves
         return
-    # The table of a run under `none` has files as ids, and files that are named so differ.
+    # Under `none`, and in the table of such a run, an id is the path of a file.
     pairs = zip(found.subject, files, strict=True)
     ids = list(dict.fromkeys(person for person, file in pairs if person != file.path))
     spelled = list(in_several([spelling_key(person) for person in ids], ids).values())

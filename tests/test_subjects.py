@@ -215,7 +215,7 @@ def test_a_wrong_table_is_one_line_that_says_where(table, text, line):
         "\ufefffile,subject,slice\na/1.png,7,3\na/2.png,8,4\n".encode("utf-16-be"),
         b'\xef\xbb\xbf"File","Subject","slice"\n"a/1.png",7,3\na/2.png,8,4\n',
         b" File ; SUBJECT;Slice \n a/1.png ; 7; 3 \na/2.png;8 ;4;;\n;;\n",
-        b"file,subject,slice,Subject,a;b;c;d;e\na/1.png,7,3,x,y\n.\\a\\2.png,8,4,,\n",
+        b"file,subject,slice,Subject,a;b;c;d;e;f\na/1.png,7,3,x,y\n.\\a\\2.png,8,4,,\n",
         b"file,subject,slice\ra\\1.png,7,3\ra\\2.png,\xc2\xa08,4\r",
     ],
 )

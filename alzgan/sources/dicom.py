@@ -279,7 +279,7 @@ def plane_of(path: Path, places: tuple[Any, ...], pixels: np.ndarray, dark: floa
 
 
 def read(path: Path, pydicom: ModuleType, **options: Any) -> Any:
-    """A file; one without a preamble is read as little endian, implicit unless it begins otherwise."""
+    """A file; one without a preamble is little endian, and implicit unless its first element is explicit."""
     start = start_of(path)
     bare = is_bare(start)
     if not bare and not is_marked(start):
@@ -290,9 +290,7 @@ def read(path: Path, pydicom: ModuleType, **options: Any) -> Any:
         reason = printable(" ".join(str(error).split()))
         raise BadVolume(path, f"damaged or no DICOM ({reason})") from None
     if "TransferSyntaxUID" not in file.file_meta:  # which the decoder of pixels asks for
-        implicit, _ = file.original_encoding
-        syntax = pydicom.uid.ImplicitVRLittleEndian if implicit else pydicom.uid.ExplicitVRLittleEndian
-        file.file_meta.TransferSyntaxUID = syntax
+        file.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
     return file
 
 

@@ -109,6 +109,17 @@ def publish(part: Path, path: Path) -> None:
     sync(path.parent)
 
 
+def folder_name(name: str) -> str:
+    """A class's name as a folder's, since a checkpoint or a table may come from anywhere.
+
+    Raises:
+        UserError: it would lead elsewhere.
+    """
+    if not name or any(sign in name for sign in "/\\:\0") or name.startswith("."):
+        raise UserError(f"the class {printable(name)!r} is no name of a folder: nothing is written")
+    return name
+
+
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Give a folder to fill, which becomes `path` if the block succeeds.

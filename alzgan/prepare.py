@@ -33,9 +33,12 @@ def prepare(settings: DictConfig) -> None:
     root = cohort.folder
     extra: dict[str, Any] = {}
     notes: list[str] = []
+    overrides = hydra.overrides.task
     if holds_volumes(cohort):
         root, sliced = slice_volumes(settings, cohort, run_dir)
-        cohort, notes = replace(cohort, root=root, exclude=None), sliced.notes
+        overrides = [text for text in overrides if not answered(text, cohort)]
+        subjects = "content" if cohort.subjects == "content" else "auto"  # the manifest beside the slices
+        cohort, notes = replace(cohort, root=root, exclude=None, subjects=subjects), sliced.notes
         extra["skipped_volumes"] = [(printable(path), reason) for path, reason in sliced.skipped]
     found = audit(cohort)
     report = {"root": str(root), **extra, **found.report, "notes": [*notes, *found.report["notes"]]}
@@ -43,7 +46,7 @@ def prepare(settings: DictConfig) -> None:
         write(found, report, root, run_dir)
     except OSError as error:
         raise UserError(f"cannot write to run_dir={run_dir}: {error.strerror}; choose another") from None
-    print("\n".join([*lines(report), *next_steps(found, root, run_dir, hydra.overrides.task)]))
+    print("\n".join([*lines(report), *next_steps(found, root, run_dir, overrides)]))
     if not found.is_ready:
         raise SystemExit(NOT_READY)
 
@@ -77,6 +80,12 @@ def holds_volumes(cohort: Cohort) -> bool:
     return bool(volumes)
 
 
+def answered(override: str, cohort: Cohort) -> bool:
+    """Whether an override is about volumes, and their slices need it no more."""
+    names = ["data.exclude="] if cohort.subjects == "content" else ["data.exclude=", "data.subjects="]
+    return override.startswith(tuple(names))
+
+
 def slice_volumes(settings: DictConfig, cohort: Cohort, run_dir: Path) -> tuple[Path, Sliced]:
     """Write the slices of the volumes; returns their folder and what became of the volumes."""
     images = Path(settings.images).expanduser() if settings.images else run_dir / "images"
@@ -86,6 +95,7 @@ def slice_volumes(settings: DictConfig, cohort: Cohort, run_dir: Path) -> tuple[
         **OmegaConf.to_container(settings.volumes),
         exclude=cohort.excluded,
         classes=cohort.classes,
+        subjects=cohort.subjects,
         bad_files=cohort.bad_files,
     )
 

@@ -228,10 +228,13 @@ def test_volumes_become_an_image_folder_that_is_judged(error_line: Callable, tmp
     for person in range(4):
         volume(tmp_path / f"scans/{'AD' if person % 2 else 'CN'}/p{person}.nii.gz", person)
     (tmp_path / "scans/AD/broken.nii").write_bytes(b"nothing")
-    options = ["volumes.plane=coronal", "volumes.central=5", "data.bad_files=skip"]
-    lines = prepare(tmp_path / "scans", tmp_path / "run", *options)
+    options = ["volumes.plane=coronal", "volumes.central=5", "data.bad_files=skip", "data.subjects=none"]
+    lines = prepare(tmp_path / "scans", tmp_path / "run", *options, "data.exclude='*.mgz'")
     images = tmp_path / "run/images"
-    assert f"data.root={images}" in lines[-1]
+    assert lines[-1].endswith(f"data.root={images} data.batch_size=10 data.bad_files=skip")
+    assert "volumes and files of volumes left out: 1" in lines
+    assert [line for line in lines if line.startswith("  AD/broken.nii: damaged or no scan")]
+    assert "note: each volume counts as a person of its own" in lines
     report = json.loads((tmp_path / "run/report.json").read_text())
     assert (report["images"], report["subjects"]) == (20, 4)
     assert report["classes"] == {"AD": 10, "CN": 10}
@@ -241,11 +244,52 @@ def test_volumes_become_an_image_folder_that_is_judged(error_line: Callable, tmp
     manifest = rows(tmp_path / "run/manifest.csv")
     assert {row["file"] for row in manifest} == {file.path for file in scan(images)}
     assert {row["slice"] for row in manifest} == {"9", "10", "11", "12", "13"}
-    line = error_line(
-        f"data.root={tmp_path / 'scans'}", f"run_dir={tmp_path / 'strict'}", "volumes.central=5"
-    )
-    assert "broken.nii" in line
+    strict = [f"data.root={tmp_path / 'scans'}", f"run_dir={tmp_path / 'strict'}", "volumes.central=5"]
+    assert "broken.nii" in error_line(*strict, "data.subjects=none")
     assert not (tmp_path / "strict/images").exists()
+
+
+def test_volumes_under_unknown_names_are_read_by_the_rule_that_the_line_suggests(
+    error_line: Callable, tmp_path: Path
+):
+    for person in range(4):
+        volume(tmp_path / f"scans/patient{person:03d}_bl.nii.gz", person)
+        volume(tmp_path / f"scans/patient{person:03d}_m12.nii.gz", 9 + person)
+    line = error_line(f"data.root={tmp_path / 'scans'}", f"run_dir={tmp_path / 'none'}", "volumes.central=3")
+    (rule,) = shlex.split(re.search(r"; give (.*?) if patient000 is a person, or data", line)[1])
+    lines = prepare(tmp_path / "scans", tmp_path / "run", rule, "volumes.central=3")
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    assert (report["images"], report["subjects"]) == (24, 4)
+    assert "data.subjects" not in lines[-1]  # the manifest beside the slices says it
+    # Noise has no content to go by: nobody is made up, neither here nor in the folder of slices.
+    options = ["data.subjects=content", "volumes.central=3"]
+    assert "subjects: unknown" in prepare(tmp_path / "scans", tmp_path / "content", *options, code=2)
+    assert {row["subject"] for row in rows(tmp_path / "content/images/manifest.csv")} == {""}
+
+
+def test_a_table_says_who_is_in_volumes_and_what_is_known_of_them(tmp_path: Path):
+    for person in range(4):
+        volume(tmp_path / f"scans/scan_{person}.nii.gz", person)
+    told = "".join(f"scan_{n}.nii.gz,p{n // 2},{'AD' if n < 2 else 'CN'},{70 + n}\n" for n in range(4))
+    (tmp_path / "people.csv").write_text("file,subject,class,age\n" + told)
+    rule = f"data.subjects=csv:{tmp_path / 'people.csv'}"
+    prepare(tmp_path / "scans", tmp_path / "run", rule, "data.classes=csv", "volumes.central=2")
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    assert (report["classes"], report["subjects"]) == ({"AD": 4, "CN": 4}, 2)
+    ages = {row["scan"]: row["age"] for row in rows(tmp_path / "run/images/manifest.csv")}
+    assert ages == {f"scan_{n}": str(70 + n) for n in range(4)}
+
+
+def test_images_far_from_square_are_warned_of(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    for number, size in enumerate([(40, 12), (40, 14), (14, 44)]):
+        pixels = np.random.default_rng(number).integers(0, 256, size, dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"data/{number}.png")
+    lines = prepare(tmp_path / "data", tmp_path / "run", "data.subjects=none")
+    assert (
+        "note: 2 images with one side more than 3 times the other, the first is 0.png (12x40): "
+        "training crops or pads to a square"
+    ) in lines
 
 
 def test_slices_go_where_the_user_says_and_nowhere_over_others(error_line: Callable, tmp_path: Path):

@@ -135,11 +135,7 @@ class Cohort:
             return files
         given = self.subjects.startswith("csv:")
         table = self.identify(files) if given else by_table_or_names(self.folder, files)
-        if table is None or table.label is None or not all(table.label):
-            raise UserError(
-                "data.classes=csv needs data.subjects=csv:FILE with a column class, filled in every row"
-            )
-        return [replace(file, label=label) for file, label in zip(files, table.label, strict=True)]
+        return with_classes(files, table)
 
     def people(
         self,
@@ -212,6 +208,15 @@ class Cohort:
         split = split_by_subject(labels, subjects.subject, self.fractions, self.split_seed, units)
         assert_disjoint(subjects.subject, split.parts)
         return Split(split.parts, [*notes, *split.notes])
+
+
+def with_classes(files: Sequence[ImageFile], table: Subjects | None) -> list[ImageFile]:
+    """The files with the classes that a table says; UserError where it does not say all of them."""
+    if table is None or table.label is None or not all(table.label):
+        raise UserError(
+            "data.classes=csv needs data.subjects=csv:FILE with a column class, filled in every row"
+        )
+    return [replace(file, label=label) for file, label in zip(files, table.label, strict=True)]
 
 
 def are_neighbours(pair: Copy, subjects: Subjects) -> bool:

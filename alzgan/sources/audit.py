@@ -29,6 +29,7 @@ from alzgan.text import counted, printable
 MOSTLY_CONSTANT = 0.25  # share of constant images from which on a set is no training set
 NEAR = 0.98  # correlation of thumbnails from which on a test image is a near-duplicate of a train image
 LISTED = 20  # unreadable files on the terminal; the report has all
+LONG = 3  # times as long as wide: training would crop most of such an image, or pad it with as much
 BITS = {"1": 1, "I": 32, "F": 32}  # a channel, by Pillow's mode; "I;16..." has 16, any other 8
 SHEET_ROWS, SHEET_COLUMNS, SHEET_SIDE, SHEET_LABEL = 24, 10, 96, 16  # classes, images, pixels, pixels
 
@@ -104,7 +105,7 @@ def audit(cohort: Cohort, progress: bool = True) -> Audit:
         if people and len(files) <= MANY
         else None,
     }
-    report["notes"] = notes_on(report, people.notes if people else listing.notes)
+    report["notes"] = [*notes_on(report, people.notes if people else listing.notes), *long_images(facts)]
     fault = fault_in(report, cohort.bad_files) or refusal
     report["verdict"] = verdict_on(report, fault)
     return Audit(report, files, copies, people, is_ready=fault is None)
@@ -162,7 +163,7 @@ def facts_or_error(
 
 def lines(report: dict[str, Any]) -> list[str]:
     """The report for people, ending with the verdict."""
-    count, intensity = report["images"], report["intensity"]
+    count, intensity, skipped = report["images"], report["intensity"], report.get("skipped_volumes")
     classes = (f"{printable(name)} {n} ({n / count:.1%})" for name, n in report["classes"].items())
     return [
         f"images: {count} in {counted(len(report['classes']), 'class', 'classes')}: {', '.join(classes)}",
@@ -171,8 +172,8 @@ def lines(report: dict[str, Any]) -> list[str]:
         f"intensity: {intensity['lowest']} to {intensity['highest']}, mean {intensity['mean']:.1f}, "
         f"{intensity['zeros']:.0%} of the pixels 0; constant images: {len(intensity['constant'])}",
         f"unreadable images: {len(report['unreadable'])}; other files, ignored: {report['ignored_files']}",
-        *(f"  {path}: {reason}" for path, reason in report["unreadable"][:LISTED]),
-        *(["  ..."] if len(report["unreadable"]) > LISTED else []),
+        *listed(report["unreadable"]),
+        *([f"volumes and files of volumes left out: {len(skipped)}", *listed(skipped)] if skipped else []),
         f"exact duplicates{aside(report)}: {counted(len(report['duplicates']), 'group')}, "
         f"{report['duplicates_in_two_classes']} of them in two classes; "
         f"copies, {'mirrored' if too_many(report) else 'near, mirrored and turned'} ones included: "
@@ -181,6 +182,11 @@ def lines(report: dict[str, Any]) -> list[str]:
         *(f"note: {note}" for note in report["notes"]),
         f"verdict: {report['verdict']}",
     ]
+
+
+def listed(bad: Sequence[tuple[str, str]]) -> list[str]:
+    """Files and what is wrong with them, the first ones."""
+    return [f"  {path}: {reason}" for path, reason in bad[:LISTED]] + ["  ..."] * (len(bad) > LISTED)
 
 
 def contact_sheet(root: Path | str, files: Sequence[ImageFile], path: Path | str) -> None:
@@ -310,6 +316,18 @@ def notes_on(report: dict[str, Any], said: Sequence[str]) -> list[str]:
     if len(report["sizes"]) > 1:
         notes.append("images of several sizes: training resizes each to one square, see data.fit")
     return notes
+
+
+def long_images(facts: Sequence[Facts]) -> list[str]:
+    """One line on images that are far from square, if there are any."""
+    sides = [sorted(map(int, fact.size.split("x"))) for fact in facts]
+    long = [fact for fact, (short, side) in zip(facts, sides, strict=True) if side > LONG * short]
+    if not long:
+        return []
+    return [
+        f"{counted(len(long), 'image')} with one side more than {LONG} times the other, the first is "
+        f"{printable(long[0].file.path)} ({long[0].size}): training crops or pads to a square"
+    ]
 
 
 def verdict_on(report: dict[str, Any], fault: str | None) -> str:

@@ -72,7 +72,7 @@ def test_a_sweep_of_what_optuna_proposes_tells_of_the_jobs_that_ran(slices: Path
     )
     where = ("data=mri", f"data.root={slices}", f"run_dir={tmp_path}", "trainer.max_steps=1")
     sweep = ("-m", "hydra/sweeper=optuna", *where, *SMALL, *space)
-    result = alzgan(*sweep, "hydra.sweeper.n_trials=4", fresh=True)
+    result = alzgan(*sweep, "hydra.sweeper.n_trials=4")
     assert result.returncode == 1, result.stderr
     rows = rows_of(tmp_path)
     assert {row["job"] for row in rows} == {f"job_{job}" for job in range(4)}
@@ -93,12 +93,12 @@ def started_again_it_proposes_the_same_and_more(
     sweep: tuple[str, ...], run_dir: Path, rows: list[dict[str, str]]
 ) -> None:
     trained = {path: path.stat().st_mtime_ns for path in run_dir.glob("job_*/checkpoints/last.ckpt")}
-    alzgan(*sweep, "hydra.sweeper.n_trials=5", fresh=True)
+    alzgan(*sweep, "hydra.sweeper.n_trials=5")
     again = rows_of(run_dir)
     assert [row for row in again if row["job"] != "job_4"] == rows
     assert len(again) == 5
     assert {path: path.stat().st_mtime_ns for path in trained} == trained
-    result = alzgan(*sweep, "model.latent_dim=9", fresh=True)
+    result = alzgan(*sweep, "model.latent_dim=9")
     assert result.returncode == 1
     assert "job_0 is a job of another sweep" in result.stderr
     assert rows_of(run_dir) == again

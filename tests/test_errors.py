@@ -229,18 +229,21 @@ def test_a_quoted_value_is_read(error_line: Callable, tmp_path: Path):
     assert line == "alzgan: there is no folder /x/a=b[c]{d}: check data.root"
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "ray", "submitit"])
-def test_a_launcher_that_is_not_installed_says_how_to_install_it(launcher: str):
+@pytest.mark.parametrize(
+    "choice", ["launcher=joblib", "launcher=ray", "launcher=submitit", "hydra/sweeper=optuna"]
+)
+def test_a_plugin_that_is_not_installed_says_how_to_install_it(choice: str):
+    kind, name = choice.removeprefix("hydra/").split("=")
     program = (
         "import sys; from hydra.core.plugins import Plugins; from alzgan.runs import cli\n"
         "Plugins.is_in_toplevel_plugins_module = staticmethod(lambda name: False)\n"
-        f"sys.modules['hydra_plugins.hydra_{launcher}_launcher'] = None\n"
-        f"sys.argv = ['train', '-m', 'launcher={launcher}', 'seed=1,2']\n"
+        f"sys.modules['hydra_plugins.hydra_{name}_{kind}'] = None\n"
+        f"sys.argv = ['train', '-m', '{choice}', 'seed=1,2']\n"
         "cli.run(print, 'train')\n"
     )
     result = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True)
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].endswith(f"; first: pip install 'alzgan[{launcher}]'")
+    assert result.stderr.splitlines()[-1].endswith(f"; first: pip install 'alzgan[{name}]'")
 
 
 def test_help_that_nobody_reads_on_ends_without_a_word():

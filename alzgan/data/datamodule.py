@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -13,7 +12,6 @@ import numpy as np
 import torch
 from lightning import LightningDataModule, Trainer
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from alzgan.data.conditions import conditions_of
 from alzgan.data.loader import (
@@ -22,6 +20,7 @@ from alzgan.data.loader import (
     ShuffledBatches,
     SliceDataset,
     WeightedBatches,
+    WorkerBatches,
     fits_on_device,
 )
 from alzgan.data.sampling import Sampling, class_weights
@@ -63,8 +62,8 @@ class MRIDataModule(LightningDataModule):
         slices_as_channels: an image is a grey slice with its neighbours of the same person as channels
             ("2.5-D"); at the ends of a stack the last slice is repeated.
         batch_size: images in a batch of one device.
-        num_workers: of a DataLoader; 0, since decoded data needs none: batches are taken in this process, on
-            a CUDA device from a copy there.
+        num_workers: processes that make the batches. Decoded data needs none: with 0 this process takes
+            them, on a CUDA device from a copy there.
         fit: how an image that is not square becomes so, "crop" or "pad".
         bad_files: "error" at the first unreadable image, or "skip" and list them.
         cache_dir: of the decoded images, see `alzgan.files.cache_folder`.
@@ -274,7 +273,7 @@ class MRIDataModule(LightningDataModule):
         """Number of training images."""
         return len(self.dataset)
 
-    def train_dataloader(self) -> Batches | DataLoader:
+    def train_dataloader(self) -> Batches:
         """Batches of uint8 images (N, C, H, W) and labels (N,), continuing at the trainer's step.
 
         Raises:
@@ -298,18 +297,11 @@ class MRIDataModule(LightningDataModule):
             raise UserError(
                 self.too_few(len(self), f"a batch for each of {devices} devices", len(self) // devices)
             )
-        if self.num_workers == 0:
-            source = self.served_from(trainer)
-            on_cuda = trainer is not None and trainer.strategy.root_device.type == "cuda"
-            return Batches(source, batches, pin=on_cuda and source is self.dataset)
-        return DataLoader(
-            self.dataset,
-            sampler=batches,
-            batch_size=None,
-            num_workers=self.num_workers,
-            worker_init_fn=leave_signals_to_the_run,
-            pin_memory=torch.cuda.is_available(),
-        )
+        on_cuda = trainer is not None and trainer.strategy.root_device.type == "cuda"
+        if self.num_workers > 0:
+            return WorkerBatches(self.dataset, batches, self.num_workers, pin=on_cuda)
+        source = self.served_from(trainer)
+        return Batches(source, batches, pin=on_cuda and source is self.dataset)
 
     def too_few(self, images: int, wanted: str, largest: int) -> str:
         """The line for a train part that is too small."""
@@ -398,9 +390,3 @@ def check_channels(channels: int, slices_as_channels: bool) -> None:
             f"channels={channels} must be 1 (grey) or 3 (RGB); neighbouring slices as channels need "
             "data.slices_as_channels=true"
         )
-
-
-def leave_signals_to_the_run(worker: int) -> None:
-    """Let a loader's worker live on where its whole process group is told to stop: the run still needs it."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)

@@ -72,8 +72,12 @@ def one_line(error: Exception) -> str:
 
 def hint(error: Exception) -> str:
     """What to do about it, where Hydra does not say so."""
-    if missing := re.search(r"Could not find 'hydra/launcher/(joblib|ray|submitit)", str(error)):
+    if missing := re.search(
+        r"Could not find 'hydra/(?:launcher|sweeper)/(joblib|ray|submitit|optuna)", str(error)
+    ):
         return f"; first: pip install 'alzgan[{missing[1]}]'"
+    if "does not support sweep type" in str(error):
+        return "; an interval needs hydra/sweeper=optuna"
     if isinstance(error, OverrideParseException) and "=" in error.override:
         name, value = error.override.split("=", 1)
         return f"; write it as {shell_override(name, os.path.expanduser(value))}"

@@ -44,7 +44,8 @@ class Refusing(Callback):
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), str(Path(__file__).parent)]))
+    for folder in (Path(__file__).parent, REPOSITORY):  # of processes that start here
+        monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
     return tmp_path
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import errno
+import itertools
 import json
 import os
 import re
@@ -136,6 +137,16 @@ def new_folder(path: Path) -> Iterator[Path]:
             yield part
     except OSError as error:
         raise UserError(f"cannot write {printable(path)}: {error.strerror or error}") from None
+
+
+def numbered_folder(path: Path) -> Path:
+    """Make a new folder: `path`, or where that is taken the first free one of `path_2`, `path_3`, ..."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        folder = path if number == 1 else path.with_name(f"{path.name}_{number}")
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
 
 
 def sync(path: Path) -> None:

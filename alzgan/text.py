@@ -19,10 +19,14 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 
 def shell_override(name: str, value: str | Path) -> str:
     """`name=value` as a shell and Hydra both understand it, whatever characters are in the value."""
-    if re.fullmatch(r"[\w/.:+-]+", str(value)):
-        return f"{name}={value}"
-    escaped = str(value).replace("'", "\\'")
-    return shell_word(f"{name}='{escaped}'")
+    return shell_word(f"{name}={hydra_value(str(value))}")
+
+
+def hydra_value(text: str) -> str:
+    """The text as Hydra reads it back, in quotes where it needs them."""
+    if re.fullmatch(r"[\w/.:+-]+", text, re.ASCII):
+        return text
+    return "'{}'".format(text.replace("'", "\\'"))
 
 
 def shell_word(text: str) -> str:

@@ -325,7 +325,7 @@ def test_there_must_be_something_to_continue(
     torch.save(load_checkpoint(undisturbed / "checkpoints/last.ckpt"), last)
     assert checkpoint_file(str(tmp_path)) == checkpoint_file(str(last)) == last
     assert run_folder(str(last), "new") == run_folder(str(tmp_path), "new") == str(tmp_path)
-    assert run_folder(None, "new") == "new"
+    assert run_folder(None, str(tmp_path / "new")) == str(tmp_path / "new")
     with pytest.raises(UserError, match="holds a run already; continue it with ckpt_path="):
         run_to_continue(settings(), tmp_path)
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")  # the same command again, from the queue

@@ -112,10 +112,12 @@ def ordered(settings: DictConfig, generator: TrainedGenerator) -> Order:
         settings.first,
         settings.seed,
         parsed_seeds(
-            OmegaConf.to_container(settings.seeds) if OmegaConf.is_list(settings.seeds) else settings.seeds
+            OmegaConf.to_container(settings.seeds, resolve=True)
+            if OmegaConf.is_list(settings.seeds)
+            else settings.seeds
         ),
-        OmegaConf.to_container(labels) if OmegaConf.is_dict(labels) else str(labels),
-        settings.conditions and OmegaConf.to_container(settings.conditions),
+        OmegaConf.to_container(labels, resolve=True) if OmegaConf.is_dict(labels) else str(labels),
+        settings.conditions and OmegaConf.to_container(settings.conditions, resolve=True),
         settings.truncation,
         settings.people,
         settings.slices,

@@ -9,12 +9,19 @@ from typing import Any
 
 import hydra
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from alzgan.errors import UserError, user_error
-from alzgan.runs.config import CONF, register_resolvers
-from alzgan.text import shell_override
+from alzgan.runs.config import CONF, register_resolvers, remove_unused_folders, unwritable
+from alzgan.text import hydra_value, shell_override
+
+ENVIRONMENT = re.compile(r"\$\{oc\.env:(?:[^{}]|\$\{[^{}]*\})*\}")
+# A quoted string, or what stands between the brackets, commas and colons of lists and dictionaries.
+PIECE = re.compile(
+    r"""(?P<quote>['"])(?:\\.|(?!(?P=quote)).)*(?P=quote)"""
+    r"""|(?:\$\{(?:[^{}]|\$\{[^{}]*\})*\}|:(?! )|[^\[\]{}()'",:])+"""
+)
 
 
 def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
@@ -30,19 +37,19 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
         started = True
         try:
             return task(config)
-        except (UserError, InstantiationException) as error:
-            cause = error if isinstance(error, UserError) else error.__cause__
-            if not isinstance(cause, UserError):
+        except (UserError, InstantiationException, OmegaConfBaseException) as error:
+            if (cause := user_error(error)) is None:
                 raise
             raise SystemExit(f"alzgan: {cause}") from None
 
     try:
+        sys.argv[1:] = map(environment_filled_in, sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)()
     except KeyboardInterrupt:
         logging.disable()  # torch, half imported, would log statistics at exit
         print("alzgan: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
-    except (HydraException, OmegaConfBaseException) as error:
+    except (UserError, HydraException, OmegaConfBaseException) as error:
         if started:  # not the user's command line, then: a bug
             raise
         sys.exit(f"alzgan: {user_error(error) or one_line(error)}")
@@ -56,7 +63,37 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
             sys.exit(1)
         if not isinstance(reason, OSError):  # Hydra's plain answer to a group that is set to null, say
             sys.exit(f"alzgan: {one_line(error)}")
-        sys.exit(f"alzgan: run_dir={reason.filename} cannot be written: {reason.strerror}; choose another")
+        sys.exit(f"alzgan: {unwritable(reason)}")
+    finally:
+        remove_unused_folders()
+
+
+def environment_filled_in(word: str) -> str:
+    """A word of the command line with the values of its `${oc.env:NAME}`, quoted where Hydra needs it.
+
+    The records of a run and the commands that a verb prints then hold the values themselves.
+
+    Raises:
+        UserError: the variable is not set and has no default.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        try:
+            value = OmegaConf.create([found[0]])[0]
+        except OmegaConfBaseException:
+            raise UserError(f"{word}: {found[0]} is not set; set it, or write the value itself") from None
+        return "null" if value is None else str(value)
+
+    def filled_in(found: re.Match[str]) -> str:
+        piece = found[0]
+        if "${oc.env:" not in piece:
+            return piece
+        if quote := found["quote"]:
+            return ENVIRONMENT.sub(lambda each: value(each).replace(quote, f"\\{quote}"), piece)
+        return hydra_value(ENVIRONMENT.sub(value, piece).strip())
+
+    name, equals, given = word.partition("=")
+    return name + equals + PIECE.sub(filled_in, given)
 
 
 def one_line(error: Exception) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import shlex
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from alzgan.people.splits import DRAW
 from alzgan.people.subjects import FEW_PEOPLE
 from alzgan.runs.build import build_data, build_model, build_trainer, plain
 from alzgan.runs.checkpoints import check_optimizers, check_weights, load_checkpoint
-from alzgan.runs.config import check_missing
+from alzgan.runs.config import check_missing, made_folders
 from alzgan.runs.provenance import provenance
 from alzgan.runs.resume import Previous
 from alzgan.runs.start import check_held_out, start_from
@@ -78,11 +79,25 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
             f"{counted(len(data.classes), 'class', 'classes')}; generator {parameters(gan.generator):,} and "
             f"discriminator {parameters(gan.discriminator):,} parameters"
         )
-        with reporting_lost_ranks(f"continue with {shell_override('ckpt_path', run_dir)}"):
+        with (
+            undone_before_the_first_step(trainer, run_dir),
+            reporting_lost_ranks(f"continue with {shell_override('ckpt_path', run_dir)}"),
+        ):
             trainer.fit(gan, datamodule=data, ckpt_path=previous and previous.path, weights_only=True)
     if trainer.is_global_zero:
         report(trainer, run_dir)
     return objective_of(outcome(trainer))
+
+
+@contextlib.contextmanager
+def undone_before_the_first_step(trainer: Trainer, run_dir: Path) -> Iterator[None]:
+    """Remove a folder that nobody chose where the run is refused before its first step."""
+    try:
+        yield
+    except UserError:
+        if trainer.global_step == 0 and run_dir in made_folders:
+            shutil.rmtree(run_dir, ignore_errors=True)
+        raise
 
 
 def check_end(trainer: Trainer, gan: GAN) -> None:

@@ -21,8 +21,8 @@ def train(settings: DictConfig) -> float:
     if sweeping and (done := finished_job(run_dir, overrides)) is not None:
         return done
     previous = run_to_continue(settings, run_dir, again=sweeping)
-    if sweeping and previous is not None and previous.is_over(settings, overrides):
-        return finish_job(run_dir, previous)
+    if previous is not None and (finished := previous.finished(settings, overrides)):
+        return finish_job(run_dir, previous, finished)
     if previous is not None:
         settings = previous.settings(settings, overrides)
     from alzgan.runs.session import run  # loads torch and Lightning, which takes seconds

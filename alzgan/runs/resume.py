@@ -77,13 +77,14 @@ class Previous:
         """
         settings = self.changed_settings(composed, overrides)
         if (end := end_of(settings, self.checkpoint)) is not None:
-            raise UserError(f"{self.path} is finished {end} to go on")
+            raise UserError(f"{self.path} {end}")
         return settings
 
-    def is_over(self, composed: DictConfig, overrides: Sequence[str]) -> bool:
-        """Whether nothing is left to do, so that the checkpoint has the run's outcome."""
-        ended = "outcome" in self.checkpoint["alzgan"]
-        return ended and end_of(self.changed_settings(composed, overrides), self.checkpoint) is not None
+    def finished(self, composed: DictConfig, overrides: Sequence[str]) -> str | None:
+        """A line, if the run has reached its end and the overrides ask for nothing new."""
+        settings = self.changed_settings(composed, overrides)
+        end = end_of(settings, self.checkpoint)
+        return f"{self.path} {end}" if end and settings == self.own_settings(composed) else None
 
     def data_settings(self, composed: DictConfig, overrides: Sequence[str]) -> DictConfig:
         """The same of its data alone, for a verb that does not train.
@@ -187,12 +188,12 @@ def put(settings: DictConfig, name: str, composed: DictConfig) -> None:
 
 
 def end_of(settings: DictConfig, checkpoint: dict[str, Any]) -> str | None:
-    """Where a run has ended, and what to raise for more of it; None: there is something left to do."""
+    """Where a run has finished, and how it goes on; None: steps are left."""
     step, epoch = checkpoint["global_step"], checkpoint["epoch"]
     limits = {name: settings.trainer.get(name) for name in ("max_steps", "max_epochs")}
     limits = {name: value if isinstance(value, int) else -1 for name, value in limits.items()}
     if 0 <= limits["max_steps"] <= step:
-        return f"at step {step}: raise trainer.max_steps"
+        return f"is finished at step {step}; to go on, give a larger trainer.max_steps="
     if 0 < limits["max_epochs"] <= epoch:
-        return f"after {epoch} epochs: raise trainer.max_epochs"
+        return f"is finished after {epoch} epochs; to go on, give a larger trainer.max_epochs="
     return None

@@ -22,7 +22,7 @@ from alzgan.files import remove_parts, replacing, reporting_disk_errors, write_j
 from alzgan.gan import GAN
 from alzgan.people.splits import DRAW
 from alzgan.people.subjects import FEW_PEOPLE
-from alzgan.runs.build import build_data, build_model, build_trainer, plain
+from alzgan.runs.build import build_data, build_model, build_trainer, check_typed, plain
 from alzgan.runs.checkpoints import check_optimizers, check_weights, load_checkpoint
 from alzgan.runs.config import check_missing
 from alzgan.runs.provenance import provenance
@@ -56,6 +56,7 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
         # All objects first: what a constructor refuses is told before any long work.
         record: dict[str, Any] = {}
         with naming_the_file(previous):
+            check_typed(settings, overrides)
             data, gan = build_data(settings), build_model(settings)
             if previous is None and settings.model.get("start_from"):
                 record["started_from"] = start_from(gan, settings.model.start_from, settings.model.start_with)

@@ -115,11 +115,12 @@ def next_steps(found: Audit, root: Path, batch: int, run_dir: Path, overrides: l
     if found.people is None:
         steps.append(f"to say who is who, fill in its column subject and give {manifest}")
     if found.is_ready:
-        told = [text for text in overrides if text.startswith("data.") and not text.startswith("data.root=")]
+        told = [text for text in overrides if text.startswith(("data.", "seed="))]
+        told = [text for text in told if not text.startswith("data.root=")]
         command = ["python -m alzgan.train data=mri", shell_override("data.root", root)]
         if found.people is not None and (count := found.people.split.parts.count("train")) < batch:
             told = [text for text in told if not text.startswith("data.batch_size=")]
-            told.append(f"data.batch_size={count}")
+            command.append(f"data.batch_size={count}")
         steps.append(f"train on it: {' '.join([*command, *map(shell_word, told)])}")
         if found.copies:
             kept = [shell_word(text) for text in told if not text.startswith("data.subjects=")]

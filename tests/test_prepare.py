@@ -87,11 +87,11 @@ def test_the_command_it_ends_with_trains_on_the_same_split(brains: Path, tmp_pat
 
 
 def test_options_of_training_go_into_the_command(brains: Path, error_line: Callable, tmp_path: Path):
-    options = ["data.image_size=32", "data.channels=1", "data.batch_size=99", "data.sampling=balanced"]
+    options = ["data.image_size=32", "data.channels=1", "data.batch_size=99", "seed=3"]
     *_, last = prepare(brains, tmp_path / "run", *options)
     train = Counter(row["split"] for row in rows(tmp_path / "run/manifest.csv"))["train"]
-    kept = "data.image_size=32 data.channels=1 data.sampling=balanced"
-    assert last.endswith(f"alzgan.train data=mri data.root={brains} {kept} data.batch_size={train}")
+    kept = "data.image_size=32 data.channels=1 seed=3"
+    assert last.endswith(f"alzgan.train data=mri data.root={brains} data.batch_size={train} {kept}")
     *_, last = prepare(brains, tmp_path / "small", "data.batch_size=8")
     assert last.endswith(f"data.root={brains} data.batch_size=8")
     line = error_line(f"data.root={brains}", f"run_dir={tmp_path / 'no'}", "data.batch_size=many")

@@ -20,7 +20,7 @@ def train(settings: DictConfig) -> float:
     run_dir, overrides = Path(hydra.runtime.output_dir), hydra.overrides.task  # in a sweep, the job's own
     if sweeping and (done := finished_job(run_dir, overrides)) is not None:
         return done
-    previous = run_to_continue(settings, run_dir, again=sweeping)
+    previous = run_to_continue(settings, run_dir, overrides, again=sweeping)
     if previous is not None and (finished := previous.finished(settings, overrides)):
         return finish_job(run_dir, previous, finished)
     if previous is not None:

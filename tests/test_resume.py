@@ -20,9 +20,9 @@ from alzgan.errors import UserError
 from alzgan.files import remove_parts, write_table, written_by_one_process
 from alzgan.runs import session
 from alzgan.runs.checkpoints import load_checkpoint
-from alzgan.runs.config import checkpoint_file, run_folder
+from alzgan.runs.config import checkpoint_file
 from alzgan.runs.loggers import TensorBoardLog
-from alzgan.runs.resume import Previous, run_to_continue
+from alzgan.runs.resume import Previous, refuse, run_folder, run_to_continue
 
 # 4 steps an epoch, so that saves fall on the middle and on the end of epochs.
 SAVES = ("callbacks.checkpoint.every_n_train_steps=3", "callbacks.quality.every_n_epochs=1")
@@ -32,7 +32,7 @@ def go_on(path: Path, *overrides: str) -> None:
     """Continue as `python -m alzgan.train ckpt_path=PATH ...` does."""
     overrides = (f"ckpt_path='{path}'", *overrides)
     composed = settings(*overrides)
-    previous = run_to_continue(composed, path)
+    previous = run_to_continue(composed, path, overrides)
     resumed = previous.settings(composed, overrides)
     resumed.run_dir = run_folder(str(path), "")
     session.run(resumed, overrides, previous)
@@ -219,9 +219,20 @@ def test_a_resumed_run_has_its_own_settings_and_takes_those_that_keep_its_meanin
         ("callbacks.quality.n_samples=8", "callbacks.quality.n_samples=2048"),
     ],
 )
-def test_what_would_make_it_another_run_is_refused_with_its_own_value(override: str, has: str):
+def test_what_would_make_it_another_run_is_told_apart_with_its_own_value(override: str, has: str):
+    departures = previous_run().given(settings(override), [override]).departures
+    assert departures == {override: has}
     with pytest.raises(UserError, match=f"{override} would make it another run: it has {has};"):
-        resumed(override)
+        refuse(departures)
+
+
+def test_a_new_run_follows_a_setting_wherever_it_is_used():
+    overrides = ("seed=3", "loss=hinge")
+    composed = settings(*overrides)
+    config = previous_run(state_dict={}).given(composed, overrides).settings(composed, overrides)
+    assert (config.seed, config.model.seed, config.data.seed, config.data.split_seed) == (3, 3, 3, 0)
+    assert config.model.loss._target_ == "alzgan.losses.HingeLoss"
+    assert config.data.image_size == 32  # the rest is the old run's
 
 
 def test_a_run_that_has_ended_says_what_to_raise():

@@ -17,8 +17,7 @@ CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if 
 
 
 def register_resolvers() -> None:
-    """Make known to OmegaConf what the files call."""
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    """Make known to OmegaConf what the files call, but for `alzgan.runs.resume.run_folder`."""
     OmegaConf.register_new_resolver("named", named, replace=True)
     OmegaConf.register_new_resolver("native_precision", native_precision, replace=True)
 
@@ -53,14 +52,6 @@ def checkpoint_file(ckpt_path: str) -> Path:
     if not last.is_file():
         raise UserError(f"ckpt_path={ckpt_path}: there is no checkpoints/last.ckpt in it; start the run anew")
     return last
-
-
-def run_folder(ckpt_path: str | None, new: str) -> str:
-    """Where a run writes: in the folder of the run that it continues, else in a new one."""
-    if ckpt_path is None:
-        return new
-    folder = checkpoint_file(ckpt_path).parent
-    return str(folder.parent) if folder.name == "checkpoints" else new
 
 
 def named(run_dir: str) -> str:

@@ -1,13 +1,15 @@
-"""How a run goes on: where it is, and which of its settings may change on the way."""
+"""How a run goes on, or another one starts from it: which settings may change, and in which folder."""
 
 import contextlib
+import itertools
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from alzgan.errors import UserError
@@ -53,10 +55,13 @@ class Previous:
     Attributes:
         path: of the checkpoint.
         checkpoint: its content, see `alzgan.runs.checkpoints.load_checkpoint`.
+        departures: overrides that change what the run is, with what it has in their place. With any, a new
+            run starts from its weights and optimizers; without, it goes on.
     """
 
     path: Path
     checkpoint: dict[str, Any]
+    departures: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def step(self) -> int:
@@ -68,39 +73,79 @@ class Previous:
         """What the run's last session was made of."""
         return self.checkpoint["alzgan"]["provenance"]
 
+    def given(self, composed: DictConfig, overrides: Sequence[str]) -> "Previous":
+        """The same run with the departures that the overrides are."""
+        return replace(self, departures=self.changed(composed, overrides)[1])
+
     def settings(self, composed: DictConfig, overrides: Sequence[str]) -> DictConfig:
-        """The settings that the run was started with, and those of the overrides that keep its meaning.
+        """The settings that the run was started with, changed by the overrides.
 
         Args:
             composed: the config that the command line makes by itself.
             overrides: of the command line.
+
+        Raises:
+            UserError: the run goes on, and is finished.
         """
-        settings = self.changed_settings(composed, overrides)
-        if (end := end_of(settings, self.checkpoint)) is not None:
+        settings = self.changed(composed, overrides)[0]
+        if self.departures:
+            self.start_anew(settings)
+        elif (end := end_of(settings, self.checkpoint)) is not None:
             raise UserError(f"{self.path} {end}")
         return settings
 
+    def start_anew(self, settings: DictConfig) -> None:
+        """Take out of a new run's settings what its predecessor has behind it."""
+        if typed := next((each for each in self.departures if each.startswith("model.start_")), None):
+            raise UserError(f"{typed}: the weights are those of ckpt_path; leave one of them out")
+        if "start_from" in settings.model:
+            settings.model.start_from = None
+        # Labels that a schedule has brought in stay in.
+        for player in ("generator", "discriminator"):
+            node, stored = settings.model[player], self.checkpoint["alzgan"]["config"]["model"][player]
+            reached = [
+                value.item()
+                for name, value in self.checkpoint["state_dict"].items()
+                if name.startswith(f"{player}.") and name.endswith(".strength")
+            ]
+            if reached and node.get("strength") == stored.get("strength"):
+                node.strength = reached[0]
+
     def finished(self, composed: DictConfig, overrides: Sequence[str]) -> str | None:
         """A line, if the run has reached its end and the overrides ask for nothing new."""
-        settings = self.changed_settings(composed, overrides)
-        end = end_of(settings, self.checkpoint)
+        settings, departures = self.changed(composed, overrides)
+        end = None if departures else end_of(settings, self.checkpoint)
         return f"{self.path} {end}" if end and settings == self.own_settings(composed) else None
 
     def data_settings(self, composed: DictConfig, overrides: Sequence[str]) -> DictConfig:
-        """The same of its data alone, for a verb that does not train.
+        """The settings of its data, for a verb that does not train.
 
         Args:
             composed: the verb's config.
             overrides: those of the command line that are about the data.
-        """
-        return self.changed_settings(composed, overrides).data
 
-    def changed_settings(self, composed: DictConfig, overrides: Sequence[str]) -> DictConfig:
-        """The settings that the run was started with, changed by overrides that keep its meaning."""
-        settings = self.own_settings(composed)
+        Raises:
+            UserError: an override would change what the run is.
+        """
+        settings, departures = self.changed(composed, overrides)
+        refuse(departures)
+        return settings.data
+
+    def changed(self, composed: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
+        """The settings that the run was started with, changed by the overrides, and the departures."""
+        settings, departures = self.own_settings(composed), {}
+        started_with = self.provenance.get("overrides", [])
         for override in overrides:
-            apply(override, settings, composed, overrides, self.provenance.get("overrides", []))
-        return settings
+            for name in touched(override, composed, overrides):
+                new, old = OmegaConf.select(composed, name), OmegaConf.select(settings, name)
+                unwatched = new is None and name.startswith("callbacks.")
+                if name.startswith(CHANGEABLE) or unwatched:
+                    put(settings, name, composed)
+                elif new != old and override not in started_with:
+                    put(settings, name, composed)
+                    has = "its own" if OmegaConf.is_config(old) else f"{name}={old}"
+                    departures.setdefault(override, has)
+        return settings, departures
 
     def own_settings(self, composed: DictConfig) -> DictConfig:
         """The settings that the run was started with, but for what is this machine's to say."""
@@ -117,21 +162,36 @@ class Previous:
         return settings
 
 
-def run_to_continue(settings: DictConfig, run_dir: Path, again: bool = False) -> Previous | None:
+def run_to_continue(
+    settings: DictConfig, run_dir: Path, overrides: Sequence[str] = (), again: bool = False
+) -> Previous | None:
     """The run of `ckpt_path`; else the one that is in the folder, if the same command may be given again.
 
     It may in a sweep, and where Slurm has put a job back into its queue.
     """
-    path = run_dir / "checkpoints" / "last.ckpt"
+    own = run_dir / "checkpoints" / "last.ckpt"
     if settings.ckpt_path is not None:
-        path = checkpoint_file(settings.ckpt_path)
-    elif not path.is_file():
+        previous = previous_of(checkpoint_file(settings.ckpt_path)).given(settings, overrides)
+        if not previous.departures or not own.is_file():
+            return previous
+    elif not own.is_file():
         return None
-    elif not again and "SLURM_RESTART_COUNT" not in os.environ:
-        raise UserError(
-            f"{run_dir} holds a run already; continue it with {shell_override('ckpt_path', run_dir)} or "
-            "choose another run_dir"
-        )
+    if not again and "SLURM_RESTART_COUNT" not in os.environ:
+        advice = f"continue it with {shell_override('ckpt_path', run_dir)} or choose another run_dir"
+        if settings.ckpt_path is not None:
+            advice = f"choose another run_dir, since {next(iter(previous.departures))} makes a new run"
+        raise UserError(f"{run_dir} holds a run already; {advice}")
+    previous = previous_of(own).given(settings, overrides)
+    refuse(previous.departures)
+    return previous
+
+
+def previous_of(path: Path) -> Previous:
+    """The run of a checkpoint.
+
+    Raises:
+        UserError: it is none that a run can go on from.
+    """
     from alzgan.runs.checkpoints import check_state, load_checkpoint  # load torch
 
     checkpoint = load_checkpoint(path)
@@ -139,40 +199,69 @@ def run_to_continue(settings: DictConfig, run_dir: Path, again: bool = False) ->
     return Previous(path, checkpoint)
 
 
-def apply(
-    override: str,
-    settings: DictConfig,
-    composed: DictConfig,
-    overrides: Sequence[str],
-    started_with: Sequence[str],
-) -> None:
-    """Let one override of the command line have its effect on a run's own settings."""
-    for name in touched(override, composed, overrides):
-        new, old = OmegaConf.select(composed, name), OmegaConf.select(settings, name)
-        unwatched = new is None and name.startswith("callbacks.")
-        if name.startswith(CHANGEABLE) or unwatched:
-            put(settings, name, composed)
-        elif new != old and override not in started_with and name not in ("ckpt_path", "run_dir"):
-            has = "its own" if OmegaConf.is_config(old) else f"{name}={old}"
-            raise UserError(f"{override} would make it another run: it has {has}; leave it out or start anew")
+def run_folder(ckpt_path: str | None, new: str, *, _root_: DictConfig | None = None) -> str:
+    """Where a run writes: in the folder of the run that it continues, else in a new one."""
+    if ckpt_path is None:
+        return new
+    path = checkpoint_file(ckpt_path)
+    if path.parent.name != "checkpoints" or departs(path, _root_):
+        return new
+    return str(path.parent.parent)
+
+
+OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+
+
+def departs(path: Path, root: DictConfig | None) -> bool:
+    """Whether the command line, as Hydra has it, changes what the run of a checkpoint is."""
+    overrides = None if root is None else OmegaConf.select(root, "hydra.overrides.task")
+    if not overrides or root.hydra.mode == RunMode.MULTIRUN:  # whose jobs may not continue a run
+        return False
+    composed = OmegaConf.masked_copy(root, [key for key in root if key != "hydra"])
+    return bool(previous_of(path).given(composed, overrides).departures)
+
+
+def refuse(departures: Mapping[str, str]) -> None:
+    """Raise UserError if there is a departure."""
+    for override, has in departures.items():
+        raise UserError(f"{override} would make it another run: it has {has}; leave it out or start anew")
 
 
 def touched(override: str, composed: DictConfig, overrides: Sequence[str]) -> list[str]:
-    """The settings that an override is about.
+    """The settings that an override is about, and those that follow them.
 
     Those of a choice from a group, `trainer=fast`, are the ones in which the group's choices differ.
     """
     key = override.lstrip("+~").partition("=")[0].partition("@")[0]
+    if key in ("ckpt_path", "run_dir"):
+        return []
     here = dict(leaves(OmegaConf.to_container(composed, resolve=False)))
     if not (options := group_options(key)):
-        return [name for name in here if f"{name}.".startswith(f"{key}.")] or [key]
+        return followers([name for name in here if f"{name}.".startswith(f"{key}.")] or [key], here)
     others, found = [text for text in overrides if text != override], {}
     for option in options:
         with contextlib.suppress(HydraException):  # a choice that needs more than is given
             chosen = compose_config("train", [*others, f"{key}={option}"])
             there = dict(leaves(OmegaConf.to_container(chosen, resolve=False)))
             found |= {name: None for name in {**here, **there} if here.get(name) != there.get(name)}
-    return list(found)
+    return followers(list(found), here)
+
+
+def followers(names: list[str], here: dict[str, Any]) -> list[str]:
+    """The names, and those of settings that interpolate one of them: a stored config holds plain values."""
+    for name in names:  # grows
+        wholes = [f"${{{whole}}}" for whole in prefixes(name)]
+        names += [
+            each
+            for each, value in here.items()
+            if each not in names and isinstance(value, str) and any(whole in value for whole in wholes)
+        ]
+    return names
+
+
+def prefixes(name: str) -> list[str]:
+    """A dotted name and the nodes that it is in."""
+    return list(itertools.accumulate(name.split("."), lambda node, key: f"{node}.{key}"))
 
 
 def put(settings: DictConfig, name: str, composed: DictConfig) -> None:

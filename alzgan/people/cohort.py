@@ -26,6 +26,7 @@ from alzgan.people.subjects import (
 )
 from alzgan.text import counted, printable
 
+CLASS_COLUMN = "data.classes=csv needs data.subjects=csv:FILE with a column class, filled in every row"
 IN_FOLDERS = r"^(?P<subject>[^/]+)/"  # where the folders are people
 MOSTLY_TWO_VALUED = 0.5  # share of images of two values from which on they are the data set, no masks
 
@@ -135,10 +136,8 @@ class Cohort:
             return files
         given = self.subjects.startswith("csv:")
         table = self.identify(files) if given else by_table_or_names(self.folder, files)
-        if table is None or table.label is None or not all(table.label):
-            raise UserError(
-                "data.classes=csv needs data.subjects=csv:FILE with a column class, filled in every row"
-            )
+        if table is None or table.label is None or not any(table.label):
+            raise UserError(CLASS_COLUMN)
         return [replace(file, label=label) for file, label in zip(files, table.label, strict=True)]
 
     def people(
@@ -207,7 +206,7 @@ class Cohort:
             if not (leak := given_leak(files, subjects, copies)):
                 return Split(parts, notes)
             notes.append(f"{leak}: a new split was drawn by person")
-        labels = [file.label for file in files]
+        labels = [file.label or "(unknown)" for file in files]
         units = tied(copies, subjects.subject)
         split = split_by_subject(labels, subjects.subject, self.fractions, self.split_seed, units)
         assert_disjoint(subjects.subject, split.parts)

@@ -21,6 +21,7 @@ from alzgan.device.overhead import Unprofiled
 from alzgan.device.streams import purpose_key
 from alzgan.errors import SettingError, UserError, user_error
 from alzgan.gan import GAN
+from alzgan.people.cohort import CLASS_COLUMN
 from alzgan.runs.checkpoints import AtomicCheckpointIO
 from alzgan.runs.resume import Previous
 from alzgan.runs.signatures import check_targets
@@ -72,6 +73,9 @@ def refused(place: str, error: Exception) -> UserError:
 def build_data(settings: DictConfig) -> MRIDataModule:
     """The data, not read yet; a conditional model takes its conditions from there."""
     data = build("data", settings.data)
+    of_classes = settings.model.get("classes", 0) != 0 and "class" in data.conditions
+    if data.cohort.classes == "csv" and not of_classes and not all(file.label for file in data.found):
+        raise UserError(f"{CLASS_COLUMN}, or model=cdcgan, which trains on the other rows without a label")
     if settings.model.get("classes", 0) is None:
         settings.model.classes = len(data.classes) if "class" in data.conditions else 0
     if settings.model.get("numbers", 0) is None:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from alzgan.errors import UserError
+from alzgan.images.folder import class_names
 from alzgan.people.cohort import Cohort, People
 from alzgan.people.subjects import LEFT_OUT
 
@@ -160,6 +161,11 @@ def test_a_table_may_say_the_class(tmp_path):
     assert labels == ["CN", "AD", "CN", "AD"]
     assert {file.label for file in people_of(root, tmp_path, subjects=rule).files} == {"scans"}
     rule = table(tmp_path / "t.csv", [*rows[:3], "scans/3.png,p3,"], "file,subject,class")
+    files = people_of(root, tmp_path, subjects=rule, classes="csv").files
+    assert ([file.label for file in files], class_names(files)) == (["CN", "AD", "CN", ""], ["AD", "CN"])
+    rule = table(
+        tmp_path / "t.csv", [f"scans/{number}.png,p{number}," for number in range(4)], "file,subject,class"
+    )
     with pytest.raises(UserError, match=r"data.classes=csv needs .* column class, filled in every row"):
         people_of(root, tmp_path, subjects=rule, classes="csv")
     with pytest.raises(UserError, match=r"data.classes=csv needs"):

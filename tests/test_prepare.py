@@ -86,6 +86,20 @@ def test_the_command_it_ends_with_trains_on_the_same_split(brains: Path, tmp_pat
     assert (tmp_path / "trained/split.csv").read_bytes() == (tmp_path / "run/manifest.csv").read_bytes()
 
 
+def test_options_of_training_go_into_the_command(brains: Path, error_line: Callable, tmp_path: Path):
+    options = ["data.image_size=32", "data.channels=1", "data.batch_size=99", "seed=3"]
+    *_, last = prepare(brains, tmp_path / "run", *options)
+    train = Counter(row["split"] for row in rows(tmp_path / "run/manifest.csv"))["train"]
+    kept = "data.image_size=32 data.channels=1 seed=3"
+    assert last.endswith(f"alzgan.train data=mri data.root={brains} data.batch_size={train} {kept}")
+    *_, last = prepare(brains, tmp_path / "small", "data.batch_size=8")
+    assert last.endswith(f"data.root={brains} data.batch_size=8")
+    line = error_line(f"data.root={brains}", f"run_dir={tmp_path / 'no'}", "data.batch_size=many")
+    assert line == "alzgan: data.batch_size=many must be int"
+    line = error_line(f"data.root={brains}", f"run_dir={tmp_path / 'no'}", "data.colour=1")
+    assert "data.colour: alzgan.data.datamodule.MRIDataModule has no such option, only root, " in line
+
+
 def test_bad_files_are_listed_with_their_reason(brains: Path, tmp_path: Path):
     root = tmp_path / "brains"
     shutil.copytree(brains, root)

@@ -14,7 +14,8 @@ from processes import PROCESSES
 from torch.distributed import TCPStore
 
 from alzgan.errors import UserError
-from alzgan.runs.config import compose_config, new_folder, run_folder
+from alzgan.runs.config import compose_config, new_folder
+from alzgan.runs.resume import run_folder
 from alzgan.sources.phantom import write_phantom
 
 VERBS = {"train": "", "evaluate": "evaluate_", "prepare": "prepare_", "generate": "generate_"}

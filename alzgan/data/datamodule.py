@@ -13,7 +13,7 @@ import torch
 from lightning import LightningDataModule, Trainer
 from torch import Tensor
 
-from alzgan.data.conditions import conditions_of
+from alzgan.data.conditions import conditions_of, with_unlabelled
 from alzgan.data.loader import (
     Batches,
     ResidentSlices,
@@ -185,7 +185,7 @@ class MRIDataModule(LightningDataModule):
         for note in self.people.notes:
             log.info(note)
         self.images = decoded.images
-        self.labels = np.array([self.classes.index(file.label) for file in decoded.files])
+        self.labels = np.array([self.index_of(file.label) for file in decoded.files])
         self.stacks = rows = self.people.rows
         trained_on = np.flatnonzero(np.array(self.split.parts) == "train")
         if len(trained_on) < self.batch_size:
@@ -193,12 +193,10 @@ class MRIDataModule(LightningDataModule):
         found = conditions_of(self.numbers, self.files, self.subjects, trained_on)
         self.number_values = np.zeros((len(decoded.files), len(self.numbers)), np.float32)
         self.number_values[rows] = found.scaled()
-        self.quantiles = found.quantiles(trained_on, len({self.subjects.subject[row] for row in trained_on}))
+        self.quantiles = found.quantiles(trained_on, self.subjects.subject)
         kinds = [trained_on[self.labels[rows[trained_on]] == kind] for kind in range(len(self.classes))]
-        people = [len({self.subjects.subject[row] for row in each}) for each in kinds]
         self.quantiles_of_classes = [  # those of few people would be their own numbers
-            found.quantiles(each, count) if count >= FEW_PEOPLE else self.quantiles
-            for each, count in zip(kinds, people, strict=True)
+            found.quantiles(each, self.subjects.subject, FEW_PEOPLE, self.quantiles) for each in kinds
         ]
         if self.slices_as_channels:
             parts = self.split.parts
@@ -209,6 +207,39 @@ class MRIDataModule(LightningDataModule):
         if self.numbers or self.cohort.classes == "csv":  # what a table says, and no path
             identity += self.dataset.table.tobytes()
         self.fingerprint = hashlib.blake2b(identity, digest_size=16).hexdigest()
+        self.mark_unlabelled()
+
+    def index_of(self, label: str) -> int:
+        """The index of a class; -1 where it is unknown."""
+        return self.classes.index(label) if label else -1
+
+    def mark_unlabelled(self) -> None:
+        """Let the labels to train on say which of them are unknown, see `with_unlabelled`.
+
+        Raises:
+            UserError: a class that is unknown has no share in `sampling`.
+        """
+        unknown = self.dataset.labels < 0
+        if self.weights is not None and unknown.any():
+            raise UserError(
+                f"data.sampling={self.sampling}: {counted(int(unknown.sum()), 'image')} to train on have no "
+                "class: fill in the column class, or leave data.sampling out"
+            )
+        labels = self.dataset.table.copy()
+        if "class" not in self.conditions:  # nor does it matter, then, whether it is known
+            labels.reshape(len(labels), -1)[unknown, 0] = 0
+        self.dataset.table = with_unlabelled(labels, self.seed)
+        if self.unlabelled:
+            log.info(
+                f"{self.unlabelled} of {counted(len(self), 'image')} to train on lack "
+                f"{' or '.join(self.conditions)}: they are trained without labels"
+            )
+
+    @property
+    def unlabelled(self) -> int:
+        """How many of the images to train on lack a condition."""
+        marked = self.dataset.table.ndim == 2 and self.dataset.table.shape[1] > 1 + len(self.numbers)
+        return int((self.dataset.table[:, -1] == 0).sum()) if marked else 0
 
     def part(self, name: str) -> SliceDataset:
         """One of "train", "validation" and "test": index it with an array to get images and labels.
@@ -243,6 +274,7 @@ class MRIDataModule(LightningDataModule):
             "classes": {name: images[name] for name in self.classes},
             "conditions": self.quantiles,
             "conditions_of_classes": self.quantiles_of_classes,
+            "unlabelled": self.unlabelled,
             "people": self.people_trained_on(),
             "people_in_train": len(self.trained_people()),
             "shares": self.class_shares().tolist(),
@@ -330,15 +362,22 @@ class MRIDataModule(LightningDataModule):
         count = min(count, len(self))
         return self.dataset[stream(self.seed, "real grid").choice(len(self), count, replace=False)]
 
+    def images_of_classes(self) -> np.ndarray:
+        """How many of the images to train on are of each class (K,)."""
+        known = self.dataset.labels[self.dataset.labels >= 0]
+        return np.bincount(known, minlength=len(self.classes))
+
     def class_shares(self) -> np.ndarray:
-        """Of what is shown in training, the share of each class (K,)."""
-        images = np.bincount(self.dataset.labels, minlength=len(self.classes))
+        """Of what is shown in training and has a class, the share of each (K,)."""
+        images = self.images_of_classes()
         shown = images if self.weights is None else np.array(self.weights) * (images > 0)
         return shown / shown.sum()
 
     def image_weights(self) -> Tensor:
         """Of what is shown in training, the share of each image (N,), in the order of `real_batches`."""
-        images = np.bincount(self.dataset.labels, minlength=len(self.classes))
+        images = self.images_of_classes()
+        if images.sum() < len(self):  # not all have a class: each is shown as often
+            return torch.full((len(self),), 1 / len(self), dtype=torch.float64)
         return torch.from_numpy((self.class_shares() / images.clip(1))[self.dataset.labels])
 
     def draw_labels(self, count: int, purpose: str) -> Tensor:

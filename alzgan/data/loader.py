@@ -23,14 +23,14 @@ class SliceDataset(Dataset[tuple[Tensor, Tensor]]):
 
     Args:
         images: uint8 (M, H, W, C), may be memory-mapped.
-        labels: (M,) class indices.
+        labels: (M,) class indices; -1: unknown.
         chosen: (K,) which of them the dataset has, the training part say; or (K, k), then an item has the
             channels of k images (`alzgan.data.stacks`) and the label of the middle one.
-        numbers: (M, m) float32, other conditions than the class, see `alzgan.data.conditions`.
+        numbers: (M, m) float32, other conditions than the class, see `alzgan.data.conditions`; NaN: unknown.
 
     Attributes:
         labels: (K,) class indices.
-        table: what a batch has as labels: the same, or (K, 1 + m).
+        table: what a batch has as labels: the same, or (K, 1 + m), or what is put in its place.
     """
 
     def __init__(

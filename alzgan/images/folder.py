@@ -47,7 +47,7 @@ class ImageFile:
     """One image of the folder; in its names, bytes that are no UTF-8 are surrogate-escaped."""
 
     path: str  # relative to the root, with "/" between its parts
-    label: str  # name of the class
+    label: str  # name of the class; empty where a table leaves it open
     part: str | None = None  # train, validation or test, where the folders say so
 
 
@@ -86,7 +86,7 @@ def images_of(listing: Listing, root: Path | str) -> list[ImageFile]:
 
 def class_names(files: Iterable[ImageFile]) -> list[str]:
     """The classes that have at least one image, sorted."""
-    return sorted({file.label for file in files})
+    return sorted({file.label for file in files if file.label})
 
 
 def survey(root: Path | str, exclude: Sequence[str] = (), classes: str = "auto") -> Listing:

@@ -26,6 +26,7 @@ from alzgan.people.subjects import (
 )
 from alzgan.text import counted, printable
 
+CLASS_COLUMN = "data.classes=csv needs data.subjects=csv:FILE with a column class, filled in every row"
 IN_FOLDERS = r"^(?P<subject>[^/]+)/"  # where the folders are people
 MOSTLY_TWO_VALUED = 0.5  # share of images of two values from which on they are the data set, no masks
 
@@ -203,7 +204,7 @@ class Cohort:
             if not (leak := given_leak(files, subjects, copies)):
                 return Split(parts, notes)
             notes.append(f"{leak}: a new split was drawn by person")
-        labels = [file.label for file in files]
+        labels = [file.label or "(unknown)" for file in files]
         units = tied(copies, subjects.subject)
         split = split_by_subject(labels, subjects.subject, self.fractions, self.split_seed, units)
         assert_disjoint(subjects.subject, split.parts)
@@ -211,11 +212,9 @@ class Cohort:
 
 
 def with_classes(files: Sequence[ImageFile], table: Subjects | None) -> list[ImageFile]:
-    """The files with the classes that a table says; UserError where it does not say all of them."""
-    if table is None or table.label is None or not all(table.label):
-        raise UserError(
-            "data.classes=csv needs data.subjects=csv:FILE with a column class, filled in every row"
-        )
+    """The files with the classes of a table, empty where it has none; UserError without a column class."""
+    if table is None or table.label is None or not any(table.label):
+        raise UserError(CLASS_COLUMN)
     return [replace(file, label=label) for file, label in zip(files, table.label, strict=True)]
 
 

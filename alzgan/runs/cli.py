@@ -13,7 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from alzgan.errors import UserError, user_error
-from alzgan.runs.config import CONF, register_resolvers, remove_unused_folders, unwritable
+from alzgan.runs.config import (
+    CONF,
+    compose_config,
+    register_resolvers,
+    remove_unused_folders,
+    unwritable,
+)
 from alzgan.text import hydra_value, shell_override
 
 ENVIRONMENT = re.compile(r"\$\{oc\.env:(?:[^{}]|\$\{[^{}]*\})*\}")
@@ -52,7 +58,7 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
     except (UserError, HydraException, OmegaConfBaseException) as error:
         if started:  # not the user's command line, then: a bug
             raise
-        sys.exit(f"alzgan: {user_error(error) or one_line(error)}")
+        sys.exit(f"alzgan: {user_error(error) or refusal_of_addition(config_name, error) or one_line(error)}")
     except (OSError, ValueError) as error:
         # Hydra makes the run's folder and opens its log there (logging wraps that error in a ValueError).
         reason = error if isinstance(error, OSError) else error.__cause__
@@ -105,6 +111,33 @@ def one_line(error: Exception) -> str:
         if text and text not in kept and not text.startswith(("object_type", "reference_type", "full_key")):
             kept.append(text)
     return "; ".join(kept).replace(":;", ":") + hint(error)
+
+
+def refusal_of_addition(config_name: str, error: Exception) -> UserError | None:
+    """What is said of `+name=value`, which Hydra advises for an unknown name, where that is refused too."""
+    if not (unknown := re.search(r"To append to your config use \+([^=]+)=", str(error))):
+        return None
+    from alzgan.runs.build import check_trainer, check_typed  # loads torch
+    from alzgan.runs.signatures import check_arguments, locate
+
+    place, _, name = unknown[1].rpartition(".")
+    if not place:
+        return UserError(f"there is no setting {name}: --help lists them")
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    words = [f"+{word}" if word.startswith(f"{unknown[1]}=") else word for word in words]
+    try:
+        config = compose_config(config_name, words)
+        check_typed(config, words)
+        check_trainer(config)
+        node = OmegaConf.select(config, place)
+        if target := node.get("_target_"):
+            given = OmegaConf.create({name: OmegaConf.to_container(node).get(name)})
+            check_arguments(place, given, locate(place, target), target)
+    except UserError as refusal:
+        return refusal
+    except (HydraException, OmegaConfBaseException):  # something else is wrong as well
+        return None
+    return None
 
 
 def hint(error: Exception) -> str:

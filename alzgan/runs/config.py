@@ -23,10 +23,9 @@ made_folders: list[Path] = []  # by this process, under names that nobody chose
 
 
 def register_resolvers() -> None:
-    """Make known to OmegaConf what the files call."""
+    """Make known to OmegaConf what the files call, but for `alzgan.runs.resume.run_folder`."""
     # The config caches the folder, and a sweep copies the cache to the configs of its jobs.
     OmegaConf.register_new_resolver("new_folder", new_folder, replace=True, use_cache=True)
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("named", named, replace=True)
     OmegaConf.register_new_resolver("native_precision", native_precision, replace=True)
 
@@ -61,13 +60,6 @@ def checkpoint_file(ckpt_path: str) -> Path:
     if not last.is_file():
         raise UserError(f"ckpt_path={ckpt_path}: there is no checkpoints/last.ckpt in it; start the run anew")
     return last
-
-
-def run_folder(ckpt_path: str | None, new: str) -> str:
-    """Where a run writes: in the folder of the run that it continues, else in a new one."""
-    if ckpt_path is not None and (folder := checkpoint_file(ckpt_path).parent).name == "checkpoints":
-        return str(folder.parent)
-    return shared_by_ranks(lambda: new_folder(new))
 
 
 def new_folder(name: str) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import itertools
+import logging
 import math
 import sys
 import traceback
@@ -24,6 +25,8 @@ from alzgan.text import aligned
 
 JOB = "job.json"  # of each job that the latest start of a sweep has run
 FAILURE = "failed.json"
+
+log = logging.getLogger(__name__)
 
 
 def outliving_failures(task: Callable[[DictConfig], float]) -> Callable[[DictConfig], float]:
@@ -76,10 +79,18 @@ def finished_job(folder: Path) -> float | None:
     return None if metrics is None else objective_of(metrics)
 
 
-def finish_job(folder: Path, previous: Previous) -> float:
-    """The objective of a job that was killed after its last checkpoint, which has the outcome."""
-    outcome = previous.checkpoint["alzgan"]["outcome"]
-    write_json(folder / "metrics.json", outcome)
+def finish_job(folder: Path, previous: Previous, line: str) -> float:
+    """Log the line, and return the objective of a finished run.
+
+    A kill may have come between the last checkpoint, which has the outcome, and `metrics.json`.
+    """
+    from alzgan.upstream.lightning import quiet  # loads Lightning
+
+    with quiet():
+        log.info(line)
+    outcome = previous.checkpoint["alzgan"].get("outcome", {})  # which old checkpoints lack
+    if outcome and not (folder / "metrics.json").is_file():
+        write_json(folder / "metrics.json", outcome)
     return objective_of(outcome)
 
 

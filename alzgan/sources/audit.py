@@ -197,7 +197,7 @@ def contact_sheet(root: Path | str, files: Sequence[ImageFile], path: Path | str
     """
     by_class: dict[str, list[ImageFile]] = defaultdict(list)
     for file in files:
-        by_class[file.label].append(file)
+        by_class[file.label or "(unknown)"].append(file)
     rows = sorted(by_class.items())[:SHEET_ROWS]
     height = SHEET_SIDE + SHEET_LABEL
     sheet = Image.new("RGB", (SHEET_COLUMNS * SHEET_SIDE, len(rows) * height))
@@ -255,7 +255,7 @@ def most_frequent(numbers: dict[str, int]) -> str:
 
 
 def describe_images(facts: Sequence[Facts]) -> dict[str, Any]:
-    classes = Counter(fact.file.label for fact in facts)
+    classes = Counter(fact.file.label or "(unknown)" for fact in facts)
     return {
         "images": len(facts),
         "classes": dict(sorted(classes.items())),

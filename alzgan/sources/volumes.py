@@ -29,7 +29,7 @@ from alzgan.images.folder import (
     masks_of,
     walk,
 )
-from alzgan.people.cohort import IN_FOLDERS, with_classes
+from alzgan.people.cohort import CLASS_COLUMN, IN_FOLDERS, with_classes
 from alzgan.people.names import suggest_pattern
 from alzgan.people.splits import MANIFEST, SCAN
 from alzgan.people.subjects import Subjects, by_table_or_names, identify, match_paths, nobody
@@ -151,7 +151,11 @@ def find_volumes(
     people = people_of(root, listing, found, subjects)
     files = listing.images
     if classes == "csv":
-        files = [file for file in with_classes(files, people) if folder_name(file.label)]
+        files = with_classes(files, people)
+        if not all(file.label for file in files):  # a slice lies in the folder of its class
+            raise UserError(CLASS_COLUMN)
+        for file in files:
+            folder_name(file.label)
     volumes = [volume_file(root, file, found[file.path], people, row) for row, file in enumerate(files)]
     refuse_twins(volumes)
     notes = [*listing.notes, *people.notes]

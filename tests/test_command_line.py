@@ -97,7 +97,8 @@ def test_a_run_records_the_values_and_goes_on_with_them(
     config = load_checkpoint(run / "checkpoints/last.ckpt")["alzgan"]["config"]
     assert (config["seed"], config["data"]["root"]) == (5, str(slices))
     monkeypatch.setenv("SEED", "6")  # the same words mean another run now
-    result = alzgan(f"ckpt_path={run}", "trainer.max_steps=2", seed)
-    assert result.stderr == (
-        "alzgan: seed=6 would make it another run: it has seed=5; leave it out or start anew\n"
-    )
+    result = alzgan(f"ckpt_path={run}", "trainer.max_steps=1", seed, f"run_dir={tmp_path / 'other'}")
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "other/run.json").read_text())["started_from"]
+    config = load_checkpoint(tmp_path / "other/checkpoints/last.ckpt")["alzgan"]["config"]
+    assert config["seed"] == 6

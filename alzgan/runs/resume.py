@@ -207,15 +207,18 @@ def previous_of(path: Path) -> Previous:
 
 
 def run_folder(ckpt_path: str | None, new: str, *, _root_: DictConfig | None = None) -> str:
-    """Where a run writes: in the folder of the run that it continues, else in a new one."""
+    """Where a run writes: in the folder of the run that it continues, else in a new one of the config."""
     path = None if ckpt_path is None else checkpoint_file(ckpt_path)
-    if path is None or path.parent.name != "checkpoints" or departs(path, _root_):
-        return shared_by_ranks(lambda: new_folder(new))
-    return str(path.parent.parent)
+    if path is not None and path.parent.name == "checkpoints" and not departs(path, _root_):
+        return str(path.parent.parent)
+    # A sweep copies the cache to its jobs' configs. A resolver that is given the root has none by itself.
+    made = {} if _root_ is None else OmegaConf.get_cache(_root_)["run_folder"]
+    if new not in made:
+        made[new] = shared_by_ranks(lambda: new_folder(new))
+    return made[new]
 
 
-# The config caches the folder, see `alzgan.runs.config.register_resolvers`.
-OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)
+OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
 
 
 def departs(path: Path, root: DictConfig | None) -> bool:

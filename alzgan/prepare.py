@@ -55,7 +55,7 @@ def cohort_of(settings: DictConfig) -> Cohort:
         UserError: a value is out of its range.
     """
     try:
-        return Cohort(**OmegaConf.to_container(settings.data))
+        return Cohort(**OmegaConf.to_container(settings.data, resolve=True))
     except SettingError as error:
         raise UserError(f"data.{error}") from None
 
@@ -83,7 +83,7 @@ def slice_volumes(settings: DictConfig, cohort: Cohort, run_dir: Path) -> tuple[
     return images, write_slices(
         cohort.folder,
         images,
-        **OmegaConf.to_container(settings.volumes),
+        **OmegaConf.to_container(settings.volumes, resolve=True),
         exclude=cohort.excluded,
         classes=cohort.classes,
         bad_files=cohort.bad_files,

@@ -1,5 +1,6 @@
 """How a verb is started: Hydra composes its config, and what a user can mend is told in one line."""
 
+import io
 import logging
 import os
 import re
@@ -8,17 +9,19 @@ from collections.abc import Callable
 from typing import Any
 
 import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from alzgan.errors import UserError, user_error
 from alzgan.runs.config import CONF, register_resolvers
-from alzgan.text import shell_override
+from alzgan.text import printable, shell_override
 
 
 def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Compose `conf/<config_name>.yaml` with the command line and run the task on it."""
+    escape_what_cannot_be_shown()
     register_resolvers()
     # Hydra's parser takes no flag between overrides.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
@@ -27,6 +30,7 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
 
     def guarded(config: DictConfig) -> Any:
         nonlocal started
+        escape_what_cannot_be_shown()  # where a launcher has started another process
         started = True
         try:
             return task(config)
@@ -34,7 +38,7 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
             cause = error if isinstance(error, UserError) else error.__cause__
             if not isinstance(cause, UserError):
                 raise
-            raise SystemExit(f"alzgan: {cause}") from None
+            raise SystemExit(f"alzgan: {printable(str(cause))}") from None
 
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)()
@@ -45,7 +49,7 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
     except (HydraException, OmegaConfBaseException) as error:
         if started:  # not the user's command line, then: a bug
             raise
-        sys.exit(f"alzgan: {user_error(error) or one_line(error)}")
+        sys.exit(f"alzgan: {printable(str(user_error(error) or one_line(error)))}")
     except (OSError, ValueError) as error:
         # Hydra makes the run's folder and opens its log there (logging wraps that error in a ValueError).
         reason = error if isinstance(error, OSError) else error.__cause__
@@ -56,7 +60,15 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
             sys.exit(1)
         if not isinstance(reason, OSError):  # Hydra's plain answer to a group that is set to null, say
             sys.exit(f"alzgan: {one_line(error)}")
-        sys.exit(f"alzgan: run_dir={reason.filename} cannot be written: {reason.strerror}; choose another")
+        name = printable(reason.filename)
+        sys.exit(f"alzgan: run_dir={name} cannot be written: {reason.strerror}; choose another")
+
+
+def escape_what_cannot_be_shown() -> None:
+    """Let names that the encoding of the output lacks be written as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # neither closed nor a notebook's
+            stream.reconfigure(errors="backslashreplace")
 
 
 def one_line(error: Exception) -> str:
@@ -76,5 +88,25 @@ def hint(error: Exception) -> str:
         return f"; first: pip install 'alzgan[{missing[1]}]'"
     if isinstance(error, OverrideParseException) and "=" in error.override:
         name, value = error.override.split("=", 1)
-        return f"; write it as {shell_override(name, os.path.expanduser(value))}"
+        return f"; write it as {shell_override(name, meant(value))}" if is_key(name) else ""
     return ""
+
+
+def meant(value: str) -> str | list[str]:
+    """What a value that Hydra cannot read was meant to be: a text, or a list of texts."""
+    if listed := re.fullmatch(r"\[([^\[\]]*)\]", value):
+        return [unquoted(part.strip()) for part in listed[1].split(",")]
+    return os.path.expanduser(unquoted(value))
+
+
+def unquoted(text: str) -> str:
+    """The text without the quotes around it."""
+    return text[1:-1] if re.fullmatch(r"(['\"]).*\1", text, re.DOTALL) else text
+
+
+def is_key(name: str) -> bool:
+    """Whether Hydra can read the name of a setting: quotes around its value help only then."""
+    try:
+        return bool(OverridesParser.create().parse_override(f"{name}=x"))
+    except HydraException:
+        return False

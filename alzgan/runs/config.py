@@ -10,6 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from alzgan.errors import UserError
+from alzgan.text import printable
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # In a checkout `conf/` stands beside the package, in an installed wheel inside it.
@@ -67,6 +68,8 @@ def named(run_dir: str) -> str:
     """The folder, which an unset shell variable would leave without a name: the current one, then."""
     if not run_dir:
         raise UserError("run_dir is empty; name a folder")
+    if "${" in run_dir:  # Hydra would take it for an interpolation of its own
+        raise UserError(f"run_dir={printable(run_dir)} has ${{ in its name; choose another")
     return run_dir
 
 

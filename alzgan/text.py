@@ -9,7 +9,7 @@ from pathlib import Path
 from hydra.core.override_parser.types import Quote, QuotedString
 
 # What Hydra reads as this very string: a number, true or null would become another value.
-PLAIN = re.compile(r"(?i)(?!(?:true|false|null|nan|inf)\Z)(?:[a-z_]|\.{0,2}/)[a-z0-9_/.:+-]*")
+PLAIN = re.compile(r"(?ai)(?!(?:true|false|null|nan|inf)\Z)(?:[a-z_]|\.{0,2}/)[a-z0-9_/.:+-]*")
 NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]+)?"
 NAMED_NUMBER = re.compile(rf"""\s*(["']?)(.+?)\1\s*:\s*({NUMBER})\s*(?:,|\Z)""", re.IGNORECASE | re.DOTALL)
 

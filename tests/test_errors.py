@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY, SMALL, alzgan
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
 
@@ -228,6 +229,44 @@ def test_settings_are_judged_before_anything_heavy_is_loaded():
 def test_a_value_that_hydra_cannot_read_is_to_be_quoted(error_line: Callable, value: str, tmp_path: Path):
     line = error_line("data=mri", f"data.root={value}", f"run_dir={tmp_path / 'run'}")
     assert line.endswith(f"; write it as \"data.root='{value}'\"")
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("/x/é", "/x/é"),
+        ("ü", "ü"),
+        ("'/x/it's'", "/x/it's"),
+        ("~/é", f"{Path.home()}/é"),
+        ("{Très léger: 30}", "{Très léger: 30}"),
+        ('{"AD": 1}', '{"AD": 1}'),
+        ("[class, Âge]", ["class", "Âge"]),
+        ("a\nb(", "a\nb("),
+    ],
+)
+def test_the_advice_is_read_as_what_was_meant_and_never_what_was_typed(
+    error_line: Callable, value: str, read: str | list[str], tmp_path: Path
+):
+    typed = f"data.root={value}"
+    advice = error_line(typed, f"run_dir={tmp_path}").partition("; write it as ")[2]
+    pasted = subprocess.check_output(["bash"], input=f"printf %s {advice}", text=True)
+    assert pasted != typed
+    assert OverridesParser.create().parse_override(pasted).value() == read
+
+
+@pytest.mark.parametrize("override", ["données.root=x", "données.root=é", "a b=1"])
+def test_no_quotes_are_advised_where_the_name_is_what_cannot_be_read(error_line: Callable, override: str):
+    assert "write it as" not in error_line(override)
+
+
+def test_a_run_folder_that_hydra_or_tensorboard_cannot_take_gets_one_line(
+    error_line: Callable, tmp_path: Path
+):
+    line = error_line(f"run_dir='{tmp_path}/\\${{x}}'")
+    assert line == f"alzgan: run_dir={tmp_path}/${{x}} has ${{ in its name; choose another"
+    run = tmp_path / os.fsdecode(b"\xff")
+    line = error_line(f"run_dir='{run}'", *SMALL)
+    assert line == f"alzgan: run_dir={tmp_path}/\\udcff is no UTF-8: choose another, or logger=csv"
 
 
 def test_a_home_that_no_shell_has_filled_in_is(error_line: Callable, tmp_path: Path):

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import yaml
 from conftest import SMALL, alzgan
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
 from alzgan.images.decoding import read_image
@@ -151,28 +150,6 @@ def test_where_nobody_is_known_the_manifest_waits_to_be_filled_in(error_line: Ca
         f"data.subjects=csv:{tmp_path}/run/manifest.csv",
     )
     assert "manifest.csv line 2: no subject for A/0.png" in line
-
-
-NAMES = [
-    "a=b",
-    "comma,x",
-    "archive (1)",
-    "it's",
-    "$HOME and `x`!",
-    "~tilde",
-    "ä ö",
-    'a "quoted" one',
-    "[x]{y}",
-]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_value_survives_the_shell_and_hydra(name: str):
-    pasted = subprocess.check_output(
-        ["bash", "-c", f"printf %s {shell_override('data.root', name)}"], text=True
-    )
-    (override,) = OverridesParser.create().parse_overrides([pasted])
-    assert (override.key_or_group, override.value()) == ("data.root", name)
 
 
 def test_the_commands_it_prints_work_when_pasted(brains: Path, tmp_path: Path):
@@ -347,7 +324,7 @@ def test_images_beside_volumes_are_refused(error_line: Callable, brains: Path, t
         (["data.root=.", "data.bad_files=ignore"], "data.bad_files=ignore must be one of error, skip"),
         (["data.root=.", "data.fractions=[1,1,1]"], "that add up to 1"),
         (["data.root=.", "data.split_seed=x"], "data.split_seed=x must be int"),
-        (["data.root=.", "data.image_size=64"], "Could not override 'data.image_size'"),
+        (["data.root=.", "data.side=64"], "Could not override 'data.side'"),
         (["data.root=.", "volumes.central=few"], "volumes.central=few must be int or null"),
     ],
 )

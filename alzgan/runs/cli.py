@@ -1,5 +1,6 @@
 """How a verb is started: Hydra composes its config, and what a user can mend is told in one line."""
 
+import io
 import logging
 import os
 import re
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -20,7 +22,7 @@ from alzgan.runs.config import (
     remove_unused_folders,
     unwritable,
 )
-from alzgan.text import hydra_value, shell_override
+from alzgan.text import printable, quoted, shell_override
 
 ENVIRONMENT = re.compile(r"\$\{oc\.env:(?:[^{}]|\$\{[^{}]*\})*\}")
 # A quoted string, or what stands between the brackets, commas and colons of lists and dictionaries.
@@ -28,10 +30,12 @@ PIECE = re.compile(
     r"""(?P<quote>['"])(?:\\.|(?!(?P=quote)).)*(?P=quote)"""
     r"""|(?:\$\{(?:[^{}]|\$\{[^{}]*\})*\}|:(?! )|[^\[\]{}()'",:])+"""
 )
+TYPED = re.compile(r"[\w/.:+-]+", re.ASCII)  # a number stays one
 
 
 def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Compose `conf/<config_name>.yaml` with the command line and run the task on it."""
+    escape_what_cannot_be_shown()
     register_resolvers()
     # Hydra's parser takes no flag between overrides.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
@@ -40,13 +44,14 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
 
     def guarded(config: DictConfig) -> Any:
         nonlocal started
+        escape_what_cannot_be_shown()  # where a launcher has started another process
         started = True
         try:
             return task(config)
         except (UserError, InstantiationException, OmegaConfBaseException) as error:
             if (cause := user_error(error)) is None:
                 raise
-            raise SystemExit(f"alzgan: {cause}") from None
+            raise SystemExit(f"alzgan: {printable(str(cause))}") from None
 
     try:
         sys.argv[1:] = map(environment_filled_in, sys.argv[1:])
@@ -58,7 +63,8 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
     except (UserError, HydraException, OmegaConfBaseException) as error:
         if started:  # not the user's command line, then: a bug
             raise
-        sys.exit(f"alzgan: {user_error(error) or refusal_of_addition(config_name, error) or one_line(error)}")
+        told = user_error(error) or refusal_of_addition(config_name, error) or one_line(error)
+        sys.exit(f"alzgan: {printable(str(told))}")
     except (OSError, ValueError) as error:
         # Hydra makes the run's folder and opens its log there (logging wraps that error in a ValueError).
         reason = error if isinstance(error, OSError) else error.__cause__
@@ -96,10 +102,18 @@ def environment_filled_in(word: str) -> str:
             return piece
         if quote := found["quote"]:
             return ENVIRONMENT.sub(lambda each: value(each).replace(quote, f"\\{quote}"), piece)
-        return hydra_value(ENVIRONMENT.sub(value, piece).strip())
+        text = ENVIRONMENT.sub(value, piece).strip()
+        return text if TYPED.fullmatch(text) else quoted(text)
 
     name, equals, given = word.partition("=")
     return name + equals + PIECE.sub(filled_in, given)
+
+
+def escape_what_cannot_be_shown() -> None:
+    """Let names that the encoding of the output lacks be written as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # neither closed nor a notebook's
+            stream.reconfigure(errors="backslashreplace")
 
 
 def one_line(error: Exception) -> str:
@@ -150,5 +164,25 @@ def hint(error: Exception) -> str:
         return "; an interval needs hydra/sweeper=optuna"
     if isinstance(error, OverrideParseException) and "=" in error.override:
         name, value = error.override.split("=", 1)
-        return f"; write it as {shell_override(name, os.path.expanduser(value))}"
+        return f"; write it as {shell_override(name, meant(value))}" if is_key(name) else ""
     return ""
+
+
+def meant(value: str) -> str | list[str]:
+    """What a value that Hydra cannot read was meant to be: a text, or a list of texts."""
+    if listed := re.fullmatch(r"\[([^\[\]]*)\]", value):
+        return [unquoted(part.strip()) for part in listed[1].split(",")]
+    return os.path.expanduser(unquoted(value))
+
+
+def unquoted(text: str) -> str:
+    """The text without the quotes around it."""
+    return text[1:-1] if re.fullmatch(r"(['\"]).*\1", text, re.DOTALL) else text
+
+
+def is_key(name: str) -> bool:
+    """Whether Hydra can read the name of a setting: quotes around its value help only then."""
+    try:
+        return bool(OverridesParser.create().parse_override(f"{name}=x"))
+    except HydraException:
+        return False

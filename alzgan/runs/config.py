@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from alzgan.errors import UserError
 from alzgan.files import numbered_folder
+from alzgan.text import printable
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # In a checkout `conf/` stands beside the package, in an installed wheel inside it.
@@ -78,7 +79,8 @@ def new_folder(name: str) -> str:
 
 def unwritable(error: OSError) -> UserError:
     """The error for a folder of results that cannot be made."""
-    return UserError(f"run_dir={error.filename} cannot be written: {error.strerror}; choose another")
+    name = printable(error.filename)
+    return UserError(f"run_dir={name} cannot be written: {error.strerror}; choose another")
 
 
 def shared_by_ranks(make: Callable[[], str]) -> str:
@@ -109,6 +111,8 @@ def named(run_dir: str) -> str:
     """The folder, which an unset shell variable would leave without a name: the current one, then."""
     if not run_dir:
         raise UserError("run_dir is empty; name a folder")
+    if "${" in run_dir:  # Hydra would take it for an interpolation of its own
+        raise UserError(f"run_dir={printable(run_dir)} has ${{ in its name; choose another")
     return run_dir
 
 

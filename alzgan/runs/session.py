@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,7 +29,7 @@ from alzgan.runs.provenance import provenance
 from alzgan.runs.resume import Previous
 from alzgan.runs.start import check_held_out, start_from, start_whole
 from alzgan.runs.sweep import objective_of
-from alzgan.text import counted, printable, shell_override
+from alzgan.text import counted, printable, shell_override, shell_word
 from alzgan.upstream.lightning import know_the_node, quiet
 
 log = logging.getLogger(__name__)
@@ -266,4 +265,4 @@ def report(trainer: Trainer, run_dir: Path) -> None:
     if checkpoint is not None:
         log.info(f"Checkpoint:  {checkpoint.path(trainer, 'last')}")
     log.info(f"Log:         {run_dir / 'train.log'}")
-    log.info(f"TensorBoard: tensorboard --logdir {shlex.quote(str(run_dir))} --samples_per_plugin images=500")
+    log.info(f"TensorBoard: tensorboard --logdir {shell_word(str(run_dir))} --samples_per_plugin images=500")

@@ -10,6 +10,7 @@ from typing import Any
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -22,7 +23,7 @@ from alzgan.runs.config import (
     remove_unused_folders,
     unwritable,
 )
-from alzgan.text import printable, quoted, shell_override
+from alzgan.text import printable, shell_override
 
 ENVIRONMENT = re.compile(r"\$\{oc\.env:(?:[^{}]|\$\{[^{}]*\})*\}")
 # A quoted string, or what stands between the brackets, commas and colons of lists and dictionaries.
@@ -103,7 +104,8 @@ def environment_filled_in(word: str) -> str:
         if quote := found["quote"]:
             return ENVIRONMENT.sub(lambda each: value(each).replace(quote, f"\\{quote}"), piece)
         text = ENVIRONMENT.sub(value, piece).strip()
-        return text if TYPED.fullmatch(text) else quoted(text)
+        # Other interpolations in it stay Hydra's.
+        return text if TYPED.fullmatch(text) else QuotedString(text, Quote.single).with_quotes()
 
     name, equals, given = word.partition("=")
     return name + equals + PIECE.sub(filled_in, given)

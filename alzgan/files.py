@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import errno
+import itertools
 import json
 import os
 import re
@@ -109,6 +110,17 @@ def publish(part: Path, path: Path) -> None:
     sync(path.parent)
 
 
+def folder_name(name: str) -> str:
+    """A class's name as a folder's, since a checkpoint or a table may come from anywhere.
+
+    Raises:
+        UserError: it would lead elsewhere.
+    """
+    if not name or any(sign in name for sign in "/\\:\0") or name.startswith("."):
+        raise UserError(f"the class {printable(name)!r} is no name of a folder: nothing is written")
+    return name
+
+
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Give a folder to fill, which becomes `path` if the block succeeds.
@@ -125,6 +137,16 @@ def new_folder(path: Path) -> Iterator[Path]:
             yield part
     except OSError as error:
         raise UserError(f"cannot write {printable(path)}: {error.strerror or error}") from None
+
+
+def numbered_folder(path: Path) -> Path:
+    """Make a new folder: `path`, or where that is taken the first free one of `path_2`, `path_3`, ..."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        folder = path if number == 1 else path.with_name(f"{path.name}_{number}")
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
 
 
 def sync(path: Path) -> None:

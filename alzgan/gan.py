@@ -14,6 +14,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from alzgan.augment import Augmentation
 from alzgan.device.generators import torch_stream
 from alzgan.device.pixels import to_uint8
 from alzgan.device.precision import to_device
@@ -23,6 +24,14 @@ from alzgan.losses import AdversarialLoss
 from alzgan.penalties import Penalty, Seen
 from alzgan.schedules import OptimizerFactory, Schedules, make_optimizer
 from alzgan.upstream.lightning import count_step
+
+# By setting: the class that a piece of your own derives from, and what the game takes from it.
+PIECES = {
+    "loss": ("alzgan.losses.AdversarialLoss", ("discriminator", "generator", "read", "reading", "signs")),
+    "penalties": ("alzgan.penalties.Penalty", ("forward", "weight", "interval", "differentiates")),
+    "augment": ("alzgan.augment.Augmentation", ("forward", "draw")),
+    "average": ("alzgan.average.ExponentialMovingAverage", ("follow",)),
+}
 
 # At augmented images in an alternation: D at real and fake, G at fake, and at real where the loss asks.
 LOOKS = 4
@@ -72,7 +81,7 @@ class GAN(LightningModule):
         seed: of every latent and every other number drawn.
 
     Raises:
-        SettingError: a value is out of its range.
+        SettingError: a value is out of its range, or a piece lacks what the game takes from it.
     """
 
     def __init__(
@@ -101,6 +110,9 @@ class GAN(LightningModule):
             raise SettingError(f"gradient_clip={gradient_clip} must be above 0; null is no limit")
         fraction(diversity=diversity)
         seed_of_streams(seed=seed)
+        check_pieces(loss=loss, augment=augment, average=average)
+        for name, penalty in (penalties or {}).items():
+            check_pieces(**{f"penalties.{name}": penalty})
         self.automatic_optimization = False
         self.generator = generator
         self.discriminator = discriminator
@@ -310,6 +322,26 @@ class GAN(LightningModule):
         images = to_uint8(network(latents, labels if self.conditional else None))
         network.train(training)
         return images
+
+
+def check_pieces(**pieces: object) -> None:
+    """Check that pieces, by the places of their settings, have what the game takes from them; None is none.
+
+    Raises:
+        SettingError: one has not.
+    """
+    for place, piece in pieces.items():
+        if piece is None:
+            continue
+        kind, name = place.partition(".")[0], type(piece).__name__
+        base, needed = PIECES[kind]
+        if kind != "loss" and not isinstance(piece, nn.Module):
+            raise SettingError(f"{place}: {name} is no torch.nn.Module: derive it from {base}")
+        if getattr(type(piece), "draw", None) is Augmentation.draw:
+            needed += ("uniforms",)
+        for each in needed:
+            if not hasattr(piece, each) or getattr(type(piece), each, None) is nn.Module.forward:
+                raise SettingError(f"{place}: {name} has no {each}, see {base}")
 
 
 def freeze_first_convolutions(discriminator: nn.Module, count: int) -> None:

@@ -1,6 +1,6 @@
 """Look into a folder before training on it: ``python -m alzgan.prepare data.root=DIR``."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,28 +14,32 @@ from alzgan.people.splits import write_split
 from alzgan.people.subjects import Subjects
 from alzgan.runs import cli
 from alzgan.runs.config import check_missing
-from alzgan.runs.signatures import check_arguments
+from alzgan.runs.signatures import check_arguments, check_types
 from alzgan.sources.audit import Audit, audit, contact_sheet, lines
 from alzgan.sources.volumes import Sliced, volume_paths, write_slices
 from alzgan.text import printable, shell_override, shell_word
 
-BATCH = 64  # of conf/data/mri.yaml
 NOT_READY = 2  # exit code where the verdict is so; 1 is an error
 
 
 def prepare(settings: DictConfig) -> None:
     """Report what `conf/prepare.yaml` points at; where it is volumes, make an image folder of them first."""
     check_missing(settings)
-    check_arguments("data", settings.data, Cohort, "data")
+    of_cohort = OmegaConf.masked_copy(settings.data, [field.name for field in fields(Cohort)])
+    check_arguments("data", of_cohort, Cohort, "data")
+    check_types(settings, {"data.batch_size": int})
     check_arguments("volumes", settings.volumes, write_slices, "volumes")
     hydra = HydraConfig.get()
-    run_dir, cohort = Path(hydra.runtime.output_dir), cohort_of(settings)
+    run_dir, cohort = Path(hydra.runtime.output_dir), cohort_of(of_cohort)
     root = cohort.folder
     extra: dict[str, Any] = {}
     notes: list[str] = []
+    overrides = hydra.overrides.task
     if holds_volumes(cohort):
         root, sliced = slice_volumes(settings, cohort, run_dir)
-        cohort, notes = replace(cohort, root=root, exclude=None), sliced.notes
+        overrides = [text for text in overrides if not answered(text, cohort)]
+        subjects = "content" if cohort.subjects == "content" else "auto"  # the manifest beside the slices
+        cohort, notes = replace(cohort, root=root, exclude=None, subjects=subjects), sliced.notes
         extra["skipped_volumes"] = [(printable(path), reason) for path, reason in sliced.skipped]
     found = audit(cohort)
     report = {"root": str(root), **extra, **found.report, "notes": [*notes, *found.report["notes"]]}
@@ -43,19 +47,20 @@ def prepare(settings: DictConfig) -> None:
         write(found, report, root, run_dir)
     except OSError as error:
         raise UserError(f"cannot write to run_dir={run_dir}: {error.strerror}; choose another") from None
-    print("\n".join([*lines(report), *next_steps(found, root, run_dir, hydra.overrides.task)]))
+    steps = next_steps(found, root, settings.data.batch_size, run_dir, overrides)
+    print("\n".join([*lines(report), *steps]))
     if not found.is_ready:
         raise SystemExit(NOT_READY)
 
 
-def cohort_of(settings: DictConfig) -> Cohort:
+def cohort_of(data: DictConfig) -> Cohort:
     """The folder as the settings read it.
 
     Raises:
         UserError: a value is out of its range.
     """
     try:
-        return Cohort(**OmegaConf.to_container(settings.data))
+        return Cohort(**OmegaConf.to_container(data, resolve=True))
     except SettingError as error:
         raise UserError(f"data.{error}") from None
 
@@ -77,15 +82,22 @@ def holds_volumes(cohort: Cohort) -> bool:
     return bool(volumes)
 
 
+def answered(override: str, cohort: Cohort) -> bool:
+    """Whether an override is about volumes, and their slices need it no more."""
+    names = ["data.exclude="] if cohort.subjects == "content" else ["data.exclude=", "data.subjects="]
+    return override.startswith(tuple(names))
+
+
 def slice_volumes(settings: DictConfig, cohort: Cohort, run_dir: Path) -> tuple[Path, Sliced]:
     """Write the slices of the volumes; returns their folder and what became of the volumes."""
     images = Path(settings.images).expanduser() if settings.images else run_dir / "images"
     return images, write_slices(
         cohort.folder,
         images,
-        **OmegaConf.to_container(settings.volumes),
+        **OmegaConf.to_container(settings.volumes, resolve=True),
         exclude=cohort.excluded,
         classes=cohort.classes,
+        subjects=cohort.subjects,
         bad_files=cohort.bad_files,
     )
 
@@ -105,7 +117,7 @@ def write(found: Audit, report: dict[str, Any], root: Path, run_dir: Path) -> No
         write_table(run_dir / "skipped.csv", ["file", "reason"], skipped)
 
 
-def next_steps(found: Audit, root: Path, run_dir: Path, overrides: list[str]) -> list[str]:
+def next_steps(found: Audit, root: Path, batch: int, run_dir: Path, overrides: list[str]) -> list[str]:
     """Where everything is, and what can be done with it."""
     written = [path.name for path in sorted(run_dir.iterdir()) if path.is_file()]
     steps = [f"written to {printable(run_dir)}: {', '.join(written)}"]
@@ -113,9 +125,11 @@ def next_steps(found: Audit, root: Path, run_dir: Path, overrides: list[str]) ->
     if found.people is None:
         steps.append(f"to say who is who, fill in its column subject and give {manifest}")
     if found.is_ready:
-        told = [text for text in overrides if text.startswith("data.") and not text.startswith("data.root=")]
+        told = [text for text in overrides if text.startswith(("data.", "seed="))]
+        told = [text for text in told if not text.startswith("data.root=")]
         command = ["python -m alzgan.train data=mri", shell_override("data.root", root)]
-        if found.people is not None and (count := found.people.split.parts.count("train")) < BATCH:
+        if found.people is not None and (count := found.people.split.parts.count("train")) < batch:
+            told = [text for text in told if not text.startswith("data.batch_size=")]
             command.append(f"data.batch_size={count}")
         steps.append(f"train on it: {' '.join([*command, *map(shell_word, told)])}")
         if found.copies:

@@ -6,6 +6,13 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from hydra.core.override_parser.types import Quote, QuotedString
+
+# What Hydra reads as this very string: a number, true or null would become another value.
+PLAIN = re.compile(r"(?ai)(?!(?:true|false|null|nan|inf)\Z)(?:[a-z_]|\.{0,2}/)[a-z0-9_/.:+-]*")
+NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]+)?"
+NAMED_NUMBER = re.compile(rf"""\s*(["']?)(.+?)\1\s*:\s*({NUMBER})\s*(?:,|\Z)""", re.IGNORECASE | re.DOTALL)
+
 
 def printable(path: Path | str) -> str:
     """The path on one line that any terminal and log can take: odd characters as escapes."""
@@ -17,19 +24,55 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
-def shell_override(name: str, value: str | Path) -> str:
-    """`name=value` as a shell and Hydra both understand it, whatever characters are in the value."""
-    if re.fullmatch(r"[\w/.:+-]+", str(value)):
-        return f"{name}={value}"
-    escaped = str(value).replace("'", "\\'")
-    return shell_word(f"{name}='{escaped}'")
+def encodable(text: str) -> str:
+    """The text with bytes of odd file names, which are no UTF-8, as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def shell_override(name: str, value: str | Path | Sequence[str]) -> str:
+    """`name=value` for a shell: pasted, it sets exactly this value, or this list of strings."""
+    return shell_word(f"{name}={quoted(value)}")
+
+
+def quoted(value: str | Path | Sequence[str]) -> str:
+    """The value as Hydra reads it, in quotes unless Hydra and every shell take it as it is."""
+    if not isinstance(value, str | Path):
+        return f"[{','.join(map(quoted, value))}]"
+    text = str(value)
+    if PLAIN.fullmatch(text):
+        return text
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # else OmegaConf takes it for an interpolation
+    quote = Quote.double if re.search(r'["$`!\\]', text) else Quote.single  # the other is then the shell's
+    return QuotedString(text, quote).with_quotes()
 
 
 def shell_word(text: str) -> str:
-    """The text as a shell understands it, in double quotes where they do, as in `"data.root='a b'"`."""
-    if "'" not in text or re.search(r'["$`!]|\\\\', text):
+    """The text as one word of a shell, in double quotes where they do, as in `"data.root='a b'"`.
+
+    What cannot be printed, line breaks and bytes that are no UTF-8 say, becomes octal escapes, as bash, zsh
+    and ksh read them.
+    """
+    if not text.isprintable():
+        plain = [c if " " <= c <= "~" and c not in "\\'" else octal(c) for c in text]
+        return f"$'{''.join(plain)}'"
+    if "'" not in text or re.search(r'["$`!]|\\(\\|\Z)', text):
         return shlex.quote(text)
     return f'"{text}"'
+
+
+def octal(text: str) -> str:
+    return "".join(f"\\{byte:03o}" for byte in os.fsencode(text))
+
+
+def numbers_by_name(text: str) -> dict[str, float] | None:
+    """The mapping that a text like `{Très léger: 30, "a: b": 2}` stands for; None where it is none.
+
+    Hydra's own braces take no quoted names, and no letters beyond ASCII.
+    """
+    if not (text.startswith("{") and text.endswith("}")) or NAMED_NUMBER.sub("", text[1:-1]).strip():
+        return None
+    pairs = [(match[2], match[3]) for match in NAMED_NUMBER.finditer(text[1:-1])]
+    return {name: int(number) if number.lstrip("+-").isdigit() else float(number) for name, number in pairs}
 
 
 def aligned(table: Sequence[Sequence[str]]) -> list[str]:

@@ -18,11 +18,11 @@ def train(settings: DictConfig) -> float:
     if sweeping:
         check_job(settings)
     run_dir, overrides = Path(hydra.runtime.output_dir), hydra.overrides.task  # in a sweep, the job's own
-    if sweeping and (done := finished_job(run_dir, overrides)) is not None:
+    if sweeping and (done := finished_job(run_dir)) is not None:
         return done
-    previous = run_to_continue(settings, run_dir, again=sweeping)
-    if sweeping and previous is not None and previous.is_over(settings, overrides):
-        return finish_job(run_dir, previous)
+    previous = run_to_continue(settings, run_dir, overrides, again=sweeping)
+    if previous is not None and (finished := previous.finished(settings, overrides)):
+        return finish_job(run_dir, previous, finished)
     if previous is not None:
         settings = previous.settings(settings, overrides)
     from alzgan.runs.session import run  # loads torch and Lightning, which takes seconds

@@ -215,6 +215,18 @@ def test_one_person_under_two_names_is_not_safe(tmp_path):
     assert "under two names" in report["verdict"]
 
 
+def test_a_table_that_splits_people_of_the_names_across_the_parts_is_not_safe(tmp_path):
+    names = [f"A/sub-{p}_{s}.png" for p in range(10) for s in range(2)]
+    for number, name in enumerate(names):
+        save(tmp_path, name, picture(number))
+    rows = [f"{name},{name},{'test' if name in names[:3] else 'train'}" for name in names]
+    (tmp_path / "subjects.csv").write_text("\n".join(["file,subject,split", *rows]))
+    report = report_of(tmp_path, "auto")
+    assert report["named_people_across_splits"] == 1
+    assert report["verdict"].startswith("ready to train, not safe to evaluate, ")
+    assert "the table splits 1 person of the files' names across the parts" in report["verdict"]
+
+
 def test_where_nobody_is_known_the_report_is_there_and_says_what_to_give(tmp_path):
     for person in range(12):
         save(tmp_path, f"A/{person}.png", picture(person))

@@ -99,14 +99,17 @@ def test_a_ratio_and_its_spread_are_those_of_the_rounds():
 )
 def test_what_cannot_be_measured_is_refused(override: str, line: str, tmp_path: Path):
     with pytest.raises(UserError, match=re.escape(line)):
-        check(compose_config("benchmark", ["trainer.accelerator=cpu", override]), tmp_path)
+        check(
+            compose_config("benchmark", ["trainer.accelerator=cpu", f"run_dir={tmp_path}", override]),
+            tmp_path,
+        )
 
 
 @pytest.mark.slow
 def test_a_benchmark_is_not_written_over_what_is_there(measured: tuple[Path, str]):
     run_dir, _ = measured
     with pytest.raises(UserError, match=f"{run_dir} holds a benchmark already; choose another run_dir"):
-        check(compose_config("benchmark", []), run_dir)
+        check(compose_config("benchmark", [f"run_dir={run_dir}"]), run_dir)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from alzgan.errors import UserError
+from alzgan.images.folder import class_names
 from alzgan.people.cohort import Cohort, People
 from alzgan.people.subjects import LEFT_OUT
 
@@ -111,6 +112,47 @@ def test_a_table_that_puts_copies_on_two_sides_is_refused_until_one_is_left_out(
     assert people.split.parts == [*parts[:5], LEFT_OUT]
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_a_table_that_splits_a_person_of_the_names_is_told_with_how_many_cross_the_split(tmp_path, given):
+    images = {f"A/sub-{p}_ses-{s}.png": picture(10 * p + s) for p in range(1, 5) for s in range(2)}
+    root = fill(tmp_path / "root", images)
+    # Sessions are people: 1 is in train twice, 2 and 3 cross the split, a scan of 4 is left out.
+    parts = ["train", "train", "train", "test", "validation", "test", "train", "left out"]
+    rows = [f"{path},{path[2:-4]},{part}" for path, part in zip(images, parts, strict=True)]
+    rule = table(tmp_path / "t.csv" if given else root / "subjects.csv", rows)
+    people = people_of(root, tmp_path, subjects=rule if given else "auto")
+    assert people.notes[-1] == (
+        "the table splits 4 people of the files' names into 8 (for example sub-1 into sub-1_ses-0 and "
+        "sub-1_ses-1), 2 of them across the parts of the split: give each one subject, unless the names are "
+        "misleading"
+    )
+
+
+def test_a_table_that_agrees_with_the_names_or_joins_their_people_is_not_remarked_on(tmp_path):
+    images = {f"A/sub-{p}_{s}.png": picture(10 * p + s) for p in range(6) for s in range(2)}
+    root = fill(tmp_path / "root", images)
+    for person in ("p{}".format, lambda number: f"p{int(number) // 2}"):
+        rows = [f"{path},{person(path[6])}" for path in images]
+        people = people_of(root, tmp_path, subjects=table(tmp_path / "t.csv", rows, "file,subject"))
+        assert not any("splits" in note for note in people.notes)
+
+
+def test_folders_that_spell_a_person_in_two_ways_are_refused(tmp_path):
+    folders = [f"case{number}" for number in range(20)] + ["case07"]
+    root = fill(tmp_path / "root", {f"{name}/1.png": picture(k) for k, name in enumerate(folders)})
+    with pytest.raises(UserError, match="1 person is spelled in several ways, for example case07 and case7"):
+        people_of(root, tmp_path)
+
+
+def test_the_table_of_a_run_that_goes_on_is_taken_as_it_is(tmp_path):
+    root = fill(tmp_path / "root", {"A/1.png": picture(1), "A/2.png": picture(2)})
+    cohort = Cohort(root, table(tmp_path / "t.csv", ["A/1.png,S7,train", "A/2.png,s7,test"]))
+    kept = cohort.people(cohort.scan(), [], [], kept_split=tmp_path / "t.csv")
+    assert (kept.subjects.subject, kept.split.parts) == (["S7", "s7"], ["train", "test"])
+    with pytest.raises(UserError, match="S7 and s7"):
+        cohort.people(cohort.scan(), [], [])
+
+
 def test_a_table_may_say_the_class(tmp_path):
     root = fill(tmp_path / "root", {f"scans/{number}.png": picture(number) for number in range(4)})
     rows = [f"scans/{number}.png,p{number},{'AD' if number % 2 else 'CN'}" for number in range(4)]
@@ -119,6 +161,11 @@ def test_a_table_may_say_the_class(tmp_path):
     assert labels == ["CN", "AD", "CN", "AD"]
     assert {file.label for file in people_of(root, tmp_path, subjects=rule).files} == {"scans"}
     rule = table(tmp_path / "t.csv", [*rows[:3], "scans/3.png,p3,"], "file,subject,class")
+    files = people_of(root, tmp_path, subjects=rule, classes="csv").files
+    assert ([file.label for file in files], class_names(files)) == (["CN", "AD", "CN", ""], ["AD", "CN"])
+    rule = table(
+        tmp_path / "t.csv", [f"scans/{number}.png,p{number}," for number in range(4)], "file,subject,class"
+    )
     with pytest.raises(UserError, match=r"data.classes=csv needs .* column class, filled in every row"):
         people_of(root, tmp_path, subjects=rule, classes="csv")
     with pytest.raises(UserError, match=r"data.classes=csv needs"):

@@ -16,12 +16,14 @@ from alzgan.data import datamodule
 from alzgan.data.conditions import Conditions
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
+from alzgan.evaluation.inputs import judged
 from alzgan.gan import Turn
 from alzgan.networks.conditioning import LabelledLatents, Projection
 from alzgan.networks.dcgan import Discriminator, Generator
 from alzgan.runs import session
 from alzgan.runs.build import build_data, build_model
 from alzgan.runs.checkpoints import load_checkpoint
+from alzgan.runs.config import compose_config
 
 
 def test_the_label_is_embedded_beside_the_latents():
@@ -190,7 +192,8 @@ def test_numbers_that_are_not_given_are_drawn_as_those_of_the_class_unless_it_ha
 def test_quantiles_of_few_people_are_not_everybodys_numbers():
     ages = np.sort(np.random.default_rng(0).uniform(60, 90, 25))
     each = np.repeat(ages, 4)[:, None]
-    found = Conditions(["age"], each, each.min(0), each.max(0)).quantiles(np.arange(100), people=25)["age"]
+    people = [str(row // 4) for row in range(100)]
+    found = Conditions(["age"], each, each.min(0), each.max(0)).quantiles(np.arange(100), people)["age"]
     assert len(found) == 33
     assert (found[0], found[-1]) == (ages[0], ages[-1])
     assert sum(np.isclose(ages, value).any() for value in found) <= 6  # of 25
@@ -300,3 +303,119 @@ def test_classes_of_few_people_are_warned_of(three_classes: Path, tmp_path: Path
         assert (
             any("Fewer than 10 people to train on in a (8), b (8), c (8)" in line for line in found) == warned
         )
+
+
+@pytest.fixture
+def half_known(stacks: Path) -> Path:
+    """A table of the stacks where two people have no class and two others no age; an age is 60 + person."""
+    rows = ["file,subject,class,age\n"]
+    for person in range(10):
+        label, age = "" if person < 2 else "ab"[person % 2], "" if person in (4, 5) else 60 + person
+        rows += [f"a/{person}_{place}.png,p{person},{label},{age}\n" for place in range(1, 5)]
+    (stacks / "half.csv").write_text("".join(rows))
+    return stacks
+
+
+HALF = ("data.subjects=csv:half.csv", "data.classes=csv", "data.fractions=[1,0,0]")
+
+
+def test_rows_without_a_class_or_a_number_have_another_ones_label_and_say_so(
+    half_known: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    options = (*HALF, "data.conditions=[class,age]")
+    data = build_data(with_numbers(half_known, tmp_path, *options))
+    with caplog.at_level("INFO"):
+        data.setup()
+    assert "16 of 40 images to train on lack class or age: they are trained without labels" in caplog.messages
+    person = np.array([int(name[1:]) for name in data.subjects.subject])
+    labels, age = data.dataset.table[:, 0], data.dataset.table[:, 1]
+    unlabelled = np.isin(person, (0, 1, 4, 5))
+    assert (data.dataset.table[:, 2] == ~unlabelled).all()
+    assert data.describe()["unlabelled"] == 16
+    # The ages go from 60 to 69, of people 0 and 9: what is known of an unlabelled image counts.
+    assert data.describe()["conditions"]["age"][0::32] == [60, 69]
+    expected = (2 * person / 9 - 1).astype(np.float32)
+    np.testing.assert_allclose(age[~unlabelled], expected[~unlabelled], atol=1e-6)
+    whole = {tuple(row) for row in data.dataset.table[~unlabelled, :2].tolist()}
+    assert {tuple(row) for row in data.dataset.table[unlabelled, :2].tolist()} <= whole
+    assert (labels[person == 4] == 0).all()  # a known class stays
+    assert (labels[person == 5] == 1).all()
+    assert data.dataset.labels[person < 2].tolist() == [-1] * 8
+    assert data.class_shares().tolist() == [0.5, 0.5]
+    assert data.image_weights(data.dataset).tolist() == [1 / 40] * 40
+    assert set(data.draw_labels(20, "x")[:, 0].tolist()) == {0, 1}
+    another = build_data(with_numbers(half_known, tmp_path, *options, "seed=1"))
+    another.setup()
+    assert another.fingerprint == data.fingerprint  # what is drawn is not the data
+
+
+def test_unlabelled_images_are_judged_by_the_image_alone_and_made_with_their_label():
+    torch.manual_seed(0)
+    maps, score = torch.rand(4, 8, 2, 2), torch.rand(4, 1)
+    table = torch.tensor([[0, 0.5], [1, -0.5], [1, 0.25], [0, 0]])
+    marked = torch.cat([table, torch.tensor([[1.0], [0], [1], [0]])], 1)
+    projection = Projection(8, classes=2, numbers=1)
+    with_labels = projection(score, maps, table)
+    known = torch.tensor([True, False, True, False])
+    assert (with_labels != score.flatten()).all()
+    assert torch.equal(projection(score, maps, marked), torch.where(known, with_labels, score.flatten()))
+    latents = LabelledLatents(5, classes=2, numbers=1)
+    assert torch.equal(latents(torch.ones(4, 5), marked), latents(torch.ones(4, 5), table))
+    of_classes = Projection(8, classes=2)
+    alone = of_classes(score, maps, table[:, 0].long())
+    marked = torch.tensor([[0.0, 1], [1, 0], [1, 1], [0, 0]])
+    assert torch.equal(of_classes(score, maps, marked), torch.where(known, alone, score.flatten()))
+
+
+@pytest.mark.parametrize(
+    ("conditions", "classes", "unknown"),
+    [("[class]", "csv", 8), ("[class,age]", "csv", 8), ("[age]", "folder", 0)],
+)
+def test_a_model_with_unlabelled_rows_trains_goes_on_and_is_sampled(
+    conditions: str, classes: str, unknown: int, half_known: Path, tmp_path: Path
+):
+    from test_resume import go_on, same_end
+
+    options = (
+        HALF[0],
+        f"data.classes={classes}",
+        f"data.conditions={conditions}",
+        "conditioning.strength=1",  # a schedule would follow the run's length
+        "callbacks.samples.count=8",
+        "callbacks.quality=null",
+    )
+    session.run(with_numbers(half_known, tmp_path / "whole", *options, "trainer.max_steps=4"))
+    session.run(with_numbers(half_known, tmp_path / "part", *options, "trainer.max_steps=2"))
+    go_on(tmp_path / "part", "trainer.max_steps=4", "trainer.accelerator=cpu")
+    assert same_end(tmp_path / "whole", tmp_path / "part")
+    generator = alzgan.load(tmp_path / "whole")
+    assert generator.classes == (["a", "b"] if "class" in conditions else [])
+    assert len(generator.sample(8)) == 8
+    words = [f"ckpt_path={tmp_path / 'whole'}", "n=16", "device=cpu", f"run_dir={tmp_path / 'run'}"]
+    composed = compose_config("evaluate", words)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("alzgan.evaluation.reference.NEEDED_PEOPLE", 1)
+        (found,) = judged(composed, words, torch.device("cpu"))
+    assert len(found.candidate.images) == 16
+    assert (found.reference.train.labels == -1).sum() + (
+        found.reference.held_out.labels == -1
+    ).sum() == unknown
+    assert len(found.reference.train.labelled()) + len(found.reference.held_out.labelled()) == 40 - unknown
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["model=dcgan", "data.conditions=[class]"], "column class, filled in every row, or model=cdcgan"),
+        (
+            ["data.conditions=[class]", "data.sampling=balanced"],
+            "data.sampling=balanced: 8 images to train on",
+        ),
+        (["data.conditions=[class,scanner]"], "there is no scanner"),
+    ],
+)
+def test_unlabelled_rows_that_nothing_can_be_done_with_are_refused(
+    options: list[str], told: str, half_known: Path, tmp_path: Path
+):
+    with pytest.raises(UserError, match=told):
+        session.run(with_numbers(half_known, tmp_path, *HALF, *options))

@@ -8,6 +8,7 @@ import pytest
 from test_volumes import head, noise, save
 
 from alzgan.errors import UserError
+from alzgan.images.decoding import read_image
 from alzgan.sources.bad_volume import BadVolume
 from alzgan.sources.volumes import find_volumes, slices, write_slices
 
@@ -148,7 +149,7 @@ def test_a_folder_of_series_is_sliced_with_class_and_person(tmp_path):
         study / "CN/p2/report", enforce_file_format=True
     )
     found = find_volumes(study).volumes
-    assert [(volume.label, volume.subject, volume.name, len(volume.series)) for volume in found] == [
+    assert [(volume.label, volume.subject, volume.name, len(volume.series.files)) for volume in found] == [
         ("AD", "p1", "p1_visit1", 12),
         ("AD", "p1", "p1_visit2", 12),
         ("CN", "p2", "p2_series-000", 12),
@@ -186,20 +187,28 @@ def edited(folder: Path, number: int, **elements) -> None:
     file.save_as(path)
 
 
+STRANGER = "not of the size, direction and spacing of most slices of its series, as of a localizer"
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         (lambda folder: sorted(folder.iterdir())[3].unlink(), "gaps of 1.00 to 2.00 mm: a slice is missing"),
-        (lambda folder: edited(folder, 3, ImageOrientationPatient=[1, 0, 0, 0, 0, -1]), "not parallel"),
+        (lambda folder: edited(folder, 3, ImageOrientationPatient=[1, 0, 0, 0, 0, -1]), STRANGER),
         (lambda folder: edited(folder, 3, ImagePositionPatient=None), "no ImagePositionPatient"),
-        (lambda folder: edited(folder, 3, PixelSpacing=None), "no PixelSpacing"),
+        (lambda folder: edited(folder, 3, PixelSpacing=None), r"how far apart its pixels are \(no PixelSp"),
+        (lambda folder: edited(folder, 3, PixelSpacing=""), r"how far apart its pixels are \(no PixelSp"),
+        (lambda folder: edited(folder, 3, PixelSpacing=1), "its PixelSpacing is not 2 numbers"),
+        (lambda folder: edited(folder, 3, PixelSpacing=[1, 2]), STRANGER),
+        (lambda folder: edited(folder, 3, Columns=None), "how many rows and columns"),
+        (
+            lambda folder: edited(folder, 3, ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]),
+            "a Siemens mosaic, many slices in one image: convert it with dcm2niix",
+        ),
         (lambda folder: edited(folder, 3, SamplesPerPixel=3), "colour images"),
         (lambda folder: edited(folder, 3, PixelData=b"\0\0"), "pixels cannot be read"),
         (lambda folder: edited(folder, 3, Rows=65535, Columns=65535), "more than the limit"),
-        (
-            lambda folder: edited(folder, 3, Rows=2, PixelData=bytes(48)),
-            r"slices of \(12, 12\) and \(2, 12\)",
-        ),
+        (lambda folder: edited(folder, 3, Rows=2, PixelData=bytes(48)), STRANGER),
         (lambda folder: (folder / "zero.dcm").write_bytes(b"not DICOM"), "damaged or no DICOM"),
     ],
 )
@@ -215,9 +224,102 @@ def test_a_series_that_is_no_scan_is_named_with_the_reason(tmp_path, change, rea
 def test_two_slices_at_one_place_are_several_scans(tmp_path):
     nifti = save(tmp_path / "head.nii", noise(), orientation="LPS")
     series = write_series(tmp_path / "series", nifti)
-    write_series(series, nifti, [f"echo{number}" for number in range(12)])
+    other = save(tmp_path / "other.nii", noise()[::-1], orientation="LPS")
+    write_series(series, other, [f"echo{number}" for number in range(12)])
     with pytest.raises(BadVolume, match="several slices at one place"):
         slices(series)
+
+
+def turn(path: Path) -> None:
+    number = sorted(path.parent.iterdir()).index(path)
+    edited(path.parent, number, ImageOrientationPatient=[1, 0, 0, 0, 0, -1])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda path: path.write_bytes(b""), "the file is empty"),
+        (lambda path: path.write_bytes(b"<!DOCTYPE html><html>Sign in</html>" * 20), "damaged or no DICOM"),
+        (lambda path: path.write_bytes(path.read_bytes()[:140]), "it ends before its image"),
+        (lambda path: path.write_bytes(path.read_bytes()[:400]), "it ends before its image"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "its pixels cannot be read"),
+        (turn, STRANGER),
+    ],
+    ids=["empty", "HTML", "no header", "short header", "short pixels", "localizer"],
+)
+@pytest.mark.parametrize("added", [True, False], ids=["beside the slices", "in place of one"])
+def test_an_odd_file_costs_itself_and_not_its_series(tmp_path, change, reason, added):
+    nifti = save(tmp_path / "head.nii", noise(), orientation="LPS")
+    expected = slices(nifti)
+    series = write_series(tmp_path / "study/p1", nifti)
+    odd = series / ("IM099" if added else "IM004")
+    lost = round(float(pydicom.dcmread(series / "IM004").ImagePositionPatient[2]))
+    if added:
+        odd.write_bytes((series / "IM004").read_bytes())
+    change(odd)
+    with pytest.raises(BadVolume, match=rf"{odd.name}: {reason}.*, or set data\.bad_files=skip$"):
+        write_slices(tmp_path / "study", tmp_path / "slices", progress=False)
+    sliced = write_slices(tmp_path / "study", tmp_path / "slices", bad_files="skip", progress=False)
+    ((name, said),) = sliced.skipped
+    assert name == f"p1/{odd.name}"
+    assert said.startswith(reason)
+    written = sorted((tmp_path / "slices/all").iterdir())
+    there = [place for place in range(12) if added or place != lost]
+    assert [path.name[-7:-4] for path in written] == [f"{place:03d}" for place in there]
+    for place, path in zip(there, written, strict=True):
+        np.testing.assert_allclose(read_image(path).squeeze().astype(int), expected[place], atol=3)
+
+
+def test_a_slice_that_is_lost_is_no_line_through_the_other_planes(tmp_path):
+    series = write_series(tmp_path / "study/p1", save(tmp_path / "head.nii", noise(), orientation="LPS"))
+    (series / "IM004").write_bytes(b"")
+    with pytest.raises(UserError, match="1 axial slice missing: cut coronal it has gaps"):
+        write_slices(
+            tmp_path / "study", tmp_path / "slices", plane="coronal", bad_files="skip", progress=False
+        )
+
+
+def test_a_copy_of_a_slice_is_left_out_by_name(tmp_path):
+    nifti = save(tmp_path / "head.nii", noise(), orientation="LPS")
+    series = write_series(tmp_path / "study/p1", nifti)
+    (series / "IM004 (1)").write_bytes((series / "IM004").read_bytes())
+    with pytest.raises(BadVolume, match=r"IM004 \(1\): a copy of IM004; mend or remove it, or set data"):
+        write_slices(tmp_path / "study", tmp_path / "slices", progress=False)
+    sliced = write_slices(tmp_path / "study", tmp_path / "slices", bad_files="skip", progress=False)
+    assert sliced.skipped == [("p1/IM004 (1)", "a copy of IM004")]
+    first = read_image(sorted((tmp_path / "slices/all").iterdir())[0]).squeeze()
+    np.testing.assert_array_equal(first, slices(nifti)[0])
+
+
+@pytest.mark.parametrize("mosaics", [1, 12])
+def test_mosaics_cost_one_line_where_all_files_are_such(tmp_path, mosaics):
+    series = write_series(tmp_path / "study/p1", save(tmp_path / "head.nii", noise(), orientation="LPS"))
+    for number in range(mosaics):
+        edited(series, number, ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"])
+    save(tmp_path / "study/p2.nii", noise())
+    options = {"subjects": "none", "bad_files": "skip", "progress": False}
+    ((name, reason),) = write_slices(tmp_path / "study", tmp_path / "slices", **options).skipped
+    assert name == ("p1" if mosaics == 12 else "p1/IM000")
+    assert reason == "a Siemens mosaic, many slices in one image: convert it with dcm2niix"
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+@pytest.mark.parametrize("meta", [True, False])
+def test_files_without_preamble_and_suffix_are_read(tmp_path, implicit, meta):
+    nifti = save(tmp_path / "head.nii", noise(), orientation="LPS")
+    series = write_series(tmp_path / "study/p1", nifti)
+    for path in series.iterdir():
+        file = pydicom.dcmread(path)
+        if implicit:
+            file.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+        file.save_as(path, implicit_vr=implicit, little_endian=True)
+        whole = path.read_bytes()
+        path.write_bytes(whole[132:] if meta else whole[144 + int.from_bytes(whole[140:144], "little") :])
+    (tmp_path / "study/p1/README").write_text("no DICOM\n" * 50)
+    (tmp_path / "study/p1/LISTING").write_bytes(bytes(range(8)) * 50)
+    np.testing.assert_array_equal(slices(series), slices(nifti))
+    (volume,) = find_volumes(tmp_path / "study").volumes
+    assert len(volume.series.files) == 12
 
 
 def test_frames_without_a_place_are_refused(tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY, SMALL, alzgan
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
 
@@ -19,7 +20,18 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Pat
     ("override", "expected"),
     [
         ("model=foo", "Could not find 'model/foo'; Available options in 'model': cdcgan; csmall; dcgan; "),
-        ("model.foo=1", "Could not override 'model.foo'"),
+        ("model.foo=1", "model.foo: alzgan.gan.GAN has no such option, only generator, "),
+        ("epochs=3", "there is no setting epochs: --help lists them"),
+        ("model.generator_optimizer.weight_decay=0.1", "use +model.generator_optimizer.weight_decay=0.1"),
+        ("trainer.fast_dev_run=true", "trainer.fast_dev_run is not used here: set trainer.max_steps=1"),
+        ("augment=none model.augment.shift=0.1", "model.augment.shift=0.1: the run has no model.augment; "),
+        ("augment=none +model.augment.shift=0.1", "model.augment.shift=0.1: the run has no model.augment; "),
+        ("model=small augment=none model.augment.shift=0.1", "the run has no model.augment; choose one with"),
+        ("model=small average=none model.average.ramp_up=1", "the run has no model.average; choose one with"),
+        (
+            "penalty=[r2] model.penalties.r1.weight=5",
+            "the run has no model.penalties.r1; choose one with penal",
+        ),
         ("model.generator_optimizer.lr=abc", "model.generator_optimizer.lr=abc must be float"),
         ("data.batch_size=many", "data.batch_size=many must be int"),
         ("data.batch_size=0", "data.batch_size=0 must be at least 1"),
@@ -219,6 +231,44 @@ def test_a_value_that_hydra_cannot_read_is_to_be_quoted(error_line: Callable, va
     assert line.endswith(f"; write it as \"data.root='{value}'\"")
 
 
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("/x/é", "/x/é"),
+        ("ü", "ü"),
+        ("'/x/it's'", "/x/it's"),
+        ("~/é", f"{Path.home()}/é"),
+        ("{Très léger: 30}", "{Très léger: 30}"),
+        ('{"AD": 1}', '{"AD": 1}'),
+        ("[class, Âge]", ["class", "Âge"]),
+        ("a\nb(", "a\nb("),
+    ],
+)
+def test_the_advice_is_read_as_what_was_meant_and_never_what_was_typed(
+    error_line: Callable, value: str, read: str | list[str], tmp_path: Path
+):
+    typed = f"data.root={value}"
+    advice = error_line(typed, f"run_dir={tmp_path}").partition("; write it as ")[2]
+    pasted = subprocess.check_output(["bash"], input=f"printf %s {advice}", text=True)
+    assert pasted != typed
+    assert OverridesParser.create().parse_override(pasted).value() == read
+
+
+@pytest.mark.parametrize("override", ["données.root=x", "données.root=é", "a b=1"])
+def test_no_quotes_are_advised_where_the_name_is_what_cannot_be_read(error_line: Callable, override: str):
+    assert "write it as" not in error_line(override)
+
+
+def test_a_run_folder_that_hydra_or_tensorboard_cannot_take_gets_one_line(
+    error_line: Callable, tmp_path: Path
+):
+    line = error_line(f"run_dir='{tmp_path}/\\${{x}}'")
+    assert line == f"alzgan: run_dir={tmp_path}/${{x}} has ${{ in its name; choose another"
+    run = tmp_path / os.fsdecode(b"\xff")
+    line = error_line(f"run_dir='{run}'", *SMALL)
+    assert line == f"alzgan: run_dir={tmp_path}/\\udcff is no UTF-8: choose another, or logger=csv"
+
+
 def test_a_home_that_no_shell_has_filled_in_is(error_line: Callable, tmp_path: Path):
     line = error_line("data=mri", "data.root=~/nope", f"run_dir={tmp_path / 'run'}")
     assert line.endswith(f"; write it as data.root={Path.home() / 'nope'}")
@@ -229,18 +279,21 @@ def test_a_quoted_value_is_read(error_line: Callable, tmp_path: Path):
     assert line == "alzgan: there is no folder /x/a=b[c]{d}: check data.root"
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "ray", "submitit"])
-def test_a_launcher_that_is_not_installed_says_how_to_install_it(launcher: str):
+@pytest.mark.parametrize(
+    "choice", ["launcher=joblib", "launcher=ray", "launcher=submitit", "hydra/sweeper=optuna"]
+)
+def test_a_plugin_that_is_not_installed_says_how_to_install_it(choice: str):
+    kind, name = choice.removeprefix("hydra/").split("=")
     program = (
         "import sys; from hydra.core.plugins import Plugins; from alzgan.runs import cli\n"
         "Plugins.is_in_toplevel_plugins_module = staticmethod(lambda name: False)\n"
-        f"sys.modules['hydra_plugins.hydra_{launcher}_launcher'] = None\n"
-        f"sys.argv = ['train', '-m', 'launcher={launcher}', 'seed=1,2']\n"
+        f"sys.modules['hydra_plugins.hydra_{name}_{kind}'] = None\n"
+        f"sys.argv = ['train', '-m', '{choice}', 'seed=1,2']\n"
         "cli.run(print, 'train')\n"
     )
     result = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True)
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].endswith(f"; first: pip install 'alzgan[{launcher}]'")
+    assert result.stderr.splitlines()[-1].endswith(f"; first: pip install 'alzgan[{name}]'")
 
 
 def test_help_that_nobody_reads_on_ends_without_a_word():

@@ -1,14 +1,22 @@
 """One's own network, loss, penalty, augmentation and metric: a class and a yaml each, elsewhere."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from benchmarks.kills import digests
-from conftest import REPOSITORY, SMALL
+from conftest import REPOSITORY, SMALL, settings
 from processes import run_verb
+from test_game import SMALL_MODEL
 
+from alzgan.augment import Augmentation
+from alzgan.errors import UserError
+from alzgan.losses import AdversarialLoss
+from alzgan.penalties import Penalty
+from alzgan.runs.build import build_model
 from alzgan.runs.checkpoints import load_checkpoint
 
 MODULE = '''
@@ -129,3 +137,65 @@ def test_own_pieces_train_resume_to_the_bit_and_are_loaded_where_they_are_named_
     assert resumed.returncode == 0, resumed.stderr
     ends = [load_checkpoint(tmp_path / name / "checkpoints/last.ckpt") for name in ("whole", "part")]
     assert digests(ends[0]) == digests(ends[1])
+
+
+class Alone:
+    """A loss that derives from nothing."""
+
+    def discriminator(self, real_logits, fake_logits):
+        return fake_logits.mean()
+
+    def generator(self, fake_logits, real):
+        return -fake_logits.mean()
+
+
+class HalfALoss(AdversarialLoss):
+    def discriminator(self, real_logits, fake_logits):
+        return fake_logits.mean()
+
+
+class Unweighted(torch.nn.Module):
+    def forward(self, judge, real, fake):
+        return real.logits.mean()
+
+
+class Unwritten(Penalty):
+    pass
+
+
+class Drawless(Augmentation):
+    def forward(self, images, uniforms):
+        return images
+
+
+class Still(torch.nn.Module):
+    """An average that never moves."""
+
+
+@pytest.mark.parametrize(
+    ("piece", "told"),
+    [
+        ("loss={_target_:test_extension.Alone}", "model.loss: Alone has no read, see alzgan.losses.A"),
+        ("loss={_target_:test_extension.HalfALoss}", "model.loss: HalfALoss has no generator, see "),
+        (
+            "+model.penalties={mine:{_target_:test_extension.Unweighted}}",
+            "model.penalties.mine: Unweighted has no weight, see alzgan.penalties.Penalty",
+        ),
+        (
+            "+model.penalties={mine:{_target_:test_extension.Unwritten,weight:1}}",
+            "model.penalties.mine: Unwritten has no forward, see ",
+        ),
+        (
+            "+model.penalties={mine:{_target_:test_extension.Alone}}",
+            "model.penalties.mine: Alone is no torch.nn.Module: derive it from alzgan.penalties.Penalty",
+        ),
+        ("augment={_target_:test_extension.Still}", "model.augment: Still has no forward, see "),
+        ("augment={_target_:test_extension.Drawless}", "model.augment: Drawless has no uniforms, see "),
+        ("average={_target_:test_extension.Still}", "model.average: Still has no follow, see "),
+    ],
+)
+def test_what_a_piece_of_ones_own_lacks_is_told_before_training(piece: str, told: str):
+    override = piece if piece.startswith("+") else f"++model.{piece}"
+    with pytest.raises(UserError, match=re.escape(told)) as refused:
+        build_model(settings(*SMALL_MODEL, override))
+    assert "\n" not in str(refused.value)

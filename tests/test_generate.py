@@ -277,6 +277,7 @@ def test_a_full_disk_ends_in_a_line_and_the_set_goes_on(conditional: Path, tmp_p
         ("balanced", {"Few": 12, "Many": 12}),
         ("Many", {"Many": 24}),
         ("{Few: 5, Many: 19}", {"Few": 5, "Many": 19}),
+        ("'{\"Few\": 5, Many:19}'", {"Few": 5, "Many": 19}),
     ],
 )
 def test_labels_are_those_asked_for(labels: str, expected: dict, conditional: Path, tmp_path: Path):

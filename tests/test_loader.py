@@ -1,11 +1,13 @@
+import errno
 from collections import Counter
 from itertools import chain
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
-from alzgan.data.loader import ShuffledBatches, SliceDataset, WeightedBatches
+from alzgan.data.loader import Batches, ShuffledBatches, SliceDataset, WeightedBatches, WorkerBatches
 from alzgan.errors import UserError
 
 
@@ -127,3 +129,30 @@ def test_slices_become_channels_with_the_label_of_the_middle_one():
     assert np.array_equal(batch[0].numpy(), images[[2, 3, 4], :, :, 0])
     assert np.array_equal(batch[1].numpy(), images[[0, 0, 1], :, :, 0])
     assert labels.tolist() == [30, 0]
+
+
+def in_order() -> tuple[SliceDataset, ShuffledBatches]:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (23, 5, 4, 3), dtype=np.uint8)
+    numbers = rng.random((23, 2), np.float32)
+    return SliceDataset(images, LABELS, np.arange(23), numbers), ShuffledBatches(23, 4, 0, step=lambda: 2)
+
+
+def test_workers_make_the_batches_that_this_process_makes():
+    expected, made = list(Batches(*in_order())), list(WorkerBatches(*in_order(), workers=2))
+    assert len(made) == len(expected) == 3
+    for batch, same in zip(made, expected, strict=True):
+        for tensor, other in zip(batch, same, strict=True):
+            assert torch.equal(tensor, other)
+            assert (tensor.dtype, tensor.stride()) == (other.dtype, other.stride())
+            assert not tensor.is_shared()  # /dev/shm may be too small
+
+
+def test_workers_that_find_no_room_for_semaphores_are_told_of(monkeypatch: pytest.MonkeyPatch):
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(DataLoader, "__iter__", full)
+    told = r"^data\.num_workers=2 cannot be started: No space left on device; .*=0, .*--shm-size"
+    with pytest.raises(UserError, match=told):
+        iter(WorkerBatches(*in_order(), workers=2))

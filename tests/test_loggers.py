@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from alzgan.runs import session
 from alzgan.runs.checkpoints import load_checkpoint
-from alzgan.runs.loggers import CsvLog, WandbLog
+from alzgan.runs.loggers import CsvLog, TensorBoardLog, WandbLog
 from alzgan.runs.resume import Previous
 
 
@@ -62,6 +62,16 @@ def test_a_resumed_run_logs_each_step_once(slices: Path, tmp_path: Path):
     ]
     assert losses[0] == losses[1]
     assert len(losses[0]) == 8
+
+
+def test_tensorboard_shows_bytes_that_are_no_utf8_as_escapes(tmp_path: Path):
+    log = TensorBoardLog(tmp_path)
+    log.show_text("config", "a\udcff", 1)
+    log.show_settings(["loss"], {"data": {"root": "b\udcff"}}, 1)
+    log.save()
+    events = b"".join(path.read_bytes() for path in tmp_path.glob("events.*"))
+    assert rb"a\udcff" in events
+    assert rb"b\udcff" in events
 
 
 def test_a_half_written_row_is_left_out(tmp_path: Path):

@@ -80,6 +80,7 @@ def test_visits_and_scans_of_six_people_in_two_classes_are_six_people():
         ([f"AD/patient{p}_{s}.png" for p in (3, 14, 15) for s in range(4)], r"(patient\d+)", "patient3"),
         ([f"AD/{p}/slice_{s}.png" for p in (3, 14) for s in range(4)], r"(\d+)", "3"),
         ([f"x/{p:04d}-{s}.png" for p in (3, 14) for s in range(4)], r"(\d+)", "0003"),
+        ([f"AD/p{p}_{s}.png" for p in (3, 14) for s in ("bl", "m12", "m24/2")], r"(p\d+)", "p3"),
         ([f"AD/scan 7_p{p}_z{s}.png" for p in (3, 14) for s in range(4)], r"(p\d+)", "p3"),
     ],
 )
@@ -94,10 +95,18 @@ def test_names_that_look_like_ids_get_a_pattern_that_reads_them(paths, pattern, 
         [f"AD/slice_{number}_{axis}.png" for number in range(5) for axis in range(3)],
         [f"AD/scan1_{number}.png" for number in range(20)],  # one person, or none
         ["AD/p1_1.png", "AD/q2_1.png"],
+        [f"AD/visit{visit}_{name}.png" for visit in range(2) for name in "abc"],
+        [f"AD/p{p}_{s}.png" for p in range(5) for s in range(1 + (p == 0))],  # of one id only several
     ],
 )
 def test_other_names_get_none(paths):
     assert suggest_pattern(paths) is None
+
+
+def test_ids_that_seldom_repeat_are_suggested_where_few_files_are_enough():
+    paths = [f"AD/p{p}_{s}.nii" for p in range(5) for s in range(1 + (p == 0))]
+    assert suggest_pattern(paths, least_each=1) == (r"(p\d+)", "p0")
+    assert suggest_pattern(paths[1:], least_each=1) is None  # each name is another id
 
 
 def unlike() -> np.ndarray:

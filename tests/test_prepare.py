@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import yaml
 from conftest import SMALL, alzgan
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
 from alzgan.images.decoding import read_image
@@ -86,6 +85,20 @@ def test_the_command_it_ends_with_trains_on_the_same_split(brains: Path, tmp_pat
     assert (tmp_path / "trained/split.csv").read_bytes() == (tmp_path / "run/manifest.csv").read_bytes()
 
 
+def test_options_of_training_go_into_the_command(brains: Path, error_line: Callable, tmp_path: Path):
+    options = ["data.image_size=32", "data.channels=1", "data.batch_size=99", "seed=3"]
+    *_, last = prepare(brains, tmp_path / "run", *options)
+    train = Counter(row["split"] for row in rows(tmp_path / "run/manifest.csv"))["train"]
+    kept = "data.image_size=32 data.channels=1 seed=3"
+    assert last.endswith(f"alzgan.train data=mri data.root={brains} data.batch_size={train} {kept}")
+    *_, last = prepare(brains, tmp_path / "small", "data.batch_size=8")
+    assert last.endswith(f"data.root={brains} data.batch_size=8")
+    line = error_line(f"data.root={brains}", f"run_dir={tmp_path / 'no'}", "data.batch_size=many")
+    assert line == "alzgan: data.batch_size=many must be int"
+    line = error_line(f"data.root={brains}", f"run_dir={tmp_path / 'no'}", "data.colour=1")
+    assert "data.colour: alzgan.data.datamodule.MRIDataModule has no such option, only root, " in line
+
+
 def test_bad_files_are_listed_with_their_reason(brains: Path, tmp_path: Path):
     root = tmp_path / "brains"
     shutil.copytree(brains, root)
@@ -137,28 +150,6 @@ def test_where_nobody_is_known_the_manifest_waits_to_be_filled_in(error_line: Ca
         f"data.subjects=csv:{tmp_path}/run/manifest.csv",
     )
     assert "manifest.csv line 2: no subject for A/0.png" in line
-
-
-NAMES = [
-    "a=b",
-    "comma,x",
-    "archive (1)",
-    "it's",
-    "$HOME and `x`!",
-    "~tilde",
-    "ä ö",
-    'a "quoted" one',
-    "[x]{y}",
-]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_value_survives_the_shell_and_hydra(name: str):
-    pasted = subprocess.check_output(
-        ["bash", "-c", f"printf %s {shell_override('data.root', name)}"], text=True
-    )
-    (override,) = OverridesParser.create().parse_overrides([pasted])
-    assert (override.key_or_group, override.value()) == ("data.root", name)
 
 
 def test_the_commands_it_prints_work_when_pasted(brains: Path, tmp_path: Path):
@@ -228,10 +219,13 @@ def test_volumes_become_an_image_folder_that_is_judged(error_line: Callable, tmp
     for person in range(4):
         volume(tmp_path / f"scans/{'AD' if person % 2 else 'CN'}/p{person}.nii.gz", person)
     (tmp_path / "scans/AD/broken.nii").write_bytes(b"nothing")
-    options = ["volumes.plane=coronal", "volumes.central=5", "data.bad_files=skip"]
-    lines = prepare(tmp_path / "scans", tmp_path / "run", *options)
+    options = ["volumes.plane=coronal", "volumes.central=5", "data.bad_files=skip", "data.subjects=none"]
+    lines = prepare(tmp_path / "scans", tmp_path / "run", *options, "data.exclude='*.mgz'")
     images = tmp_path / "run/images"
-    assert f"data.root={images}" in lines[-1]
+    assert lines[-1].endswith(f"data.root={images} data.batch_size=10 data.bad_files=skip")
+    assert "volumes and files of volumes left out: 1" in lines
+    assert [line for line in lines if line.startswith("  AD/broken.nii: damaged or no scan")]
+    assert "note: each volume counts as a person of its own" in lines
     report = json.loads((tmp_path / "run/report.json").read_text())
     assert (report["images"], report["subjects"]) == (20, 4)
     assert report["classes"] == {"AD": 10, "CN": 10}
@@ -241,11 +235,52 @@ def test_volumes_become_an_image_folder_that_is_judged(error_line: Callable, tmp
     manifest = rows(tmp_path / "run/manifest.csv")
     assert {row["file"] for row in manifest} == {file.path for file in scan(images)}
     assert {row["slice"] for row in manifest} == {"9", "10", "11", "12", "13"}
-    line = error_line(
-        f"data.root={tmp_path / 'scans'}", f"run_dir={tmp_path / 'strict'}", "volumes.central=5"
-    )
-    assert "broken.nii" in line
+    strict = [f"data.root={tmp_path / 'scans'}", f"run_dir={tmp_path / 'strict'}", "volumes.central=5"]
+    assert "broken.nii" in error_line(*strict, "data.subjects=none")
     assert not (tmp_path / "strict/images").exists()
+
+
+def test_volumes_under_unknown_names_are_read_by_the_rule_that_the_line_suggests(
+    error_line: Callable, tmp_path: Path
+):
+    for person in range(4):
+        volume(tmp_path / f"scans/patient{person:03d}_bl.nii.gz", person)
+        volume(tmp_path / f"scans/patient{person:03d}_m12.nii.gz", 9 + person)
+    line = error_line(f"data.root={tmp_path / 'scans'}", f"run_dir={tmp_path / 'none'}", "volumes.central=3")
+    (rule,) = shlex.split(re.search(r"; give (.*?) if patient000 is a person, or data", line)[1])
+    lines = prepare(tmp_path / "scans", tmp_path / "run", rule, "volumes.central=3")
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    assert (report["images"], report["subjects"]) == (24, 4)
+    assert "data.subjects" not in lines[-1]  # the manifest beside the slices says it
+    # Noise has no content to go by: nobody is made up, neither here nor in the folder of slices.
+    options = ["data.subjects=content", "volumes.central=3"]
+    assert "subjects: unknown" in prepare(tmp_path / "scans", tmp_path / "content", *options, code=2)
+    assert {row["subject"] for row in rows(tmp_path / "content/images/manifest.csv")} == {""}
+
+
+def test_a_table_says_who_is_in_volumes_and_what_is_known_of_them(tmp_path: Path):
+    for person in range(4):
+        volume(tmp_path / f"scans/scan_{person}.nii.gz", person)
+    told = "".join(f"scan_{n}.nii.gz,p{n // 2},{'AD' if n < 2 else 'CN'},{70 + n}\n" for n in range(4))
+    (tmp_path / "people.csv").write_text("file,subject,class,age\n" + told)
+    rule = f"data.subjects=csv:{tmp_path / 'people.csv'}"
+    prepare(tmp_path / "scans", tmp_path / "run", rule, "data.classes=csv", "volumes.central=2")
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    assert (report["classes"], report["subjects"]) == ({"AD": 4, "CN": 4}, 2)
+    ages = {row["scan"]: row["age"] for row in rows(tmp_path / "run/images/manifest.csv")}
+    assert ages == {f"scan_{n}": str(70 + n) for n in range(4)}
+
+
+def test_images_far_from_square_are_warned_of(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    for number, size in enumerate([(40, 12), (40, 14), (14, 44)]):
+        pixels = np.random.default_rng(number).integers(0, 256, size, dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"data/{number}.png")
+    lines = prepare(tmp_path / "data", tmp_path / "run", "data.subjects=none")
+    assert (
+        "note: 2 images with one side more than 3 times the other, the first is 0.png (12x40): "
+        "training crops or pads to a square"
+    ) in lines
 
 
 def test_slices_go_where_the_user_says_and_nowhere_over_others(error_line: Callable, tmp_path: Path):
@@ -289,7 +324,10 @@ def test_images_beside_volumes_are_refused(error_line: Callable, brains: Path, t
         (["data.root=.", "data.bad_files=ignore"], "data.bad_files=ignore must be one of error, skip"),
         (["data.root=.", "data.fractions=[1,1,1]"], "that add up to 1"),
         (["data.root=.", "data.split_seed=x"], "data.split_seed=x must be int"),
-        (["data.root=.", "data.image_size=64"], "Could not override 'data.image_size'"),
+        (
+            ["data.root=.", "data.side=64"],
+            "data.side: alzgan.data.datamodule.MRIDataModule has no such option",
+        ),
         (["data.root=.", "volumes.central=few"], "volumes.central=few must be int or null"),
     ],
 )

@@ -13,9 +13,10 @@ TRAININGS = re.findall(r"python -m alzgan\.train [^`\n#]*", README)
 def test_every_training_command_of_the_readme_composes(command: str):
     arguments = [word for word in shlex.split(command)[3:] if word not in ("-m", "--help")]
     single = [
-        re.sub(r"=glob\(.*", "=small", word).split(",")[0]  # any one of a group's choices
+        # Any one of a group's choices, and of an interval.
+        re.sub(r"=tag\(.*", "=1", re.sub(r"=glob\(.*", "=small", word)).split(",")[0]
         for word in arguments
-        if not word.startswith("launcher=")
+        if not word.startswith(("launcher=", "hydra"))
     ]
     config = settings(*single)
     assert config.model._target_ == "alzgan.gan.GAN"

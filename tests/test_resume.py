@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from benchmarks.kills import digests
-from conftest import REPOSITORY, alzgan, settings, small_settings
+from conftest import REPOSITORY, SMALL, alzgan, settings, small_settings
 from omegaconf import DictConfig, OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -20,9 +20,9 @@ from alzgan.errors import UserError
 from alzgan.files import remove_parts, write_table, written_by_one_process
 from alzgan.runs import session
 from alzgan.runs.checkpoints import load_checkpoint
-from alzgan.runs.config import checkpoint_file, run_folder
+from alzgan.runs.config import checkpoint_file
 from alzgan.runs.loggers import TensorBoardLog
-from alzgan.runs.resume import Previous, run_to_continue
+from alzgan.runs.resume import Previous, refuse, run_folder, run_to_continue
 
 # 4 steps an epoch, so that saves fall on the middle and on the end of epochs.
 SAVES = ("callbacks.checkpoint.every_n_train_steps=3", "callbacks.quality.every_n_epochs=1")
@@ -32,7 +32,7 @@ def go_on(path: Path, *overrides: str) -> None:
     """Continue as `python -m alzgan.train ckpt_path=PATH ...` does."""
     overrides = (f"ckpt_path='{path}'", *overrides)
     composed = settings(*overrides)
-    previous = run_to_continue(composed, path)
+    previous = run_to_continue(composed, path, overrides)
     resumed = previous.settings(composed, overrides)
     resumed.run_dir = run_folder(str(path), "")
     session.run(resumed, overrides, previous)
@@ -219,16 +219,48 @@ def test_a_resumed_run_has_its_own_settings_and_takes_those_that_keep_its_meanin
         ("callbacks.quality.n_samples=8", "callbacks.quality.n_samples=2048"),
     ],
 )
-def test_what_would_make_it_another_run_is_refused_with_its_own_value(override: str, has: str):
+def test_what_would_make_it_another_run_is_told_apart_with_its_own_value(override: str, has: str):
+    departures = previous_run().given(settings(override), [override]).departures
+    assert departures == {override: has}
     with pytest.raises(UserError, match=f"{override} would make it another run: it has {has};"):
-        resumed(override)
+        refuse(departures)
+
+
+def test_a_new_run_follows_a_setting_wherever_it_is_used():
+    overrides = ("seed=3", "loss=hinge")
+    composed = settings(*overrides)
+    config = previous_run(state_dict={}).given(composed, overrides).settings(composed, overrides)
+    assert (config.seed, config.model.seed, config.data.seed, config.data.split_seed) == (3, 3, 3, 0)
+    assert config.model.loss._target_ == "alzgan.losses.HingeLoss"
+    assert config.data.image_size == 32  # the rest is the old run's
 
 
 def test_a_run_that_has_ended_says_what_to_raise():
-    with pytest.raises(UserError, match=r"finished at step 9: raise trainer.max_steps"):
-        previous_run(global_step=9).settings(settings(), ())
-    with pytest.raises(UserError, match=r"finished after 100 epochs: raise trainer.max_epochs"):
-        previous_run(epoch=100).settings(settings(), ())
+    by_steps = "run/checkpoints/last.ckpt is finished at step 9; to go on, give a larger trainer.max_steps="
+    assert previous_run(global_step=9).finished(settings(), ()) == by_steps
+    by_epochs = previous_run(epoch=100).finished(settings(), ())
+    assert by_epochs.endswith("is finished after 100 epochs; to go on, give a larger trainer.max_epochs=")
+    assert previous_run().finished(settings(), ()) is None
+    asked = ("trainer.max_epochs=50",)  # which no step would fulfil
+    assert previous_run(epoch=100).finished(settings(*asked), asked) is None
+    with pytest.raises(UserError, match=r"is finished after 100 epochs; to go on"):
+        previous_run(epoch=100).settings(settings(*asked), asked)
+
+
+def test_a_finished_run_that_is_started_again_ends_with_code_0_and_a_line(slices: Path, tmp_path: Path):
+    command = ("data=mri", f"data.root={slices}", *SMALL, f"run_dir={tmp_path}", "trainer.max_steps=1")
+    assert alzgan(*command).returncode == 0
+    last = tmp_path / "checkpoints/last.ckpt"
+    before = last.read_bytes()
+    metrics = (tmp_path / "metrics.json").read_bytes()
+    (tmp_path / "metrics.json").unlink()  # as a kill would leave it
+    again = alzgan(f"ckpt_path={tmp_path}", *command[2:])
+    assert (again.returncode, again.stderr) == (0, "")
+    (line,) = again.stdout.splitlines()
+    assert line.endswith(f"{last} is finished at step 1; to go on, give a larger trainer.max_steps=")
+    assert (last.read_bytes(), (tmp_path / "metrics.json").read_bytes()) == (before, metrics)
+    asked = alzgan(f"ckpt_path={tmp_path}", "data.num_workers=1")
+    assert (asked.returncode, asked.stderr) == (1, f"alzgan: {line.partition(' ')[2]}\n")
 
 
 def test_another_precision_is_told(slices: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -325,7 +357,7 @@ def test_there_must_be_something_to_continue(
     torch.save(load_checkpoint(undisturbed / "checkpoints/last.ckpt"), last)
     assert checkpoint_file(str(tmp_path)) == checkpoint_file(str(last)) == last
     assert run_folder(str(last), "new") == run_folder(str(tmp_path), "new") == str(tmp_path)
-    assert run_folder(None, "new") == "new"
+    assert run_folder(None, str(tmp_path / "new")) == str(tmp_path / "new")
     with pytest.raises(UserError, match="holds a run already; continue it with ckpt_path="):
         run_to_continue(settings(), tmp_path)
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")  # the same command again, from the queue

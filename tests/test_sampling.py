@@ -48,3 +48,10 @@ def test_sampling_that_cannot_be_is_one_line(sampling, line):
 )
 def test_whole_numbers_follow_the_largest_remainder(total, weights, parts):
     assert apportion(total, weights) == parts
+
+
+def test_weights_of_any_names_are_given_as_a_text():
+    classes = ["Très léger", "a: b", "7"]
+    assert class_weights('{Très léger: 0, "a: b": 2.5, 7: 1}', classes) == [0, 2.5, 1]
+    with pytest.raises(UserError, match="there is no class leger, only Très léger"):
+        class_weights("{leger: 1}", classes)

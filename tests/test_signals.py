@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,18 +26,22 @@ def heard() -> Iterator[None]:
     signal.signal(signal.SIGHUP, previous)
 
 
+def start(slices: Path, run_dir: Path, *options: str, within: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """A training process with loader workers."""
+    arguments = ["data=mri", f"data.root={slices}", f"run_dir={run_dir}", "data.num_workers=1", *SMALL]
+    command = [sys.executable, "-m", "alzgan.train", *arguments, "trainer.max_epochs=100000", *options]
+    return subprocess.Popen(
+        [*within, *command], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
 @pytest.fixture(scope="module")
 def started(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, tuple]]:
-    """A training process for each signal, with loader workers, that has taken its first steps."""
+    """A training process for each signal that has taken its first steps."""
     runs = {}
     for number in SIGNALS:
         run_dir = tmp_path_factory.mktemp("run")
-        arguments = ["data=mri", f"data.root={slices}", f"run_dir={run_dir}", "data.num_workers=1", *SMALL]
-        command = [sys.executable, "-m", "alzgan.train", *arguments, "trainer.max_epochs=100000"]
-        process = subprocess.Popen(
-            command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        runs[number] = process, run_dir
+        runs[number] = start(slices, run_dir), run_dir
     for process, run_dir in runs.values():
         while not (run_dir / "samples/step_0000000.png").is_file():
             assert process.poll() is None, process.stderr.read()
@@ -66,6 +70,47 @@ def test_a_signal_saves_between_steps_says_so_and_exits(started: dict[int, tuple
     # Neither player is a step ahead of the other.
     for state in checkpoint["optimizer_states"]:
         assert {int(values["step"]) for values in state["state"].values()} == {step}
+
+
+def with_shared_memory(size: str) -> list[str]:
+    """What to put in front of a command that is to find so much of it."""
+    mount = f'mount -t tmpfs -o size={size} none /dev/shm && exec "$@"'
+    within = ["unshare", "--mount", "sh", "-c", mount, "sh"]
+    try:
+        subprocess.run([*within, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("only root of Linux may mount a small /dev/shm")
+    return within
+
+
+@pytest.mark.slow
+def test_a_run_whose_batches_are_larger_than_shared_memory_trains_and_ends_at_one_signal(
+    slices: Path, tmp_path: Path
+):
+    larger = ("data.image_size=64", "data.channels=3", "data.batch_size=32")  # 384 kB a batch
+    each_step = "callbacks.checkpoint.every_n_train_steps=1"
+    process = start(slices, tmp_path, *larger, each_step, within=with_shared_memory("256k"))
+    first_steps = tmp_path / "checkpoints/last.ckpt"
+    try:
+        for _ in range(1200):  # it could wait for ever for its first batch
+            if first_steps.is_file() or process.poll() is not None:
+                break
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 143, errors
+    assert load_checkpoint(first_steps)["global_step"] > 0
+
+
+@pytest.mark.slow
+def test_full_shared_memory_is_told_of_in_a_line(slices: Path, tmp_path: Path):
+    process = start(slices, tmp_path, within=with_shared_memory("4k"))
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1].startswith("alzgan: data.num_workers=1 cannot be started: No space left")
+    assert "Traceback" not in errors
 
 
 @pytest.mark.slow

@@ -1,19 +1,25 @@
 """Another run's weights as the start of this one."""
 
+import copy
+import json
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import settings, small_settings
+from benchmarks.kills import digests
+from conftest import alzgan, settings, small_settings
 from test_game import SMALL_MODEL, play
 from torch import nn
 
 from alzgan.errors import UserError
+from alzgan.gan import GAN
 from alzgan.runs import session
 from alzgan.runs.build import build_model
 from alzgan.runs.checkpoints import load_checkpoint
+from alzgan.runs.resume import run_to_continue
 from alzgan.runs.start import start_from
 
+NEW = ("model.generator_optimizer.lr=1e-5", "data.batch_size=4", "trainer.max_steps=4")
 UNWATCHED = ("callbacks.quality=null", "callbacks.samples=null", "callbacks.health=null", "logger=csv")
 
 
@@ -150,3 +156,117 @@ def test_where_it_started_stays_in_the_record_of_a_run_that_goes_on(
     go_on(tmp_path, "trainer.max_steps=2", "trainer.accelerator=cpu")
     record = load_checkpoint(tmp_path / "checkpoints/last.ckpt")["alzgan"]["provenance"]
     assert record["started_from"]["step"] == 3
+
+
+def depart(source: Path, run_dir: Path, *overrides: str) -> None:
+    """Train as `python -m alzgan.train ckpt_path=SOURCE run_dir=RUN_DIR ...` does."""
+    words = (f"ckpt_path='{source}'", *overrides)
+    composed = settings(*words)
+    previous = run_to_continue(composed, run_dir, words)
+    config = previous.settings(composed, words)
+    config.run_dir = str(run_dir)
+    session.run(config, words, previous)
+
+
+def test_other_settings_make_a_new_run_from_weights_and_optimizers(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """The first step is Adam's with the old moments and the new rate; the steps count from 0."""
+    begun: list[tuple] = []
+
+    def spy(gan, batch, batch_idx):
+        if not begun:
+            states = [copy.deepcopy(optimizer.state_dict()) for optimizer in gan.trainer.optimizers]
+            begun.append((gan.global_step, digests(gan.state_dict()), states, len(batch[0])))
+        return original(gan, batch, batch_idx)
+
+    original = GAN.training_step
+    monkeypatch.setattr(GAN, "training_step", spy)
+    with caplog.at_level("INFO"):
+        depart(source, tmp_path, *NEW)
+    old = load_checkpoint(source / "checkpoints/last.ckpt")
+    step, weights, states, images = begun[0]
+    assert (step, images) == (0, 4)
+    assert weights == digests(old["state_dict"])
+    for ours, theirs, lr in zip(states, old["optimizer_states"], (2e-4, 1e-5), strict=True):
+        assert digests(ours["state"]) == digests(theirs["state"])
+        assert ours["state"][0]["step"] == 3
+        assert (ours["param_groups"][0]["lr"], theirs["param_groups"][0]["lr"]) == (lr, 2e-4)
+    new = load_checkpoint(tmp_path / "checkpoints/last.ckpt")
+    assert new["global_step"] == 4
+    assert new["optimizer_states"][1]["state"][0]["step"] == 7
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["started_from"]["path"] == str(source / "checkpoints/last.ckpt")
+    assert (record["started_from"]["step"], record["started_from"]["optimizers"]) == (
+        3,
+        ["discriminator", "generator"],
+    )
+    assert record["overrides"] == list(NEW)
+    assert [each["from_step"] for each in record["sessions"]] == [0]
+    assert (
+        f"A new run in {tmp_path} with {NEW[0]}, {NEW[1]}: it starts from the weights and optimizers of "
+        f"{source / 'checkpoints/last.ckpt'} at step 3, and counts its steps from 0"
+    ) in caplog.messages
+
+
+def test_a_new_run_from_another_goes_on_to_the_bit(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from test_resume import go_on, same_end
+
+    depart(source, tmp_path / "whole", *NEW)
+    depart(source, tmp_path / "part", *NEW[:2], "trainer.max_steps=2")
+    go_on(tmp_path / "part", "trainer.max_steps=4")
+    assert same_end(tmp_path / "whole", tmp_path / "part")
+    # The same command again: refused, and from Slurm's queue its own run is continued.
+    with pytest.raises(
+        UserError, match=r"holds a run already; choose another run_dir, since model\.generator_"
+    ):
+        depart(source, tmp_path / "part", *NEW[:2], "trainer.max_steps=6")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    depart(source, tmp_path / "part", *NEW[:2], "trainer.max_steps=6")
+    assert load_checkpoint(tmp_path / "part/checkpoints/last.ckpt")["global_step"] == 6
+
+
+def test_an_optimizer_of_another_kind_starts_without_its_state(
+    source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    with caplog.at_level("INFO"):
+        depart(source, tmp_path, "+model.generator_optimizer.amsgrad=true", "trainer.max_steps=1")
+    assert "model.generator_optimizer differs from that of" in caplog.text
+    steps = [
+        state["state"][0]["step"]
+        for state in load_checkpoint(tmp_path / "checkpoints/last.ckpt")["optimizer_states"]
+    ]
+    assert steps == [4, 1]
+    assert json.loads((tmp_path / "run.json").read_text())["started_from"]["optimizers"] == ["discriminator"]
+
+
+def test_a_new_run_keeps_labels_that_a_schedule_has_brought_in(slices: Path, tmp_path: Path):
+    options = (*UNWATCHED, "model=cdcgan", "trainer.max_steps=2", "conditioning.strength.since=0")
+    session.run(small_settings(slices, tmp_path / "old", *options))
+    reached = weights_of(tmp_path / "old")["generator.0.strength"].item()
+    assert reached > 0
+    depart(tmp_path / "old", tmp_path / "new", "seed=1", "trainer.max_steps=1")
+    stored = load_checkpoint(tmp_path / "new/checkpoints/last.ckpt")["alzgan"]["config"]["model"]
+    assert stored["generator"]["strength"] == stored["discriminator"]["strength"] == reached
+
+
+def test_other_networks_are_refused_with_what_takes_them(source: Path, tmp_path: Path):
+    with pytest.raises(
+        UserError, match=r"does not fit the model: generator.* model.start_from=.* takes what"
+    ):
+        depart(source, tmp_path, "model.generator.width=4")
+    with pytest.raises(UserError, match="the weights are those of ckpt_path; leave one of them out"):
+        depart(source, tmp_path / "both", "model.start_from=nowhere")
+
+
+@pytest.mark.slow
+def test_a_new_run_has_a_folder_of_its_own_and_the_old_one_is_untouched(source: Path, tmp_path: Path):
+    before = {path: path.read_bytes() for path in source.rglob("*") if path.is_file()}
+    result = alzgan(f"ckpt_path={source}", "model.generator_optimizer.lr=1e-5", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert {path: path.read_bytes() for path in source.rglob("*") if path.is_file()} == before
+    (folder,) = (tmp_path / "outputs").iterdir()
+    assert f"A new run in {folder} with model.generator_optimizer.lr=1e-5: " in result.stdout
+    assert {"train.log", "config.yaml", "run.json", "checkpoints"} <= {each.name for each in folder.iterdir()}

@@ -2,6 +2,8 @@
 
 import os
 import random
+import re
+from unicodedata import normalize
 
 import pytest
 from PIL import Image
@@ -10,6 +12,7 @@ from alzgan.errors import UserError
 from alzgan.images.folder import ImageFile, scan
 from alzgan.people import subjects
 from alzgan.people.cohort import Cohort
+from alzgan.people.splits import write_split
 from alzgan.people.subjects import identify, kaggle4, nobody
 from alzgan.sources.phantom import write_phantom
 
@@ -40,7 +43,8 @@ def table(tmp_path):
         (tmp_path / "a" / name).write_bytes(b"")
 
     def read(text):
-        (tmp_path / "people.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
+        content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+        (tmp_path / "people.csv").write_bytes(content)
         return identify(tmp_path, image_files("a/1.png", "a/2.png"), "csv:people.csv")
 
     return read
@@ -180,6 +184,19 @@ def test_a_table_without_slice_and_split_leaves_them_open(table):
         ("file,subject,split\na/1.png,A,train\na/2.png,A,test\n", "subject A is in train and in test"),
         ('file,subject\n"a/1.png,A\n', "is no CSV"),
         ("file,subject\na/\udcff\n.png,A\n", "line 2: there is no a/\\udcff in"),
+        ("file,subject\na/\udcff.png,A\n", "save the table, which is not UTF-8, as UTF-8"),
+        ("file,subject\nC:\\a\\1.png,A\n", r"line 2: C:\a\1.png leaves the root"),
+        ("file,subject\n..\\a\\1.png,A\n", r"line 2: ..\a\1.png leaves the root"),
+        ("file,subject\na/1.png,A\na\\1.png,A\n", "line 3: a/1.png is there twice"),
+        ("file;Subject; SUBJECT\na/1.png;A;B\n", "has two columns subject"),
+        ("file;person\na/1.png;A\n", "has no column subject; its columns are: file, person"),
+        ("file,subject\na/1.png,  \n", "line 2: no subject for a/1.png"),
+        ("file,subject\na/1.png,A\n".encode("utf-16-le"), "neither UTF-8 nor UTF-16 with a byte-order mark"),
+        ("\ufefffile,subject".encode("utf-16-be")[:-1], "is damaged UTF-16 (truncated data): save it again"),
+        (b"PK\x03\x04\x14\0\x06\0", "is a spreadsheet, whatever its name: save it as CSV"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "is a spreadsheet, whatever its name: save it as CSV"),
+        pytest.param(b"x" * 200_000, "is no CSV: field larger than field limit", id="no end of line"),
+        ("file,subject,split\na/1.png,7,train\na/2.png, 7 ,test\n", "subject 7 is in train and in test"),
     ],
 )
 def test_a_wrong_table_is_one_line_that_says_where(table, text, line):
@@ -187,6 +204,120 @@ def test_a_wrong_table_is_one_line_that_says_where(table, text, line):
         table(text)
     assert line in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"file;subject;slice\na/1.png;7;3\na/2.png;8;4\n",
+        b"file\tsubject\tslice\r\na/1.png\t7\t3\r\na/2.png\t8\t4\r\n",
+        "\ufefffile\tsubject\tslice\na/1.png\t7\t3\na/2.png\t8\t4\n".encode("utf-16-le"),
+        "\ufefffile,subject,slice\na/1.png,7,3\na/2.png,8,4\n".encode("utf-16-be"),
+        b'\xef\xbb\xbf"File","Subject","slice"\n"a/1.png",7,3\na/2.png,8,4\n',
+        b" File ; SUBJECT;Slice \n a/1.png ; 7; 3 \na/2.png;8 ;4;;\n;;\n",
+        b"file,subject,slice,Subject,a;b;c;d;e;f\na/1.png,7,3,x,y\n.\\a\\2.png,8,4,,\n",
+        b"file,subject,slice\ra\\1.png,7,3\ra\\2.png,\xc2\xa08,4\r",
+    ],
+)
+def test_a_table_is_read_as_spreadsheets_save_it(table, content):
+    found = table(content)
+    assert (found.subject, found.slice) == (["7", "8"], [3, 4])
+
+
+def test_other_columns_keep_their_names_without_spaces(table):
+    found = table("file; Subject; Age ;score,x;\na/1.png;7; 71 ;1;9\na/2.png;8;65;2;9\n")
+    assert found.columns == {"Age": ["71", "65"], "score,x": ["1", "2"]}
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_are_found_in_either_form_but_to_the_letter_first(tmp_path, form):
+    names = [normalize(form, "é.png"), " 1.png", "1.png", "b\\1.png", "\udcff.png"]
+    other = normalize("NFD" if form == "NFC" else "NFC", "é.png")
+    for name in [*names, normalize(form, "ü.png")]:
+        (tmp_path / name).write_bytes(b"")
+    rows = [f"{name},{number}\n" for number, name in enumerate([other, *names[1:], " ü.png"])]
+    text = "".join(["file,subject\n", *rows])
+    (tmp_path / "t.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert identify(tmp_path, image_files(*names), "csv:t.csv").subject == list("01234")
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("7", "007"),
+        ("7", "7.0"),
+        ("7", "7,00"),
+        ("S7", "s7"),
+        ("sub-07", "sub-7"),
+        ("A_1", "a 01"),
+        ("\uff37\uff17", "W7"),  # of full width
+    ],
+)
+def test_ids_of_a_table_that_differ_in_spelling_alone_are_refused(table, one, two):
+    line = (
+        f"1 person is spelled in several ways, for example {one} and {two}: write one spelling into the table"
+    )
+    with pytest.raises(UserError, match=f"^data.subjects=csv:people.csv: {re.escape(line)}") as error:
+        table(f'file,subject\na/1.png,"{one}"\na/2.png,"{two}"\n')
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("one", "two"), [("7", " 7 "), ("s 7", "s 7\t"), ("\u00a07", "7")])
+def test_spaces_around_an_id_make_no_other_person(table, one, two):
+    assert table(f"file,subject\na/1.png,{one}\na/2.png,{two}\n").subject == [two.strip()] * 2
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("7", "70"),
+        ("17", "1007"),
+        ("1_23", "12_3"),
+        ("1.2.0", "1.2"),
+        ("1.05", "1.5"),
+        ("S7", "T7"),
+        ("a0b", "ab"),
+    ],
+)
+def test_ids_that_differ_in_more_are_two_people(table, one, two):
+    assert table(f"file,subject\na/1.png,{one}\na/2.png,{two}\n").subject == [one, two]
+
+
+@pytest.mark.parametrize(
+    ("rule", "paths", "said"),
+    [
+        ("regex:/([^/_]+)_", ("a/S7_1.png", "b/s7_2.png", "b/S8_1.png"), "1 person is .* S7 and s7: rename"),
+        (
+            r"regex:(\d+)/",
+            ("7/1.png", "007/1.png", "8/1.png", "08/1.png"),
+            "2 people are .* 7 and 007: rename",
+        ),
+        (
+            "bids",
+            ("a/sub-07.png", "a/sub-7.png"),
+            "sub-07 and sub-7: rename the files, or name the people in",
+        ),
+        ("auto", ("a/sub-07.png", "a/sub-7.png"), "data.subjects=bids: 1 person is .* sub-07 and sub-7"),
+        ("tcga", ("TCGA-CS-4941.png", "TCGA_CS_4941.png"), "TCGA-CS-4941 and TCGA_CS_4941"),
+    ],
+)
+def test_names_that_spell_one_person_in_several_ways_are_refused(tmp_path, rule, paths, said):
+    with pytest.raises(UserError, match=said):
+        identify(tmp_path, image_files(*paths), rule)
+
+
+def test_a_pattern_may_take_spaces_along(tmp_path):
+    assert identify(tmp_path, image_files("7 _1.png", "7_2.png"), "regex:^([^_]+)_").subject == ["7", "7"]
+
+
+def test_images_on_their_own_may_have_names_that_are_alike(tmp_path):
+    files = image_files("a/1.png", "a/01.png", "A/1.png", " 1.png", "1.png")
+    for file in files:
+        (tmp_path / file.path).parent.mkdir(exist_ok=True)
+        (tmp_path / file.path).write_bytes(b"")
+    found = identify(tmp_path, files, "none")
+    write_split(tmp_path / "split.csv", files, found, ["train", "test", "train", "train", "test"])
+    assert identify(tmp_path, files).subject == [file.path for file in files]
 
 
 def test_a_table_may_know_files_that_were_skipped_as_unreadable(tmp_path):

@@ -2,6 +2,7 @@ import csv
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,11 @@ from conftest import SMALL, alzgan
 from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from alzgan.errors import UserError
 from alzgan.runs.config import CONF
-from alzgan.runs.sweep import SweepTable, finished_job, jobs_of, objective_of, outliving_failures
+from alzgan.runs.sweep import SweepTable, grid_of, objective_of, outliving_failures
 
 SWEEP = ("seed=1,2", "model.generator_optimizer.lr=1e-4,2e-4", "trainer.max_steps=2")
 
@@ -55,12 +56,90 @@ def started_again_runs_what_is_missing(slices: Path, run_dir: Path, rows: list[d
     assert result.returncode == 0, result.stderr
     assert {job for job, path in last.items() if path.stat().st_mtime_ns != before[job]} == {1}
     assert rows_of(run_dir) == rows
-    with pytest.raises(UserError, match=r"job_0 is a job of another sweep \(data=mri"):
-        finished_job(run_dir / "job_0", ["seed=9"])
     result = alzgan("-m", "data=mri", f"data.root={slices}", f"run_dir={run_dir}", *SMALL, "seed=8,9")
     assert result.returncode == 1
-    assert "job_0 is a job of another sweep" in result.stderr
+    assert "job_0 is a job of another sweep (data=mri" in result.stderr
     assert rows_of(run_dir) == rows
+
+
+@pytest.mark.slow
+def test_a_sweep_of_what_optuna_proposes_tells_of_the_jobs_that_ran(slices: Path, tmp_path: Path):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="pip install 'alzgan[optuna]'")
+    space = (
+        "model.generator_optimizer.lr=interval(1e-5,1e-3)",
+        "seed=range(1,3)",
+        "data.fit=choice(crop,nope)",
+    )
+    where = ("data=mri", f"data.root={slices}", f"run_dir={tmp_path}", "trainer.max_steps=1")
+    sweep = ("-m", "hydra/sweeper=optuna", *where, *SMALL, *space)
+    result = alzgan(*sweep, "hydra.sweeper.n_trials=4")
+    assert result.returncode == 1, result.stderr
+    rows = rows_of(tmp_path)
+    assert {row["job"] for row in rows} == {f"job_{job}" for job in range(4)}
+    assert len({row["model.generator_optimizer.lr"] for row in rows}) == 4
+    assert all(1e-5 <= float(row["model.generator_optimizer.lr"]) <= 1e-3 for row in rows)
+    assert {row["seed"] for row in rows} <= {"1", "2", "3"}
+    failed = [row["job"] for row in rows if row["data.fit"] == "nope"]
+    assert 0 < len(failed) < 4
+    assert [row["objective"] for row in rows[-len(failed) :]] == ["failed"] * len(failed)
+    told = f"alzgan: {len(failed)} of 4 jobs failed: {', '.join(failed)}"
+    assert result.stderr.splitlines()[-1] == told
+    best = OmegaConf.load(tmp_path / "optimization_results.yaml")
+    assert best.best_value == min(float(row["objective"]) for row in rows[: -len(failed)])
+    started_again_it_proposes_the_same_and_more(sweep, tmp_path, rows)
+
+
+def started_again_it_proposes_the_same_and_more(
+    sweep: tuple[str, ...], run_dir: Path, rows: list[dict[str, str]]
+) -> None:
+    trained = {path: path.stat().st_mtime_ns for path in run_dir.glob("job_*/checkpoints/last.ckpt")}
+    alzgan(*sweep, "hydra.sweeper.n_trials=5")
+    again = rows_of(run_dir)
+    assert [row for row in again if row["job"] != "job_4"] == rows
+    assert len(again) == 5
+    assert {path: path.stat().st_mtime_ns for path in trained} == trained
+    result = alzgan(*sweep, "model.latent_dim=9")
+    assert result.returncode == 1
+    assert "job_0 is a job of another sweep" in result.stderr
+    assert rows_of(run_dir) == again
+
+
+def test_an_interval_needs_another_sweeper(error_line: Callable, tmp_path: Path):
+    line = error_line("-m", f"run_dir={tmp_path}", "model.generator_optimizer.lr=interval(1e-5,1e-3)")
+    assert line.endswith("; an interval needs hydra/sweeper=optuna")
+
+
+def sweep_config(folder: Path, *overrides: str, **sweeper: object) -> DictConfig:
+    sweeper = {"_target_": "any.BasicSweeper", "params": None} | sweeper
+    hydra = {"sweep": {"dir": str(folder)}, "sweeper": sweeper, "overrides": {"task": list(overrides)}}
+    return OmegaConf.create({"hydra": hydra})
+
+
+@pytest.mark.parametrize(("given", "seed"), [(None, 0), (3, 3)])
+def test_a_sampler_has_a_seed_that_proposes_the_same_again(given: int | None, seed: int, tmp_path: Path):
+    config = sweep_config(tmp_path, _target_="optuna", sampler={"seed": given})
+    OmegaConf.set_readonly(config.hydra, True)
+    SweepTable().on_multirun_start(config)
+    assert config.hydra.sweeper.sampler.seed == seed
+
+
+def test_a_grid_of_the_config_is_known_before_it_runs(tmp_path: Path):
+    (tmp_path / "job_1").mkdir()
+    config = sweep_config(tmp_path, "data=mri", params={"seed": "1,2"})
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        (tmp_path / "job_1/run.json").write_text(json.dumps({"overrides": ["seed=2", "data=mri"]}))
+        SweepTable().on_multirun_start(config)
+        (tmp_path / "job_1/run.json").write_text(json.dumps({"overrides": ["seed=3", "data=mri"]}))
+        with pytest.raises(SystemExit, match="job_1 is a job of another sweep"):
+            SweepTable().on_multirun_start(config)
+
+
+def test_a_job_leaves_the_folder_of_another_sweep_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    in_a_job(tmp_path / "job_0", monkeypatch)
+    (tmp_path / "job_0/run.json").write_text(json.dumps({"overrides": ["seed=4"]}))
+    with pytest.raises(UserError, match=r"job_0 is a job of another sweep \(seed=4\)"):
+        outliving_failures(lambda settings: 2.5)(OmegaConf.create())
+    assert [path.name for path in (tmp_path / "job_0").iterdir()] == ["run.json"]
 
 
 @pytest.mark.long
@@ -109,10 +188,10 @@ def test_a_failing_job_does_not_end_the_sweep(launcher: str, slices: Path, tmp_p
 
 def test_choices_of_a_group_are_counted_as_the_jobs_that_they_make():
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        jobs = jobs_of(["seed=1,2", "+a.b='c d'", "loss=glob(*,exclude=hinge)", "~logger"])
+        jobs = grid_of(["seed=1,2", "+a.b='c d'", "loss=glob(*,exclude=hinge)", "~logger"])
         assert len(jobs) == 8
         assert jobs[0] == ["seed=1", "+a.b='c d'", "loss=least_squares", "~logger=null"]
-        assert jobs_of(["seed=1", "loss=hinge"]) == [["seed=1", "loss=hinge"]]
+        assert grid_of(["seed=1", "loss=hinge"]) == [["seed=1", "loss=hinge"]]
 
 
 def test_a_job_that_was_killed_after_its_last_checkpoint_is_finished_by_it(slices: Path, tmp_path: Path):
@@ -131,6 +210,7 @@ def test_a_job_without_a_checkpoint_callback_has_its_last_value():
     assert objective_of({"steps": 3, "final": 2.5}) == 2.5
     assert objective_of({"steps": 3, "final": 2.5, "best": 2.0}) == 2.0
     assert objective_of({"steps": 3}) == math.inf
+    assert objective_of({"steps": 3, "best": math.nan}) == math.inf
 
 
 def in_a_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +237,7 @@ def test_a_bug_in_a_job_is_shown_with_its_traceback(
     assert lines[-1] == "alzgan: job_0 (seed=3): ZeroDivisionError: of a bug"
     # The next sweep in the same folder forgets it.
     assert outliving_failures(lambda settings: 2.5)(OmegaConf.create()) == 2.5
-    assert list((tmp_path / "job_0").iterdir()) == []
+    assert [path.name for path in (tmp_path / "job_0").iterdir()] == ["job.json"]
 
 
 def test_a_signal_ends_the_whole_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -179,20 +259,21 @@ def test_the_table_has_what_failed_last_and_all_digits_in_its_file(
 
     in_a_job(tmp_path / "job_0", monkeypatch)
     outliving_failures(fail)(OmegaConf.create())
-    (tmp_path / "job_1").mkdir()  # killed before it left anything
-    for number, best in ((2, 12.3456789), (3, 1.25), (4, 0.5)):  # the last is of another sweep
-        (tmp_path / f"job_{number}").mkdir()
-        record = {"overrides": [f"seed={number}", "data=mri", "~callbacks.samples"]}
-        (tmp_path / f"job_{number}" / "run.json").write_text(json.dumps(record))
-        (tmp_path / f"job_{number}" / "metrics.json").write_text(
-            json.dumps({"objective": "fid", "best": best})
-        )
-    hydra = {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": ["seed=0,1", "data=mri,phantom"]}}
-    told = pytest.raises(SystemExit, match="alzgan: 2 of 4 jobs failed: job_0, job_1")
-    with initialize_config_dir(str(CONF), version_base="1.3"), told:
-        SweepTable().on_multirun_end(OmegaConf.create({"hydra": hydra}))
+    for number, best in ((1, None), (2, 12.3456789), (10, 1.25), (4, 0.5)):
+        job = tmp_path / f"job_{number}"
+        job.mkdir()
+        if number != 4:  # which another sweep has run
+            overrides = [f"seed={number}", "data=mri", "~callbacks.samples"]
+            (job / "job.json").write_text(json.dumps({"overrides": overrides}))
+        if number != 1:  # which was killed before it left anything
+            (job / "metrics.json").write_text(json.dumps({"objective": "fid", "best": best}))
+    with pytest.raises(SystemExit, match="alzgan: 2 of 4 jobs failed: job_0, job_1"):
+        SweepTable().on_multirun_end(sweep_config(tmp_path))
     rows = rows_of(tmp_path)
-    assert [row["job"] for row in rows] == ["job_3", "job_2", "job_0", "job_1"]
+    assert [row["job"] for row in rows] == ["job_10", "job_2", "job_0", "job_1"]
     assert [row["objective"] for row in rows] == ["1.25", "12.3456789", "failed", "failed"]
-    assert [row["seed"] for row in rows] == ["3", "2", "3", ""]
+    assert [row["seed"] for row in rows] == ["10", "2", "3", "1"]
+    SweepTable().on_multirun_start(sweep_config(tmp_path, _target_="optuna"))
+    SweepTable().on_multirun_end(sweep_config(tmp_path))
+    assert rows_of(tmp_path) == []  # of a start that has run no job
     assert "  12.3457  " in capsys.readouterr().out

@@ -18,6 +18,7 @@ from alzgan.people.subjects import identify
 from alzgan.sources import scans
 from alzgan.sources.bad_volume import BadVolume
 from alzgan.sources.volumes import Sliced, find_volumes, slices, write_slices
+from alzgan.text import shell_override
 
 nibabel = pytest.importorskip("nibabel")
 
@@ -293,7 +294,7 @@ def broken(folder: Path, kind: str) -> Path:
         ("flat affine", "affine"),
         ("giant", "limit"),
         ("needle voxels", "4096 pixels"),
-        *[(kind, "empty or constant") for kind in ("empty", "constant", "mask", "not a number")],
+        *[(kind, "empty, constant or a mask") for kind in ("empty", "constant", "mask", "not a number")],
     ],
 )
 def test_a_file_that_is_no_usable_scan_is_named_with_the_reason(tmp_path, kind, reason):
@@ -329,7 +330,7 @@ def test_a_gz_that_unpacks_without_end_is_stopped(tmp_path, monkeypatch):
         ),
         (
             {"between": (0.5, 0.51)},
-            r": none of its 12 axial slices lies in volumes\.between=\[0\.5, 0\.51\]; give a wider part$",
+            r": none of its 12 axial slices lies in volumes\.between=\[0\.5, 0\.51\]; give a wider part, ",
         ),
     ],
 )
@@ -359,26 +360,152 @@ def found_in(root: Path, *names: str, **options) -> list[tuple[str, str, str]]:
     return [(volume.label, volume.subject, volume.name) for volume in volumes]
 
 
-def test_volumes_are_found_with_class_and_person(tmp_path):
+def test_volumes_are_found_with_class(tmp_path):
     assert found_in(
         tmp_path,
         *("CN/b.nii", "CN/a.NII.GZ", "CN/._a.nii.gz", "CN/notes.txt", "README.md"),
         *("AD/p7/one.nii", "AD/p7/two.nii", "AD/sub-3_ses-1_T1w.nii.gz", "AD/head.hdr", "AD/head.img"),
         *("CN/orig.mgz", "CN/old.mgh"),
+        subjects="none",
     ) == [
-        ("AD", "head", "head"),
-        ("AD", "p7", "p7_one"),
-        ("AD", "p7", "p7_two"),
-        ("AD", "sub-3", "sub-3_ses-1_T1w"),
-        ("CN", "a", "a"),
-        ("CN", "b", "b"),
-        ("CN", "old", "old"),
-        ("CN", "orig", "orig"),
+        ("AD", "AD/head.hdr", "head"),
+        ("AD", "AD/p7/one.nii", "p7_one"),
+        ("AD", "AD/p7/two.nii", "p7_two"),
+        ("AD", "AD/sub-3_ses-1_T1w.nii.gz", "sub-3_ses-1_T1w"),
+        ("CN", "CN/a.NII.GZ", "a"),
+        ("CN", "CN/b.nii", "b"),
+        ("CN", "CN/old.mgh", "old"),
+        ("CN", "CN/orig.mgz", "orig"),
     ]
 
 
+def test_each_folder_in_a_class_folder_is_a_person_with_a_line(tmp_path):
+    names = ["AD/p7/one.nii", "AD/p7/two.nii", "CN/anna/visit 1/one.nii"]
+    found = find_volumes(touch(tmp_path, *names))
+    assert [volume.subject for volume in found.volumes] == ["p7", "p7", "anna"]
+    assert "each folder in a class folder is taken for a person, the first is p7" in found.notes[0]
+
+
+IDS = [f"patient{person:03d}_{visit}.nii.gz" for person in range(3) for visit in ("bl", "m12")]
+PATIENTS = shell_override("data.subjects", r"regex:(patient\d+)")
+
+
+@pytest.mark.parametrize(
+    ("names", "advice"),
+    [
+        (["CN/a.nii", "CN/b.nii"], ""),
+        (["p1.nii", "p2.nii"], ""),
+        (["anat/a/1.nii", "anat/a/2.nii"], ""),  # one folder for all
+        (IDS, f"{PATIENTS} if patient000 is a person, or "),
+        (IDS[:5], f"{PATIENTS} if patient000 is a person, or "),
+        ([f"AD/{name[:13]}/T1.nii" for name in IDS], f"{PATIENTS} if patient000 is a person, or "),
+    ],
+)
+def test_volumes_of_people_whom_nobody_knows_are_refused_with_advice(tmp_path, names, advice):
+    with pytest.raises(UserError) as raised:
+        find_volumes(touch(tmp_path, *names))
+    assert str(raised.value) == (
+        f"nobody knows who is who: no rule knows names like {min(names)}; give {advice}"
+        "data.subjects=csv:FILE (columns file, subject), data.subjects=regex:PATTERN (with a group "
+        "'subject') or data.subjects=none (each volume is a person of its own)"
+    )
+
+
+def test_one_volume_alone_is_one_person(tmp_path):
+    assert len(find_volumes(touch(tmp_path, "head.nii")).volumes) == 1
+
+
+def test_the_rules_of_images_say_who_is_in_volumes(tmp_path):
+    assert [who for _, who, _ in found_in(tmp_path, *IDS, subjects=r"regex:(patient\d+)")] == [
+        *["patient000"] * 2,
+        *["patient001"] * 2,
+        *["patient002"] * 2,
+    ]
+    with pytest.raises(UserError, match=r"data\.subjects=adni does not fit 6 of 6 files"):
+        find_volumes(tmp_path, subjects="adni")
+    assert {who for _, who, _ in found_in(tmp_path, subjects="content")} == {""}
+    table = "file,subject,split,class,age\n" + "".join(
+        f"{name},{name[7:10]},{'test' if name[9] == '0' else 'train'},AD,{number}\n"
+        for number, name in enumerate(IDS)
+    )
+    (tmp_path / "people.csv").write_text(table)
+    volumes = find_volumes(tmp_path, subjects=f"csv:{tmp_path / 'people.csv'}", classes="csv").volumes
+    assert [(volume.subject, volume.part, volume.label) for volume in volumes[1:3]] == [
+        ("000", "test", "AD"),
+        ("001", "train", "AD"),
+    ]
+    assert volumes[2].columns == {"age": "2"}
+    (tmp_path / "subjects.csv").write_text(table.replace(",AD,", ",../AD,"))
+    assert find_volumes(tmp_path).volumes[0].subject == "000"
+    with pytest.raises(UserError, match=r"the class '\.\./AD' is no name of a folder"):
+        find_volumes(tmp_path, classes="csv")
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (["a.nii", "a_seg.nii.gz", "b-mask2.mgz"], ["a_seg.nii.gz", "b-mask2.mgz"]),
+        (["a.nii", "a_space-T1w_dseg.nii", "a_label-GM_probseg.nii"], 2),
+        (["p/T1.mgz", "p/aparc+aseg.mgz", "p/aparc.DKTatlas+aseg.mgz", "p/wmparc.mgz", "p/aseg.mgz"], 4),
+        (["a.nii", "a_aparc_aseg.nii", "a_Label.nii", "a_ROI.nii"], 3),
+        (["imagesTr/1.nii", "labelsTr/1.nii"], ["labelsTr/1.nii"]),
+        (["a/images/1.nii", "a/masks/1.nii"], ["a/masks/1.nii"]),
+        (["a_seg.nii", "b_seg.nii"], []),  # all that there is
+        (["a.nii", "segmented.nii", "brainmask.mgz", "unlabel.nii"], []),
+    ],
+)
+def test_volumes_named_as_labels_are_left_out_with_a_line(tmp_path, names, labels):
+    found = find_volumes(touch(tmp_path, *names), subjects="none")
+    paths = {volume.path.relative_to(tmp_path).as_posix() for volume in found.volumes}
+    left_out = sorted(set(names) - paths)
+    assert left_out == labels or len(left_out) == labels
+    lines = [note for note in found.notes if "named as labels" in note]
+    assert [line.partition(" volume")[0] for line in lines] == [str(len(left_out))] * bool(left_out)
+    assert not left_out or f"the first is {left_out[0]}; rename it if it is a scan" in lines[0]
+
+
+def label_map() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 45, (12, 12, 12)).astype(np.int16)
+
+
+@pytest.mark.parametrize("labels", [label_map(), label_map() > 20], ids=["45 labels", "binary"])
+def test_volumes_of_few_whole_numbers_are_left_out_with_a_line(study, tmp_path, labels):
+    save(study / "CN/parcels.nii", labels.astype(np.int16))
+    save(study / "CN/thickness.nii", label_map() / np.float32(2))  # few values, but no whole numbers
+    save(study / "CN/dim.nii", label_map() + 30 * (noise() > 500).astype(np.int16))  # 75 values
+    sliced = write_slices(study, tmp_path / "slices", subjects="none", central=1, progress=False)
+    assert sliced.notes[-1] == (
+        "1 volume of fewer than 64 whole numbers left out as labels, the first is CN/parcels.nii; "
+        "prepare such alone to keep them"
+    )
+    names = {path.stem for path in (tmp_path / "slices/CN").iterdir()}
+    assert names == {"dim_slice-005", "p3_slice-005", "thickness_slice-005"}
+
+
+def test_volumes_of_few_whole_numbers_are_kept_where_there_are_no_others(tmp_path):
+    for name in ("a", "b"):
+        save(touch(tmp_path / "study", f"{name}.nii") / f"{name}.nii", label_map())
+    sliced = write_slices(tmp_path / "study", tmp_path / "slices", subjects="none", progress=False)
+    assert sliced == Sliced([], [*sliced.notes[:1], "each volume counts as a person of its own"])
+    assert len(list((tmp_path / "slices/all").iterdir())) == 24
+
+
+@pytest.mark.parametrize("depth", [1, 7])
+def test_a_thin_volume_is_cut_only_along_its_planes(study, tmp_path, depth):
+    path = save(study / "AD/thin.nii", noise((12, 12, depth + 1))[..., :depth])
+    assert slices(path, plane="axial").shape == (depth, 12, 12)
+    reason = f"{depth} axial slices alone: cut sagittal it gives stripes"
+    line = rf"thin\.nii: {reason}; set volumes\.plane=axial, or set data\.bad_files=skip"
+    with pytest.raises(BadVolume, match=line):
+        write_slices(study, tmp_path / "slices", plane="sagittal", subjects="none", progress=False)
+    options = {"plane": "sagittal", "subjects": "none", "bad_files": "skip"}
+    sliced = write_slices(study, tmp_path / "slices", **options, progress=False)
+    assert sliced.skipped == [("AD/thin.nii", reason)]
+
+
 def test_a_flat_folder_is_one_class(tmp_path):
-    assert found_in(tmp_path, "a.nii", "b.nii.gz") == [("all", "a", "a"), ("all", "b", "b")]
+    found = found_in(tmp_path, "a.nii", "b.nii.gz", subjects=r"regex:(\w+)")
+    assert found == [("all", "a", "a"), ("all", "b", "b")]
 
 
 def test_folders_that_are_people_are_of_one_class(tmp_path):
@@ -413,7 +540,9 @@ def test_a_given_split_goes_into_the_manifest(tmp_path):
     for name in ("train/AD/p1", "train/CN/p2", "test/AD/p3"):
         (tmp_path / "study" / name).parent.mkdir(parents=True, exist_ok=True)
         save(tmp_path / "study" / f"{name}.nii", noise())
-    sliced = write_slices(tmp_path / "study", tmp_path / "slices", central=1, progress=False)
+    sliced = write_slices(
+        tmp_path / "study", tmp_path / "slices", central=1, subjects=r"regex:(p\d)", progress=False
+    )
     assert sliced.notes == ["the folders test, train are a split"]
     with (tmp_path / "slices/manifest.csv").open(newline="") as file:
         rows = [(row["file"], row["class"], row["split"]) for row in csv.DictReader(file)]
@@ -426,7 +555,9 @@ def test_a_given_split_goes_into_the_manifest(tmp_path):
 
 def test_what_a_pattern_fits_is_left_out(tmp_path):
     names = ["AD/1.nii", "AD/1_seg.nii", "AD/raw/1.nii"]
-    assert [name for _, _, name in found_in(tmp_path, *names, exclude=["*_seg.nii", "raw"])] == ["1"]
+    found = find_volumes(touch(tmp_path, *names), exclude=["*_seg.nii", "raw"])
+    assert [volume.name for volume in found.volumes] == ["1"]
+    assert found.notes == []
 
 
 @pytest.mark.parametrize(
@@ -439,7 +570,7 @@ def test_what_a_pattern_fits_is_left_out(tmp_path):
 )
 def test_folders_that_do_not_say_what_is_what_are_refused(tmp_path, names, line):
     with pytest.raises(UserError, match=line):
-        find_volumes(touch(tmp_path, *names))
+        find_volumes(touch(tmp_path, *names), subjects="none")
 
 
 def test_a_missing_folder_is_named(tmp_path):
@@ -458,7 +589,8 @@ def study(tmp_path) -> Path:
 
 def test_the_folder_of_slices_and_its_manifest_are_what_the_scanner_of_images_reads(study, tmp_path):
     destination = tmp_path / "slices"
-    assert write_slices(study, destination, central=2, progress=False) == Sliced(skipped=[], notes=[])
+    sliced = write_slices(study, destination, central=2, subjects=r"regex:(p\d)", progress=False)
+    assert sliced == Sliced(skipped=[], notes=[])
     with (destination / "manifest.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["file", "class", "subject", "slice", "split", "scan"]
@@ -479,9 +611,10 @@ def test_the_folder_of_slices_and_its_manifest_are_what_the_scanner_of_images_re
 def test_a_bad_volume_leaves_nothing_behind_or_is_skipped_and_told(study, tmp_path):
     (study / "AD/p2.nii.gz").write_bytes(b"")
     with pytest.raises(BadVolume, match=r"p2\.nii\.gz"):
-        write_slices(study, tmp_path / "slices", progress=False)
+        write_slices(study, tmp_path / "slices", subjects="none", progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["study"]
-    ((path, reason),) = write_slices(study, tmp_path / "slices", bad_files="skip", progress=False).skipped
+    options = {"subjects": "none", "bad_files": "skip", "progress": False}
+    ((path, reason),) = write_slices(study, tmp_path / "slices", **options).skipped
     assert path == "AD/p2.nii.gz"
     assert reason.startswith("damaged")
     assert sorted(path.name for path in (tmp_path / "slices").iterdir()) == ["AD", "CN", "manifest.csv"]
@@ -498,7 +631,7 @@ def test_a_folder_of_bad_volumes_only_is_an_error_even_where_they_may_be_skipped
 def test_a_folder_that_holds_something_is_never_overwritten(study, tmp_path):
     touch(tmp_path, "slices/precious.txt")
     with pytest.raises(UserError, match="is there already"):
-        write_slices(study, tmp_path / "slices", progress=False)
+        write_slices(study, tmp_path / "slices", subjects="none", progress=False)
     assert [path.name for path in (tmp_path / "slices").iterdir()] == ["precious.txt"]
 
 

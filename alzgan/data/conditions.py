@@ -1,10 +1,11 @@
 """What a slice is labelled with besides its class: its place in the scan, or any number that a table has."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from alzgan.device.streams import stream
 from alzgan.errors import UserError
 from alzgan.images.folder import ImageFile
 from alzgan.people.subjects import Subjects
@@ -20,7 +21,7 @@ class Conditions:
 
     Attributes:
         names: of the m conditions.
-        values: (N, m) in their own units.
+        values: (N, m) in their own units; NaN where a number is unknown.
         low: (m,) the least over the images trained on, which becomes -1.
         high: (m,) the greatest, which becomes 1.
     """
@@ -34,18 +35,34 @@ class Conditions:
         """The values (N, m) as the networks get them, float32."""
         return (2 * (self.values - self.low) / (self.high - self.low) - 1).astype(np.float32)
 
-    def quantiles(self, rows: np.ndarray, people: int) -> dict[str, list[float]]:
+    def quantiles(
+        self,
+        rows: np.ndarray,
+        subjects: Sequence[str],
+        least: int = 0,
+        otherwise: Mapping[str, list[float]] | None = None,
+    ) -> dict[str, list[float]]:
         """Evenly spaced quantiles of each number over some of the images, from the least to the greatest.
 
         Of few people, between so few of them that each has `TOGETHER` people more than the one before: 33
         quantiles of an age, say, would be the ages of all.
+
+        Args:
+            rows: of the images; those where the number is unknown do not count.
+            subjects: (N,) who is in each.
+            least: people of a number, below which it has the quantiles `otherwise`.
+            otherwise: see `least`.
         """
-        steps = np.linspace(0, 1, QUANTILES)
-        known = np.linspace(0, 1, min(QUANTILES, max(2, people // TOGETHER + 1)))
-        table = np.quantile(self.values[rows], known, axis=0)
-        return {
-            name: np.interp(steps, known, table[:, index]).tolist() for index, name in enumerate(self.names)
-        }
+        steps, found = np.linspace(0, 1, QUANTILES), {}
+        for name, column in zip(self.names, self.values.T, strict=True):
+            known = rows[np.isfinite(column[rows])]
+            people = len({subjects[row] for row in known})
+            if people < least:
+                found[name] = otherwise[name]
+                continue
+            between = np.linspace(0, 1, min(QUANTILES, max(2, people // TOGETHER + 1)))
+            found[name] = np.interp(steps, between, np.quantile(column[known], between)).tolist()
+        return found
 
 
 def conditions_of(
@@ -60,11 +77,14 @@ def conditions_of(
         trained_on: rows of the images in train.
 
     Raises:
-        UserError: a number is unknown, or the same for all images in train.
+        UserError: what is given is no number, or is unknown or the same for all images in train.
     """
     columns = [column_of(name, files, subjects) for name in names]
     values = np.stack(columns, 1) if columns else np.empty((len(files), 0))
-    low, high = values[trained_on].min(0), values[trained_on].max(0)
+    for name, column in zip(names, values[trained_on].T, strict=True):
+        if not np.isfinite(column).any():
+            raise UserError(f"data.conditions: no image to train on has a number {printable(name)}")
+    low, high = np.nanmin(values[trained_on], 0), np.nanmax(values[trained_on], 0)
     for name, least, most in zip(names, low, high, strict=True):
         if least == most:
             raise UserError(
@@ -74,7 +94,7 @@ def conditions_of(
 
 
 def column_of(name: str, files: Sequence[ImageFile], subjects: Subjects) -> np.ndarray:
-    """One number of each file."""
+    """One number of each file, NaN where none is given."""
     given = subjects.slice if name == "slice" else (subjects.columns or {}).get(name)
     if given is None:
         known = ", ".join(["class", "slice", *map(printable, subjects.columns or {})])
@@ -82,14 +102,45 @@ def column_of(name: str, files: Sequence[ImageFile], subjects: Subjects) -> np.n
             f"data.conditions: there is no {printable(name)}, only {known}; a number of your own is a column "
             "of the table of data.subjects=csv:FILE"
         )
-    numbers = [number_of(value) for value in given]
-    unknown = next((file for file, number in zip(files, numbers, strict=True) if number is None), None)
-    if unknown is not None:
-        raise UserError(
-            f"data.conditions: {printable(name)} of {printable(unknown.path)} is no number "
-            f"(data.subjects={subjects.rule}): give it in a column {printable(name)} of csv:FILE"
-        )
+    empty = [value is None or not str(value).strip() for value in given]
+    numbers = [np.nan if none else number_of(value) for value, none in zip(given, empty, strict=True)]
+    for file, number, none in zip(files, numbers, empty, strict=True):
+        if number is None or (none and all(empty)):
+            raise UserError(
+                f"data.conditions: {printable(name)} of {printable(file.path)} is no number "
+                f"(data.subjects={subjects.rule}): give it in a column {printable(name)} of csv:FILE, where "
+                "an empty cell is an unknown number"
+            )
     return np.array(numbers)
+
+
+def with_unlabelled(table: np.ndarray, seed: int) -> np.ndarray:
+    """Labels of images to train on, for networks that must be told which of them are unknown.
+
+    Args:
+        table: (N,) classes, or (N, 1 + m) with numbers: -1 and NaN are unknown.
+        seed: of what is drawn.
+
+    Returns:
+        The same table where all are known. Else (N, 2 + m), float32, whose last column is 1 where the whole
+        label is known. Where it is 0, the label is another image's, of the class if that is known: fakes
+        have labels as often as they are known.
+
+    Raises:
+        UserError: no label is known.
+    """
+    whole = np.reshape(table, (len(table), -1)).astype(np.float32)
+    known = np.isfinite(whole).all(1) & (whole[:, 0] >= 0)
+    if known.all():
+        return table
+    if not known.any():
+        raise UserError("data.conditions: no image to train on has all of them")
+    draws = stream(seed, "labels/unknown")
+    for label in np.unique(whole[~known, 0]):
+        rows = np.flatnonzero(~known & (whole[:, 0] == label))
+        donors = np.flatnonzero(known & (whole[:, 0] == label))
+        whole[rows] = whole[draws.choice(donors if len(donors) else np.flatnonzero(known), len(rows))]
+    return np.concatenate([whole, known[:, None]], 1, dtype=np.float32)
 
 
 def number_of(value: str | int | None) -> float | None:

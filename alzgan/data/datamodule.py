@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import signal
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
@@ -13,15 +12,15 @@ import numpy as np
 import torch
 from lightning import LightningDataModule, Trainer
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from alzgan.data.conditions import conditions_of
+from alzgan.data.conditions import conditions_of, with_unlabelled
 from alzgan.data.loader import (
     Batches,
     ResidentSlices,
     ShuffledBatches,
     SliceDataset,
     WeightedBatches,
+    WorkerBatches,
     fits_on_device,
 )
 from alzgan.data.sampling import Sampling, class_weights
@@ -63,8 +62,8 @@ class MRIDataModule(LightningDataModule):
         slices_as_channels: an image is a grey slice with its neighbours of the same person as channels
             ("2.5-D"); at the ends of a stack the last slice is repeated.
         batch_size: images in a batch of one device.
-        num_workers: of a DataLoader; 0, since decoded data needs none: batches are taken in this process, on
-            a CUDA device from a copy there.
+        num_workers: processes that make the batches. Decoded data needs none: with 0 this process takes
+            them, on a CUDA device from a copy there.
         fit: how an image that is not square becomes so, "crop" or "pad".
         bad_files: "error" at the first unreadable image, or "skip" and list them.
         cache_dir: of the decoded images, see `alzgan.files.cache_folder`.
@@ -186,7 +185,7 @@ class MRIDataModule(LightningDataModule):
         for note in self.people.notes:
             log.info(note)
         self.images = decoded.images
-        self.labels = np.array([self.classes.index(file.label) for file in decoded.files])
+        self.labels = np.array([self.index_of(file.label) for file in decoded.files])
         self.stacks = rows = self.people.rows
         trained_on = np.flatnonzero(np.array(self.split.parts) == "train")
         if len(trained_on) < self.batch_size:
@@ -194,12 +193,10 @@ class MRIDataModule(LightningDataModule):
         found = conditions_of(self.numbers, self.files, self.subjects, trained_on)
         self.number_values = np.zeros((len(decoded.files), len(self.numbers)), np.float32)
         self.number_values[rows] = found.scaled()
-        self.quantiles = found.quantiles(trained_on, len({self.subjects.subject[row] for row in trained_on}))
+        self.quantiles = found.quantiles(trained_on, self.subjects.subject)
         kinds = [trained_on[self.labels[rows[trained_on]] == kind] for kind in range(len(self.classes))]
-        people = [len({self.subjects.subject[row] for row in each}) for each in kinds]
         self.quantiles_of_classes = [  # those of few people would be their own numbers
-            found.quantiles(each, count) if count >= FEW_PEOPLE else self.quantiles
-            for each, count in zip(kinds, people, strict=True)
+            found.quantiles(each, self.subjects.subject, FEW_PEOPLE, self.quantiles) for each in kinds
         ]
         if self.slices_as_channels:
             parts = self.split.parts
@@ -210,6 +207,39 @@ class MRIDataModule(LightningDataModule):
         if self.numbers or self.cohort.classes == "csv":  # what a table says, and no path
             identity += self.dataset.table.tobytes()
         self.fingerprint = hashlib.blake2b(identity, digest_size=16).hexdigest()
+        self.mark_unlabelled()
+
+    def index_of(self, label: str) -> int:
+        """The index of a class; -1 where it is unknown."""
+        return self.classes.index(label) if label else -1
+
+    def mark_unlabelled(self) -> None:
+        """Let the labels to train on say which of them are unknown, see `with_unlabelled`.
+
+        Raises:
+            UserError: a class that is unknown has no share in `sampling`.
+        """
+        unknown = self.dataset.labels < 0
+        if self.weights is not None and unknown.any():
+            raise UserError(
+                f"data.sampling={self.sampling}: {counted(int(unknown.sum()), 'image')} to train on have no "
+                "class: fill in the column class, or leave data.sampling out"
+            )
+        labels = self.dataset.table.copy()
+        if "class" not in self.conditions:  # nor does it matter, then, whether it is known
+            labels.reshape(len(labels), -1)[unknown, 0] = 0
+        self.dataset.table = with_unlabelled(labels, self.seed)
+        if self.unlabelled:
+            log.info(
+                f"{self.unlabelled} of {counted(len(self), 'image')} to train on lack "
+                f"{' or '.join(self.conditions)}: they are trained without labels"
+            )
+
+    @property
+    def unlabelled(self) -> int:
+        """How many of the images to train on lack a condition."""
+        marked = self.dataset.table.ndim == 2 and self.dataset.table.shape[1] > 1 + len(self.numbers)
+        return int((self.dataset.table[:, -1] == 0).sum()) if marked else 0
 
     def part(self, name: str) -> SliceDataset:
         """One of "train", "validation" and "test": index it with an array to get images and labels.
@@ -265,6 +295,7 @@ class MRIDataModule(LightningDataModule):
             "classes": {name: images[name] for name in self.classes},
             "conditions": self.quantiles,
             "conditions_of_classes": self.quantiles_of_classes,
+            "unlabelled": self.unlabelled,
             "people": self.people_trained_on(),
             "people_in_train": len(self.trained_people()),
             "shares": self.class_shares().tolist(),
@@ -295,7 +326,7 @@ class MRIDataModule(LightningDataModule):
         """Number of training images."""
         return len(self.dataset)
 
-    def train_dataloader(self) -> Batches | DataLoader:
+    def train_dataloader(self) -> Batches:
         """Batches of uint8 images (N, C, H, W) and labels (N,), continuing at the trainer's step.
 
         Raises:
@@ -319,18 +350,11 @@ class MRIDataModule(LightningDataModule):
             raise UserError(
                 self.too_few(len(self), f"a batch for each of {devices} devices", len(self) // devices)
             )
-        if self.num_workers == 0:
-            source = self.served_from(trainer)
-            on_cuda = trainer is not None and trainer.strategy.root_device.type == "cuda"
-            return Batches(source, batches, pin=on_cuda and source is self.dataset)
-        return DataLoader(
-            self.dataset,
-            sampler=batches,
-            batch_size=None,
-            num_workers=self.num_workers,
-            worker_init_fn=leave_signals_to_the_run,
-            pin_memory=torch.cuda.is_available(),
-        )
+        on_cuda = trainer is not None and trainer.strategy.root_device.type == "cuda"
+        if self.num_workers > 0:
+            return WorkerBatches(self.dataset, batches, self.num_workers, pin=on_cuda)
+        source = self.served_from(trainer)
+        return Batches(source, batches, pin=on_cuda and source is self.dataset)
 
     def too_few(self, images: int, wanted: str, largest: int) -> str:
         """The line for a train part that is too small."""
@@ -354,14 +378,24 @@ class MRIDataModule(LightningDataModule):
         count = min(count, len(self))
         return self.dataset[stream(self.seed, "real grid").choice(len(self), count, replace=False)]
 
+    def images_of_classes(self) -> np.ndarray:
+        """How many of the images to train on are of each class (K,)."""
+        known = self.dataset.labels[self.dataset.labels >= 0]
+        return np.bincount(known, minlength=len(self.classes))
+
     def class_shares(self) -> np.ndarray:
-        """Of what is shown in training, the share of each class (K,)."""
-        images = np.bincount(self.dataset.labels, minlength=len(self.classes))
+        """Of what is shown in training and has a class, the share of each (K,)."""
+        images = self.images_of_classes()
         shown = images if self.weights is None else np.array(self.weights) * (images > 0)
         return shown / shown.sum()
 
     def image_weights(self, images: SliceDataset) -> Tensor:
-        """A weight of each image (N,) that gives each class its share of what is shown in training."""
+        """A weight of each image (N,) that gives each class its share of what is shown in training.
+
+        Where not all have a class, each image has the same.
+        """
+        if (images.labels < 0).any():
+            return torch.full((len(images),), 1 / len(images), dtype=torch.float64)
         counts = np.bincount(images.labels, minlength=len(self.classes))
         return torch.from_numpy((self.class_shares() / counts.clip(1))[images.labels])
 
@@ -414,9 +448,3 @@ def check_channels(channels: int, slices_as_channels: bool) -> None:
             f"channels={channels} must be 1 (grey) or 3 (RGB); neighbouring slices as channels need "
             "data.slices_as_channels=true"
         )
-
-
-def leave_signals_to_the_run(worker: int) -> None:
-    """Let a loader's worker live on where its whole process group is told to stop: the run still needs it."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)

@@ -1,11 +1,12 @@
 """Batches from the decoded array, in an order that is a function of (seed, epoch) alone."""
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from alzgan.device.precision import to_device
 from alzgan.device.streams import stream
@@ -22,14 +23,14 @@ class SliceDataset(Dataset[tuple[Tensor, Tensor]]):
 
     Args:
         images: uint8 (M, H, W, C), may be memory-mapped.
-        labels: (M,) class indices.
+        labels: (M,) class indices; -1: unknown.
         chosen: (K,) which of them the dataset has, the training part say; or (K, k), then an item has the
             channels of k images (`alzgan.data.stacks`) and the label of the middle one.
-        numbers: (M, m) float32, other conditions than the class, see `alzgan.data.conditions`.
+        numbers: (M, m) float32, other conditions than the class, see `alzgan.data.conditions`; NaN: unknown.
 
     Attributes:
         labels: (K,) class indices.
-        table: what a batch has as labels: the same, or (K, 1 + m).
+        table: what a batch has as labels: the same, or (K, 1 + m), or what is put in its place.
     """
 
     def __init__(
@@ -100,8 +101,68 @@ class Batches:
         return len(self.order)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        batches = map(self.dataset.__getitem__, self.order)
-        return map(pinned, batches) if self.pin else batches
+        return map(pinned, self.made()) if self.pin else self.made()
+
+    def made(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches, before they are pinned."""
+        return map(self.dataset.__getitem__, self.order)
+
+
+class WorkerBatches(Batches):
+    """The same batches, made by other processes.
+
+    They are sent as arrays, through pipes. Tensors go through `/dev/shm`, of which a Docker container has
+    64 MB, and torch waits for ever for one that finds no room there.
+
+    Args:
+        dataset: as of `Batches`, and so are `order` and `pin`.
+        order: see there.
+        workers: number of processes.
+        pin: see there.
+    """
+
+    def __init__(self, dataset: SliceDataset, order: "ShuffledBatches", workers: int, pin: bool = False):
+        super().__init__(dataset, order, pin)
+        self.loader = DataLoader(
+            dataset,
+            sampler=order,
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=as_arrays,
+            worker_init_fn=leave_signals_to_the_run,
+        )
+
+    def made(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches, before they are pinned.
+
+        Raises:
+            UserError: the workers cannot be started.
+        """
+        try:
+            return map(as_tensors, iter(self.loader))
+        except OSError as error:  # the queues' semaphores are files of /dev/shm
+            raise UserError(
+                f"data.num_workers={self.loader.num_workers} cannot be started: {error.strerror}; set "
+                "data.num_workers=0, or give /dev/shm more room (docker run --shm-size=1g)"
+            ) from None
+
+
+def as_arrays(batch: tuple[Tensor, Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    """A batch as arrays without gaps, images channels last."""
+    images, labels = batch
+    return images.permute(0, 2, 3, 1).numpy(), labels.numpy()
+
+
+def as_tensors(batch: tuple[np.ndarray, np.ndarray]) -> tuple[Tensor, Tensor]:
+    """What `as_arrays` was given."""
+    images, labels = batch
+    return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels)
+
+
+def leave_signals_to_the_run(worker: int) -> None:
+    """Let a loader's worker live on where its whole process group is told to stop: the run still needs it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def pinned(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

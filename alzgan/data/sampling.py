@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from alzgan.errors import UserError
-from alzgan.text import printable
+from alzgan.text import numbers_by_name, printable
 
 Sampling = str | Mapping[str, float]  # "as_is", "balanced", or a weight for each class
 
@@ -15,7 +15,8 @@ def class_weights(sampling: Sampling, classes: Sequence[str]) -> list[float] | N
 
     Args:
         sampling: "as_is"; "balanced", all classes weigh the same; or the weight of every class by name, its
-            share of an epoch as against the others: {"AD": 1, "CN": 2}, a 0 leaves the class out.
+            share of an epoch as against the others: {"AD": 1, "CN": 2}, a 0 leaves the class out. The
+            same as a text: "{AD: 1, CN: 2}".
         classes: their names.
 
     Raises:
@@ -27,6 +28,8 @@ def class_weights(sampling: Sampling, classes: Sequence[str]) -> list[float] | N
     if sampling == "balanced":
         return [1.0] * len(classes)
     names = ", ".join(map(printable, classes))
+    if isinstance(sampling, str):
+        sampling = numbers_by_name(sampling) or sampling
     if not isinstance(sampling, Mapping):
         raise UserError(
             f"data.sampling={sampling} must be as_is, balanced or {{NAME: WEIGHT, ...}} with a weight for "

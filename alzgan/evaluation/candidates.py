@@ -140,9 +140,7 @@ def from_folder(folder: Path, data: MRIDataModule) -> Candidate:
         )
     if named:
         counts = np.bincount(labels, minlength=len(data.classes))
-        notes += odd_shares(
-            counts, np.bincount(data.dataset.labels, minlength=len(data.classes)), data.classes
-        )
+        notes += odd_shares(counts, data.images_of_classes(), data.classes)
     images = Images(pixels, labels, people, [file.path for file in files]).of(order)
 
     def more(number: int, shares: np.ndarray) -> Images:

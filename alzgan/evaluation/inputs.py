@@ -71,7 +71,9 @@ def candidate_of(
     reference: Reference,
 ) -> Candidate:
     """A run's samples, with a note where they cannot have the classes as often as real people do."""
-    shares = np.bincount(reference.held_out.labels, minlength=len(data.classes))
+    shares = np.bincount(reference.held_out.labelled().labels, minlength=len(data.classes))
+    if not shares.any():
+        shares = data.class_shares()
     made = from_checkpoint(name, generator, settings.n, shares, settings.seed, data.slices_as_channels)
     if data.sampling != "as_is" and not generator.classes:
         made.notes.append(

@@ -27,7 +27,7 @@ class Images:
 
     Attributes:
         pixels: uint8 (N, C, H, W).
-        labels: (N,) indices of classes; None where nobody knows.
+        labels: (N,) indices of classes, -1 where one is unknown; None where nobody knows.
         people: (N,) names; None where each image is somebody of its own.
         files: N paths; None where there are no files.
     """
@@ -52,6 +52,10 @@ class Images:
     def of_class(self, label: int) -> "Images":
         """Those of a class."""
         return self.of(np.flatnonzero(self.labels == label))
+
+    def labelled(self) -> "Images":
+        """Those whose class is known."""
+        return self if self.labels is None else self.of(np.flatnonzero(self.labels >= 0))
 
     def at_most(self, count: int, seed: int, purpose: str) -> "Images":
         """So many of them, of whole people drawn; the last person may be cut."""

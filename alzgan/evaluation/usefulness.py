@@ -27,7 +27,7 @@ def missing(candidate: Candidate, reference: Reference) -> str | None:
             "its samples have no classes, without which they teach a classifier nothing; train model=cdcgan, "
             "or give samples=FOLDER with class folders"
         )
-    held_out = reference.held_out
+    held_out = reference.held_out.labelled()
     try:
         kept = judged_classes(
             known(Labelled(held_out.pixels, held_out.labels, held_out.people)), reference.classes
@@ -47,7 +47,7 @@ def usefulness(
     candidate: Candidate, reference: Reference, cache: Path, seed: int, device: torch.device
 ) -> dict[str, Any]:
     """See `alzgan.metrics.downstream.utility`; the samples' classes are as frequent as those trained on."""
-    train, held_out = reference.train, reference.held_out
+    train, held_out = reference.train.labelled(), reference.held_out.labelled()
     shares = np.bincount(train.labels, minlength=len(reference.classes))
     made = candidate.more(round(max(RATIOS.values()) * len(train)), shares)
     sets = [Labelled(images.pixels, images.labels, images.people) for images in (train, made, held_out)]

@@ -14,7 +14,7 @@ from alzgan.errors import UserError
 from alzgan.files import new_folder
 from alzgan.generation.card import USE, judged_as, measured
 from alzgan.runs.load import BLOCK, TrainedGenerator
-from alzgan.text import counted, printable
+from alzgan.text import counted, printable, shell_word
 
 PACKAGES = {"safetensors": "generator.safetensors", "onnx": "generator.onnx", "onnxscript": "generator.onnx"}
 TEMPLATE = Path(__file__).with_name("sample.py.txt")
@@ -61,9 +61,10 @@ def export(
         (part / "sample.py").write_text(TEMPLATE.read_text(encoding="utf-8"), encoding="utf-8")
         found = path.parent.parent / "evaluation.json"
         text = model_card(generator, config, license_name, found, notes)
-        (part / "README.md").write_text(text, encoding="utf-8")
+        (part / "README.md").write_text(text, encoding="utf-8", errors="backslashreplace")
     names = ", ".join(sorted(file.name for file in out.iterdir()))
-    return [f"{out}: {names}", f"to make images without alzgan: python {out / 'sample.py'} 16"]
+    program = shell_word(str(out / "sample.py"))
+    return [f"{out}: {names}", f"to make images without alzgan: python {program} 16"]
 
 
 def example(generator: TrainedGenerator) -> tuple[Tensor, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from alzgan.errors import UserError
-from alzgan.files import locked, read_json, write_json, write_table
+from alzgan.files import folder_name, locked, read_json, write_json, write_table
 from alzgan.generation.formats import SUFFIXES
 from alzgan.generation.order import Item
 from alzgan.text import printable
@@ -125,16 +125,3 @@ def person_name(item: Item) -> str:
     if item.person is not None:
         return f"synthetic-{item.seed}-person-{item.person:04d}"
     return f"synthetic-{item.seed}-{item.number:07d}"
-
-
-def folder_name(name: str) -> str:
-    """A class's name as a folder's, since a checkpoint may come from anywhere.
-
-    Raises:
-        UserError: it would lead elsewhere.
-    """
-    if name in ("", ".", "..") or any(sign in name for sign in "/\\:\0") or name.startswith("."):
-        raise UserError(
-            f"the class {printable(name)!r} of the checkpoint is no name of a folder: not written"
-        )
-    return name

@@ -238,7 +238,9 @@ def refuse_portraits(generator: TrainedGenerator, wanted: Collection[str], allow
             f"fewer than {FEW_PEOPLE} people to train on in {told}: samples would be portraits of them; "
             "leave the class out with labels={NAME: COUNT}, or set rare_classes=allow"
         )
-    return [f"{name}: {count} people to train on, samples are portraits" for name, count in few.items()]
+    return [
+        f"{printable(name)}: {count} people to train on, samples are portraits" for name, count in few.items()
+    ]
 
 
 def slot_of(item: Item) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ from alzgan.images.decoding import OURS, SYNTHETIC
 from alzgan.runs.config import checkpoint_file
 from alzgan.runs.load import BLOCK, TrainedGenerator, load
 from alzgan.runs.signatures import check_types, fits
+from alzgan.text import numbers_by_name
 
 THREADS = 2  # that write
 GRID = 64  # images
@@ -84,13 +86,21 @@ def generate(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
 def check(settings: DictConfig) -> None:
     """Check that numbers are numbers; their ranges are for whoever uses them."""
     check_types(settings, TYPES)
-    if settings.conditions is not None:
-        numbers = settings.conditions.items() if OmegaConf.is_dict(settings.conditions) else [("", None)]
+    conditions, labels = by_name(settings.conditions), by_name(settings.labels)
+    if conditions is not None:
+        numbers = conditions.items() if isinstance(conditions, dict) else [("", None)]
         if not all(isinstance(name, str) and fits(number, float) for name, number in numbers):
             raise UserError("conditions: give numbers by name, {slice: 12} say")
-    counts = settings.labels.values() if OmegaConf.is_dict(settings.labels) else []
+    counts = labels.values() if isinstance(labels, dict) else []
     if not all(fits(count, int) for count in counts):
         raise UserError("labels: give whole numbers of images, {AD: 300, CN: 300} say")
+
+
+def by_name(value: Any) -> Any:
+    """Numbers by name, written as Hydra has them or as a text, as a dictionary; another value as it is."""
+    if isinstance(value, str):
+        return numbers_by_name(value) or value
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_dict(value) else value
 
 
 def trained(settings: DictConfig, path: Path) -> TrainedGenerator:
@@ -105,17 +115,19 @@ def trained(settings: DictConfig, path: Path) -> TrainedGenerator:
 
 def ordered(settings: DictConfig, generator: TrainedGenerator) -> Order:
     """What the settings ask of it."""
-    labels = settings.labels
+    labels = by_name(settings.labels)
     return Order(
         generator,
         settings.n,
         settings.first,
         settings.seed,
         parsed_seeds(
-            OmegaConf.to_container(settings.seeds) if OmegaConf.is_list(settings.seeds) else settings.seeds
+            OmegaConf.to_container(settings.seeds, resolve=True)
+            if OmegaConf.is_list(settings.seeds)
+            else settings.seeds
         ),
-        OmegaConf.to_container(labels) if OmegaConf.is_dict(labels) else str(labels),
-        settings.conditions and OmegaConf.to_container(settings.conditions),
+        labels if isinstance(labels, dict) else str(labels),
+        by_name(settings.conditions),
         settings.truncation,
         settings.people,
         settings.slices,
@@ -288,7 +300,7 @@ class Making:
         found = self.run_folder / "evaluation.json"
         text = card(self.generator, self.folder.identity, rows, found, self.notes)
         with replacing(self.out / "README.md") as part:
-            part.write_text(text, encoding="utf-8")
+            part.write_text(text, encoding="utf-8", errors="backslashreplace")
         if not any(map(len, self.shown)):
             return  # all were left out
         shown = viewable(torch.cat(self.shown))

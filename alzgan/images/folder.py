@@ -32,9 +32,12 @@ PART_OF = {
 }
 FLAT = "all"  # the class of images that lie in no class folder
 CLASSES = ("auto", "folder", "none", "csv")
-MASK = re.compile(r"(?P<image>.+?)[_-](?:mask|seg|segmentation|label|roi)\d*", re.IGNORECASE)
-MASK_FOLDERS = frozenset(["mask", "masks", "label", "labels", "seg", "segmentation", "segmentations"])
-IMAGE_FOLDERS = frozenset(["image", "images", "img", "imgs", "scan", "scans"])
+MASK_WORDS = r"(?:mask|seg|dseg|probseg|segmentation|labels?|roi)\d*|(?:aparc|aseg|wmparc).*"
+MASK = re.compile(rf"(?P<image>.+?)[_-](?:{MASK_WORDS})", re.IGNORECASE)
+MASK_FOLDERS = frozenset([
+    "mask", "masks", "label", "labels", "labelstr", "labelsts", "seg", "segmentation", "segmentations",
+])  # fmt: skip
+IMAGE_FOLDERS = frozenset(["image", "images", "imagestr", "imagests", "img", "imgs", "scan", "scans"])
 PERSON = re.compile(r"sub-\w+|\d{3}_S_\d{4,5}.*|OAS[1-4]_?\d{4}.*|IXI\d{3}.*|TCGA[-_]\w{2}[-_]\w{4}.*")
 MANY_FOLDERS = 20  # of names that differ in a number alone: people, since nobody has so many classes
 
@@ -44,7 +47,7 @@ class ImageFile:
     """One image of the folder; in its names, bytes that are no UTF-8 are surrogate-escaped."""
 
     path: str  # relative to the root, with "/" between its parts
-    label: str  # name of the class
+    label: str  # name of the class; empty where a table leaves it open
     part: str | None = None  # train, validation or test, where the folders say so
 
 
@@ -83,7 +86,7 @@ def images_of(listing: Listing, root: Path | str) -> list[ImageFile]:
 
 def class_names(files: Iterable[ImageFile]) -> list[str]:
     """The classes that have at least one image, sorted."""
-    return sorted({file.label for file in files})
+    return sorted({file.label for file in files if file.label})
 
 
 def survey(root: Path | str, exclude: Sequence[str] = (), classes: str = "auto") -> Listing:

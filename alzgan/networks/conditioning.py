@@ -1,6 +1,8 @@
 """How labels enter a network: a class, numbers (the place of a slice, an age), or both; else nothing does.
 
-Labels are class indices (N,), or a table (N, 1 + m): the class index, then m numbers in [-1, 1].
+Labels are class indices (N,), or a table (N, 1 + m): the class index, then m numbers in [-1, 1]. In a table
+(N, 2 + m) the last column is 1 where the label is known. Where it is 0 the label stands in for an unknown
+one: the generator takes it, and the discriminator judges the image without it.
 """
 
 import math
@@ -38,6 +40,7 @@ class Conditioned(nn.Module):
         self.embedding = nn.Embedding(classes, features) if classes else None
         self.waves = nn.Linear(numbers * (1 + 2 * len(FREQUENCIES)), features) if numbers else None
         self.strength = strength
+        self.columns = 1 + numbers
 
     @property
     def conditional(self) -> bool:
@@ -51,7 +54,7 @@ class Conditioned(nn.Module):
         if self.embedding is not None:
             parts.append(self.embedding(table[:, 0].long()))
         if self.waves is not None:
-            parts.append(self.waves(waves_of(table[:, 1:].to(self.waves.bias.dtype))))
+            parts.append(self.waves(waves_of(table[:, 1 : self.columns].to(self.waves.bias.dtype))))
         return self.strength * sum(parts)
 
 
@@ -110,6 +113,8 @@ class Projection(Conditioned):
         logits = score.flatten()
         if self.conditional:
             with_label = (self.condition(labels) * maps.sum((2, 3))).sum(1)
+            if labels.dim() == 2 and labels.shape[1] > self.columns:
+                with_label = with_label * labels[:, -1].to(with_label.dtype)
             if self.training and self.unlabelled:
                 numbers = torch.arange(len(logits) + 1, device=logits.device)
                 steps = (numbers * (1 - self.unlabelled)).floor()

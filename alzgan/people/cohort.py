@@ -20,12 +20,13 @@ from alzgan.people.subjects import (
     assert_disjoint,
     by_table_or_names,
     identify,
-    match_paths,
+    in_several,
     read_table,
     refuse_many,
 )
 from alzgan.text import counted, printable
 
+CLASS_COLUMN = "data.classes=csv needs data.subjects=csv:FILE with a column class, filled in every row"
 IN_FOLDERS = r"^(?P<subject>[^/]+)/"  # where the folders are people
 MOSTLY_TWO_VALUED = 0.5  # share of images of two values from which on they are the data set, no masks
 
@@ -135,11 +136,7 @@ class Cohort:
             return files
         given = self.subjects.startswith("csv:")
         table = self.identify(files) if given else by_table_or_names(self.folder, files)
-        if table is None or table.label is None or not all(table.label):
-            raise UserError(
-                "data.classes=csv needs data.subjects=csv:FILE with a column class, filled in every row"
-            )
-        return [replace(file, label=label) for file, label in zip(files, table.label, strict=True)]
+        return with_classes(files, table)
 
     def people(
         self,
@@ -183,17 +180,17 @@ class Cohort:
         alike = known_copies(self.folder, files, lambda: small().square, self.cache_dir)
         copies = [pair for pair in alike if not are_neighbours(pair, subjects)]
         split = self.split(files, subjects, copies)
-        notes += [*subjects.notes, *split.notes]
+        notes += [*subjects.notes, *notes_on_names(subjects, split.parts), *split.notes]
         return People(rows, files, subjects, copies, split, notes)
 
     def identify(
         self, files: Sequence[ImageFile], upright: Callable[[], np.ndarray] | None = None
     ) -> Subjects:
         """Who is in the images; UserError where nobody knows."""
-        if self.listing.people_in_folders and self.subjects == "auto":
-            named = by_table_or_names(self.folder, files)
-            return named or match_paths(files, IN_FOLDERS, f"regex:{IN_FOLDERS}")
-        return identify(self.folder, files, self.subjects, self.cache_dir, upright)
+        rule, in_folders = self.subjects, self.listing.people_in_folders
+        if rule == "auto" and in_folders and by_table_or_names(self.folder, files) is None:
+            rule = f"regex:{IN_FOLDERS}"
+        return identify(self.folder, files, rule, self.cache_dir, upright)
 
     def split(self, files: Sequence[ImageFile], subjects: Subjects, copies: Sequence[Copy]) -> Split:
         """The part of each image, with what is to be said of it."""
@@ -207,11 +204,18 @@ class Cohort:
             if not (leak := given_leak(files, subjects, copies)):
                 return Split(parts, notes)
             notes.append(f"{leak}: a new split was drawn by person")
-        labels = [file.label for file in files]
+        labels = [file.label or "(unknown)" for file in files]
         units = tied(copies, subjects.subject)
         split = split_by_subject(labels, subjects.subject, self.fractions, self.split_seed, units)
         assert_disjoint(subjects.subject, split.parts)
         return Split(split.parts, [*notes, *split.notes])
+
+
+def with_classes(files: Sequence[ImageFile], table: Subjects | None) -> list[ImageFile]:
+    """The files with the classes of a table, empty where it has none; UserError without a column class."""
+    if table is None or table.label is None or not any(table.label):
+        raise UserError(CLASS_COLUMN)
+    return [replace(file, label=label) for file, label in zip(files, table.label, strict=True)]
 
 
 def are_neighbours(pair: Copy, subjects: Subjects) -> bool:
@@ -255,6 +259,26 @@ def copy_notes(files: Sequence[ImageFile], subjects: Subjects, copies: Sequence[
     ]
 
 
+def named_across(subjects: Subjects, parts: Sequence[str]) -> list[str]:
+    """The people of the files' names who are in several parts, since a table splits them."""
+    kept = [pair for pair in zip(subjects.named or [], parts, strict=False) if pair[1] != LEFT_OUT]
+    return list(in_several([name for name, _ in kept], [part for _, part in kept]))
+
+
+def notes_on_names(subjects: Subjects, parts: Sequence[str]) -> list[str]:
+    """One line on people of the files' names whom a table splits, if there are any."""
+    if subjects.named is None:
+        return []
+    split = in_several(subjects.named, subjects.subject)
+    name, ids = next(iter(split.items()))
+    people, total = counted(len(split), "person", "people"), sum(map(len, split.values()))
+    return [
+        f"the table splits {people} of the files' names into {total} (for example {printable(name)} into "
+        f"{printable(ids[0])} and {printable(ids[1])}), {len(named_across(subjects, parts))} of them across "
+        "the parts of the split: give each one subject, unless the names are misleading"
+    ]
+
+
 def refuse_crossing_copies(
     files: Sequence[ImageFile], parts: Sequence[str], copies: Sequence[Copy], rule: str
 ) -> None:
@@ -271,15 +295,12 @@ def refuse_crossing_copies(
 
 def given_leak(files: Sequence[ImageFile], subjects: Subjects, copies: Sequence[Copy]) -> str | None:
     """What crosses a split that the folders give, in words."""
-    parts_of: dict[str, set[str]] = {}
-    for file, subject in zip(files, subjects.subject, strict=True):
-        parts_of.setdefault(subject, set()).add(file.part)
-    crossing = [subject for subject, parts in parts_of.items() if len(parts) > 1]
+    crossing = in_several(subjects.subject, [file.part for file in files])
     copied = sum(files[copy.first].part != files[copy.second].part for copy in copies)
     if not crossing and not copied:
         return None
     given = " and ".join(part for part in PARTS if Counter(file.part for file in files)[part])
-    people = counted(len(parts_of), "person", "people")
+    people = counted(len(set(subjects.subject)), "person", "people")
     return (
         f"the given split ({given}) leaks: {len(crossing)} of {people} are in more than one part, and "
         f"{counted(copied, 'pair')} of copies cross it"

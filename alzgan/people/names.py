@@ -7,6 +7,7 @@ download trees and renamed files are read alike; group "subject" is the person, 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from unicodedata import normalize
 
 SLICE = r"(?:.*[/_]slice-(?P<slice>\d+))?"  # as alzgan.prepare writes it behind the name of a volume
 
@@ -45,27 +46,45 @@ RULES = {
         "The Cancer Genome Atlas barcode: project-site-participant, docs.gdc.cancer.gov",
     ),
 }
-NO_PERSON = frozenset(["slice", "slices", "s", "z", "img", "image", "im", "frame"])
+NO_PERSON = frozenset([
+    "slice", "slices", "s", "z", "img", "image", "im", "frame", "visit", "ses", "session", "run", "t",
+])  # fmt: skip
 LEAST_EACH = 2  # images that an id must have on average to be taken for a person's
 
 
-def suggest_pattern(paths: Sequence[str]) -> tuple[str, str] | None:
+def spelling_key(person: str) -> str:
+    """What all spellings of an id have in common: `S-007`, `s_7` and `S-7.0` have one key.
+
+    Case, leading zeros, a trailing `.0` of a number (`7,0`), and the kind of a space, hyphen or underscore
+    make no other person.
+    """
+    key = re.sub(r"[\s_-]+", "-", normalize("NFKC", person).strip().casefold())
+    key = re.sub(r"^([^.,]*\d)[.,]0+$", r"\1", key)
+    return re.sub(r"(?<!\d)(?<!\d[.,])0+(?=\d)", "", key)  # not in 1.05, which may be no 1.5
+
+
+def suggest_pattern(paths: Sequence[str], least_each: int = LEAST_EACH) -> tuple[str, str] | None:
     """A regular expression that would read a person from names that look like ids, and an example.
 
-    Names look like ids where all of them, class folders aside, have one form, the same words with numbers
-    between, and one of the numbers repeats from file to file without being the same in all.
+    Names look like ids where one of their numbers repeats from file to file without being the same in all,
+    and all names, class folders aside, have the same words before it.
+
+    Args:
+        paths: from the root.
+        least_each: files that an id must have on average; an id of every file is never suggested.
     """
     splits = [re.split(r"(\d+)", path.partition("/")[2] or path) for path in paths]
-    if len({tuple(split[::2]) for split in splits}) != 1:
-        return None
     words = splits[0][::2]
-    for place in range(1, len(splits[0]), 2):
+    for place in range(1, min(map(len, splits)), 2):
+        if len({tuple(split[:place:2]) for split in splits}) != 1:
+            return None
         people = len({tuple(split[: place + 1]) for split in splits})
         lead = re.search(r"[^/_. -]*$", words[place // 2])[0]
         pattern = rf"({re.escape(lead)}\d+)" if lead else r"(\d+)"
         found = [re.search(pattern, path) for path in paths]
         alone = len({match[1] for match in found if match}) == people  # the pattern alone finds them, too
         word = re.search(r"([a-z]*)[_. -]*$", words[place // 2].lower())[1]
-        if word not in NO_PERSON and 2 <= people <= len(paths) // LEAST_EACH and all(found) and alone:
+        repeats = people < len(paths) and people * least_each <= len(paths)
+        if word not in NO_PERSON and people >= 2 and repeats and all(found) and alone:
             return pattern, found[0][1]
     return None

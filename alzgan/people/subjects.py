@@ -5,7 +5,6 @@ anything is split. A rule either fits every file or is refused: a half-known fol
 """
 
 import contextlib
-import csv
 import hashlib
 import os
 import re
@@ -20,14 +19,14 @@ from alzgan.errors import UserError
 from alzgan.files import cache_folder, read_json, write_json
 from alzgan.images.arrays import stamp
 from alzgan.images.folder import ImageFile
-from alzgan.people.names import RULES, suggest_pattern
+from alzgan.people.names import RULES, spelling_key, suggest_pattern
 from alzgan.people.similarity import MANY, recover, thumbnails
+from alzgan.people.tables import COLUMNS, file_of, rows_of
 from alzgan.text import printable, shell_override
 
 PARTS = ("train", "validation", "test")
 LEFT_OUT = "left out"  # of a split: a copy of an image that is in a part, say
 BESIDE = ("subjects.csv", "manifest.csv", "split.csv")  # tables that auto looks for in the root, in order
-COLUMNS = ("file", "subject", "slice", "scan", "split", "class")  # that a table may have and we read
 FEW_PEOPLE = 10  # of a class, below which what a generator makes of it is portraits
 RECOVERY = 1  # version of content: raise it when the same images would give other people
 CHOICES = (
@@ -48,6 +47,7 @@ class Subjects:
     scan: list[str] | None = None  # which of the person's scans, where there may be several
     label: list[str] | None = None  # the class, where a table says it
     columns: dict[str, list[str]] | None = None  # what else a table says, by the column's name
+    named: list[str] | None = None  # the person by the file's name, where a table splits such a person
 
 
 def identify(
@@ -74,8 +74,22 @@ def identify(
         upright: gives the files' upright thumbnails, where they are needed; None: they are read.
 
     Raises:
-        UserError: the rule is unknown or does not fit; the line says where and what to give instead.
+        UserError: the rule is unknown or does not fit, or one person is spelled in several ways; the line
+            says where and what to give instead.
     """
+    found = by_rule(root, files, rule, cache_dir, upright)
+    refuse_spellings(found, files)
+    return found
+
+
+def by_rule(
+    root: Path | str,
+    files: Sequence[ImageFile],
+    rule: str,
+    cache_dir: Path | str | None,
+    upright: Callable[[], np.ndarray] | None,
+) -> Subjects:
+    """The people as the rule reads them, see `identify`."""
     name, _, argument = rule.partition(":")
     if name in RULES and not argument:
         return match_paths(files, RULES[name].pattern, rule)
@@ -83,7 +97,7 @@ def identify(
         case "auto", False:
             return by_auto(root, files, cache_dir, upright)
         case "csv", True:
-            return read_table(root, files, argument)
+            return by_table(root, files, argument)
         case "regex", True:
             return match_paths(files, argument, rule)
         case "kaggle4", False:
@@ -123,11 +137,53 @@ def by_table_or_names(root: Path | str, files: Sequence[ImageFile]) -> Subjects 
     """Who a table in the root, or the names of a known data set, say is in the files."""
     for name in BESIDE:
         if (Path(root) / name).is_file():
-            return read_table(root, files, str(Path(root) / name))
-    for rule in ("kaggle4", *RULES):
+            return by_table(root, files, str(Path(root) / name))
+    return by_names(files)
+
+
+def by_names(files: Sequence[ImageFile]) -> Subjects | None:
+    """Who the names of a known data set say is in the files."""
+    with contextlib.suppress(UserError):
+        return kaggle4(files)
+    for rule, naming in RULES.items():
         with contextlib.suppress(UserError):  # the rule does not fit: the next one may
-            return identify(root, files, rule)
+            return match_paths(files, naming.pattern, rule)
     return None
+
+
+def by_table(root: Path | str, files: Sequence[ImageFile], table: str) -> Subjects:
+    """Who a table says is in the files; beside it who the names say, if it splits one of their people."""
+    found, names = read_table(root, files, table), by_names(files)
+    if names is None or not in_several(names.subject, found.subject):
+        return found
+    return replace(found, named=names.subject)
+
+
+def in_several(people: Sequence[str], groups: Sequence[str]) -> dict[str, list[str]]:
+    """The people who are in more than one group, with their groups, in the order of the files."""
+    groups_of: dict[str, dict[str, None]] = defaultdict(dict)
+    for person, group in zip(people, groups, strict=True):
+        groups_of[person][group] = None
+    return {person: list(several) for person, several in groups_of.items() if len(several) > 1}
+
+
+def refuse_spellings(found: Subjects, files: Sequence[ImageFile]) -> None:
+    """Raise UserError where ids that somebody wrote differ in nothing but their spelling."""
+    if found.rule in ("kaggle4", "content"):  # which number the people themselves
+        return
+    # Under `none`, and in the table of such a run, an id is the path of a file.
+    pairs = zip(found.subject, files, strict=True)
+    ids = list(dict.fromkeys(person for person, file in pairs if person != file.path))
+    spelled = list(in_several([spelling_key(person) for person in ids], ids).values())
+    if spelled:
+        people = "1 person is" if len(spelled) == 1 else f"{len(spelled)} people are"
+        advice = "rename the files, or name the people in a table (data.subjects=csv:FILE)"
+        raise UserError(
+            f"data.subjects={printable(found.rule)}: {people} spelled in several ways, for example "
+            f"{printable(spelled[0][0])} and {printable(spelled[0][1])}: "
+            f"{'write one spelling into the table' if found.rule.startswith('csv:') else advice}; "
+            "if they are two people, give them ids that differ in more than this"
+        )
 
 
 def nobody(files: Sequence[ImageFile]) -> Subjects:
@@ -147,15 +203,15 @@ def match_paths(files: Sequence[ImageFile], pattern: str, rule: str) -> Subjects
         raise UserError(f"data.subjects={rule} has no group: put the person's part in (?P<subject>...)")
     found = [compiled.search(file.path) for file in files]
     group = "subject" if "subject" in compiled.groupindex else 1
-    missed = [file.path for file, match in zip(files, found, strict=True) if not (match and match[group])]
+    people = [(match[group] or "").strip() if match else "" for match in found]
+    missed = [file.path for file, person in zip(files, people, strict=True) if not person]
     if missed:
         raise UserError(
             f"data.subjects={rule} does not fit {len(missed)} of {len(files)} files, "
             f"the first is {printable(missed[0])}"
         )
     places = [whole_number(match.groupdict().get("slice"), match.string) for match in found]
-    people, unknown = [match[group] for match in found], [None] * len(files)
-    return Subjects(rule, people, places, unknown, scan=[scan_of(match) for match in found])
+    return Subjects(rule, people, places, [None] * len(files), scan=[scan_of(match) for match in found])
 
 
 def scan_of(match: re.Match) -> str:
@@ -273,20 +329,14 @@ def read_table(root: Path | str, files: Sequence[ImageFile], table: str) -> Subj
     wanted = {file.path for file in files}
     rows: dict[str, dict[str, str]] = {}
     for line, row in rows_of(path):
-        where = f"{printable(path)} line {line}"
-        named = PurePosixPath(row["file"])
-        if named.is_absolute() or ".." in named.parts:
-            raise UserError(
-                f"{where}: {printable(row['file'])} leaves the root; give the path from data.root"
-            )
-        name = str(named)  # as `scan` would write it
-        if name in rows:
-            raise UserError(f"{where}: {printable(name)} is there twice; keep one row a file")
-        # Files that lie in the root but are not asked for may have been skipped as unreadable.
-        if name not in wanted and not os.path.isfile(Path(root) / name):
-            raise UserError(f"{where}: there is no {printable(name)} in {printable(root)}; remove the row")
-        if not row["subject"]:
-            raise UserError(f"{where}: no subject for {printable(name)}")
+        try:
+            name = file_of(row["file"], Path(root), wanted)
+            if name in rows:
+                raise UserError(f"{printable(name)} is there twice; keep one row a file")
+            if not row["subject"]:
+                raise UserError(f"no subject for {printable(name)}")
+        except UserError as error:
+            raise UserError(f"{printable(path)} line {line}: {error}") from None
         rows[name] = row
     missing = [file.path for file in files if file.path not in rows]
     if missing:
@@ -308,26 +358,9 @@ def read_table(root: Path | str, files: Sequence[ImageFile], table: str) -> Subj
         columns={
             name: [row.get(name) or "" for row in rows_in_order]
             for name in rows_in_order[0]
-            if name and name not in COLUMNS
+            if name not in COLUMNS
         },
     )
-
-
-def rows_of(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """The rows of a CSV with the line each ends at; bytes that are no UTF-8 are surrogate-escaped."""
-    try:
-        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as handle:
-            reader = csv.DictReader(handle, restval="", strict=True)
-            columns = reader.fieldnames or []
-            for needed in ("file", "subject"):
-                if needed not in columns:
-                    there = ", ".join(map(printable, columns)) or "none"
-                    raise UserError(f"{printable(path)} has no column {needed}; its columns are: {there}")
-            return [(reader.line_num, row) for row in reader]
-    except OSError as error:
-        raise UserError(f"cannot read {printable(path)}: {error.strerror}") from None
-    except csv.Error as error:
-        raise UserError(f"{printable(path)} line {reader.line_num} is no CSV: {error}") from None
 
 
 def split_column(path: Path, rows: Sequence[dict[str, str]]) -> list[str | None]:

@@ -183,7 +183,10 @@ def settings_table(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
     """A row for each setting of several runs, with its headlines in the first feature space."""
     rows = evaluation["over_seeds"]
     space = next((each["name"] for each in evaluation["spaces"]), None)
-    names = [", ".join(f"{name}={value}" for name, value in row["settings"].items()) for row in rows]
+    names = [
+        ", ".join(f"{name}={printable(str(value))}" for name, value in row["settings"].items())
+        for row in rows
+    ]
     table = []
     for name, row in zip(names, rows, strict=True):
         decisive = {

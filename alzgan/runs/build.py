@@ -3,6 +3,7 @@
 import copy
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from alzgan.device.overhead import Unprofiled
 from alzgan.device.streams import purpose_key
 from alzgan.errors import SettingError, UserError, user_error
 from alzgan.gan import GAN
+from alzgan.people.cohort import CLASS_COLUMN
 from alzgan.runs.checkpoints import AtomicCheckpointIO
 from alzgan.runs.resume import Previous
 from alzgan.runs.signatures import check_targets
@@ -40,7 +42,7 @@ NOT_THE_TRAINERS = {  # options of Lightning's Trainer, and where to say the sam
     "barebones": "leave it out",
     "limit_train_batches": "set trainer.max_steps",
     "overfit_batches": "set trainer.max_steps",
-    "fast_dev_run": "set trainer.max_steps",
+    "fast_dev_run": "set trainer.max_steps=1",
 }
 START = ("start_from", "start_with")
 SMALL_STEPS = ("AdaptiveAugmentation", "LeCam", "ExponentialMovingAverage")
@@ -71,6 +73,9 @@ def refused(place: str, error: Exception) -> UserError:
 def build_data(settings: DictConfig) -> MRIDataModule:
     """The data, not read yet; a conditional model takes its conditions from there."""
     data = build("data", settings.data)
+    of_classes = settings.model.get("classes", 0) != 0 and "class" in data.conditions
+    if data.cohort.classes == "csv" and not of_classes and not all(file.label for file in data.found):
+        raise UserError(f"{CLASS_COLUMN}, or model=cdcgan, which trains on the other rows without a label")
     if settings.model.get("classes", 0) is None:
         settings.model.classes = len(data.classes) if "class" in data.conditions else 0
     if settings.model.get("numbers", 0) is None:
@@ -95,6 +100,25 @@ def game_settings(settings: DictConfig) -> DictConfig:
     for name in START:
         node.pop(name, None)
     return node
+
+
+def check_typed(settings: DictConfig, overrides: Sequence[str]) -> None:
+    """Check what only the command line can have wrong: options of a piece that is not there.
+
+    Those of a recipe stay where the command line takes its piece away, see `drop_options_of_nothing`.
+
+    Raises:
+        UserError: an override sets such an option.
+    """
+    groups = {"augment": "augment", "average": "average", "penalties": "penalty"}
+    for override in overrides:
+        place, _, name = override.lstrip("+").partition("=")[0].rpartition(".")
+        node = OmegaConf.select(settings, place)
+        group = groups.get(place.removeprefix("model.").partition(".")[0])
+        if group and name != "_target_" and OmegaConf.is_dict(node) and "_target_" not in node:
+            raise UserError(
+                f"{override.lstrip('+')}: the run has no {place}; choose one with {group}=, or leave it out"
+            )
 
 
 def drop_options_of_nothing(model: DictConfig) -> None:
@@ -167,9 +191,7 @@ def plain(settings: DictConfig) -> dict[str, Any]:
 def check_together(settings: DictConfig) -> None:
     """Check what no constructor sees by itself."""
     trainer, turns = settings.trainer, settings.model.get("turns", 1)
-    for name, instead in NOT_THE_TRAINERS.items():
-        if trainer.get(name) is not None:
-            raise UserError(f"trainer.{name} is not used here: {instead}")
+    check_trainer(settings)
     check_bfloat16(settings)
     clipped = settings.model.get("gradient_clip") is not None
     if clipped and str(trainer.get("precision")) in ("16", "16-mixed"):
@@ -203,6 +225,13 @@ def check_together(settings: DictConfig) -> None:
             f"trainer.devices={tasks}, or --ntasks-per-node=1"
         )
     check_devices(trainer)
+
+
+def check_trainer(settings: DictConfig) -> None:
+    """Check that no option of Lightning's Trainer is set that has another name here; some verbs have none."""
+    for name, instead in NOT_THE_TRAINERS.items():
+        if OmegaConf.select(settings, f"trainer.{name}") is not None:
+            raise UserError(f"trainer.{name} is not used here: {instead}")
 
 
 def check_sizes(settings: DictConfig) -> None:

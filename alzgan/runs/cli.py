@@ -1,5 +1,6 @@
 """How a verb is started: Hydra composes its config, and what a user can mend is told in one line."""
 
+import io
 import logging
 import os
 import re
@@ -8,17 +9,34 @@ from collections.abc import Callable
 from typing import Any
 
 import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from alzgan.errors import UserError, user_error
-from alzgan.runs.config import CONF, register_resolvers
-from alzgan.text import shell_override
+from alzgan.runs.config import (
+    CONF,
+    compose_config,
+    register_resolvers,
+    remove_unused_folders,
+    unwritable,
+)
+from alzgan.text import printable, shell_override
+
+ENVIRONMENT = re.compile(r"\$\{oc\.env:(?:[^{}]|\$\{[^{}]*\})*\}")
+# A quoted string, or what stands between the brackets, commas and colons of lists and dictionaries.
+PIECE = re.compile(
+    r"""(?P<quote>['"])(?:\\.|(?!(?P=quote)).)*(?P=quote)"""
+    r"""|(?:\$\{(?:[^{}]|\$\{[^{}]*\})*\}|:(?! )|[^\[\]{}()'",:])+"""
+)
+TYPED = re.compile(r"[\w/.:+-]+", re.ASCII)  # a number stays one
 
 
 def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Compose `conf/<config_name>.yaml` with the command line and run the task on it."""
+    escape_what_cannot_be_shown()
     register_resolvers()
     # Hydra's parser takes no flag between overrides.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
@@ -27,25 +45,27 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
 
     def guarded(config: DictConfig) -> Any:
         nonlocal started
+        escape_what_cannot_be_shown()  # where a launcher has started another process
         started = True
         try:
             return task(config)
-        except (UserError, InstantiationException) as error:
-            cause = error if isinstance(error, UserError) else error.__cause__
-            if not isinstance(cause, UserError):
+        except (UserError, InstantiationException, OmegaConfBaseException) as error:
+            if (cause := user_error(error)) is None:
                 raise
-            raise SystemExit(f"alzgan: {cause}") from None
+            raise SystemExit(f"alzgan: {printable(str(cause))}") from None
 
     try:
+        sys.argv[1:] = map(environment_filled_in, sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)()
     except KeyboardInterrupt:
         logging.disable()  # torch, half imported, would log statistics at exit
         print("alzgan: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
-    except (HydraException, OmegaConfBaseException) as error:
+    except (UserError, HydraException, OmegaConfBaseException) as error:
         if started:  # not the user's command line, then: a bug
             raise
-        sys.exit(f"alzgan: {user_error(error) or one_line(error)}")
+        told = user_error(error) or refusal_of_addition(config_name, error) or one_line(error)
+        sys.exit(f"alzgan: {printable(str(told))}")
     except (OSError, ValueError) as error:
         # Hydra makes the run's folder and opens its log there (logging wraps that error in a ValueError).
         reason = error if isinstance(error, OSError) else error.__cause__
@@ -56,7 +76,46 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
             sys.exit(1)
         if not isinstance(reason, OSError):  # Hydra's plain answer to a group that is set to null, say
             sys.exit(f"alzgan: {one_line(error)}")
-        sys.exit(f"alzgan: run_dir={reason.filename} cannot be written: {reason.strerror}; choose another")
+        sys.exit(f"alzgan: {unwritable(reason)}")
+    finally:
+        remove_unused_folders()
+
+
+def environment_filled_in(word: str) -> str:
+    """A word of the command line with the values of its `${oc.env:NAME}`, quoted where Hydra needs it.
+
+    The records of a run and the commands that a verb prints then hold the values themselves.
+
+    Raises:
+        UserError: the variable is not set and has no default.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        try:
+            value = OmegaConf.create([found[0]])[0]
+        except OmegaConfBaseException:
+            raise UserError(f"{word}: {found[0]} is not set; set it, or write the value itself") from None
+        return "null" if value is None else str(value)
+
+    def filled_in(found: re.Match[str]) -> str:
+        piece = found[0]
+        if "${oc.env:" not in piece:
+            return piece
+        if quote := found["quote"]:
+            return ENVIRONMENT.sub(lambda each: value(each).replace(quote, f"\\{quote}"), piece)
+        text = ENVIRONMENT.sub(value, piece).strip()
+        # Other interpolations in it stay Hydra's.
+        return text if TYPED.fullmatch(text) else QuotedString(text, Quote.single).with_quotes()
+
+    name, equals, given = word.partition("=")
+    return name + equals + PIECE.sub(filled_in, given)
+
+
+def escape_what_cannot_be_shown() -> None:
+    """Let names that the encoding of the output lacks be written as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # neither closed nor a notebook's
+            stream.reconfigure(errors="backslashreplace")
 
 
 def one_line(error: Exception) -> str:
@@ -70,11 +129,62 @@ def one_line(error: Exception) -> str:
     return "; ".join(kept).replace(":;", ":") + hint(error)
 
 
+def refusal_of_addition(config_name: str, error: Exception) -> UserError | None:
+    """What is said of `+name=value`, which Hydra advises for an unknown name, where that is refused too."""
+    if not (unknown := re.search(r"To append to your config use \+([^=]+)=", str(error))):
+        return None
+    from alzgan.runs.build import check_trainer, check_typed  # loads torch
+    from alzgan.runs.signatures import check_arguments, locate
+
+    place, _, name = unknown[1].rpartition(".")
+    if not place:
+        return UserError(f"there is no setting {name}: --help lists them")
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    words = [f"+{word}" if word.startswith(f"{unknown[1]}=") else word for word in words]
+    try:
+        config = compose_config(config_name, words)
+        check_typed(config, words)
+        check_trainer(config)
+        node = OmegaConf.select(config, place)
+        if target := node.get("_target_"):
+            given = OmegaConf.create({name: OmegaConf.to_container(node).get(name)})
+            check_arguments(place, given, locate(place, target), target)
+    except UserError as refusal:
+        return refusal
+    except (HydraException, OmegaConfBaseException):  # something else is wrong as well
+        return None
+    return None
+
+
 def hint(error: Exception) -> str:
     """What to do about it, where Hydra does not say so."""
-    if missing := re.search(r"Could not find 'hydra/launcher/(joblib|ray|submitit)", str(error)):
+    if missing := re.search(
+        r"Could not find 'hydra/(?:launcher|sweeper)/(joblib|ray|submitit|optuna)", str(error)
+    ):
         return f"; first: pip install 'alzgan[{missing[1]}]'"
+    if "does not support sweep type" in str(error):
+        return "; an interval needs hydra/sweeper=optuna"
     if isinstance(error, OverrideParseException) and "=" in error.override:
         name, value = error.override.split("=", 1)
-        return f"; write it as {shell_override(name, os.path.expanduser(value))}"
+        return f"; write it as {shell_override(name, meant(value))}" if is_key(name) else ""
     return ""
+
+
+def meant(value: str) -> str | list[str]:
+    """What a value that Hydra cannot read was meant to be: a text, or a list of texts."""
+    if listed := re.fullmatch(r"\[([^\[\]]*)\]", value):
+        return [unquoted(part.strip()) for part in listed[1].split(",")]
+    return os.path.expanduser(unquoted(value))
+
+
+def unquoted(text: str) -> str:
+    """The text without the quotes around it."""
+    return text[1:-1] if re.fullmatch(r"(['\"]).*\1", text, re.DOTALL) else text
+
+
+def is_key(name: str) -> bool:
+    """Whether Hydra can read the name of a setting: quotes around its value help only then."""
+    try:
+        return bool(OverridesParser.create().parse_override(f"{name}=x"))
+    except HydraException:
+        return False

@@ -1,7 +1,9 @@
 """How a verb's config comes to be: `conf/*.yaml`, what they call, and the command line."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +12,21 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from alzgan.errors import UserError
+from alzgan.files import numbered_folder
+from alzgan.text import printable
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # In a checkout `conf/` stands beside the package, in an installed wheel inside it.
 CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
+NO_RESULT = {"train.log", "multirun.yaml"}  # Hydra writes these before a verb starts
+
+made_folders: list[Path] = []  # by this process, under names that nobody chose
 
 
 def register_resolvers() -> None:
-    """Make known to OmegaConf what the files call."""
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    """Make known to OmegaConf what the files call, but for `alzgan.runs.resume.run_folder`."""
+    # The config caches the folder, and a sweep copies the cache to the configs of its jobs.
+    OmegaConf.register_new_resolver("new_folder", new_folder, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("named", named, replace=True)
     OmegaConf.register_new_resolver("native_precision", native_precision, replace=True)
 
@@ -55,18 +63,56 @@ def checkpoint_file(ckpt_path: str) -> Path:
     return last
 
 
-def run_folder(ckpt_path: str | None, new: str) -> str:
-    """Where a run writes: in the folder of the run that it continues, else in a new one."""
-    if ckpt_path is None:
-        return new
-    folder = checkpoint_file(ckpt_path).parent
-    return str(folder.parent) if folder.name == "checkpoints" else new
+def new_folder(name: str) -> str:
+    """Make a folder under a default name, with a number behind it where the name is taken.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        folder = numbered_folder(Path(name))
+    except OSError as error:
+        raise unwritable(error) from None
+    made_folders.append(folder.absolute())
+    return str(folder)
+
+
+def unwritable(error: OSError) -> UserError:
+    """The error for a folder of results that cannot be made."""
+    name = printable(error.filename)
+    return UserError(f"run_dir={name} cannot be written: {error.strerror}; choose another")
+
+
+def shared_by_ranks(make: Callable[[], str]) -> str:
+    """Let the first of torchrun's processes make a folder and tell the others its name.
+
+    The processes that Lightning starts are given `hydra.run.dir`.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return make()
+    from torch.distributed import TCPStore
+
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    key = f"alzgan/run_folder/{os.environ['TORCHELASTIC_RESTART_COUNT']}"
+    if os.environ["RANK"] == "0":
+        store.set(key, make())
+    return store.get(key).decode()
+
+
+def remove_unused_folders() -> None:
+    """Remove the folders that this process has made under default names, where no result is in them."""
+    while made_folders:
+        folder = made_folders.pop()
+        if {path.name for path in folder.glob("*")} <= NO_RESULT:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def named(run_dir: str) -> str:
     """The folder, which an unset shell variable would leave without a name: the current one, then."""
     if not run_dir:
         raise UserError("run_dir is empty; name a folder")
+    if "${" in run_dir:  # Hydra would take it for an interpolation of its own
+        raise UserError(f"run_dir={printable(run_dir)} has ${{ in its name; choose another")
     return run_dir
 
 

@@ -19,6 +19,7 @@ from torch.utils.tensorboard.summary import hparams
 from alzgan.errors import UserError
 from alzgan.files import replacing
 from alzgan.runs.config import leaves
+from alzgan.text import encodable
 
 
 class TensorBoardLog(TensorBoardLogger):
@@ -27,9 +28,14 @@ class TensorBoardLog(TensorBoardLogger):
     Args:
         run_dir: the run's folder.
         purge_step: hide what is there from this step on; None: nothing.
+
+    Raises:
+        UserError: the folder's name is no UTF-8: TensorBoard cannot write there.
     """
 
     def __init__(self, run_dir: Path, purge_step: int | None = None):
+        if (name := str(run_dir)) != encodable(name):
+            raise UserError(f"run_dir={name} is no UTF-8: choose another, or logger=csv")
         if purge_step is not None:
             wait_for_a_later_second(run_dir)
         super().__init__(
@@ -48,14 +54,16 @@ class TensorBoardLog(TensorBoardLogger):
     def show_settings(self, metrics: Sequence[str], settings: dict[str, Any], step: int) -> None:
         """Give the run its row in the HParams tab, with columns for metrics that are logged later."""
         row = ((name.replace(".", "/"), value) for name, value in leaves(settings))
-        shown = {name: value if isinstance(value, int | float) else str(value) for name, value in row}
+        shown = {
+            name: value if isinstance(value, int | float) else encodable(str(value)) for name, value in row
+        }
         *summaries, _ = hparams(shown, dict.fromkeys(metrics, 0.0))
         for summary in summaries:
             self.experiment.file_writer.add_summary(summary)
 
     def show_text(self, tag: str, text: str, step: int) -> None:
         """Show a text as it is; four spaces make it a block of code in TensorBoard's markdown."""
-        self.experiment.add_text(tag, "    " + text.replace("\n", "\n    "), step)
+        self.experiment.add_text(tag, "    " + encodable(text).replace("\n", "\n    "), step)
 
 
 def wait_for_a_later_second(run_dir: Path) -> None:

@@ -1,17 +1,26 @@
-"""How a run goes on: where it is, and which of its settings may change on the way."""
+"""How a run goes on, or another one starts from it: which settings may change, and in which folder."""
 
 import contextlib
+import itertools
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from alzgan.errors import UserError
-from alzgan.runs.config import checkpoint_file, compose_config, group_options, leaves
+from alzgan.runs.config import (
+    checkpoint_file,
+    compose_config,
+    group_options,
+    leaves,
+    new_folder,
+    shared_by_ranks,
+)
 from alzgan.runs.stored import OF_THE_MACHINE, PHANTOM, check_stored, names_in
 from alzgan.text import shell_override
 
@@ -53,10 +62,13 @@ class Previous:
     Attributes:
         path: of the checkpoint.
         checkpoint: its content, see `alzgan.runs.checkpoints.load_checkpoint`.
+        departures: overrides that change what the run is, with what it has in their place. With any, a new
+            run starts from its weights and optimizers; without, it goes on.
     """
 
     path: Path
     checkpoint: dict[str, Any]
+    departures: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def step(self) -> int:
@@ -68,38 +80,79 @@ class Previous:
         """What the run's last session was made of."""
         return self.checkpoint["alzgan"]["provenance"]
 
+    def given(self, composed: DictConfig, overrides: Sequence[str]) -> "Previous":
+        """The same run with the departures that the overrides are."""
+        return replace(self, departures=self.changed(composed, overrides)[1])
+
     def settings(self, composed: DictConfig, overrides: Sequence[str]) -> DictConfig:
-        """The settings that the run was started with, and those of the overrides that keep its meaning.
+        """The settings that the run was started with, changed by the overrides.
 
         Args:
             composed: the config that the command line makes by itself.
             overrides: of the command line.
+
+        Raises:
+            UserError: the run goes on, and is finished.
         """
-        settings = self.changed_settings(composed, overrides)
-        if (end := end_of(settings, self.checkpoint)) is not None:
-            raise UserError(f"{self.path} is finished {end} to go on")
+        settings = self.changed(composed, overrides)[0]
+        if self.departures:
+            self.start_anew(settings)
+        elif (end := end_of(settings, self.checkpoint)) is not None:
+            raise UserError(f"{self.path} {end}")
         return settings
 
-    def is_over(self, composed: DictConfig, overrides: Sequence[str]) -> bool:
-        """Whether nothing is left to do, so that the checkpoint has the run's outcome."""
-        ended = "outcome" in self.checkpoint["alzgan"]
-        return ended and end_of(self.changed_settings(composed, overrides), self.checkpoint) is not None
+    def start_anew(self, settings: DictConfig) -> None:
+        """Take out of a new run's settings what its predecessor has behind it."""
+        if typed := next((each for each in self.departures if each.startswith("model.start_")), None):
+            raise UserError(f"{typed}: the weights are those of ckpt_path; leave one of them out")
+        if "start_from" in settings.model:
+            settings.model.start_from = None
+        # Labels that a schedule has brought in stay in.
+        for player in ("generator", "discriminator"):
+            node, stored = settings.model[player], self.checkpoint["alzgan"]["config"]["model"][player]
+            reached = [
+                value.item()
+                for name, value in self.checkpoint["state_dict"].items()
+                if name.startswith(f"{player}.") and name.endswith(".strength")
+            ]
+            if reached and node.get("strength") == stored.get("strength"):
+                node.strength = reached[0]
+
+    def finished(self, composed: DictConfig, overrides: Sequence[str]) -> str | None:
+        """A line, if the run has reached its end and the overrides ask for nothing new."""
+        settings, departures = self.changed(composed, overrides)
+        end = None if departures else end_of(settings, self.checkpoint)
+        return f"{self.path} {end}" if end and settings == self.own_settings(composed) else None
 
     def data_settings(self, composed: DictConfig, overrides: Sequence[str]) -> DictConfig:
-        """The same of its data alone, for a verb that does not train.
+        """The settings of its data, for a verb that does not train.
 
         Args:
             composed: the verb's config.
             overrides: those of the command line that are about the data.
-        """
-        return self.changed_settings(composed, overrides).data
 
-    def changed_settings(self, composed: DictConfig, overrides: Sequence[str]) -> DictConfig:
-        """The settings that the run was started with, changed by overrides that keep its meaning."""
-        settings = self.own_settings(composed)
+        Raises:
+            UserError: an override would change what the run is.
+        """
+        settings, departures = self.changed(composed, overrides)
+        refuse(departures)
+        return settings.data
+
+    def changed(self, composed: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
+        """The settings that the run was started with, changed by the overrides, and the departures."""
+        settings, departures = self.own_settings(composed), {}
+        started_with = self.provenance.get("overrides", [])
         for override in overrides:
-            apply(override, settings, composed, overrides, self.provenance.get("overrides", []))
-        return settings
+            for name in touched(override, composed, overrides):
+                new, old = OmegaConf.select(composed, name), OmegaConf.select(settings, name)
+                unwatched = new is None and name.startswith("callbacks.")
+                if name.startswith(CHANGEABLE) or unwatched:
+                    put(settings, name, composed)
+                elif new != old and override not in started_with:
+                    put(settings, name, composed)
+                    has = "its own" if OmegaConf.is_config(old) else f"{name}={old}"
+                    departures.setdefault(override, has)
+        return settings, departures
 
     def own_settings(self, composed: DictConfig) -> DictConfig:
         """The settings that the run was started with, but for what is this machine's to say."""
@@ -116,21 +169,36 @@ class Previous:
         return settings
 
 
-def run_to_continue(settings: DictConfig, run_dir: Path, again: bool = False) -> Previous | None:
+def run_to_continue(
+    settings: DictConfig, run_dir: Path, overrides: Sequence[str] = (), again: bool = False
+) -> Previous | None:
     """The run of `ckpt_path`; else the one that is in the folder, if the same command may be given again.
 
     It may in a sweep, and where Slurm has put a job back into its queue.
     """
-    path = run_dir / "checkpoints" / "last.ckpt"
+    own = run_dir / "checkpoints" / "last.ckpt"
     if settings.ckpt_path is not None:
-        path = checkpoint_file(settings.ckpt_path)
-    elif not path.is_file():
+        previous = previous_of(checkpoint_file(settings.ckpt_path)).given(settings, overrides)
+        if not previous.departures or not own.is_file():
+            return previous
+    elif not own.is_file():
         return None
-    elif not again and "SLURM_RESTART_COUNT" not in os.environ:
-        raise UserError(
-            f"{run_dir} holds a run already; continue it with {shell_override('ckpt_path', run_dir)} or "
-            "choose another run_dir"
-        )
+    if not again and "SLURM_RESTART_COUNT" not in os.environ:
+        advice = f"continue it with {shell_override('ckpt_path', run_dir)} or choose another run_dir"
+        if settings.ckpt_path is not None:
+            advice = f"choose another run_dir, since {next(iter(previous.departures))} makes a new run"
+        raise UserError(f"{run_dir} holds a run already; {advice}")
+    previous = previous_of(own).given(settings, overrides)
+    refuse(previous.departures)
+    return previous
+
+
+def previous_of(path: Path) -> Previous:
+    """The run of a checkpoint.
+
+    Raises:
+        UserError: it is none that a run can go on from.
+    """
     from alzgan.runs.checkpoints import check_state, load_checkpoint  # load torch
 
     checkpoint = load_checkpoint(path)
@@ -138,40 +206,71 @@ def run_to_continue(settings: DictConfig, run_dir: Path, again: bool = False) ->
     return Previous(path, checkpoint)
 
 
-def apply(
-    override: str,
-    settings: DictConfig,
-    composed: DictConfig,
-    overrides: Sequence[str],
-    started_with: Sequence[str],
-) -> None:
-    """Let one override of the command line have its effect on a run's own settings."""
-    for name in touched(override, composed, overrides):
-        new, old = OmegaConf.select(composed, name), OmegaConf.select(settings, name)
-        unwatched = new is None and name.startswith("callbacks.")
-        if name.startswith(CHANGEABLE) or unwatched:
-            put(settings, name, composed)
-        elif new != old and override not in started_with and name not in ("ckpt_path", "run_dir"):
-            has = "its own" if OmegaConf.is_config(old) else f"{name}={old}"
-            raise UserError(f"{override} would make it another run: it has {has}; leave it out or start anew")
+def run_folder(ckpt_path: str | None, new: str, *, _root_: DictConfig | None = None) -> str:
+    """Where a run writes: in the folder of the run that it continues, else in a new one of the config."""
+    path = None if ckpt_path is None else checkpoint_file(ckpt_path)
+    if path is not None and path.parent.name == "checkpoints" and not departs(path, _root_):
+        return str(path.parent.parent)
+    # A sweep copies the cache to its jobs' configs. A resolver that is given the root has none by itself.
+    made = {} if _root_ is None else OmegaConf.get_cache(_root_)["run_folder"]
+    if new not in made:
+        made[new] = shared_by_ranks(lambda: new_folder(new))
+    return made[new]
+
+
+OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+
+
+def departs(path: Path, root: DictConfig | None) -> bool:
+    """Whether the command line, as Hydra has it, changes what the run of a checkpoint is."""
+    overrides = None if root is None else OmegaConf.select(root, "hydra.overrides.task")
+    if not overrides or root.hydra.mode == RunMode.MULTIRUN:  # whose jobs may not continue a run
+        return False
+    composed = OmegaConf.masked_copy(root, [key for key in root if key != "hydra"])
+    return bool(previous_of(path).given(composed, overrides).departures)
+
+
+def refuse(departures: Mapping[str, str]) -> None:
+    """Raise UserError if there is a departure."""
+    for override, has in departures.items():
+        raise UserError(f"{override} would make it another run: it has {has}; leave it out or start anew")
 
 
 def touched(override: str, composed: DictConfig, overrides: Sequence[str]) -> list[str]:
-    """The settings that an override is about.
+    """The settings that an override is about, and those that follow them.
 
     Those of a choice from a group, `trainer=fast`, are the ones in which the group's choices differ.
     """
     key = override.lstrip("+~").partition("=")[0].partition("@")[0]
+    if key in ("ckpt_path", "run_dir"):
+        return []
     here = dict(leaves(OmegaConf.to_container(composed, resolve=False)))
     if not (options := group_options(key)):
-        return [name for name in here if f"{name}.".startswith(f"{key}.")] or [key]
+        return followers([name for name in here if f"{name}.".startswith(f"{key}.")] or [key], here)
     others, found = [text for text in overrides if text != override], {}
     for option in options:
         with contextlib.suppress(HydraException):  # a choice that needs more than is given
             chosen = compose_config("train", [*others, f"{key}={option}"])
             there = dict(leaves(OmegaConf.to_container(chosen, resolve=False)))
             found |= {name: None for name in {**here, **there} if here.get(name) != there.get(name)}
-    return list(found)
+    return followers(list(found), here)
+
+
+def followers(names: list[str], here: dict[str, Any]) -> list[str]:
+    """The names, and those of settings that interpolate one of them: a stored config holds plain values."""
+    for name in names:  # grows
+        wholes = [f"${{{whole}}}" for whole in prefixes(name)]
+        names += [
+            each
+            for each, value in here.items()
+            if each not in names and isinstance(value, str) and any(whole in value for whole in wholes)
+        ]
+    return names
+
+
+def prefixes(name: str) -> list[str]:
+    """A dotted name and the nodes that it is in."""
+    return list(itertools.accumulate(name.split("."), lambda node, key: f"{node}.{key}"))
 
 
 def put(settings: DictConfig, name: str, composed: DictConfig) -> None:
@@ -187,12 +286,12 @@ def put(settings: DictConfig, name: str, composed: DictConfig) -> None:
 
 
 def end_of(settings: DictConfig, checkpoint: dict[str, Any]) -> str | None:
-    """Where a run has ended, and what to raise for more of it; None: there is something left to do."""
+    """Where a run has finished, and how it goes on; None: steps are left."""
     step, epoch = checkpoint["global_step"], checkpoint["epoch"]
     limits = {name: settings.trainer.get(name) for name in ("max_steps", "max_epochs")}
     limits = {name: value if isinstance(value, int) else -1 for name, value in limits.items()}
     if 0 <= limits["max_steps"] <= step:
-        return f"at step {step}: raise trainer.max_steps"
+        return f"is finished at step {step}; to go on, give a larger trainer.max_steps="
     if 0 < limits["max_epochs"] <= epoch:
-        return f"after {epoch} epochs: raise trainer.max_epochs"
+        return f"is finished after {epoch} epochs; to go on, give a larger trainer.max_epochs="
     return None

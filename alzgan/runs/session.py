@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-import shlex
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,14 @@ from alzgan.files import remove_parts, replacing, reporting_disk_errors, write_j
 from alzgan.gan import GAN
 from alzgan.people.splits import DRAW
 from alzgan.people.subjects import FEW_PEOPLE
-from alzgan.runs.build import build_data, build_model, build_trainer, plain
+from alzgan.runs.build import build_data, build_model, build_trainer, check_typed, plain
 from alzgan.runs.checkpoints import check_optimizers, check_weights, load_checkpoint
-from alzgan.runs.config import check_missing
+from alzgan.runs.config import check_missing, made_folders
 from alzgan.runs.provenance import provenance
 from alzgan.runs.resume import Previous
-from alzgan.runs.start import check_held_out, start_from
+from alzgan.runs.start import check_held_out, start_from, start_whole
 from alzgan.runs.sweep import objective_of
-from alzgan.text import counted, printable, shell_override
+from alzgan.text import counted, printable, shell_override, shell_word
 from alzgan.upstream.lightning import know_the_node, quiet
 
 log = logging.getLogger(__name__)
@@ -44,8 +44,9 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
     Args:
         settings: a composed `conf/train.yaml`, its `run_dir` included.
         overrides: what the user changed of it, for the record.
-        previous: the run so far, to be continued.
+        previous: the run so far, to be continued, or to start from if it has departures.
     """
+    source, previous = (previous, None) if previous and previous.departures else (None, previous)
     run_dir = Path(settings.run_dir)
     check_missing(settings)
     tune_process()
@@ -55,18 +56,27 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
     with quiet(), reporting_disk_errors(run_dir), lock:
         # All objects first: what a constructor refuses is told before any long work.
         record: dict[str, Any] = {}
-        with naming_the_file(previous):
+        with naming_the_file(previous or source):
+            check_typed(settings, overrides)
             data, gan = build_data(settings), build_model(settings)
+            trainer = build_trainer(settings, record, previous)
             if previous is None and settings.model.get("start_from"):
                 record["started_from"] = start_from(gan, settings.model.start_from, settings.model.start_with)
-            trainer = build_trainer(settings, record, previous)
             check_end(trainer, gan)
+        if source is not None:
+            record["started_from"], optimizers = start_whole(gan, source)
+            trainer.callbacks.insert(0, optimizers)
         if previous is not None:
             keep_older_split(previous, data, run_dir)
         data.setup()
-        record |= describe_run(overrides, data, trainer.world_size, previous)
+        record |= describe_run(overrides, data, trainer.world_size, previous, source)
         if record.get("started_from") and previous is None:
             check_held_out(record["started_from"], data)
+        if source is not None:
+            log.info(
+                f"A new run in {run_dir} with {', '.join(source.departures)}: it starts from the weights and "
+                f"optimizers of {source.path} at step {source.step}, and counts its steps from 0"
+            )
         warn_of_portraits(data, gan)
         if previous is not None:
             check_continuation(previous, record, settings, gan)
@@ -78,11 +88,25 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
             f"{counted(len(data.classes), 'class', 'classes')}; generator {parameters(gan.generator):,} and "
             f"discriminator {parameters(gan.discriminator):,} parameters"
         )
-        with reporting_lost_ranks(f"continue with {shell_override('ckpt_path', run_dir)}"):
+        with (
+            undone_before_the_first_step(trainer, run_dir),
+            reporting_lost_ranks(f"continue with {shell_override('ckpt_path', run_dir)}"),
+        ):
             trainer.fit(gan, datamodule=data, ckpt_path=previous and previous.path, weights_only=True)
     if trainer.is_global_zero:
         report(trainer, run_dir)
     return objective_of(outcome(trainer))
+
+
+@contextlib.contextmanager
+def undone_before_the_first_step(trainer: Trainer, run_dir: Path) -> Iterator[None]:
+    """Remove a folder that nobody chose where the run is refused before its first step."""
+    try:
+        yield
+    except UserError:
+        if trainer.global_step == 0 and run_dir in made_folders:
+            shutil.rmtree(run_dir, ignore_errors=True)
+        raise
 
 
 def check_end(trainer: Trainer, gan: GAN) -> None:
@@ -111,7 +135,11 @@ def naming_the_file(previous: Previous | None) -> Iterator[None]:
 
 
 def describe_run(
-    overrides: Sequence[str], data: MRIDataModule, world_size: int, previous: Previous | None
+    overrides: Sequence[str],
+    data: MRIDataModule,
+    world_size: int,
+    previous: Previous | None,
+    source: Previous | None = None,
 ) -> dict[str, Any]:
     """The run's record: what it is made of, and the command lines of all its sessions."""
     before = previous.provenance if previous else {}
@@ -120,11 +148,12 @@ def describe_run(
     started = {"started_from": before["started_from"]} if "started_from" in before else {}
     # Where it goes on is no setting: a sweep finds its job again, and an evaluation its sister runs.
     settings = [each for each in overrides if not each.startswith("ckpt_path=")]
+    given = (previous or source).provenance.get("overrides", []) if previous or source else []
     return {
         **now,
         **started,
         "world_size": world_size,
-        "overrides": list(dict.fromkeys([*before.get("overrides", []), *settings])),
+        "overrides": list({each.partition("=")[0]: each for each in [*given, *settings]}.values()),
         "sessions": [*before.get("sessions", []), session],
         "data": data.describe(),
     }
@@ -236,4 +265,4 @@ def report(trainer: Trainer, run_dir: Path) -> None:
     if checkpoint is not None:
         log.info(f"Checkpoint:  {checkpoint.path(trainer, 'last')}")
     log.info(f"Log:         {run_dir / 'train.log'}")
-    log.info(f"TensorBoard: tensorboard --logdir {shlex.quote(str(run_dir))} --samples_per_plugin images=500")
+    log.info(f"TensorBoard: tensorboard --logdir {shell_word(str(run_dir))} --samples_per_plugin images=500")

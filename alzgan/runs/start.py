@@ -1,22 +1,26 @@
-"""Another run's weights as the start of this one: transfer learning, and FreezeD with `model.freeze`."""
+"""Another run as the start of this one: its weights where they fit, or all of it with other settings."""
 
 import csv
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from lightning import Callback, Trainer
+from torch import Tensor, nn
 
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
 from alzgan.gan import GAN
-from alzgan.runs.checkpoints import load_checkpoint
+from alzgan.runs.checkpoints import load_checkpoint, optimizer_fits
 from alzgan.runs.config import checkpoint_file
+from alzgan.runs.resume import Previous
+from alzgan.schedules import OptimizerFactory, make_optimizer
 from alzgan.text import counted, printable, shell_override
 
-PLAYERS = ("generator", "discriminator")
+PLAYERS = ("generator", "discriminator")  # their optimizers are in the reverse order
 AVERAGE = "generator_average"
 MOST_NAMED = 3  # tensors that are new, in the line that says so
 
@@ -48,8 +52,8 @@ def start_from(gan: GAN, source: str, players: Sequence[str] = PLAYERS) -> dict[
     except UserError as error:
         raise UserError(str(error).replace("ckpt_path=", "model.start_from=", 1)) from None
     checkpoint = load_checkpoint(path)
-    taken = fitting(gan, checkpoint["state_dict"], players)
     wanted = [name for name in gan.state_dict() if of_players(name, players)]
+    taken = fitting(gan, checkpoint["state_dict"], wanted)
     if not any(value.dim() > 1 for value in taken.values()):  # counters fit all models
         raise UserError(
             f"model.start_from={printable(str(path))}: none of its weights fits this model; choose the same "
@@ -61,14 +65,89 @@ def start_from(gan: GAN, source: str, players: Sequence[str] = PLAYERS) -> dict[
         gan.average.images.copy_(checkpoint["state_dict"].get("average.images", 0))
     new = [name for name in wanted if name not in taken]
     log.info(f"Started from {path}: {counted(len(taken), 'tensor')} of {len(wanted)}{named(new)}")
+    return {**origin(path, checkpoint), "taken": len(taken), "new": new}
+
+
+def start_whole(gan: GAN, source: Previous) -> tuple[dict[str, Any], "TakenOptimizers"]:
+    """Take both networks and all else that fits: averages, and the state of penalties and augmentations.
+
+    Args:
+        gan: whose weights are replaced.
+        source: the run to start from.
+
+    Returns:
+        What the run's record says of it, and the callback that gives the optimizers their state.
+
+    Raises:
+        UserError: the networks are not those of the source.
+    """
+    theirs, ours = source.checkpoint["state_dict"], gan.state_dict()
+    taken = fitting(gan, theirs, list(ours))
+    new = [name for name in ours if name not in taken]
+    # A scalar is a schedule's value.
+    if unfit := next((name for name in new if name.partition(".")[0] in PLAYERS and ours[name].dim()), None):
+        raise UserError(
+            f"{source.path} does not fit the model: {unfit} is another there; model.start_from={source.path} "
+            "in place of ckpt_path takes what fits"
+        )
+    gan.load_state_dict(taken, strict=False)
+    kept = {
+        player: state
+        for player, factory, state in zip(
+            PLAYERS[::-1],
+            gan.optimizer_factories,
+            source.checkpoint["optimizer_states"],
+            strict=False,
+        )
+        if goes_on(factory, getattr(gan, player), state)
+    }
+    for player in PLAYERS:
+        if player not in kept:
+            log.info(f"model.{player}_optimizer differs from that of {source.path}: its state is not taken")
+    if gan.schedules:
+        log.info("The schedules of this run begin anew")
+    record = {**origin(source.path, source.checkpoint), "taken": len(taken), "new": new}
+    return {**record, "optimizers": list(kept)}, TakenOptimizers(kept)
+
+
+class TakenOptimizers(Callback):
+    """Give optimizers another run's state before the first step; their options stay this run's.
+
+    Args:
+        states: by player, as of `torch.optim.Optimizer.state_dict`.
+    """
+
+    def __init__(self, states: Mapping[str, dict[str, Any]]):
+        self.states = states
+
+    def on_fit_start(self, trainer: Trainer, pl_module: GAN) -> None:
+        """Load them where they are to be."""
+        for player, optimizer in zip(PLAYERS[::-1], trainer.optimizers, strict=True):
+            if player in self.states:
+                groups = optimizer.state_dict()["param_groups"]
+                optimizer.load_state_dict({"state": self.states[player]["state"], "param_groups": groups})
+
+
+def goes_on(factory: OptimizerFactory, network: nn.Module, state: Any) -> bool:
+    """Whether an optimizer of this kind has a state with these names and shapes for the network."""
+    if not optimizer_fits(make_optimizer(factory, network.parameters()), state):
+        return False
+    weight = nn.Parameter(torch.zeros(1, 1))
+    weight.grad = torch.zeros(1, 1)
+    optimizer = make_optimizer(factory, [weight])
+    optimizer.step()
+    return all(set(values) == set(optimizer.state[weight]) for values in state["state"].values())
+
+
+def origin(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Which run a checkpoint is of, for the record of one that starts from it."""
     data = checkpoint["alzgan"]["provenance"].get("data")
+    known = data if isinstance(data, dict) else {}
     return {
         "path": str(path),
         "step": checkpoint.get("global_step"),
-        "root": data.get("root") if isinstance(data, dict) else None,
-        "fingerprint": data.get("fingerprint") if isinstance(data, dict) else None,
-        "taken": len(taken),
-        "new": new,
+        "root": known.get("root"),
+        "fingerprint": known.get("fingerprint"),
     }
 
 
@@ -86,7 +165,7 @@ def check_held_out(started: dict[str, Any], data: MRIDataModule) -> None:
     leaked = {who for file, who, part in parts if part != "train" and file.path in seen}
     if leaked and started["root"] and os.path.realpath(started["root"]) == os.path.realpath(data.root):
         raise UserError(
-            f"model.start_from: {counted(len(leaked), 'person', 'people')} held out here were trained on "
+            f"{started['path']}: {counted(len(leaked), 'person', 'people')} held out here were trained on "
             f"there, {printable(min(leaked))} for one; hold out the same people with "
             f"{shell_override('data.subjects', f'csv:{table}')}"
         )
@@ -106,19 +185,17 @@ def read_rows(table: Path) -> list[dict[str, str]]:
         return []
 
 
-def fitting(gan: GAN, theirs: dict[str, Tensor], players: Sequence[str]) -> dict[str, Tensor]:
-    """Those of a checkpoint's tensors that have the name and the shape of one of the model's.
+def fitting(gan: GAN, theirs: dict[str, Tensor], wanted: Sequence[str]) -> dict[str, Tensor]:
+    """Those of a checkpoint's tensors that have the shape of the model's of one of the names.
 
     An average that the checkpoint lacks starts at its generator.
     """
-    taken = {}
-    for name, ours in gan.state_dict().items():
-        if not of_players(name, players):
-            continue
+    taken, state = {}, gan.state_dict()
+    for name in wanted:
         value = theirs.get(name)
         if value is None and name.startswith(f"{AVERAGE}."):
             value = theirs.get(name.replace(AVERAGE, "generator", 1))
-        if value is not None and value.shape == ours.shape:
+        if value is not None and value.shape == state[name].shape:
             taken[name] = value
     return taken
 

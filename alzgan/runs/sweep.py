@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import itertools
+import logging
 import math
 import sys
 import traceback
@@ -15,14 +16,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from alzgan.errors import UserError, user_error
-from alzgan.files import read_json, write_json, write_table
+from alzgan.files import read_json, reporting_disk_errors, write_json, write_table
 from alzgan.runs.resume import Previous
 from alzgan.text import aligned
 
+JOB = "job.json"  # of each job that the latest start of a sweep has run
 FAILURE = "failed.json"
+
+log = logging.getLogger(__name__)
 
 
 def outliving_failures(task: Callable[[DictConfig], float]) -> Callable[[DictConfig], float]:
@@ -36,7 +40,7 @@ def outliving_failures(task: Callable[[DictConfig], float]) -> Callable[[DictCon
     def guarded(settings: DictConfig) -> float:
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             return task(settings)
-        (job_folder() / FAILURE).unlink(missing_ok=True)  # of an earlier sweep
+        begin_job(job_folder(), list(HydraConfig.get().overrides.task))
         try:
             return task(settings)
         except Exception as error:
@@ -44,6 +48,18 @@ def outliving_failures(task: Callable[[DictConfig], float]) -> Callable[[DictCon
             return math.inf
 
     return guarded
+
+
+def begin_job(folder: Path, overrides: Sequence[str]) -> None:
+    """Leave the table a record of the job; what an earlier start said of it counts no more.
+
+    Raises:
+        UserError: the folder is another sweep's.
+    """
+    check_own(folder, overrides)
+    with reporting_disk_errors(folder, "start the sweep again"):
+        write_json(folder / JOB, {"overrides": overrides})
+    (folder / FAILURE).unlink(missing_ok=True)
 
 
 def check_job(config: DictConfig) -> None:
@@ -57,23 +73,31 @@ def check_job(config: DictConfig) -> None:
         )
 
 
-def finished_job(folder: Path, overrides: Sequence[str]) -> float | None:
+def finished_job(folder: Path) -> float | None:
     """The objective of a job that an earlier start of the same sweep has finished; None if it has not."""
-    check_own(folder, overrides)
     metrics = read_json(folder / "metrics.json")
     return None if metrics is None else objective_of(metrics)
 
 
-def finish_job(folder: Path, previous: Previous) -> float:
-    """The objective of a job that was killed after its last checkpoint, which has the outcome."""
-    outcome = previous.checkpoint["alzgan"]["outcome"]
-    write_json(folder / "metrics.json", outcome)
+def finish_job(folder: Path, previous: Previous, line: str) -> float:
+    """Log the line, and return the objective of a finished run.
+
+    A kill may have come between the last checkpoint, which has the outcome, and `metrics.json`.
+    """
+    from alzgan.upstream.lightning import quiet  # loads Lightning
+
+    with quiet():
+        log.info(line)
+    outcome = previous.checkpoint["alzgan"].get("outcome", {})  # which old checkpoints lack
+    if outcome and not (folder / "metrics.json").is_file():
+        write_json(folder / "metrics.json", outcome)
     return objective_of(outcome)
 
 
 def objective_of(metrics: Mapping[str, Any]) -> float:
-    """A run's best value, or its last where no checkpoint remembers the best; inf where none was measured."""
-    return float(metrics.get("best", metrics.get("final", math.inf)))
+    """A run's best value, or its last where no checkpoint remembers the best; inf if none is a number."""
+    value = float(metrics.get("best", metrics.get("final", math.inf)))
+    return math.inf if math.isnan(value) else value  # which cannot be sorted, and ends Optuna's study
 
 
 def check_own(folder: Path, overrides: Sequence[str]) -> None:
@@ -83,11 +107,13 @@ def check_own(folder: Path, overrides: Sequence[str]) -> None:
         raise UserError(f"{folder} is a job of another sweep ({' '.join(before)}): choose another run_dir")
 
 
-def jobs_of(overrides: Sequence[str]) -> list[list[str]]:
-    """The overrides of each job that those of a sweep make."""
+def grid_of(overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of each job of a grid; none where one is an interval, which has no grid."""
     loader = GlobalHydra.instance().config_loader()  # which knows what `model=glob(*)` stands for
-    choices = {}
-    for each in OverridesParser.create(loader).parse_overrides(list(overrides)):
+    parsed, choices = OverridesParser.create(loader).parse_overrides(list(overrides)), {}
+    if any(each.is_interval_sweep() for each in parsed):
+        return []
+    for each in parsed:
         swept = each.is_sweep_override()
         values = each.sweep_string_iterator() if swept else [each.get_value_element_as_str()]
         key = each.get_key_element()
@@ -115,22 +141,27 @@ def record_failure(error: Exception) -> None:
 class SweepTable(Callback):
     """After a multirun, print its jobs sorted by their objective and write them to `sweep.csv`.
 
-    It reads the jobs' folders, so it works with every launcher; jobs that failed come last.
+    It reads the folders of the jobs that ran, so it works with every launcher and sweeper; jobs that failed
+    come last.
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Let another sweep's folder, and its table, alone."""
+        """Let another sweep's folder, and its table, alone; forget which jobs an earlier start has run."""
+        folder = Path(config.hydra.sweep.dir)
         try:
-            for number, overrides in enumerate(jobs_of(config.hydra.overrides.task)):
-                check_own(Path(config.hydra.sweep.dir) / f"job_{number}", overrides)
+            for number, overrides in enumerate(known_jobs(config)):
+                check_own(folder / f"job_{number}", overrides)
         except UserError as error:  # Hydra makes a warning of it
             sys.exit(f"alzgan: {error}")
+        for record in folder.glob(f"job_*/{JOB}"):
+            record.unlink()
+        seed_sampler(config)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Collect, sort, show and write."""
         folder = Path(config.hydra.sweep.dir)
-        jobs = range(len(jobs_of(config.hydra.overrides.task)))
-        rows = sorted((job_row(folder / f"job_{job}") for job in jobs), key=by_objective)
+        jobs = sorted((record.parent for record in folder.glob(f"job_*/{JOB}")), key=job_number)
+        rows = sorted(map(job_row, jobs), key=by_objective)
         columns = ["job", "objective", "metric", *varied(rows)]
         write_table(folder / "sweep.csv", columns, table(rows, columns)[1:])
         shown = table([row | {"objective": short(row["objective"])} for row in rows], columns)
@@ -139,13 +170,35 @@ class SweepTable(Callback):
             sys.exit(f"alzgan: {len(failed)} of {len(rows)} jobs failed: {', '.join(failed)}")
 
 
+def known_jobs(config: DictConfig) -> list[list[str]]:
+    """The overrides of the jobs that are known before any has run: those of a grid."""
+    sweeper = config.hydra.sweeper
+    if not sweeper._target_.endswith(".BasicSweeper"):
+        return []
+    of_the_config = [f"{name}={value}" for name, value in (sweeper.params or {}).items()]
+    return grid_of([*of_the_config, *config.hydra.overrides.task])
+
+
+def seed_sampler(config: DictConfig) -> None:
+    """Let Optuna propose the same jobs again when the sweep is started again."""
+    sampler = OmegaConf.select(config, "hydra.sweeper.sampler")
+    if sampler is not None and sampler.get("seed", 0) is None:
+        with read_write(config.hydra):
+            sampler.seed = 0
+
+
+def job_number(folder: Path) -> int:
+    """Of a job's folder."""
+    return int(folder.name.removeprefix("job_"))
+
+
 def job_row(folder: Path) -> dict[str, str]:
     """One job: its folder's name, its objective, what it measured by, and its overrides."""
     failure, metrics = read_json(folder / FAILURE) or {}, read_json(folder / "metrics.json") or {}
     failed = bool(failure) or not metrics
-    overrides = failure.get("overrides") or (read_json(folder / "run.json") or {}).get("overrides", [])
+    overrides = (override.partition("=") for override in read_json(folder / JOB)["overrides"])
     return {
-        **{name: value for name, _, value in (override.partition("=") for override in overrides)},
+        **{name: value for name, _, value in overrides},
         "job": folder.name,
         "objective": "failed" if failed else str(objective_of(metrics)),
         "metric": "" if failed else str(metrics.get("objective", "")),
@@ -164,9 +217,8 @@ def varied(rows: Sequence[dict[str, str]]) -> list[str]:
         {name: value for name, value in row.items() if name not in ("job", "objective", "metric")}
         for row in rows
     ]
-    known = [names for names in overrides if names]  # a job that was killed early has left no record
-    every = dict.fromkeys(name for names in known for name in names)
-    return [name for name in every if len({names.get(name) for names in known}) > 1]
+    every = dict.fromkeys(name for names in overrides for name in names)
+    return [name for name in every if len({names.get(name) for names in overrides}) > 1]
 
 
 def short(objective: str) -> str:

@@ -20,7 +20,7 @@ from alzgan.errors import UserError
 from alzgan.files import replacing
 from alzgan.images import decoding
 from alzgan.images.folder import ImageFile
-from alzgan.people.cohort import Cohort, People, without_masks
+from alzgan.people.cohort import Cohort, People, named_across, without_masks
 from alzgan.people.copies import Copy, find_copies
 from alzgan.people.similarity import MANY, Thumbnails, leak_count, shrunk
 from alzgan.people.subjects import LEFT_OUT, PARTS
@@ -29,6 +29,7 @@ from alzgan.text import counted, printable
 MOSTLY_CONSTANT = 0.25  # share of constant images from which on a set is no training set
 NEAR = 0.98  # correlation of thumbnails from which on a test image is a near-duplicate of a train image
 LISTED = 20  # unreadable files on the terminal; the report has all
+LONG = 3  # times as long as wide: training would crop most of such an image, or pad it with as much
 BITS = {"1": 1, "I": 32, "F": 32}  # a channel, by Pillow's mode; "I;16..." has 16, any other 8
 SHEET_ROWS, SHEET_COLUMNS, SHEET_SIDE, SHEET_LABEL = 24, 10, 96, 16  # classes, images, pixels, pixels
 
@@ -70,9 +71,10 @@ def audit(cohort: Cohort, progress: bool = True) -> Audit:
     pixels, constant ones and those left out by a table aside), `duplicates_in_two_classes`,
     `duplicates_of_two_subjects` (number of such groups), `copies` (number of pairs, see
     `alzgan.people.copies`); `subject_rule`, `subjects` (number), `slices_per_subject`; `split` (images and
-    subjects of each part), `near_duplicates_across_splits` (number of test images with a train image
-    correlated above `NEAR`; None of more than `MANY` images); `notes`, `verdict`. What needs to know the
-    people is None where nobody does.
+    subjects of each part), `named_people_across_splits` (number of people of the files' names whom a table
+    splits and who are in several parts), `near_duplicates_across_splits` (number of test images with a train
+    image correlated above `NEAR`; None of more than `MANY` images); `notes`, `verdict`. What needs to know
+    the people is None where nobody does.
 
     Raises:
         UserError: no image to read, or a rule other than auto and content that does not fit the folder.
@@ -103,7 +105,7 @@ def audit(cohort: Cohort, progress: bool = True) -> Audit:
         if people and len(files) <= MANY
         else None,
     }
-    report["notes"] = notes_on(report, people.notes if people else listing.notes)
+    report["notes"] = [*notes_on(report, people.notes if people else listing.notes), *long_images(facts)]
     fault = fault_in(report, cohort.bad_files) or refusal
     report["verdict"] = verdict_on(report, fault)
     return Audit(report, files, copies, people, is_ready=fault is None)
@@ -161,7 +163,7 @@ def facts_or_error(
 
 def lines(report: dict[str, Any]) -> list[str]:
     """The report for people, ending with the verdict."""
-    count, intensity = report["images"], report["intensity"]
+    count, intensity, skipped = report["images"], report["intensity"], report.get("skipped_volumes")
     classes = (f"{printable(name)} {n} ({n / count:.1%})" for name, n in report["classes"].items())
     return [
         f"images: {count} in {counted(len(report['classes']), 'class', 'classes')}: {', '.join(classes)}",
@@ -170,8 +172,8 @@ def lines(report: dict[str, Any]) -> list[str]:
         f"intensity: {intensity['lowest']} to {intensity['highest']}, mean {intensity['mean']:.1f}, "
         f"{intensity['zeros']:.0%} of the pixels 0; constant images: {len(intensity['constant'])}",
         f"unreadable images: {len(report['unreadable'])}; other files, ignored: {report['ignored_files']}",
-        *(f"  {path}: {reason}" for path, reason in report["unreadable"][:LISTED]),
-        *(["  ..."] if len(report["unreadable"]) > LISTED else []),
+        *listed(report["unreadable"]),
+        *([f"volumes and files of volumes left out: {len(skipped)}", *listed(skipped)] if skipped else []),
         f"exact duplicates{aside(report)}: {counted(len(report['duplicates']), 'group')}, "
         f"{report['duplicates_in_two_classes']} of them in two classes; "
         f"copies, {'mirrored' if too_many(report) else 'near, mirrored and turned'} ones included: "
@@ -182,6 +184,11 @@ def lines(report: dict[str, Any]) -> list[str]:
     ]
 
 
+def listed(bad: Sequence[tuple[str, str]]) -> list[str]:
+    """Files and what is wrong with them, the first ones."""
+    return [f"  {path}: {reason}" for path, reason in bad[:LISTED]] + ["  ..."] * (len(bad) > LISTED)
+
+
 def contact_sheet(root: Path | str, files: Sequence[ImageFile], path: Path | str) -> None:
     """Write a PNG with a row for each class (the first 24), of 10 images spread evenly over its files.
 
@@ -190,7 +197,7 @@ def contact_sheet(root: Path | str, files: Sequence[ImageFile], path: Path | str
     """
     by_class: dict[str, list[ImageFile]] = defaultdict(list)
     for file in files:
-        by_class[file.label].append(file)
+        by_class[file.label or "(unknown)"].append(file)
     rows = sorted(by_class.items())[:SHEET_ROWS]
     height = SHEET_SIDE + SHEET_LABEL
     sheet = Image.new("RGB", (SHEET_COLUMNS * SHEET_SIDE, len(rows) * height))
@@ -248,7 +255,7 @@ def most_frequent(numbers: dict[str, int]) -> str:
 
 
 def describe_images(facts: Sequence[Facts]) -> dict[str, Any]:
-    classes = Counter(fact.file.label for fact in facts)
+    classes = Counter(fact.file.label or "(unknown)" for fact in facts)
     return {
         "images": len(facts),
         "classes": dict(sorted(classes.items())),
@@ -285,7 +292,8 @@ def describe_duplicates(facts: Sequence[Facts], people: People | None) -> dict[s
 
 def describe_people(people: People | None) -> dict[str, Any]:
     if people is None:
-        return dict.fromkeys(("subject_rule", "subjects", "slices_per_subject", "split"))
+        keys = ("subject_rule", "subjects", "slices_per_subject", "split", "named_people_across_splits")
+        return dict.fromkeys(keys)
     subject, parts = people.subjects.subject, people.split.parts
     slices = Counter(subject).values()
     persons = Counter(part for _, part in set(zip(subject, parts, strict=True)))
@@ -294,6 +302,7 @@ def describe_people(people: People | None) -> dict[str, Any]:
         "subjects": len(slices),
         "slices_per_subject": {"lowest": min(slices), "median": median(slices), "highest": max(slices)},
         "split": {part: {"images": parts.count(part), "subjects": persons[part]} for part in PARTS},
+        "named_people_across_splits": len(named_across(people.subjects, parts)),
     }
 
 
@@ -307,6 +316,18 @@ def notes_on(report: dict[str, Any], said: Sequence[str]) -> list[str]:
     if len(report["sizes"]) > 1:
         notes.append("images of several sizes: training resizes each to one square, see data.fit")
     return notes
+
+
+def long_images(facts: Sequence[Facts]) -> list[str]:
+    """One line on images that are far from square, if there are any."""
+    sides = [sorted(map(int, fact.size.split("x"))) for fact in facts]
+    long = [fact for fact, (short, side) in zip(facts, sides, strict=True) if side > LONG * short]
+    if not long:
+        return []
+    return [
+        f"{counted(len(long), 'image')} with one side more than {LONG} times the other, the first is "
+        f"{printable(long[0].file.path)} ({long[0].size}): training crops or pads to a square"
+    ]
 
 
 def verdict_on(report: dict[str, Any], fault: str | None) -> str:
@@ -349,6 +370,11 @@ def harm_in(report: dict[str, Any]) -> str | None:
     """Why a score on the test part would mean little."""
     if not report["split"]["test"]["images"]:
         return "the test part is empty: give more people, or other split fractions"
+    if several := report["named_people_across_splits"]:
+        return (
+            f"the table splits {counted(several, 'person', 'people')} of the files' names across the parts: "
+            "give each one subject, unless the names are misleading"
+        )
     kinds = (("in two classes", "duplicates_in_two_classes"), ("of two people", "duplicates_of_two_subjects"))
     if found := [f"{kind} {counted(report[key], 'time')}" for kind, key in kinds if report[key]]:
         return (

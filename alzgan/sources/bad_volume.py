@@ -12,5 +12,7 @@ class BadVolume(UserError):
     """A file that is no scan, or one too small for what is asked: `reason` is the line's reason alone."""
 
     def __init__(self, path: Path, reason: str, advice: str = "mend or remove it"):
-        super().__init__(f"cannot use the volume {printable(path)}: {reason}; {advice}")
-        self.reason = reason
+        super().__init__(
+            f"cannot use the volume {printable(path)}: {reason}; {advice}, or set data.bad_files=skip"
+        )
+        self.path, self.reason = path, reason

@@ -4,25 +4,28 @@ PS3.3 of the standard, C.7.6.2 (image plane) and C.7.6.16 (multi-frame functiona
 files; nothing in them is run.
 """
 
-from collections import defaultdict
+import contextlib
+import struct
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from alzgan.errors import UserError
 from alzgan.sources.bad_volume import MAX_VOXELS, BadVolume
-from alzgan.text import printable
+from alzgan.text import counted, printable
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
 PREAMBLE = 128  # bytes before the four letters that every file begins with
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])  # the standard's axes run to the left, the back and up
-PARALLEL = 1e-3  # how far the directions of two slices of a series may differ
+ALIKE = 1e-3  # how far directions (of unit length) and spacings (mm) of slices of a series may differ
 EVEN = 0.1  # how far gaps between slices may differ from their median, as a share of it
-HEADER = ("SeriesInstanceUID", "PatientID", "Rows")  # what is read to sort files into series
+HEADER = ("SeriesInstanceUID", "PatientID", "SOPClassUID", "Rows")  # what is read to sort files into series
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,22 @@ class Series:
     folder: Path
     files: tuple[Path, ...]
     patient: str  # its ID, perhaps empty
+    lost: int = 0  # files beside them that cannot be read: that many slices may be missing
+
+
+class Scan(NamedTuple):
+    """A series as a volume, and why some of its files are not in it."""
+
+    voxels: np.ndarray  # float32 (columns, rows, slices), NaN in slices that are missing
+    affine: np.ndarray  # (4, 4) from the voxels to mm to the patient's right, front and top
+    odd: list[BadVolume]
 
 
 @dataclass(frozen=True)
 class Plane:
     """A slice: its pixels, and where they lie in the patient in mm."""
 
+    path: Path
     pixels: np.ndarray  # (rows, columns), as stored
     slope: float
     intercept: float
@@ -52,87 +65,170 @@ def is_dicom(path: Path) -> bool:
     """Whether a file is one, by its suffix or by its first bytes."""
     if path.suffix.lower() in SUFFIXES:
         return True
+    return is_marked(start := start_of(path)) or is_bare(start)
+
+
+def start_of(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(PREAMBLE + 4)[PREAMBLE:] == b"DICM"
+            return file.read(1024)
     except OSError:
+        return b""
+
+
+def is_marked(start: bytes) -> bool:
+    return start[PREAMBLE : PREAMBLE + 4] == b"DICM"
+
+
+def is_bare(start: bytes) -> bool:
+    """Whether a file that has no preamble begins with two little endian elements, of groups 2 or 8."""
+    if len(start) < 8:
         return False
+    group, element, length = struct.unpack_from("<HHI", start)
+    if start[4:6].isalpha():  # an explicit value representation, and a shorter length
+        length = struct.unpack_from("<H", start, 6)[0]
+    if group not in (2, 8) or 12 + length > len(start):
+        return False
+    following = struct.unpack_from("<HH", start, 8 + length)
+    return (group, element) < following and following[0] in (2, 8)
 
 
-def series_among(paths: Sequence[Path]) -> list[Series]:
-    """The series of files, by folder and series UID; files without an image, reports say, are in none.
+def series_among(paths: Sequence[Path]) -> tuple[list[Series], list[BadVolume]]:
+    """The series of files, by folder, series UID and patient, and why some files are in none.
+
+    A file without an image, such as a report, is in none, and nothing is said of it.
 
     Raises:
         UserError: pydicom is missing.
-        BadVolume: a file cannot be read.
     """
     if not paths:
-        return []
+        return [], []
     pydicom = import_pydicom()
     files: dict[tuple[Path, str, str], list[Path]] = defaultdict(list)
+    imageless, classes, odd = [], set(), []
     for path in paths:
-        header = read(path, pydicom, stop_before_pixels=True, specific_tags=list(HEADER))
+        try:
+            header = read(path, pydicom, stop_before_pixels=True, specific_tags=list(HEADER))
+        except BadVolume as error:
+            odd.append(error)
+            continue
+        uid, patient, kind = (str(header.get(name) or "") for name in HEADER[:3])
+        kind = kind or str(header.file_meta.get("MediaStorageSOPClassUID") or "")
         if "Rows" in header:
-            uid, patient = (str(header.get(name) or "") for name in HEADER[:2])
             files[path.parent, uid, patient].append(path)
-    return [Series(folder, tuple(paths), patient) for (folder, _, patient), paths in files.items()]
+            classes.add(kind)
+        else:
+            imageless.append((path, kind))
+    classes.add("")  # of a file that ends even before that
+    odd += [BadVolume(path, "it ends before its image") for path, kind in imageless if kind in classes]
+    lost = Counter(error.path.parent for error in odd)
+    series = [Series(key[0], tuple(paths), key[2], lost[key[0]]) for key, paths in files.items()]
+    return series, odd
 
 
-def read_series(folder: Path, files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
-    """One series as a volume.
+def read_series(series: Series) -> Scan:
+    """One series as a volume, rescaled, dark for dark.
 
-    Returns:
-        float32 (columns, rows, slices), rescaled, dark for dark; and the affine (4, 4) from its voxels to mm
-        to the patient's right, front and top.
+    A file that cannot be used costs itself alone: damaged, colour, of another size, direction or spacing than
+    most slices, or a copy of another file. A slice is missing then, and there alone may be a gap.
 
     Raises:
         UserError: pydicom is missing.
-        BadVolume: slices of several shapes or directions, at one place or with gaps; no place; colour; too
-            large; compressed in a way that no installed package reads.
+        BadVolume: no file can be used; no size, direction and spacing is that of most slices; two slices at
+            one place; gaps; too large.
     """
     pydicom = import_pydicom()
     planes: list[Plane] = []
-    for path in files:
-        planes += planes_of(path, read(path, pydicom))
-        if len(planes) * planes[0].pixels.size > MAX_VOXELS:
-            raise BadVolume(folder, f"more than the limit of {MAX_VOXELS} voxels")
-    return stacked(folder, planes)
+    odd: list[BadVolume] = []
+    size = 0
+    for path in series.files:
+        try:
+            several = list(planes_of(path, read(path, pydicom)))
+        except BadVolume as error:
+            odd.append(error)
+            continue
+        planes += several
+        size += sum(plane.pixels.size for plane in several)
+        if size > MAX_VOXELS:
+            raise BadVolume(series.folder, f"more than the limit of {MAX_VOXELS} voxels")
+    odd += strangers(series.folder, planes)
+    lost = series.lost + len(odd)
+    planes = without(planes, odd)
+    twice = copies(planes)
+    planes = without(planes, twice)
+    if not planes:
+        raise BadVolume(series.folder, (odd + twice)[0].reason)
+    return Scan(*stacked(series.folder, planes, lost), odd + twice)
 
 
-def stacked(folder: Path, planes: Sequence[Plane]) -> tuple[np.ndarray, np.ndarray]:
-    """Slices in the order of their places, and the affine; see `read_series`."""
-    first = planes[0]
+def without(planes: Sequence[Plane], odd: Sequence[BadVolume]) -> list[Plane]:
+    refused = {error.path for error in odd}
+    return [plane for plane in planes if plane.path not in refused]
+
+
+def strangers(folder: Path, planes: Sequence[Plane]) -> list[BadVolume]:
+    """The files that are cut otherwise than most slices; BadVolume where no more than half are cut alike."""
+    if not planes:
+        return []
+    cuts = np.array([(*plane.pixels.shape, *plane.across, *plane.down, *plane.spacing) for plane in planes])
+    each = (np.abs(cuts - cut).max(axis=1) < ALIKE for cut in cuts)
+    usual = next((alike for alike in each if 2 * alike.sum() > len(planes)), None)
+    if usual is None:
+        raise BadVolume(folder, "slices of several sizes, directions or spacings, as of a localizer")
+    reason = "not of the size, direction and spacing of most slices of its series, as of a localizer"
+    paths = dict.fromkeys(plane.path for plane, alike in zip(planes, usual, strict=True) if not alike)
+    return [BadVolume(path, reason) for path in paths]
+
+
+def copies(planes: Sequence[Plane]) -> list[BadVolume]:
+    """The files with a slice that another file has, too: the same pixels at the same place."""
+    first: dict[tuple[Any, ...], Path] = {}
+    found: dict[Path, Path] = {}
     for plane in planes:
-        if plane.pixels.shape != first.pixels.shape:
-            raise BadVolume(folder, f"slices of {first.pixels.shape} and {plane.pixels.shape} pixels")
-        turned = np.abs(np.stack([plane.across - first.across, plane.down - first.down])).max()
-        if turned > PARALLEL:
-            raise BadVolume(folder, "slices that are not parallel, as of a localizer")
+        pixels = blake2b(plane.pixels.tobytes()).digest()
+        place = tuple(np.round(plane.corner, 2).tolist())
+        original = first.setdefault((place, pixels, plane.slope, plane.intercept), plane.path)
+        if original != plane.path:
+            found.setdefault(plane.path, original)
+    return [BadVolume(path, f"a copy of {printable(original.name)}") for path, original in found.items()]
+
+
+def stacked(folder: Path, planes: Sequence[Plane], lost: int) -> tuple[np.ndarray, np.ndarray]:
+    """Slices in the order of their places, of which up to `lost` may be missing, and the affine."""
+    first = planes[0]
     normal = np.cross(first.across, first.down)
     heights = np.array([plane.corner @ normal for plane in planes])
     order = np.argsort(heights)
     gaps = np.diff(heights[order])
-    if len(gaps) and gaps.min() < PARALLEL:
+    if len(gaps) and gaps.min() < ALIKE:
         raise BadVolume(folder, "several slices at one place, as of several echoes or times")
-    if len(gaps) and np.abs(gaps - np.median(gaps)).max() > EVEN * np.median(gaps):
+    step = np.median(gaps) if len(gaps) else 1.0
+    steps = np.rint(gaps / step).astype(int)
+    places = np.concatenate([[0], np.cumsum(steps)])
+    missing = places[-1] + 1 - len(planes)
+    if missing > lost or (np.abs(gaps - steps * step) > EVEN * step).any():
         raise BadVolume(folder, f"gaps of {gaps.min():.2f} to {gaps.max():.2f} mm: a slice is missing")
     lowest, highest = planes[order[0]], planes[order[-1]]
-    step = (highest.corner - lowest.corner) / len(gaps) if len(gaps) else normal * first.thickness
-    columns = [first.across * first.spacing[0], first.down * first.spacing[1], step]
+    up = (highest.corner - lowest.corner) / places[-1] if len(gaps) else normal * first.thickness
+    columns = [first.across * first.spacing[0], first.down * first.spacing[1], up]
     affine = np.eye(4)
     affine[:3, :3] = LPS_TO_RAS @ np.stack(columns, axis=1)
     affine[:3, 3] = LPS_TO_RAS @ lowest.corner
-    voxels = np.empty((*first.pixels.shape[::-1], len(planes)), np.float32)
-    for index, place in enumerate(order):
-        plane = planes[place]
-        voxels[:, :, index] = plane.pixels.T * plane.slope + plane.intercept
+    voxels = np.full((*first.pixels.shape[::-1], places[-1] + 1), np.nan, np.float32)
+    for place, index in zip(places, order, strict=True):
+        plane = planes[index]
+        voxels[:, :, place] = plane.pixels.T * plane.slope + plane.intercept
     return voxels, affine
 
 
 def planes_of(path: Path, file: Any) -> Iterator[Plane]:
     """The slices of a file, one or one a frame."""
+    if "MOSAIC" in (file.get("ImageType") or ()):
+        raise BadVolume(path, "a Siemens mosaic, many slices in one image: convert it with dcm2niix")
     if file.get("SamplesPerPixel", 1) != 1:
         raise BadVolume(path, "colour images, no scan")
+    if not file.get("Rows") or not file.get("Columns"):
+        raise BadVolume(path, "it does not say how many rows and columns it has")
     frames = int(file.get("NumberOfFrames") or 1)
     if frames * file.Rows * file.Columns > MAX_VOXELS:  # before any is decoded
         raise BadVolume(path, f"more than the limit of {MAX_VOXELS} voxels")
@@ -154,43 +250,48 @@ def planes_of(path: Path, file: Any) -> Iterator[Plane]:
 def plane_of(path: Path, places: tuple[Any, ...], pixels: np.ndarray, dark: float) -> Plane:
     """A slice, by what its frame, the frames' shared group or the whole file says."""
 
-    def value(name: str, group: str, default: Any = None) -> Any:
+    def numbers(name: str, group: str, count: int, default: float | None = None) -> np.ndarray:
         for place in places:
             inner = next(iter(place.get(group) or [place]))
             if inner.get(name) is not None:
-                return inner.get(name)
-        if default is None:
-            raise BadVolume(path, f"it does not say how the head lies (no {name})")
-        return default
+                break
+        else:
+            if default is None:
+                said = "how far apart its pixels are" if name == "PixelSpacing" else "how the head lies"
+                raise BadVolume(path, f"it does not say {said} (no {name})")
+            return np.full(count, default)
+        with contextlib.suppress(TypeError, ValueError):
+            return np.array(inner.get(name), float).reshape(count)
+        raise BadVolume(path, f"its {name} is not {counted(count, 'number')}")
 
-    corner = np.array(value("ImagePositionPatient", "PlanePositionSequence"), float)
-    directions = np.array(value("ImageOrientationPatient", "PlaneOrientationSequence"), float)
-    between_rows, between_columns = map(float, value("PixelSpacing", "PixelMeasuresSequence"))
+    directions = numbers("ImageOrientationPatient", "PlaneOrientationSequence", 6)
     return Plane(
+        path,
         pixels,
-        dark * float(value("RescaleSlope", "PixelValueTransformationSequence", 1)),
-        dark * float(value("RescaleIntercept", "PixelValueTransformationSequence", 0)),
-        corner,
+        dark * numbers("RescaleSlope", "PixelValueTransformationSequence", 1, 1).item(),
+        dark * numbers("RescaleIntercept", "PixelValueTransformationSequence", 1, 0).item(),
+        numbers("ImagePositionPatient", "PlanePositionSequence", 3),
         directions[:3],
         directions[3:],
-        np.array([between_columns, between_rows]),
-        float(value("SliceThickness", "PixelMeasuresSequence", 1)),
+        numbers("PixelSpacing", "PixelMeasuresSequence", 2)[::-1],
+        numbers("SliceThickness", "PixelMeasuresSequence", 1, 1).item(),
     )
 
 
 def read(path: Path, pydicom: ModuleType, **options: Any) -> Any:
+    """A file; one without a preamble is little endian, and implicit unless its first element is explicit."""
+    start = start_of(path)
+    bare = is_bare(start)
+    if not bare and not is_marked(start):
+        raise BadVolume(path, "damaged or no DICOM" if start else "the file is empty")
     try:
-        return pydicom.dcmread(path, **options)
-    except (
-        pydicom.errors.InvalidDicomError,
-        OSError,
-        ValueError,
-        KeyError,
-        EOFError,
-        AttributeError,
-    ) as error:
+        file = pydicom.dcmread(path, force=bare, **options)
+    except Exception as error:  # a parser may raise anything on damaged data
         reason = printable(" ".join(str(error).split()))
         raise BadVolume(path, f"damaged or no DICOM ({reason})") from None
+    if "TransferSyntaxUID" not in file.file_meta:  # which the decoder of pixels asks for
+        file.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    return file
 
 
 def import_pydicom() -> ModuleType:

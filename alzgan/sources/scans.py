@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,13 +22,14 @@ from PIL import Image
 from alzgan.errors import UserError
 from alzgan.images.decoding import Window, window_of
 from alzgan.sources.bad_volume import MAX_VOXELS, BadVolume
-from alzgan.sources.dicom import read_series
+from alzgan.sources.dicom import Series, read_series
 from alzgan.text import printable
 
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}  # the axis of the canonical frame that a plane cuts
 SUFFIXES = (".nii", ".nii.gz", ".mgh", ".mgz", ".hdr")
 NIFTI_PAIR = (b"ni1\0", b"ni2\0")  # magic of a NIfTI header whose voxels are in an .img
 MAX_SIDE = 4096  # pixels of a slice
+MANY_VALUES = 64  # whole numbers: a volume of fewer holds labels; FreeSurfer's aseg has 45
 ORIENTATION = re.compile(r"(?=.*[RL])(?=.*[AP])(?=.*[SI])[RLAPSI]{3}")
 
 
@@ -35,9 +37,27 @@ ORIENTATION = re.compile(r"(?=.*[RL])(?=.*[AP])(?=.*[SI])[RLAPSI]{3}")
 class Volume:
     """A scan in the canonical frame."""
 
+    path: Path
     voxels: np.ndarray  # float32 (right, front, up)
     spacing: np.ndarray  # (3,) mm from voxel to voxel
-    window: Window
+    window: Window | None  # None: no contrast
+    odd: Sequence[BadVolume] = ()  # files of a DICOM series that are not in it
+    is_series: bool = False
+
+    @cached_property
+    def holds_labels(self) -> bool:
+        """Whether the voxels are few whole numbers, as of a segmentation or a mask."""
+        values = self.voxels[np.isfinite(self.voxels)]
+        for some in (values[:: len(values) // 10_000 + 1], values):  # a few suffice to recognise a scan
+            different = np.unique(some)
+            if len(different) >= MANY_VALUES or (different % 1).any():
+                return False
+        return len(different) > 1
+
+    def missing(self, axis: int) -> np.ndarray:
+        """Indices of the slices across an axis that a DICOM series lacks; the first one is always there."""
+        line = np.moveaxis(self.voxels, axis, 0)[:, 0, 0]
+        return np.flatnonzero(np.isnan(line)) if self.is_series else np.array([], int)
 
     def slice(self, plane: str, index: int) -> np.ndarray:
         """One slice, uint8 (H, W), as it is to be looked at."""
@@ -51,24 +71,25 @@ class Volume:
         return np.asarray(image.resize(size, Image.Resampling.BICUBIC))
 
 
-def load_volume(path: Path, files: Sequence[Path] = (), orientation: str | None = None) -> Volume:
+def load_volume(path: Path, series: Series | None = None, orientation: str | None = None) -> Volume:
     """Read a scan into the canonical frame, slope and intercept applied.
 
     Args:
         path: of the file, or of the folder of a DICOM series.
-        files: of that series, in any order; none for a volume of one file.
+        series: that one; None for a volume of one file.
         orientation: where the three voxel axes run to, as "RAS" or "LPI", in a volume that does not say it.
 
     Raises:
         UserError: a package is missing.
         BadVolume: the file is truncated or damaged, too large, not one 3-D scan of real numbers, without
-            orientation, empty or constant.
+            orientation.
     """
     nibabel = import_nibabel()
     no_scan = nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold becomes infinite
-            image = opened(path, files, nibabel)
+            scan = read_series(series) if series else None
+            image = nibabel.Nifti1Image(scan.voxels, scan.affine) if scan else opened(path, nibabel)
             check_header(path, image)
             if not is_oriented(image):
                 image = oriented(path, image, orientation, nibabel)
@@ -79,10 +100,8 @@ def load_volume(path: Path, files: Sequence[Path] = (), orientation: str | None 
     except (OSError, EOFError, ValueError, OverflowError, zlib.error, *no_scan) as error:
         reason = printable(" ".join(str(error).split()))
         raise BadVolume(path, f"damaged or no scan ({reason})") from None
-    window = window_of(voxels)
-    if window is None:
-        raise BadVolume(path, "empty or constant")
-    return Volume(voxels, nibabel.affines.voxel_sizes(canonical.affine), window)
+    spacing = nibabel.affines.voxel_sizes(canonical.affine)
+    return Volume(path, voxels, spacing, window_of(voxels), scan.odd if scan else (), scan is not None)
 
 
 def import_nibabel() -> ModuleType:
@@ -93,10 +112,8 @@ def import_nibabel() -> ModuleType:
     return nibabel
 
 
-def opened(path: Path, files: Sequence[Path], nibabel: ModuleType) -> Any:
-    """The scan as a nibabel image; of a file no voxel is read yet."""
-    if files:
-        return nibabel.Nifti1Image(*read_series(path, files))
+def opened(path: Path, nibabel: ModuleType) -> Any:
+    """The file as a nibabel image; no voxel is read yet."""
     if path.suffix.lower() == ".mgh":  # nibabel would leave the file open
         return nibabel.MGHImage.from_bytes(path.read_bytes())
     if path.suffix.lower() != ".hdr":

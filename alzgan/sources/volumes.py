@@ -9,25 +9,50 @@ the head is up in coronal and sagittal ones. Pixels are square: voxel sizes are 
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from alzgan.errors import UserError
-from alzgan.files import new_folder, write_table
-from alzgan.images.folder import ImageFile, has_image_suffix, is_excluded, laid_out, walk
-from alzgan.people.names import RULES
+from alzgan.files import folder_name, new_folder, write_table
+from alzgan.images.folder import (
+    MASK_WORDS,
+    ImageFile,
+    Listing,
+    has_image_suffix,
+    is_excluded,
+    laid_out,
+    masks_of,
+    walk,
+)
+from alzgan.people.cohort import CLASS_COLUMN, IN_FOLDERS, with_classes
+from alzgan.people.names import suggest_pattern
 from alzgan.people.splits import MANIFEST, SCAN
+from alzgan.people.subjects import Subjects, by_table_or_names, identify, match_paths, nobody
 from alzgan.sources.bad_volume import BadVolume
 from alzgan.sources.dicom import Series, is_dicom, series_among
-from alzgan.sources.scans import ORIENTATION, PLANES, SUFFIXES, import_nibabel, load_volume
-from alzgan.text import counted, printable
+from alzgan.sources.scans import (
+    MANY_VALUES,
+    ORIENTATION,
+    PLANES,
+    SUFFIXES,
+    Volume,
+    import_nibabel,
+    load_volume,
+)
+from alzgan.text import counted, printable, shell_override
 
 LONGEST_FIRST = sorted(SUFFIXES, key=len, reverse=True)
+LABELS = re.compile(rf"(?:.+[_-])?(?:{MASK_WORDS})", re.IGNORECASE)
+THIN = 8  # voxels along a side of a slice, below which it is a stripe
+CHOICES_OF_VOLUMES = (
+    "data.subjects=csv:FILE (columns file, subject), data.subjects=regex:PATTERN (with a group 'subject') "
+    "or data.subjects=none (each volume is a person of its own)"
+)
 
 
 @dataclass(frozen=True)
@@ -36,71 +61,111 @@ class VolumeFile:
 
     path: Path  # of the file, or of the folder of a DICOM series
     label: str
-    subject: str
+    subject: str  # "" where only the slices can tell
     name: str
-    part: str = ""  # train, validation or test, where the folders say so
-    series: tuple[Path, ...] = ()  # the files of it
+    part: str = ""  # one of `alzgan.people.subjects.PARTS`, where the folders or a table say so
+    series: Series | None = None
+    columns: dict[str, str] = field(default_factory=dict)  # what else a table says
 
 
 class Found(NamedTuple):
-    """The volumes of a folder, and lines on how it was read."""
+    """The volumes of a folder, lines on how it was read, and the DICOM files that cannot be read."""
 
     volumes: list[VolumeFile]
     notes: list[str]
+    odd: list[BadVolume]
 
 
 @dataclass(frozen=True)
 class Sliced:
     """What became of a folder of volumes."""
 
-    skipped: list[tuple[str, str]]  # (path relative to the root, reason) of each volume that was left out
+    skipped: list[tuple[str, str]]  # (path relative to the root, reason) of each volume or file left out
     notes: list[str] = field(default_factory=list)  # lines on how the folder was read
 
 
 def volume_paths(root: Path | str, exclude: Sequence[str] = ()) -> list[str]:
     """Paths, relative to the root, of the volumes of a folder and of all files of DICOM series, sorted.
 
+    A file counts as of a series, whatever it holds, if its name differs from that of a DICOM file beside it
+    in numbers alone.
+
     Raises:
         UserError: the root is missing, is no folder or cannot be listed.
     """
-    paths = (path for path, is_folder in sorted(walk(str(root))) if not is_folder)
-    return [path for path in paths if is_volume(Path(root), path) and not is_excluded(path, exclude)]
+    paths = [path for path, is_folder in sorted(walk(str(root))) if not is_folder]
+    paths = [path for path in paths if not has_image_suffix(path) and not is_excluded(path, exclude)]
+    dicom = {form_of(path) for path in paths if not is_file_volume(path) and is_dicom(Path(root, path))}
+    return [path for path in paths if is_file_volume(path) or form_of(path) in dicom]
 
 
-def is_volume(root: Path, path: str) -> bool:
-    return path.lower().endswith(SUFFIXES) or (not has_image_suffix(path) and is_dicom(root / path))
+def is_file_volume(path: str) -> bool:
+    return path.lower().endswith(SUFFIXES)
 
 
-def find_volumes(root: Path | str, exclude: Sequence[str] = (), classes: str = "auto") -> Found:
+def form_of(path: str) -> tuple[str, str]:
+    """The folder of a file, and its name without its numbers."""
+    folder, _, name = path.rpartition("/")
+    return folder, re.sub(r"\d+", "0", name)
+
+
+def find_volumes(
+    root: Path | str, exclude: Sequence[str] = (), classes: str = "auto", subjects: str = "auto"
+) -> Found:
     """The volumes of a folder, by class folder, sorted by path.
 
-    Classes and parts are read as of images (`alzgan.images.folder.survey`). A person is whom a data set's
-    names (`alzgan.people.names`) say, where they fit every volume, or the patients of DICOM; else whoever
-    gives a folder its name, where folders are people; else volumes that lie together in a folder inside a
-    class folder (`AD/p7/scan1.nii`), or whose names begin with the same `sub-...`, are of one person, and any
-    other volume is a person of its own.
+    Classes and parts are read as of images (`alzgan.images.folder.survey`). Volumes whose names say that they
+    hold labels are left out, unless all do.
+
+    Args:
+        root: the folder.
+        exclude: patterns of paths and names that are left out.
+        classes: what a class is, as of images.
+        subjects: who is in which volume: a rule of `alzgan.people.subjects.identify`; "content" leaves it to
+            the slices. "auto" takes a table in the root, else a data set's names that fit every volume, else
+            the patients of DICOM, else folders: those that are named like people, or those in class folders
+            (`AD/p7/scan1.nii`) unless one person seems to have several.
 
     Raises:
         UserError: no volumes; some in class folders and some beside them; two volumes whose slices would have
-            the same names.
-        BadVolume: a DICOM file cannot be read.
+            the same names; nobody knows who is who.
     """
     root = Path(root)
-    found = volumes_and_series(root, volume_paths(root, exclude))
+    found, odd = volumes_and_series(root, volume_paths(root, exclude))
+    if odd and not found:
+        raise odd[0]
     if not found:
         raise UserError(
             f"{printable(root)} holds no volume ({', '.join(SUFFIXES)} or DICOM): give a folder of volumes"
         )
-    beside = [path for path in found if "/" not in path]
-    if beside and len(beside) < len(found):
+    labels = label_volumes(found)
+    paths = sorted(set(found).difference(labels))
+    beside = [path for path in paths if "/" not in path]
+    if beside and len(beside) < len(paths):
         raise UserError(
             f"{printable(root)} has volumes in class folders and {printable(beside[0])} beside them: "
             "move it into a class folder"
         )
-    folders = sorted({path.partition("/")[0] for path in found if "/" in path})
-    listing = laid_out(sorted(found), folders, [], [], classes)
-    people = known_people(found)
-    volumes = [volume_file(root, file, found[file.path], people.get(file.path)) for file in listing.images]
+    folders = sorted({path.partition("/")[0] for path in paths if "/" in path})
+    listing = laid_out(paths, folders, [], [], classes)
+    people = people_of(root, listing, found, subjects)
+    files = listing.images
+    if classes == "csv":
+        files = with_classes(files, people)
+        if not all(file.label for file in files):  # a slice lies in the folder of its class
+            raise UserError(CLASS_COLUMN)
+        for file in files:
+            folder_name(file.label)
+    volumes = [volume_file(root, file, found[file.path], people, row) for row, file in enumerate(files)]
+    refuse_twins(volumes)
+    notes = [*listing.notes, *people.notes]
+    if labels:
+        said = f"{counted(len(labels), 'volume')} left out, named as labels, the first is "
+        notes.append(f"{said}{printable(labels[0])}; rename it if it is a scan")
+    return Found(volumes, notes, odd)
+
+
+def refuse_twins(volumes: Sequence[VolumeFile]) -> None:
     seen: dict[tuple[str, str], Path] = {}
     for volume in volumes:
         twin = seen.setdefault((volume.label, volume.name), volume.path)
@@ -109,48 +174,97 @@ def find_volumes(root: Path | str, exclude: Sequence[str] = (), classes: str = "
                 f"slices of {printable(twin)} and {printable(volume.path)} would have the same names: "
                 "rename or remove one"
             )
-    return Found(volumes, listing.notes)
 
 
-def volumes_and_series(root: Path, paths: Sequence[str]) -> dict[str, Series | None]:
-    """Each volume under the path that names it, with the series that it is of DICOM."""
-    found: dict[str, Series | None] = {path: None for path in paths if path.lower().endswith(SUFFIXES)}
+def volumes_and_series(root: Path, paths: Sequence[str]) -> tuple[dict[str, Series | None], list[BadVolume]]:
+    """Each volume under the path that names it, with its series if it is DICOM; and what cannot be read."""
+    found: dict[str, Series | None] = {path: None for path in paths if is_file_volume(path)}
     by_folder: dict[Path, list[Series]] = defaultdict(list)
-    for series in series_among([root / path for path in paths if path not in found]):
+    all_series, odd = series_among([root / path for path in paths if path not in found])
+    for series in all_series:
         by_folder[series.folder].append(series)
     for folder, several in by_folder.items():
         path = folder.relative_to(root).as_posix() if folder != root else root.resolve().name
         for number, series in enumerate(several):
             found[path if len(several) == 1 else f"{path}/series-{number:03d}"] = series
-    return found
+    return found, odd
 
 
-def known_people(found: dict[str, Series | None]) -> dict[str, str]:
-    """The person of each volume, by the names of a data set or by the patients of DICOM, if one fits all."""
-    for rule in RULES.values():
-        matches = {path: re.search(rule.pattern, path) for path in found}
-        if all(matches.values()):
-            return {path: match["subject"] for path, match in matches.items()}
-    patients = {path: series.patient for path, series in found.items() if series and series.patient}
-    return patients if len(patients) == len(found) and len(set(patients.values())) > 1 else {}
+def stem_of(path: str) -> str:
+    """The path of a file without the suffix of its kind of volume."""
+    suffix = next((suffix for suffix in LONGEST_FIRST if path.lower().endswith(suffix)), "")
+    return path[: len(path) - len(suffix)]
 
 
-def volume_file(root: Path, file: ImageFile, series: Series | None, person: str | None) -> VolumeFile:
-    """A volume with its person, if it is known, and the name of its slices."""
-    parts = list(PurePosixPath(file.path).parts)
-    if series is None:
-        suffix = next(suffix for suffix in LONGEST_FIRST if parts[-1].lower().endswith(suffix))
-        parts[-1] = parts[-1][: -len(suffix)]
-    parts = parts[file.part is not None :]
+def label_volumes(found: dict[str, Series | None]) -> list[str]:
+    """The volumes that are segmentations or masks by their names; none where all are."""
+    stems = {path: stem_of(path) for path, series in found.items() if series is None}
+    beside = set(masks_of(stems.values()))
+    labels = [
+        path for path, stem in stems.items() if stem in beside or LABELS.fullmatch(PurePosixPath(stem).name)
+    ]
+    return sorted(labels) if len(labels) < len(found) else []
+
+
+def people_of(root: Path, listing: Listing, found: dict[str, Series | None], rule: str) -> Subjects:
+    """Who is in the volumes; see `find_volumes`."""
+    files, unknown = listing.images, [None] * len(listing.images)
+    if rule == "content":
+        return Subjects(rule, [""] * len(files), unknown, unknown)
+    if rule == "none":
+        return replace(nobody(files), notes=["each volume counts as a person of its own"])
+    if rule != "auto":
+        return identify(root, files, rule)
+    if (told := by_table_or_names(root, files)) is not None:
+        return told
+    if len(files) == 1:
+        return replace(nobody(files), notes=[])
+    patients = [series.patient if (series := found[file.path]) else "" for file in files]
+    if all(patients) and len(set(patients)) > 1:
+        return Subjects("patients", patients, unknown, unknown)
+    if listing.people_in_folders:
+        return match_paths(files, IN_FOLDERS, f"regex:{IN_FOLDERS}")
+    owners = [owner_of(root, file, found[file.path]) for file in files]
+    visits = suggest_pattern(sorted(set(owners)), least_each=1)
+    if visits or not all(owners) or len(set(owners)) < max(2, len({file.label for file in files})):
+        raise unknown_people(files, visits)
+    note = f"each folder in a class folder is taken for a person, the first is {printable(owners[0])}"
+    return Subjects("folders", owners, unknown, unknown, [f"{note}; if not, give {CHOICES_OF_VOLUMES}"])
+
+
+def owner_of(root: Path, file: ImageFile, series: Series | None) -> str:
+    """The folder in its class folder that a volume lies in; "" where there is none."""
+    folder = series.folder.relative_to(root) if series else PurePosixPath(file.path).parent
+    parts = folder.parts[file.part is not None :]
+    return next(iter(parts[1:] if parts[:1] == (file.label,) else parts), "")
+
+
+def unknown_people(files: Sequence[ImageFile], suggested: tuple[str, str] | None) -> UserError:
+    """That no rule knows the names of the volumes, with a pattern if one looks like an id."""
+    suggested = suggested or suggest_pattern([file.path for file in files], least_each=1)
+    advice = ""
+    if suggested:
+        pattern, example = suggested
+        override = shell_override("data.subjects", f"regex:{pattern}")
+        advice = f"{override} if {printable(example)} is a person, or "
+    return UserError(
+        f"nobody knows who is who: no rule knows names like {printable(files[0].path)}; give {advice}"
+        f"{CHOICES_OF_VOLUMES}"
+    )
+
+
+def volume_file(root: Path, file: ImageFile, series: Series | None, people: Subjects, row: int) -> VolumeFile:
+    """A volume with its person and the name of its slices."""
+    parts = PurePosixPath(file.path if series else stem_of(file.path)).parts[file.part is not None :]
     inner = parts[1:] if len(parts) > 1 and parts[0] == file.label else parts
-    first = inner[0].partition("_")[0] if inner[0].startswith("sub-") else inner[0]
     return VolumeFile(
         series.folder if series else root / file.path,
         file.label,
-        person or first,
+        people.subject[row],
         "_".join(inner),
-        file.part or "",
-        series.files if series else (),
+        people.split[row] or file.part or "",
+        series,
+        {name: values[row] for name, values in (people.columns or {}).items()},
     )
 
 
@@ -180,16 +294,20 @@ def slices(
 
     Raises:
         UserError: nibabel or pydicom is missing; there is no such plane, part or orientation.
-        BadVolume: as of `alzgan.sources.scans.load_volume`; or it has fewer slices than asked for.
+        BadVolume: as of `alzgan.sources.scans.load_volume` and `Choice.cut`; or a file of the series is odd.
     """
     choice = Choice(plane, tuple(between), central, orientation)
-    path, files = Path(path), ()
+    path, several, odd = Path(path), [None], []
     if path.is_dir():
-        several = series_among(sorted(file for file in path.iterdir() if is_dicom(file)))
-        if len(several) != 1:
+        several, odd = series_among(sorted(file for file in path.iterdir() if is_dicom(file)))
+        if len(several) != 1 and not odd:
             raise BadVolume(path, f"{len(several)} DICOM series", "give the folder of one")
-        files = several[0].files
-    return choice.cut(path, files)[1]
+    if not odd:
+        volume = load_volume(path, several[0], orientation)
+        odd = volume.odd
+    if odd:
+        raise odd[0]
+    return choice.cut(volume)[1]
 
 
 def write_slices(
@@ -202,6 +320,7 @@ def write_slices(
     orientation: str | None = None,
     exclude: Sequence[str] = (),
     classes: str = "auto",
+    subjects: str = "auto",
     bad_files: str = "error",
     progress: bool = True,
 ) -> Sliced:
@@ -209,8 +328,10 @@ def write_slices(
 
     Writes `<class>/<volume>_slice-<index>.png`, 8-bit grey, where index counts from the volume's lowest,
     rearmost or leftmost slice, and `manifest.csv` with the columns file, class, subject, slice, split (empty,
-    unless the folders say it) and scan (the volume). The folder, new or empty before, is there whole or not
-    at all. A volume that cannot be used is an error, or is left out where `bad_files` is "skip".
+    unless the folders or a table say it), scan (the volume) and what else a table of `subjects` says. The
+    folder, new or empty before, is there whole or not at all. A volume, or a file of a DICOM series, that
+    cannot be used is an error, or is left out where `bad_files` is "skip". Volumes of few whole numbers hold
+    labels and are left out, unless there are no others.
 
     Raises:
         UserError: as `find_volumes` and `slices`; `destination` is there already or cannot be written; no
@@ -218,25 +339,67 @@ def write_slices(
     """
     import_nibabel()
     choice = Choice(plane, tuple(between), central, orientation)
-    (volumes, notes), skipped, rows = find_volumes(root, exclude, classes), [], []
+    found = find_volumes(root, exclude, classes, subjects)
+    notes = found.notes
     with new_folder(Path(destination).absolute()) as folder:
-        for file in tqdm(volumes, "slicing", unit=" volumes", disable=not progress):
-            try:
-                indices, images = choice.cut(file.path, file.series)
-            except BadVolume as error:
-                if bad_files == "error":
-                    raise
-                skipped.append((file.path.relative_to(root).as_posix(), error.reason))
-                continue
-            (folder / file.label).mkdir(exist_ok=True)
-            for index, image in zip(indices, images, strict=True):
-                path = f"{file.label}/{file.name}_slice-{index:03d}.png"
-                Image.fromarray(image).save(folder / path)
-                rows.append([path, file.label, file.subject, index, file.part, file.name])
-        if not rows:
-            raise BadVolume(volumes[0].path, f"{skipped[0][1]}, nor can any other one in {printable(root)}")
-        write_table(folder / "manifest.csv", (*MANIFEST, SCAN), rows)
+        slicer = Slicer(folder, choice, bad_files == "skip")
+        slicer.leave_out(found.odd)
+        for file in tqdm(found.volumes, "slicing", unit=" volumes", disable=not progress):
+            slicer.add(file)
+        if slicer.rows and slicer.labels:
+            more = counted(len(slicer.labels), "volume")
+            notes.append(
+                f"{more} of fewer than {MANY_VALUES} whole numbers left out as labels, the first is "
+                f"{printable(slicer.labels[0].path.relative_to(root))}; prepare such alone to keep them"
+            )
+        elif slicer.labels:
+            for file in slicer.labels:
+                slicer.add(file, labels=True)
+        skipped = [(error.path.relative_to(root).as_posix(), error.reason) for error in slicer.skipped]
+        if not slicer.rows:
+            path, reason = skipped[-1]  # a volume: files of a series come before it
+            raise UserError(
+                f"cannot use the volume {printable(path)}: {reason}; "
+                f"nor can any other one in {printable(root)}"
+            )
+        write_table(folder / "manifest.csv", (*MANIFEST, SCAN, *found.volumes[0].columns), slicer.rows)
     return Sliced(skipped, notes)
+
+
+@dataclass
+class Slicer:
+    """Writes the slices of volumes, and keeps account of what is left out."""
+
+    folder: Path
+    choice: "Choice"
+    skip: bool  # what cannot be used; else it is an error
+    rows: list[list[Any]] = field(default_factory=list)  # of the manifest
+    labels: list[VolumeFile] = field(default_factory=list)  # left out
+    skipped: list[BadVolume] = field(default_factory=list)
+
+    def leave_out(self, odd: Sequence[BadVolume]) -> None:
+        if odd and not self.skip:
+            raise odd[0]
+        self.skipped += odd
+
+    def add(self, file: VolumeFile, labels: bool = False) -> None:
+        """Write the slices of a volume, but of one of labels only where they are wanted."""
+        try:
+            volume = load_volume(file.path, file.series, self.choice.orientation)
+            if volume.holds_labels and not labels:
+                self.labels.append(file)
+                return
+            self.leave_out(volume.odd)
+            indices, images = self.choice.cut(volume)
+        except BadVolume as error:
+            self.leave_out([error])
+            return
+        (self.folder / file.label).mkdir(exist_ok=True)
+        for index, image in zip(indices, images, strict=True):
+            path = f"{file.label}/{file.name}_slice-{index:03d}.png"
+            Image.fromarray(image).save(self.folder / path)
+            row = [path, file.label, file.subject, index, file.part, file.name, *file.columns.values()]
+            self.rows.append(row)
 
 
 @dataclass(frozen=True)
@@ -263,10 +426,17 @@ class Choice:
                 "with one letter each of R or L, A or P, S or I: RAS"
             )
 
-    def cut(self, path: Path, files: Sequence[Path] = ()) -> tuple[range, np.ndarray]:
-        """The chosen slices, uint8 (K, H, W), and where they lie along the canonical axis."""
-        volume = load_volume(path, files, self.orientation)
-        depth = volume.voxels.shape[PLANES[self.plane]]
+    def cut(self, volume: Volume) -> tuple[list[int], np.ndarray]:
+        """The chosen slices, uint8 (K, H, W), and where they lie along the canonical axis.
+
+        Raises:
+            BadVolume: no contrast; slices of fewer than `THIN` voxels across, or with gaps; too few slices.
+        """
+        path, axis = volume.path, PLANES[self.plane]
+        if volume.window is None:
+            raise BadVolume(path, "empty, constant or a mask")
+        self.refuse_stripes(volume)
+        depth = volume.voxels.shape[axis]
         indices = range(round(self.between[0] * depth), round(self.between[1] * depth))
         if not indices:
             reason = f"none of its {depth} {self.plane} slices lies in volumes.between={list(self.between)}"
@@ -278,4 +448,20 @@ class Choice:
                 raise BadVolume(path, f"{reason}{list(self.between)}", "give fewer")
             start = (len(indices) - self.central) // 2
             indices = indices[start : start + self.central]
-        return indices, np.stack([volume.slice(self.plane, index) for index in indices])
+        there = sorted(set(indices).difference(volume.missing(axis).tolist()))
+        if not there:
+            raise BadVolume(path, "the chosen slices are missing")
+        return there, np.stack([volume.slice(self.plane, index) for index in there])
+
+    def refuse_stripes(self, volume: Volume) -> None:
+        """Raise BadVolume where the slices would be stripes, or have some."""
+        shape = volume.voxels.shape
+        for other, axis in PLANES.items():
+            if other == self.plane:
+                continue
+            if shape[axis] < THIN:
+                reason = f"{shape[axis]} {other} slices alone: cut {self.plane} it gives stripes"
+                raise BadVolume(volume.path, reason, f"set volumes.plane={other}")
+            if missing := volume.missing(axis).size:
+                reason = f"{counted(missing, f'{other} slice')} missing: cut {self.plane} it has gaps"
+                raise BadVolume(volume.path, reason, f"set volumes.plane={other}")

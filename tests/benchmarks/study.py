@@ -236,6 +236,8 @@ def phrases(results: dict[str, Any]) -> list[str]:
     }
     names = {"metric": "membership_auc", "space": "random-conv"}
     attack = next(each for each in hour["numbers"] if names.items() <= each.items())
+    names = {"metric": "train_test_distance", "space": "aligned pixels"}
+    nearness = next(each for each in hour["numbers"] if names.items() <= each.items())
     (helps,), (places,), (textbook,) = (
         last[cell]["utility"] for cell in ("csmall", "csmall_places", "cdcgan")
     )
@@ -275,6 +277,8 @@ def phrases(results: dict[str, Any]) -> list[str]:
             for step in (4800, 9600)
         ),
         f"{spread(hour, 'too near')} at the end",
+        f"C_T of {nearness['low']:.2f} to {nearness['high']:.2f}, where unseen people have "
+        f"{nearness['unseen']['low']:.2f} to {nearness['unseen']['high']:.2f}",
         f"unseen people have {100 * number_of(small, 'too near')['unseen']['mean']:.1f} %",
         f"AUC {attack['low']:.2f} to {attack['high']:.2f}, by chance {attack['unseen']['low']:.2f} to "
         f"{attack['unseen']['high']:.2f}",

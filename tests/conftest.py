@@ -37,10 +37,11 @@ SMALL = [
 
 
 @pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
-    """CPU sums depend on the number of threads: the tests use one, here and in their processes."""
-    torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"
+def same_threads() -> None:
+    """CPU sums depend on the number of threads: one, or OMP_NUM_THREADS, here and in all processes."""
+    threads = os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["MKL_NUM_THREADS"] = threads  # which torch prefers
+    torch.set_num_threads(int(threads))
 
 
 @pytest.fixture(autouse=True)

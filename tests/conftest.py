@@ -36,6 +36,12 @@ SMALL = [
 ]
 
 
+def pytest_report_header() -> str:
+    """What the last bits of sums depend on."""
+    threads = os.environ.get("OMP_NUM_THREADS", "1")
+    return f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, threads: {threads}"
+
+
 @pytest.fixture(autouse=True, scope="session")
 def same_threads() -> None:
     """CPU sums depend on the number of threads: one, or OMP_NUM_THREADS, here and in all processes."""

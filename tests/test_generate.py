@@ -1,4 +1,8 @@
-"""Folders of synthetic images: the same bytes whatever the batch, the order, the processes and the kills."""
+"""Folders of synthetic images: the same bytes whatever the batch, the order, the processes and the kills.
+
+On one kind of processor and with one number of threads: whatever is asked for, the network is given blocks of
+one shape, and an image always has the same row.
+"""
 
 import csv
 import json

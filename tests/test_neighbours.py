@@ -41,11 +41,15 @@ def test_a_part_of_all_distances_at_a_time_tells_the_same(monkeypatch, people):
     monkeypatch.setattr(neighbours, "BLOCK", 16)
     one, two = (torch.randn(count, 5, generator=torch.Generator().manual_seed(count)) for count in (50, 70))
     rows = torch.tensor([69, 3, 40, *range(20)])
-    assert torch.equal(radii_of(rows, two, people), radii(two, 1, people)[rows])
     found, between = Neighbours.of(one, two), distances(one, two)
-    assert torch.equal(found.forward, between.min(1).values)
     assert torch.equal(found.index, between.argmin(1))
-    assert torch.equal(found.backward, between.min(0).values)
+    for part, whole in (
+        (found.forward, between.min(1).values),
+        (found.backward, between.min(0).values),
+        (radii_of(rows, two, people), radii(two, 1, people)[rows]),
+    ):
+        # A product's kernel, and with it the last bits, depends on the processor and on the product's size.
+        torch.testing.assert_close(part, whole, rtol=1e-9, atol=1e-9)
 
 
 def test_people_are_wanted_beyond_the_radius():

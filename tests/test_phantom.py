@@ -320,7 +320,7 @@ def test_a_writer_that_is_overtaken_by_other_settings_says_so(tmp_path, monkeypa
 
 def test_two_writers_at_once_make_one_phantom(tmp_path):
     both = [writer(tmp_path / "p", **SMALL) for _ in range(2)]
-    assert [process.wait(timeout=30) for process in both] == [0, 0]
+    assert [process.wait(timeout=120) for process in both] == [0, 0]
     write_phantom(tmp_path / "alone", **SMALL)
     assert contents(tmp_path / "p") == contents(tmp_path / "alone")
     assert sorted(f.name for f in tmp_path.iterdir()) == ["alone", "p"]

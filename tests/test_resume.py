@@ -22,6 +22,7 @@ from alzgan.runs import session
 from alzgan.runs.checkpoints import load_checkpoint
 from alzgan.runs.config import checkpoint_file
 from alzgan.runs.loggers import TensorBoardLog
+from alzgan.runs.provenance import provenance
 from alzgan.runs.resume import Previous, refuse, run_folder, run_to_continue
 
 # 4 steps an epoch, so that saves fall on the middle and on the end of epochs.
@@ -268,6 +269,15 @@ def test_another_precision_is_told(slices: Path, tmp_path: Path, caplog: pytest.
     with caplog.at_level("INFO", logger="alzgan.runs.session"):
         go_on(tmp_path, "trainer.max_steps=4", "trainer.precision=bf16-mixed")
     assert "not to the bit, since it was trained with trainer.precision=32-true" in caplog.text
+
+
+def test_another_machine_is_told():
+    now = provenance()
+    assert session.differences(now, now) == []
+    other = {"device": "Other", "threads": 99, "instructions": "NEON"}
+    told = ["torch 2.0", "device Other", "threads 99", "instructions NEON"]
+    assert session.differences({**now, **other, "packages": now["packages"] | {"torch": "2.0"}}, now) == told
+    assert session.differences({name: now[name] for name in now if name != "instructions"}, now) == []
 
 
 def test_what_another_program_is_writing_stays(tmp_path: Path):

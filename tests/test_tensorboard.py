@@ -40,14 +40,14 @@ def address(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def wait_until_loaded(address: str) -> None:
-    for _ in range(300):
+    for _ in range(1200):
         try:
             if get(address, "/data/runs") == ["run"] and get(address, "/data/plugin/scalars/tags").get("run"):
                 return
         except (URLError, ConnectionError):
             pass
         time.sleep(0.1)
-    raise TimeoutError("TensorBoard shows no run after 30 s")
+    raise TimeoutError("TensorBoard shows no run after 2 minutes")
 
 
 def fetch(address: str, path: str, **query: str) -> bytes:

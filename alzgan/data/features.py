@@ -26,7 +26,7 @@ def features_of(
     """The features (N, F) of images, on the CPU, from the cache or computed and put there.
 
     A file's name is a digest of the extractor's name and of the pixels, so that it holds whatever data set or
-    generator these are of.
+    generator these are of. The last bits are those of the processor that computed it first.
 
     Args:
         images: uint8 (N, C, H, W); of neighbouring slices as channels the one in the middle is taken.

@@ -25,6 +25,7 @@ def provenance() -> dict[str, Any]:
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
         "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
 

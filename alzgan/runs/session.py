@@ -201,9 +201,10 @@ def check_continuation(previous: Previous, record: dict[str, Any], settings: Dic
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What else the run was trained on, of all that its last bits depend on."""
     packages = before["packages"].items()
+    machine = ("device", "threads", "instructions")  # older runs have not recorded the last
     return [
         *(f"{name} {was}" for name, was in packages if now["packages"].get(name) != was),
-        *(f"{name} {before[name]}" for name in ("device", "threads") if before.get(name) != now[name]),
+        *(f"{name} {before[name]}" for name in machine if before.get(name, now[name]) != now[name]),
     ]
 
 

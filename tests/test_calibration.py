@@ -23,11 +23,11 @@ def heads(person: int) -> np.ndarray:
     """Six slices (6, 32, 32) of a person's head: an ellipse, its own folds, ventricles that grow upwards."""
     rng = stream(0, "calibration", person)
     width, length, ventricle, grey = rng.normal((0.62, 0.74, 0.2, 150), (0.04, 0.03, 0.04, 10))
-    folds = rng.normal(size=(4, 3))
+    folds = rng.normal(size=(8, 3))
     slices = []
     for place in np.linspace(0, 1, SLICES):
         head = np.hypot(X / width, Y / length) < 1
-        waves = sum(np.sin(6 * a * X + 6 * b * Y + 6 * c + 9 * place) for a, b, c in folds)
+        waves = sum(np.sin(9 * a * X + 9 * b * Y + 6 * c + 9 * place) for a, b, c in folds)
         image = head * (grey + 18 * waves)
         image[np.hypot(X / ventricle, Y / (1.2 * ventricle * (0.7 + place))) < 1] = 30
         slices.append(image + 3 * rng.normal(size=image.shape))

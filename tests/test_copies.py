@@ -12,6 +12,7 @@ from alzgan.images.folder import ImageFile, scan
 from alzgan.people import copies, similarity
 from alzgan.people.copies import Copy, find_copies, known_copies, tied
 from alzgan.people.similarity import shrunk, stacked, thumbnails
+from alzgan.people.subjects import identify
 from alzgan.sources.phantom import write_phantom
 
 COUNT = 60
@@ -149,3 +150,33 @@ def test_of_very_many_images_equal_ones_are_found_without_comparing_each_with_ea
     turned = [copies.TURNS[way](brains[index][None])[0] for index in (3, 3, 44)]
     pairs = found_among([*brains, *turned, blank, blank])
     assert pairs == [Copy(3, COUNT, way, 1.0), Copy(3, COUNT + 1, way, 1.0), Copy(44, COUNT + 2, way, 1.0)]
+
+
+def test_altered_copies_are_found_between_people_and_neighbours_are_not(brains):
+    people = [str(index // 5) for index in range(COUNT)]
+    chosen = [3, 17, 44]
+    made = [np.asarray(Image.fromarray(255 - brains[k]).rotate(8, fillcolor=255)) for k in chosen]
+    images = [*brains, *made]
+    squares = stacked([shrunk(image) for image in images], len(images)).square
+    files = [ImageFile(f"AD/{number}.png", "AD") for number in range(len(images))]
+    pairs = find_copies(squares, files, [*people, *"abc"])
+    expected = [(index, COUNT + k, copies.ALTERED) for k, index in enumerate(chosen)]
+    assert [pair[:3] for pair in pairs] == expected
+    # One person's slices are as alike as altered copies: of these nothing is said.
+    assert find_copies(squares, files) == []
+    assert find_copies(squares, files, [*people, *(people[k] for k in chosen)]) == []
+
+
+@pytest.mark.long
+def test_no_two_people_of_the_real_slices_share_an_altered_image():
+    root = os.environ.get("ALZGAN_MRI_ROOT")
+    if not root:
+        pytest.skip("ALZGAN_MRI_ROOT, the folder of the 6,400 real slices, is not set")
+    files = scan(root)
+    squares = thumbnails(root, files).square
+    people = identify(root, files, "auto").subject
+    made = np.stack([np.asarray(Image.fromarray(squares[k]).rotate(8)) for k in (0, 700, 1500)])
+    files = [*files, *(ImageFile(f"x/{k}.png", "x") for k in range(3))]
+    pairs = find_copies(np.concatenate([squares, made]), files, [*people, *"abc"])
+    count = len(people)
+    assert [pair[:2] for pair in pairs] == [(0, count), (700, count + 1), (1500, count + 2)]

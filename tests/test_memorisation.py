@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from alzgan.metrics import authenticity, copies, membership_auc, train_test_distance
-from alzgan.metrics.memorisation import aligned_nearest, coarse_rows, person_medians, share_at_most
+from alzgan.metrics.memorisation import person_medians, share_at_most
 
 
 def column(*values: float) -> torch.Tensor:
@@ -40,27 +40,6 @@ def test_unseen_images_are_no_copies_and_one_copy_among_them_is_found():
     assert found.certain_count == 1
     assert int(found.nearest.similarity.argmax()) == 17
     assert int(found.nearest.index[17]) == 5
-
-
-def test_the_similarity_is_the_correlation_at_the_best_shift():
-    train, sample = textures(3, 4), textures(1, 5)
-    found = aligned_nearest(sample, train)
-    best = -1.0
-    for mirrored in (sample, sample.flip(3)):
-        for down in range(-3, 4):
-            for right in range(-3, 4):
-                moved = np.zeros((32, 32))
-                rows, columns = (slice(max(0, -d), 32 - max(0, d)) for d in (down, right))
-                to_rows, to_columns = (slice(max(0, d), 32 - max(0, -d)) for d in (down, right))
-                moved[to_rows, to_columns] = mirrored[0, 0].numpy()[rows, columns]
-                for image in train[:, 0].numpy():
-                    best = max(best, np.corrcoef(moved.ravel(), image.ravel())[0, 1])
-    assert float(found.similarity) == pytest.approx(best, abs=1e-5)
-    assert torch.equal(aligned_nearest(sample, train, coarse_rows(train)).similarity, found.similarity)
-
-
-def test_black_images_are_like_nothing():
-    assert aligned_nearest(torch.zeros(2, 1, 32, 32).byte(), textures(3, 0)).similarity.tolist() == [0, 0]
 
 
 def test_no_copy_in_2000_bounds_the_share():

@@ -15,14 +15,9 @@ from alzgan.evaluation.numbers import Number, unseen_of
 from alzgan.evaluation.reference import Reference
 from alzgan.evaluation.spaces import Features, Space
 from alzgan.files import read_arrays
+from alzgan.images.likeness import VERSION, Nearest, Search
 from alzgan.metrics.memorisation import (
-    CANDIDATES,
-    COARSE,
-    REACH,
-    SIDE,
     Copies,
-    Nearest,
-    aligned_nearest,
     authentic,
     copies_of,
     membership_auc,
@@ -32,7 +27,6 @@ from alzgan.metrics.memorisation import (
 from alzgan.metrics.neighbours import Neighbours
 
 ALIGNED = "aligned pixels"
-VERSION = 2  # of the search: raise it when the same images would give other neighbours
 DRAWS = 1000  # of people: cheap here
 SINGLES = 20  # draws of one image of each person
 QUANTILE = 0.99
@@ -249,13 +243,12 @@ def control(members: np.ndarray, others: int, seed: int) -> list[float]:
 
 
 def cached_nearest(images: Tensor, references: Tensor, cache: Path) -> Nearest:
-    """`aligned_nearest`, from the cache or put there."""
-    how = f"nearest {VERSION} {SIDE} {REACH} {COARSE} {CANDIDATES}"
-    path = cache / f"nearest-{digest_of(images, how, digest_of(references))}.npz"
+    """The most alike reference of each image, from the cache or put there."""
+    path = cache / f"nearest-{digest_of(images, f'likeness {VERSION}', digest_of(references))}.npz"
     stored = read_arrays(path)
     if stored.get("index", np.empty(0)).shape == (len(images),):
         return Nearest(torch.from_numpy(stored["similarity"]), torch.from_numpy(stored["index"]))
-    found = aligned_nearest(images, references)
+    found = Search(references).nearest(images)
     keep(path, similarity=found.similarity.numpy(), index=found.index.numpy())
     return found
 

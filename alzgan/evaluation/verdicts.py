@@ -6,6 +6,7 @@ from typing import Any
 from alzgan.evaluation.copying import Copying
 from alzgan.evaluation.fidelity import HELD_OUT
 from alzgan.evaluation.numbers import DECIDES, Number
+from alzgan.images.likeness import LOOKED_FOR
 from alzgan.metrics.arms import HALF, SHUFFLED
 from alzgan.report.plots import words
 
@@ -71,7 +72,10 @@ def as_far_as_seen(good: Verdict, faults: Sequence[Power]) -> Verdict:
 
 
 def on_copies(found: Copying) -> Verdict:
-    """Whether any sample is a copy, or more of them are near a training image than of unseen people."""
+    """Whether any sample is a copy, or more of them are near a training image than of unseen people.
+
+    Never good where another number of memorisation is beyond its limit.
+    """
     copies, share = found.copies, found.numbers[0]
     total, count = share.n, copies.certain_count
     near = (
@@ -85,7 +89,10 @@ def on_copies(found: Copying) -> Verdict:
         return verdict("copies", False, f"{text}; {near}")
     if not share.within:
         return verdict("copies", False, f"Too near to training images: {near}")
-    none = f"No copies ({100 * copies.upper:.2g} % at most, with 95 % confidence)"
+    none = f"No copies ({100 * copies.upper:.2g} % at most, with 95 % confidence), also none {LOOKED_FOR}"
+    if doubts := [number for number in found.numbers if not number.within]:
+        text = f"No copies were found, but {told_of(worst_of(doubts))} is beyond what unseen people get"
+        return cannot_tell("copies", f"{text}; {near}")
     if share.limit > VAGUE:
         text = f"{none}; of so few unseen people up to {100 * min(1, share.limit):.2g} % would be too near"
         return cannot_tell("copies", f"{text}; {near}")

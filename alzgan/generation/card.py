@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alzgan.files import read_json
+from alzgan.images.likeness import LOOKED_FOR
 from alzgan.runs.load import TrainedGenerator
 from alzgan.text import counted, printable
 
@@ -110,8 +111,8 @@ def measured(
     if rows is not None:
         looked = [row["copy"] for row in rows if row.get("copy")]
         lines.append(
-            f"- Copies: {len(looked)} of {len(rows)} images were compared with every training image, "
-            f"shifted and mirrored as fits best. {looked.count('yes')} of them are "
+            f"- Copies: {len(looked)} of {len(rows)} images were compared with every training image, also "
+            f"{LOOKED_FOR}. {looked.count('yes')} of them are "
             + (
                 "of stacks that come nearer to one than those of 99 of 100 unseen people do"
                 if stacks

@@ -15,7 +15,8 @@ from torch import Tensor
 from alzgan.evaluation.copying import QUANTILE, cached_nearest
 from alzgan.evaluation.inputs import data_of_run, reference_of_run
 from alzgan.evaluation.reference import middle
-from alzgan.metrics.memorisation import aligned_nearest, coarse_rows, copies_of
+from alzgan.images.likeness import Search
+from alzgan.metrics.memorisation import copies_of
 from alzgan.runs.build import build
 
 
@@ -25,7 +26,7 @@ class Judgement(NamedTuple):
     Attributes:
         file: the training image that is most alike.
         person: who is in it; empty where nobody knows.
-        similarity: the correlation, shifted and mirrored as fits best.
+        similarity: of `alzgan.images.likeness`, from 0 to 1.
         copy: whether that is more alike than 99 of 100 images of unseen people are to any training image; of
             an image of a stack, whether the most alike of the stack is so beside unseen people's stacks.
     """
@@ -55,7 +56,7 @@ class CopyCheck:
         self.reference = reference_of_run(previous, self.data)
         train, unseen = self.reference.train, self.reference.held_out
         theirs = cached_nearest(unseen.pixels, train.pixels, cache)
-        self.coarse = coarse_rows(train.pixels)
+        self.search = Search(train.pixels)
         self.threshold = copies_of(theirs, theirs, QUANTILE).threshold
         # A stack is as near as its nearest image, which is nearer the more there are.
         nearest = [theirs.similarity[rows].max() for rows in rows_of(unseen.people)]
@@ -67,7 +68,7 @@ class CopyCheck:
     def judge(self, images: Tensor) -> list[Judgement]:
         """Judge uint8 images (N, C, H, W)."""
         train = self.reference.train
-        found = aligned_nearest(self.see(images), train.pixels, self.coarse)
+        found = self.search.nearest(self.see(images))
         return [
             Judgement(
                 train.files[index] if train.files else "",

@@ -177,7 +177,8 @@ class Cohort:
             notes.append(f"who is held out stays as an older version drew it: {printable(kept_split)}")
             return People(rows, files, subjects, [], split, notes)
         subjects = self.identify(files, lambda: small().upright)
-        alike = known_copies(self.folder, files, lambda: small().square, self.cache_dir)
+        people = None if subjects.rule == "none" else subjects.subject
+        alike = known_copies(self.folder, files, lambda: small().square, self.cache_dir, people)
         copies = [pair for pair in alike if not are_neighbours(pair, subjects)]
         split = self.split(files, subjects, copies)
         notes += [*subjects.notes, *notes_on_names(subjects, split.parts), *split.notes]

@@ -2,8 +2,8 @@
 
 What an image has beyond the mean of the 5 x 5 pixels around tells copies from neighbours: on the Kaggle set
 two slices of one person correlate at 0.973 at most, a slice and itself as a JPEG of quality 50, with blur,
-with noise or at 0.7 of its size at 0.978 or more. Small turns and shifts, which augmentation makes, are not
-seen in pixels; their names are.
+with noise or at 0.7 of its size at 0.978 or more. What else augmentation does to an image is looked for among
+images of different people: neighbouring slices of one person are as alike as an image and itself altered.
 """
 
 import hashlib
@@ -20,14 +20,18 @@ from scipy.sparse.csgraph import connected_components
 from alzgan.files import cache_folder, read_json, write_json
 from alzgan.images.arrays import stamp
 from alzgan.images.folder import ImageFile
+from alzgan.images.likeness import alike_others
 from alzgan.people.similarity import BLOCK, MANY, SQUARE, blocks_of, detail, unit_vectors
 
-VERSION = 1  # raise it when the same images would give other pairs
+VERSION = 2  # raise it when the same images would give other pairs
 COPY = 0.975  # correlation of detail from which on two images are one
 EXACT = 0.999  # from which on not even neighbours of a smooth template are so alike
+ALIKE = 0.93  # similarity from which on images of two people are one; on the Kaggle set all are below 0.91
+SEARCHED = 10_000  # images beyond which altered ones are not looked for: it would take minutes
 CANDIDATE = 0.9  # the same of what mirroring and turning leave as it is; copies have 0.95 or more
 AUGMENTED = re.compile(r"(?P<original>.+?)_(?:aug(?:mented)?(?:_?\w+)?|(?:flip|rot)\w*)", re.IGNORECASE)
 UNTURNED = "same"
+ALTERED = "altered"
 TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     UNTURNED: lambda images: images,
     "turned by 90": lambda images: np.rot90(images, 1, (1, 2)),
@@ -49,7 +53,9 @@ class Copy(NamedTuple):
     r: float
 
 
-def find_copies(squares: np.ndarray, files: Sequence[ImageFile]) -> list[Copy]:
+def find_copies(
+    squares: np.ndarray, files: Sequence[ImageFile], people: Sequence[str] | None = None
+) -> list[Copy]:
     """All pairs of copies among images, by pixels and by names.
 
     Of more than `MANY` images those alone whose thumbnails are equal, each with the first of them.
@@ -57,9 +63,13 @@ def find_copies(squares: np.ndarray, files: Sequence[ImageFile]) -> list[Copy]:
     Args:
         squares: thumbnails (N, 48, 48), uint8.
         files: the N files.
+        people: who is in each. Copies of up to `SEARCHED` images between two people are found when altered,
+            too: see `alzgan.images.likeness.LOOKED_FOR`.
     """
     by_pixels = copies_by_pixels if len(squares) <= MANY else equal
     pairs = {(copy.first, copy.second): copy for copy in copies_by_name(files)}
+    if people is not None and len(squares) <= SEARCHED:
+        pairs |= {(copy.first, copy.second): copy for copy in altered(squares, people)}
     pairs |= {(copy.first, copy.second): copy for copy in by_pixels(squares)}
     return [pairs[key] for key in sorted(pairs)]
 
@@ -136,11 +146,30 @@ def same_detail(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> It
             yield Copy(int(one[k]), int(two[k]), way, round(float(r[:, k].max()), 4))
 
 
+def altered(squares: np.ndarray, people: Sequence[str]) -> Iterator[Copy]:
+    """Images of two people that are most alike to each other, and so alike that they are one.
+
+    Of one person's slices only the most alike one counts: its neighbours are nearly as alike.
+    """
+    who = np.unique(people, return_inverse=True)[1]
+    found = alike_others(squares, who)
+    rows = [
+        list(zip(*row, strict=True))
+        for row in zip(found.similarity.tolist(), found.index.tolist(), strict=True)
+    ]
+    best = {(one, who[two]): two for one, row in enumerate(rows) for _, two in sorted(row)}
+    for one, row in enumerate(rows):
+        for r, two in row:
+            if r >= ALIKE and best[one, who[two]] == two and best.get((two, who[one]), one) == one:
+                yield Copy(min(one, two), max(one, two), ALTERED, round(r, 4))
+
+
 def known_copies(
     root: Path,
     files: Sequence[ImageFile],
     squares: Callable[[], np.ndarray],
     cache_dir: Path | str | None = None,
+    people: Sequence[str] | None = None,
 ) -> list[Copy]:
     """`find_copies`, kept in the cache until a file changes.
 
@@ -149,8 +178,10 @@ def known_copies(
         files: that can be read.
         squares: gives their thumbnails, where they are needed.
         cache_dir: see `alzgan.files.cache_folder`.
+        people: who is in each, where that is known.
     """
     key = [f"copies {VERSION}".encode(), os.fsencode(os.path.realpath(root)), stamp(root, files).encode()]
+    key += [] if people is None else [os.fsencode(name) for name in people]
     name = hashlib.blake2b(b"\0".join(key), digest_size=16).hexdigest()
     path = cache_folder(cache_dir) / f"copies-{name}.json"
     kept = read_json(path)
@@ -158,7 +189,7 @@ def known_copies(
         return [Copy(int(one), int(two), str(how), float(r)) for one, two, how, r in kept]
     except (TypeError, ValueError):  # missing, or not what is written below
         pass
-    found = find_copies(squares(), files)
+    found = find_copies(squares(), files, people)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, found)

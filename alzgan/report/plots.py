@@ -139,7 +139,7 @@ def similarities(name: str, copies: dict[str, Any]) -> str:
             copies["threshold"], color=INK, linestyle="--", linewidth=1, label="99 % of held-out people's"
         )
         axes.axvline(copies["certain"], color=INK, linestyle=":", linewidth=1.6, label="copies beyond")
-        axes.set_xlabel("correlation with the nearest training image, aligned")
+        axes.set_xlabel("correlation of detail with the nearest training image, aligned")
         axes.legend(loc="upper left")
 
     return drawn(name, (7, 3), draw)

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
-from tqdm import tqdm
 
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.data.features import digest_of
@@ -30,16 +29,9 @@ from alzgan.evaluation.reference import Images, Reference, images_of
 from alzgan.evaluation.shape import anatomy
 from alzgan.evaluation.spaces import Space, chosen_spaces
 from alzgan.files import cache_folder
+from alzgan.images.likeness import Nearest, Search
 from alzgan.metrics import ventricle_ratio
-from alzgan.metrics.memorisation import (
-    BLOCK,
-    SIDE,
-    Nearest,
-    aligned_nearest,
-    reduced,
-    unit_rows,
-    variants,
-)
+from alzgan.people.subjects import PARTS
 
 SIZE, POOL, DRAWS = 1000, 2500, 20  # as of preset=fast
 FRACTIONS = (0.6, 0.2, 0.2)
@@ -118,32 +110,27 @@ def without_twenty(train: Images) -> Images:
     return train.of(np.flatnonzero(~np.isin(train.people, gone)))
 
 
-def all_to_all(images: Tensor) -> Tensor:
-    """The correlation (N, N) of each image, at its best shift, with each other; no candidates are chosen."""
-    whole = unit_rows(reduced(images, SIDE))
-    rows = []
-    for block in tqdm(reduced(images, SIDE).split(BLOCK), "aligning", leave=False):
-        best = torch.full((len(block), len(whole)), -1.0)
-        for moved in variants(block, step=1):
-            torch.maximum(best, unit_rows(moved) @ whole.T, out=best)
-        rows.append(best)
-    return torch.cat(rows)
+def nearest_others(images: Images) -> Tensor:
+    """Similarities (N, N) of each image to the 16 most alike ones of other people; -1 to all others."""
+    who = torch.from_numpy(np.unique(images.people, return_inverse=True)[1])
+    found = Search(images.pixels, who).several(images.pixels, 8, who)
+    return torch.full((len(who), len(who)), -1.0).scatter_(1, found.index, found.similarity)
 
 
 class Judge:
     """Gives verdicts; what is known of the images of the folder is computed once.
 
     Args:
-        everything: all images, uint8 (N, 1, H, W).
+        everything: all images with their people.
         spaces: of the features.
     """
 
-    def __init__(self, everything: Tensor, spaces: list[Space]):
+    def __init__(self, everything: Images, spaces: list[Space]):
         self.spaces = spaces
         for space in spaces:
-            space.sets(Images(everything))
-        self.row_of = {digest_of(image[None]): row for row, image in enumerate(everything)}
-        self.similarity = all_to_all(everything)
+            space.sets(Images(everything.pixels))
+        self.row_of = {digest_of(image[None]): row for row, image in enumerate(everything.pixels)}
+        self.similarity = nearest_others(everything)
 
     def verdicts(self, samples: Images, reference: Reference, seed: int) -> dict[str, str]:
         """The answer to each question, and how many copies there are."""
@@ -163,13 +150,13 @@ class Judge:
         return answers | {"above": share}
 
     def nearest(self, images: Images, reference: Reference) -> Nearest:
-        """In aligned pixels."""
+        """By the search for copies."""
         rows, train = (
             [self.row_of.get(digest_of(image[None])) for image in each.pixels]
             for each in (images, reference.train)
         )
         if None in rows:
-            return aligned_nearest(images.pixels, reference.train.pixels)
+            return Search(reference.train.pixels).nearest(images.pixels)
         best = self.similarity[rows][:, train].max(1)
         return Nearest(best.values, best.indices)
 
@@ -190,7 +177,7 @@ def main(root: str, draws: int = 100, first: int = 0) -> None:
     tune_process()
     data = MRIDataModule(root, image_size=64, channels=1, batch_size=1)
     data.setup()
-    everything = torch.from_numpy(np.array(data.images)).permute(0, 3, 1, 2).contiguous()
+    everything = images_of(data, list(PARTS))
     judge = Judge(everything, chosen_spaces(None, cache_folder(), torch.device("cpu")))
     if first == 0:
         known = world(root, 0)

@@ -3,14 +3,16 @@
     python tests/benchmarks/calibration.py DIR [DRAWS] [FIRST]
 
 DIR is a folder of real slices. First come samples that are bad by construction. Then, in each draw, a fifth
-of the people stand for the samples, a fifth are held out and the rest were trained on, all drawn anew: the
-verdicts on unseen people should be good. A line for each, then the sums; FIRST is the first draw's number.
-With 6,400 slices it takes an hour on 2 CPU cores.
+of the people stand for the samples, a fifth are held out and the rest were trained on, all drawn anew. They come
+as stacks with names, as stacks without, and as one slice of each person. A line for each form and draw, then the
+share that each verdict calls bad, and that each number puts beyond its limit and off its band. FIRST is the
+first draw's number. `clusters.py` has the same of simulated people, and what faults are noticed.
 """
 
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -23,8 +25,9 @@ from alzgan.data.features import digest_of
 from alzgan.device.overhead import tune_process
 from alzgan.device.streams import stream
 from alzgan.evaluation import verdicts
-from alzgan.evaluation.copying import copying
-from alzgan.evaluation.fidelity import fidelity, sets_of
+from alzgan.evaluation.copying import copying, one_of_each
+from alzgan.evaluation.fidelity import HELD_OUT, INDEPENDENT, PEOPLE, UNKNOWN, fidelity, sets_of
+from alzgan.evaluation.numbers import Number
 from alzgan.evaluation.reference import Images, Reference, images_of
 from alzgan.evaluation.shape import anatomy
 from alzgan.evaluation.spaces import Space, chosen_spaces
@@ -33,7 +36,7 @@ from alzgan.images.likeness import Nearest, Search
 from alzgan.metrics import ventricle_ratio
 from alzgan.people.subjects import PARTS
 
-SIZE, POOL, DRAWS = 1000, 2500, 20  # as of preset=fast
+SIZE, POOL, DRAWS = 1000, 2500, 100  # as of preset=fast
 FRACTIONS = (0.6, 0.2, 0.2)
 
 
@@ -132,9 +135,11 @@ class Judge:
         self.row_of = {digest_of(image[None]): row for row, image in enumerate(everything.pixels)}
         self.similarity = nearest_others(everything)
 
-    def verdicts(self, samples: Images, reference: Reference, seed: int) -> dict[str, str]:
-        """The answer to each question, and how many copies there are."""
-        sets = sets_of(samples, reference, SIZE, POOL, DRAWS, seed)
+    def verdicts(
+        self, samples: Images, reference: Reference, seed: int, form: str = PEOPLE
+    ) -> tuple[dict[str, str], list[Number]]:
+        """The answer to each question, with how many copies there are, and the numbers."""
+        sets = sets_of(samples, reference, SIZE, POOL, DRAWS, seed, form)
         numbers = fidelity(sets, self.spaces, seed, whole=False)
         nearest, theirs = (self.nearest(images, reference) for images in (samples, reference.held_out))
         copied = copying(nearest, theirs, samples.people, reference, sets, self.spaces, seed)
@@ -147,7 +152,8 @@ class Judge:
         ]
         answers = {each["question"]: each["answer"] for each in found}
         share = f"{copied.copies.above / len(samples):.1%}, certain {copied.copies.certain_count}"
-        return answers | {"above": share}
+        everything = [number for number in numbers if number.against == HELD_OUT]
+        return answers | {"above": share}, [*everything, *copied.numbers, *measured]
 
     def nearest(self, images: Images, reference: Reference) -> Nearest:
         """By the search for copies."""
@@ -182,15 +188,34 @@ def main(root: str, draws: int = 100, first: int = 0) -> None:
     if first == 0:
         known = world(root, 0)
         for name, samples in bad_samples(known):
-            found = judge.verdicts(samples, known.reference, 0)
+            form = PEOPLE if samples.people is not None else UNKNOWN
+            found, _ = judge.verdicts(samples, known.reference, 0, form)
             print(f"{name}: {found}; {judge.of_classes(samples, known.reference, 0)}", flush=True)
-    sums: Counter = Counter()
+    sums: dict[str, Counter] = defaultdict(Counter)
     for seed in range(first, first + draws):
         drawn = world(root, seed)
-        found = judge.verdicts(drawn.unseen, drawn.reference, seed)
-        sums += Counter(question for question, answer in found.items() if answer == "good")
-        print(f"unseen people, draw {seed}: {found}", flush=True)
-    print(f"good of {draws}: {dict(sums)}")
+        for form, samples in forms_of(drawn.unseen, seed).items():
+            found, numbers = judge.verdicts(samples, drawn.reference, seed, *form[1:])
+            print(f"{form[0]}, draw {seed}: {found}", flush=True)
+            sums[f"{form[0]}, bad"].update(question for question in found if found[question] == "bad")
+            for each in numbers:
+                name = f"{each.metric} {each.space}"
+                sums[f"{form[0]}, beyond"][name] += not each.within
+                sums[f"{form[0]}, off the band"][name] += (
+                    not each.unseen.low <= each.value <= each.unseen.high
+                )
+    for what, counts in sums.items():
+        print(f"{what}: { {name: f'{count / draws:.1%}' for name, count in sorted(counts.items())} }")
+
+
+def forms_of(unseen: Images, seed: int) -> dict[tuple[str, str], Images]:
+    """The same people as samples may come, by what that is called and `sets_of` calls it."""
+    one_each = unseen.of(one_of_each(unseen.people, seed, 0))
+    return {
+        ("stacks with names", PEOPLE): unseen,
+        ("stacks without names", UNKNOWN): replace(unseen, people=None),
+        ("one slice of each person", INDEPENDENT): replace(one_each, people=None),
+    }
 
 
 if __name__ == "__main__":

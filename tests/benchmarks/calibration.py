@@ -3,10 +3,10 @@
     python tests/benchmarks/calibration.py DIR [DRAWS] [FIRST]
 
 DIR is a folder of real slices. First come samples that are bad by construction. Then, in each draw, a fifth
-of the people stand for the samples, a fifth are held out and the rest were trained on, all drawn anew. They come
-as stacks with names, as stacks without, and as one slice of each person. A line for each form and draw, then the
-share that each verdict calls bad, and that each number puts beyond its limit and off its band. FIRST is the
-first draw's number. `clusters.py` has the same of simulated people, and what faults are noticed.
+of the people stand for the samples, a fifth are held out and the rest were trained on, all drawn anew. They
+come as stacks with names, as stacks without, and as one slice of each person. A line for each form and draw,
+then the share that each verdict calls bad, and that each number puts beyond its limit and off its band. FIRST
+is the first draw's number. `clusters.py` has the same of simulated people, and which faults are noticed.
 """
 
 import sys

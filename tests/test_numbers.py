@@ -64,7 +64,7 @@ def test_a_number_is_within_what_all_but_one_in_700_of_unseen_people_get():
 
 def outside(metric: str, law: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float]:
     """The shares of one more person's numbers beyond the limit, and outside of the band, of thirty others."""
-    draws = law(np.random.default_rng(0).normal(size=(4000, 31)))
+    draws = law(np.random.default_rng(0).normal(size=(1500, 31)))
     found = [number(metric=metric, value=draw[30], unseen=unseen_of(draw[:30], metric, 30)) for draw in draws]
     beyond = np.mean([not each.within for each in found])
     return beyond, np.mean([not each.unseen.low <= each.value <= each.unseen.high for each in found])
@@ -72,14 +72,14 @@ def outside(metric: str, law: Callable[[np.ndarray], np.ndarray]) -> tuple[float
 
 def test_one_in_700_of_unseen_people_is_beyond_the_limit_and_one_in_20_outside_of_the_band():
     beyond, out = outside("mind", np.asarray)
-    assert beyond == pytest.approx(1 / 700, abs=1.5e-3)
-    assert out == pytest.approx(0.05, abs=0.01)
+    assert beyond == pytest.approx(1 / 700, abs=3e-3)
+    assert out == pytest.approx(0.05, abs=0.02)
 
 
 def test_a_share_near_1_is_judged_on_the_scale_of_its_angle():
     # On the plain scale the limit of such shares would lie above many of them, and the band beyond 1.
     beyond, _ = outside("recall", lambda draws: np.sin(1.45 + 0.08 * draws) ** 2)
-    assert beyond == pytest.approx(1 / 700, abs=1.5e-3)
+    assert beyond == pytest.approx(1 / 700, abs=3e-3)
     found = unseen_of([0.99, 1.0, 0.995, 1.0], "recall", 50, n=100)
     assert 0.9 < found.low < found.high <= 1
 

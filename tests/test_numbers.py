@@ -9,11 +9,14 @@ import torch
 from scipy.stats import gamma, t
 
 from alzgan.evaluation import fidelity as module
+from alzgan.evaluation.copying import Copying
 from alzgan.evaluation.fidelity import curves, fidelity, sets_of
 from alzgan.evaluation.numbers import CHANCE, Law, Number, Unseen, unseen_of
 from alzgan.evaluation.reference import Images, Reference, draw_group, widening
 from alzgan.evaluation.spaces import Space
-from alzgan.evaluation.verdicts import notes_on_classes, on_anatomy, on_diversity, on_fidelity
+from alzgan.evaluation.verdicts import notes_on_classes, on_anatomy, on_copies, on_diversity, on_fidelity
+from alzgan.images.likeness import LOOKED_FOR, Nearest
+from alzgan.metrics.memorisation import copies_of
 
 
 def number(**changes: object) -> Number:
@@ -276,3 +279,30 @@ def test_anatomy_names_the_farthest_measure():
     assert on_anatomy([near])["text"].endswith("farthest Wasserstein distance 1.1 times theirs in brain area")
     assert on_anatomy([near, far])["text"].startswith("1 of 2 measures are not distributed as")
     assert on_anatomy([near, far])["answer"] == "bad"
+
+
+def copying_of(**changes: object) -> Copying:
+    """No copies among 1,000 samples; the number that is told beside is changed."""
+    similarity = torch.linspace(0.5, 0.8, 1000)
+    nearest = Nearest(similarity, torch.zeros(1000, dtype=torch.long))
+    told = Unseen(mean=0.5, low=0.4, high=0.6, deviation=0.06, draws=200)
+    share = Unseen(mean=0.01, low=0, high=0.02, deviation=0.01, draws=200)
+    numbers = [
+        number(metric="share_above_threshold", value=0.01, n=1000, unseen=share),
+        number(**{"metric": "membership_auc", "value": 0.5, "unseen": told, **changes}),
+    ]
+    return Copying(copies_of(nearest, nearest), numbers, {}, np.arange(12))
+
+
+def test_no_copies_is_said_with_what_was_looked_for_and_never_beside_a_sign_of_memorisation():
+    good = on_copies(copying_of())
+    assert good["answer"] == "good"
+    assert good["text"].startswith(f"No copies (0.3 % at most, with 95 % confidence), also none {LOOKED_FOR}")
+    for changes in (
+        {"value": 0.86},
+        {"metric": "authenticity", "better": "higher", "value": 0.2},
+        {"metric": "train_test_distance", "better": "higher", "value": -3.0},
+    ):
+        doubtful = on_copies(copying_of(**changes))
+        assert doubtful["answer"] == "cannot tell"
+        assert "beyond what unseen people get" in doubtful["text"]

@@ -21,7 +21,7 @@ from alzgan.files import replacing
 from alzgan.images import decoding
 from alzgan.images.folder import ImageFile
 from alzgan.people.cohort import Cohort, People, named_across, without_masks
-from alzgan.people.copies import Copy, find_copies
+from alzgan.people.copies import SEARCHED, Copy, find_copies
 from alzgan.people.similarity import MANY, Thumbnails, leak_count, shrunk
 from alzgan.people.subjects import LEFT_OUT, PARTS
 from alzgan.text import counted, printable
@@ -311,6 +311,8 @@ def notes_on(report: dict[str, Any], said: Sequence[str]) -> list[str]:
     notes = list(said)
     if too_many(report):
         notes.append(f"of more than {MANY} images, copies are found where thumbnails are equal, mirrored say")
+    if report["images"] > SEARCHED:
+        notes.append(f"of more than {SEARCHED} images, turned or otherwise altered copies are not looked for")
     if report["split"] and (out := report["images"] - sum(n["images"] for n in report["split"].values())):
         notes.append(f"{counted(out, 'image')} left out by the column split")
     if len(report["sizes"]) > 1:

@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from alzgan.errors import UserError, user_error
 from alzgan.runs.config import (
@@ -49,6 +49,8 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
         started = True
         try:
             return task(config)
+        except InterpolationKeyError as error:  # of the command line: conf/*.yaml have none that fails
+            raise SystemExit(f"alzgan: {error.full_key}: {one_line(error)}; write the value itself") from None
         except (UserError, InstantiationException, OmegaConfBaseException) as error:
             if (cause := user_error(error)) is None:
                 raise
@@ -147,8 +149,8 @@ def refusal_of_addition(config_name: str, error: Exception) -> UserError | None:
         check_trainer(config)
         node = OmegaConf.select(config, place)
         if target := node.get("_target_"):
-            given = OmegaConf.create({name: OmegaConf.to_container(node).get(name)})
-            check_arguments(place, given, locate(place, target), target)
+            given = OmegaConf.to_container(node).get(name)
+            check_arguments(place, {name: given}, locate(place, target), target)
     except UserError as refusal:
         return refusal
     except (HydraException, OmegaConfBaseException):  # something else is wrong as well

@@ -24,7 +24,7 @@ from alzgan.people.splits import DRAW
 from alzgan.people.subjects import FEW_PEOPLE
 from alzgan.runs.build import build_data, build_model, build_trainer, check_typed, plain
 from alzgan.runs.checkpoints import check_optimizers, check_weights, load_checkpoint
-from alzgan.runs.config import check_missing, made_folders
+from alzgan.runs.config import check_missing, check_plain, made_folders
 from alzgan.runs.provenance import provenance
 from alzgan.runs.resume import Previous
 from alzgan.runs.start import check_held_out, start_from, start_whole
@@ -49,6 +49,7 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
     source, previous = (previous, None) if previous and previous.departures else (None, previous)
     run_dir = Path(settings.run_dir)
     check_missing(settings)
+    check_plain(settings)
     tune_process()
     know_the_node(settings.trainer.get("num_nodes", 1))
     # The first rank holds the lock for all.

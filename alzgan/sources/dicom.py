@@ -200,9 +200,9 @@ def stacked(folder: Path, planes: Sequence[Plane], lost: int) -> tuple[np.ndarra
     heights = np.array([plane.corner @ normal for plane in planes])
     order = np.argsort(heights)
     gaps = np.diff(heights[order])
-    if len(gaps) and gaps.min() < ALIKE:
-        raise BadVolume(folder, "several slices at one place, as of several echoes or times")
     step = np.median(gaps) if len(gaps) else 1.0
+    if len(gaps) and gaps.min() < max(ALIKE, EVEN * step):
+        raise BadVolume(folder, "several slices at one place, as of several echoes or times")
     steps = np.rint(gaps / step).astype(int)
     places = np.concatenate([[0], np.cumsum(steps)])
     missing = places[-1] + 1 - len(planes)

@@ -145,6 +145,11 @@ def check_plain(config: DictConfig) -> None:
             raise UserError(f"{name}={printable(value)} has ${{ in it; choose another")
 
 
+def effective(overrides: Sequence[str]) -> list[str]:
+    """The overrides that count: of several of one setting, the last."""
+    return list({override.partition("=")[0]: override for override in overrides}.values())
+
+
 def leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Name and value of every setting of a plain config; an empty node counts as one."""
     if isinstance(config, dict) and config:

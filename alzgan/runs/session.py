@@ -24,7 +24,7 @@ from alzgan.people.splits import DRAW
 from alzgan.people.subjects import FEW_PEOPLE
 from alzgan.runs.build import build_data, build_model, build_trainer, check_typed, plain
 from alzgan.runs.checkpoints import check_optimizers, check_weights, load_checkpoint
-from alzgan.runs.config import check_missing, check_plain, made_folders
+from alzgan.runs.config import check_missing, check_plain, effective, made_folders
 from alzgan.runs.provenance import provenance
 from alzgan.runs.resume import Previous
 from alzgan.runs.start import check_held_out, start_from, start_whole
@@ -154,7 +154,7 @@ def describe_run(
         **now,
         **started,
         "world_size": world_size,
-        "overrides": list({each.partition("=")[0]: each for each in [*given, *settings]}.values()),
+        "overrides": effective([*given, *settings]),
         "sessions": [*before.get("sessions", []), session],
         "data": data.describe(),
     }

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 from alzgan.errors import UserError, user_error
 from alzgan.files import read_json, reporting_disk_errors, write_json, write_table
+from alzgan.runs.config import effective
 from alzgan.runs.resume import Previous
 from alzgan.text import aligned
 
@@ -103,7 +104,7 @@ def objective_of(metrics: Mapping[str, Any]) -> float:
 def check_own(folder: Path, overrides: Sequence[str]) -> None:
     """Check that a job's folder is not another sweep's."""
     before = (read_json(folder / "run.json") or {}).get("overrides")
-    if before is not None and sorted(before) != sorted(overrides):
+    if before is not None and sorted(effective(before)) != sorted(effective(overrides)):
         raise UserError(f"{folder} is a job of another sweep ({' '.join(before)}): choose another run_dir")
 
 

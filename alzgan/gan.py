@@ -28,7 +28,7 @@ from alzgan.upstream.lightning import count_step
 # By setting: the class that a piece of your own derives from, and what the game takes from it.
 PIECES = {
     "loss": ("alzgan.losses.AdversarialLoss", ("discriminator", "generator", "read", "reading", "signs")),
-    "penalties": ("alzgan.penalties.Penalty", ("forward", "weight", "interval", "differentiates")),
+    "penalties": ("alzgan.penalties.Penalty", ("forward", "weight", "interval")),
     "augment": ("alzgan.augment.Augmentation", ("forward", "draw")),
     "average": ("alzgan.average.ExponentialMovingAverage", ("follow",)),
 }

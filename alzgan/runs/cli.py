@@ -103,11 +103,11 @@ def environment_filled_in(word: str) -> str:
         piece = found[0]
         if "${oc.env:" not in piece:
             return piece
-        if quote := found["quote"]:
-            return ENVIRONMENT.sub(lambda each: value(each).replace(quote, f"\\{quote}"), piece)
-        text = ENVIRONMENT.sub(value, piece).strip()
-        # Other interpolations in it stay Hydra's.
-        return text if TYPED.fullmatch(text) else QuotedString(text, Quote.single).with_quotes()
+        if found["quote"]:
+            text = ENVIRONMENT.sub(value, OverridesParser.create().parse_override(f"x={piece}").value())
+        elif TYPED.fullmatch(text := ENVIRONMENT.sub(value, piece).strip()):
+            return text
+        return QuotedString(text, Quote.single).with_quotes()  # other interpolations in it stay Hydra's
 
     name, equals, given = word.partition("=")
     return name + equals + PIECE.sub(filled_in, given)

@@ -73,22 +73,11 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
         record |= describe_run(overrides, data, trainer.world_size, previous, source)
         if record.get("started_from") and previous is None:
             check_held_out(record["started_from"], data)
-        if source is not None:
-            log.info(
-                f"A new run in {run_dir} with {', '.join(source.departures)}: it starts from the weights and "
-                f"optimizers of {source.path} at step {source.step}, and counts its steps from 0"
-            )
-        warn_of_portraits(data, gan)
         if previous is not None:
             check_continuation(previous, record, settings, gan)
-            log_repeated_steps(previous)
+        announce(run_dir, data, gan, previous, source)
         if trainer.is_global_zero:
             write_record(settings, record, data)
-        log.info(
-            f"{len(data)} of {len(data.files)} images to train on, "
-            f"{counted(len(data.classes), 'class', 'classes')}; generator {parameters(gan.generator):,} and "
-            f"discriminator {parameters(gan.discriminator):,} parameters"
-        )
         with (
             undone_before_the_first_step(trainer, run_dir),
             reporting_lost_ranks(f"continue with {shell_override('ckpt_path', run_dir)}"),
@@ -97,6 +86,25 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
     if trainer.is_global_zero:
         report(trainer, run_dir)
     return objective_of(outcome(trainer))
+
+
+def announce(
+    run_dir: Path, data: MRIDataModule, gan: GAN, previous: Previous | None, source: Previous | None
+) -> None:
+    """Log where the session starts, and what it trains on."""
+    if source is not None:
+        log.info(
+            f"A new run in {run_dir} with {', '.join(source.departures)}: it starts from the weights and "
+            f"optimizers of {source.path} at step {source.step}, and counts its steps from 0"
+        )
+    warn_of_portraits(data, gan)
+    if previous is not None:
+        log_repeated_steps(previous)
+    log.info(
+        f"{len(data)} of {len(data.files)} images to train on, "
+        f"{counted(len(data.classes), 'class', 'classes')}; generator {parameters(gan.generator):,} and "
+        f"discriminator {parameters(gan.discriminator):,} parameters"
+    )
 
 
 @contextlib.contextmanager

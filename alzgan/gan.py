@@ -325,10 +325,13 @@ class GAN(LightningModule):
 
 
 def check_pieces(**pieces: object) -> None:
-    """Check that pieces, by the places of their settings, have what the game takes from them; None is none.
+    """Check that each piece has what the game takes from it.
+
+    Args:
+        pieces: by the place of their settings; None is no piece.
 
     Raises:
-        SettingError: one has not.
+        SettingError: a piece lacks something.
     """
     for place, piece in pieces.items():
         if piece is None:

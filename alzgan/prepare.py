@@ -84,7 +84,7 @@ def holds_volumes(cohort: Cohort) -> bool:
 
 
 def answered(override: str, cohort: Cohort) -> bool:
-    """Whether an override is about volumes, and their slices need it no more."""
+    """Whether an override is about the volumes alone, so that their slices are trained on without it."""
     names = ["data.exclude="] if cohort.subjects == "content" else ["data.exclude=", "data.subjects="]
     return override.startswith(tuple(names))
 

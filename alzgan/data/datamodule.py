@@ -214,10 +214,10 @@ class MRIDataModule(LightningDataModule):
         return self.classes.index(label) if label else -1
 
     def mark_unlabelled(self) -> None:
-        """Let the labels to train on say which of them are unknown, see `with_unlabelled`.
+        """Mark which of the labels to train on are unknown, see `with_unlabelled`.
 
         Raises:
-            UserError: a class that is unknown has no share in `sampling`.
+            UserError: `sampling` weighs the classes, and some are unknown.
         """
         unknown = self.dataset.labels < 0
         if self.weights is not None and unknown.any():
@@ -226,7 +226,7 @@ class MRIDataModule(LightningDataModule):
                 "class: fill in the column class, or leave data.sampling out"
             )
         labels = self.dataset.table.copy()
-        if "class" not in self.conditions:  # nor does it matter, then, whether it is known
+        if "class" not in self.conditions:  # the networks do not see it
             labels.reshape(len(labels), -1)[unknown, 0] = 0
         self.dataset.table = with_unlabelled(labels, self.seed)
         if self.unlabelled:
@@ -368,7 +368,7 @@ class MRIDataModule(LightningDataModule):
         return np.bincount(known, minlength=len(self.classes))
 
     def class_shares(self) -> np.ndarray:
-        """Of what is shown in training and has a class, the share of each (K,)."""
+        """The share of each class (K,) among the images that training shows and whose class is known."""
         images = self.images_of_classes()
         shown = images if self.weights is None else np.array(self.weights) * (images > 0)
         return shown / shown.sum()

@@ -114,7 +114,7 @@ def environment_filled_in(word: str) -> str:
 
 
 def escape_what_cannot_be_shown() -> None:
-    """Let names that the encoding of the output lacks be written as escapes."""
+    """Write characters that the encoding of the output lacks as escapes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # neither closed nor a notebook's
             stream.reconfigure(errors="backslashreplace")
@@ -132,7 +132,7 @@ def one_line(error: Exception) -> str:
 
 
 def refusal_of_addition(config_name: str, error: Exception) -> UserError | None:
-    """What is said of `+name=value`, which Hydra advises for an unknown name, where that is refused too."""
+    """Why `+name=value`, which Hydra advises for an unknown name, would be refused too; None if unknown."""
     if not (unknown := re.search(r"To append to your config use \+([^=]+)=", str(error))):
         return None
     from alzgan.runs.build import check_trainer, check_typed  # loads torch

@@ -20,11 +20,11 @@ PACKAGE = Path(__file__).resolve().parent.parent
 CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
 NO_RESULT = {"train.log", "multirun.yaml"}  # Hydra writes these before a verb starts
 
-made_folders: list[Path] = []  # by this process, under names that nobody chose
+made_folders: list[Path] = []  # by this process, under default names
 
 
 def register_resolvers() -> None:
-    """Make known to OmegaConf what the files call, but for `alzgan.runs.resume.run_folder`."""
+    """Register the resolvers that the files call, except `alzgan.runs.resume.run_folder`."""
     # The config caches the folder, and a sweep copies the cache to the configs of its jobs.
     OmegaConf.register_new_resolver("new_folder", new_folder, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("named", named, replace=True)

@@ -52,7 +52,7 @@ def outliving_failures(task: Callable[[DictConfig], float]) -> Callable[[DictCon
 
 
 def begin_job(folder: Path, overrides: Sequence[str]) -> None:
-    """Leave the table a record of the job; what an earlier start said of it counts no more.
+    """Record the job for the table, and forget that an earlier start of it failed.
 
     Raises:
         UserError: the folder is another sweep's.
@@ -147,7 +147,7 @@ class SweepTable(Callback):
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Let another sweep's folder, and its table, alone; forget which jobs an earlier start has run."""
+        """Refuse another sweep's folder; forget which jobs an earlier start of this sweep has run."""
         folder = Path(config.hydra.sweep.dir)
         try:
             for number, overrides in enumerate(known_jobs(config)):
@@ -172,7 +172,7 @@ class SweepTable(Callback):
 
 
 def known_jobs(config: DictConfig) -> list[list[str]]:
-    """The overrides of the jobs that are known before any has run: those of a grid."""
+    """The overrides of the jobs of a grid, which are known before they run; nothing for another sweeper."""
     sweeper = config.hydra.sweeper
     if not sweeper._target_.endswith(".BasicSweeper"):
         return []

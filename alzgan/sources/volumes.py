@@ -395,7 +395,7 @@ class Slicer:
         self.skipped += odd
 
     def add(self, file: VolumeFile, labels: bool = False) -> None:
-        """Write the slices of a volume, but of one of labels only where they are wanted."""
+        """Write the slices of a volume; one that holds labels is put aside unless `labels` is true."""
         try:
             volume = load_volume(file.path, file.series, self.choice.orientation)
             if volume.holds_labels and not labels:
@@ -466,7 +466,7 @@ class Choice:
         return there, np.stack([volume.slice(self.plane, index) for index in there])
 
     def refuse_stripes(self, volume: Volume) -> None:
-        """Raise BadVolume where the slices would be stripes, or have some."""
+        """Raise BadVolume where the slices would be stripes or have gaps."""
         shape = volume.voxels.shape
         for other, axis in PLANES.items():
             if other == self.plane:

@@ -147,12 +147,7 @@ def find_volumes(
         )
     labels = label_volumes(found)
     paths = sorted(set(found).difference(labels))
-    beside = [path for path in paths if "/" not in path]
-    if beside and len(beside) < len(paths):
-        raise UserError(
-            f"{printable(root)} has volumes in class folders and {printable(beside[0])} beside them: "
-            "move it into a class folder"
-        )
+    refuse_beside(root, paths)
     folders = sorted({path.partition("/")[0] for path in paths if "/" in path})
     listing = laid_out(paths, folders, [], [], classes)
     people = people_of(root, listing, found, subjects)
@@ -165,6 +160,16 @@ def find_volumes(
         said = f"{counted(len(labels), 'volume')} left out, named as labels, the first is "
         notes.append(f"{said}{printable(labels[0])}; rename it if it is a scan")
     return Found(volumes, notes, odd)
+
+
+def refuse_beside(root: Path, paths: Sequence[str]) -> None:
+    """Raise UserError where some volumes lie in folders and others beside these."""
+    beside = [path for path in paths if "/" not in path]
+    if beside and len(beside) < len(paths):
+        raise UserError(
+            f"{printable(root)} has volumes in class folders and {printable(beside[0])} beside them: "
+            "move it into a class folder"
+        )
 
 
 def with_folders(files: Sequence[ImageFile], table: Subjects) -> list[ImageFile]:
@@ -362,11 +367,7 @@ def write_slices(
             for file in slicer.labels:
                 slicer.add(file, labels=True)
         elif slicer.labels:
-            more = counted(len(slicer.labels), "volume")
-            notes.append(
-                f"{more} of fewer than {MANY_VALUES} whole numbers left out as labels, the first is "
-                f"{printable(slicer.labels[0].path.relative_to(root))}; prepare such alone to keep them"
-            )
+            notes.append(note_on_labels(Path(root), slicer.labels))
         skipped = [(error.path.relative_to(root).as_posix(), error.reason) for error in slicer.skipped]
         if not slicer.rows:
             path, reason = skipped[-1]  # a volume: files of a series come before it
@@ -376,6 +377,14 @@ def write_slices(
             )
         write_table(folder / "manifest.csv", (*MANIFEST, SCAN, *found.volumes[0].columns), slicer.rows)
     return Sliced(skipped, notes)
+
+
+def note_on_labels(root: Path, labels: Sequence[VolumeFile]) -> str:
+    """One line on volumes that are left out for what is in them."""
+    return (
+        f"{counted(len(labels), 'volume')} of fewer than {MANY_VALUES} whole numbers left out as labels, the "
+        f"first is {printable(labels[0].path.relative_to(root))}; prepare such alone to keep them"
+    )
 
 
 @dataclass

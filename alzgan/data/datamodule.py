@@ -190,14 +190,7 @@ class MRIDataModule(LightningDataModule):
         trained_on = np.flatnonzero(np.array(self.split.parts) == "train")
         if len(trained_on) < self.batch_size:
             raise UserError(self.too_few(len(trained_on), "a batch", len(trained_on)))
-        found = conditions_of(self.numbers, self.files, self.subjects, trained_on)
-        self.number_values = np.zeros((len(decoded.files), len(self.numbers)), np.float32)
-        self.number_values[rows] = found.scaled()
-        self.quantiles = found.quantiles(trained_on, self.subjects.subject)
-        kinds = [trained_on[self.labels[rows[trained_on]] == kind] for kind in range(len(self.classes))]
-        self.quantiles_of_classes = [  # those of few people would be their own numbers
-            found.quantiles(each, self.subjects.subject, FEW_PEOPLE, self.quantiles) for each in kinds
-        ]
+        self.read_numbers(trained_on, rows)
         if self.slices_as_channels:
             parts = self.split.parts
             self.stacks = rows[neighbouring_slices(self.files, self.subjects, self.channels, parts)]
@@ -208,6 +201,22 @@ class MRIDataModule(LightningDataModule):
             identity += self.dataset.table.tobytes()
         self.fingerprint = hashlib.blake2b(identity, digest_size=16).hexdigest()
         self.mark_unlabelled()
+
+    def read_numbers(self, trained_on: np.ndarray, rows: np.ndarray) -> None:
+        """Read the conditions that are numbers, for all images of the folder.
+
+        Args:
+            trained_on: which of `files` are in train.
+            rows: of the images of all `files`.
+        """
+        found = conditions_of(self.numbers, self.files, self.subjects, trained_on)
+        self.number_values = np.zeros((len(self.labels), len(self.numbers)), np.float32)
+        self.number_values[rows] = found.scaled()
+        self.quantiles = found.quantiles(trained_on, self.subjects.subject)
+        kinds = [trained_on[self.labels[rows[trained_on]] == kind] for kind in range(len(self.classes))]
+        self.quantiles_of_classes = [  # those of few people would be their own numbers
+            found.quantiles(each, self.subjects.subject, FEW_PEOPLE, self.quantiles) for each in kinds
+        ]
 
     def index_of(self, label: str) -> int:
         """The index of a class; -1 where it is unknown."""

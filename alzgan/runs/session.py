@@ -55,18 +55,8 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
     # The first rank holds the lock for all.
     lock = contextlib.nullcontext() if rank_zero_only.rank else written_by_one_process(run_dir)
     with quiet(), reporting_disk_errors(run_dir), lock:
-        # All objects first: what a constructor refuses is told before any long work.
         record: dict[str, Any] = {}
-        with naming_the_file(previous or source):
-            check_typed(settings, overrides)
-            data, gan = build_data(settings), build_model(settings)
-            trainer = build_trainer(settings, record, previous)
-            if previous is None and settings.model.get("start_from"):
-                record["started_from"] = start_from(gan, settings.model.start_from, settings.model.start_with)
-            check_end(trainer, gan)
-        if source is not None:
-            record["started_from"], optimizers = start_whole(gan, source)
-            trainer.callbacks.insert(0, optimizers)
+        data, gan, trainer = built(settings, overrides, record, previous, source)
         if previous is not None:
             keep_older_split(previous, data, run_dir)
         data.setup()
@@ -86,6 +76,27 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
     if trainer.is_global_zero:
         report(trainer, run_dir)
     return objective_of(outcome(trainer))
+
+
+def built(
+    settings: DictConfig,
+    overrides: Sequence[str],
+    record: dict[str, Any],
+    previous: Previous | None,
+    source: Previous | None,
+) -> tuple[MRIDataModule, GAN, Trainer]:
+    """All objects of the session: what a constructor refuses is told before any long work."""
+    with naming_the_file(previous or source):
+        check_typed(settings, overrides)
+        data, gan = build_data(settings), build_model(settings)
+        trainer = build_trainer(settings, record, previous)
+        if previous is None and settings.model.get("start_from"):
+            record["started_from"] = start_from(gan, settings.model.start_from, settings.model.start_with)
+        check_end(trainer, gan)
+    if source is not None:
+        record["started_from"], optimizers = start_whole(gan, source)
+        trainer.callbacks.insert(0, optimizers)
+    return data, gan, trainer
 
 
 def announce(

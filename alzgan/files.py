@@ -111,10 +111,10 @@ def publish(part: Path, path: Path) -> None:
 
 
 def folder_name(name: str) -> str:
-    """A class's name as a folder's, since a checkpoint or a table may come from anywhere.
+    """Return the name of a class that is to name a folder; it may come from anywhere.
 
     Raises:
-        UserError: it would lead elsewhere.
+        UserError: the name would lead out of the folder above it.
     """
     if not name or any(sign in name for sign in "/\\:\0") or name.startswith("."):
         raise UserError(f"the class {printable(name)!r} is no name of a folder: nothing is written")

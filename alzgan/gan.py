@@ -28,7 +28,7 @@ from alzgan.upstream.lightning import count_step
 # By setting: the class that a piece of your own derives from, and what the game takes from it.
 PIECES = {
     "loss": ("alzgan.losses.AdversarialLoss", ("discriminator", "generator", "read", "reading", "signs")),
-    "penalties": ("alzgan.penalties.Penalty", ("forward", "weight", "interval", "differentiates")),
+    "penalties": ("alzgan.penalties.Penalty", ("forward", "weight", "interval")),
     "augment": ("alzgan.augment.Augmentation", ("forward", "draw")),
     "average": ("alzgan.average.ExponentialMovingAverage", ("follow",)),
 }
@@ -325,10 +325,13 @@ class GAN(LightningModule):
 
 
 def check_pieces(**pieces: object) -> None:
-    """Check that pieces, by the places of their settings, have what the game takes from them; None is none.
+    """Check that each piece has what the game takes from it.
+
+    Args:
+        pieces: by the place of their settings; None is no piece.
 
     Raises:
-        SettingError: one has not.
+        SettingError: a piece lacks something.
     """
     for place, piece in pieces.items():
         if piece is None:

@@ -25,7 +25,8 @@ NOT_READY = 2  # exit code where the verdict is so; 1 is an error
 def prepare(settings: DictConfig) -> None:
     """Report what `conf/prepare.yaml` points at; where it is volumes, make an image folder of them first."""
     check_missing(settings)
-    of_cohort = OmegaConf.masked_copy(settings.data, [field.name for field in fields(Cohort)])
+    data = OmegaConf.to_container(settings.data, resolve=True)
+    of_cohort = {field.name: data[field.name] for field in fields(Cohort) if field.name in data}
     check_arguments("data", of_cohort, Cohort, "data")
     check_types(settings, {"data.batch_size": int})
     check_arguments("volumes", settings.volumes, write_slices, "volumes")
@@ -53,14 +54,14 @@ def prepare(settings: DictConfig) -> None:
         raise SystemExit(NOT_READY)
 
 
-def cohort_of(data: DictConfig) -> Cohort:
+def cohort_of(data: dict[str, Any]) -> Cohort:
     """The folder as the settings read it.
 
     Raises:
         UserError: a value is out of its range.
     """
     try:
-        return Cohort(**OmegaConf.to_container(data, resolve=True))
+        return Cohort(**data)
     except SettingError as error:
         raise UserError(f"data.{error}") from None
 
@@ -83,7 +84,7 @@ def holds_volumes(cohort: Cohort) -> bool:
 
 
 def answered(override: str, cohort: Cohort) -> bool:
-    """Whether an override is about volumes, and their slices need it no more."""
+    """Whether an override is about the volumes alone, so that their slices are trained on without it."""
     names = ["data.exclude="] if cohort.subjects == "content" else ["data.exclude=", "data.subjects="]
     return override.startswith(tuple(names))
 

@@ -25,6 +25,9 @@ from alzgan.sources.phantom import write_phantom
         ("'${oc.env:QUOTES}, c'", 'it\'s "a", c'),
         ('"${oc.env:QUOTES}, c"', 'it\'s "a", c'),
         ("${oc.env:QUOTES}", 'it\'s "a"'),
+        ("'${oc.env:BACKSLASHES}'", "a\\'b\\"),
+        ('"${oc.env:BACKSLASHES}"', "a\\'b\\"),
+        ("${oc.env:BACKSLASHES}", "a\\'b\\"),
         ("${oc.env:ABSENT,/c}", "/c"),
         ("${oc.env:ABSENT,${oc.env:FOLDER}}", "/a b"),
         ("${oc.env:ABSENT,null}", None),
@@ -38,6 +41,7 @@ def test_a_value_of_the_environment_is_read_as_if_it_had_been_typed(
     monkeypatch.setenv("NUMBER", "3")
     monkeypatch.setenv("FOLDER", "/a b")
     monkeypatch.setenv("QUOTES", 'it\'s "a"')
+    monkeypatch.setenv("BACKSLASHES", "a\\'b\\")
     word = environment_filled_in(f"name={given}")
     assert "oc.env" not in word
     assert OverridesParser.create().parse_override(word).value() == value

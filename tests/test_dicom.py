@@ -230,6 +230,16 @@ def test_two_slices_at_one_place_are_several_scans(tmp_path):
         slices(series)
 
 
+def test_two_slices_almost_at_one_place_are_several_scans_too(tmp_path):
+    nifti = save(tmp_path / "head.nii", noise(), (1, 1, 5), "LPS")
+    series = write_series(tmp_path / "series", nifti)
+    again = pydicom.dcmread(series / "IM004")
+    again.ImagePositionPatient[2] += 0.25
+    again.save_as(series / "again")
+    with pytest.raises(BadVolume, match="several slices at one place"):
+        slices(series)
+
+
 def turn(path: Path) -> None:
     number = sorted(path.parent.iterdir()).index(path)
     edited(path.parent, number, ImageOrientationPatient=[1, 0, 0, 0, 0, -1])

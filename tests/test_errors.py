@@ -269,6 +269,27 @@ def test_a_run_folder_that_hydra_or_tensorboard_cannot_take_gets_one_line(
     assert line == f"alzgan: run_dir={tmp_path}/\\udcff is no UTF-8: choose another, or logger=csv"
 
 
+@pytest.mark.parametrize(
+    ("verb", "name", "options"),
+    [
+        ("train", "data.root", ["data=mri"]),
+        ("prepare", "data.root", []),
+        ("generate", "ckpt_path", []),
+        ("evaluate", "data.root", ["samples=."]),
+    ],
+)
+def test_an_interpolation_of_no_setting_gets_one_line(
+    error_line: Callable, tmp_path: Path, verb: str, name: str, options: list[str]
+):
+    line = error_line(*options, name + "=${nothing}", f"run_dir={tmp_path / 'run'}", verb=verb)
+    assert line == f"alzgan: {name}: Interpolation key 'nothing' not found; write the value itself"
+
+
+def test_a_value_that_looks_like_an_interpolation_is_refused(error_line: Callable, tmp_path: Path):
+    line = error_line("data=mri", r"data.root='a\${x}'", f"run_dir={tmp_path / 'run'}")
+    assert line == "alzgan: data.root=a${x} has ${ in it; choose another"
+
+
 def test_a_home_that_no_shell_has_filled_in_is(error_line: Callable, tmp_path: Path):
     line = error_line("data=mri", "data.root=~/nope", f"run_dir={tmp_path / 'run'}")
     assert line.endswith(f"; write it as data.root={Path.home() / 'nope'}")

@@ -159,6 +159,12 @@ class Unweighted(torch.nn.Module):
         return real.logits.mean()
 
 
+class Underived(Unweighted):
+    """All that a penalty needs; whether it differentiates is assumed."""
+
+    weight, interval = 1.0, 1
+
+
 class Unwritten(Penalty):
     pass
 
@@ -199,3 +205,8 @@ def test_what_a_piece_of_ones_own_lacks_is_told_before_training(piece: str, told
     with pytest.raises(UserError, match=re.escape(told)) as refused:
         build_model(settings(*SMALL_MODEL, override))
     assert "\n" not in str(refused.value)
+
+
+def test_a_penalty_may_derive_from_no_class_of_ours():
+    piece = "+model.penalties={mine:{_target_:test_extension.Underived}}"
+    assert build_model(settings(*SMALL_MODEL, piece)).penalties["mine"].weight == 1

@@ -458,6 +458,13 @@ def test_runs_that_differ_in_their_seed_alone_are_one_row():
     assert rows[1]["utility"] == []
 
 
+def test_a_run_that_started_from_another_is_a_row_of_its_own():
+    later = run_of(26.0, "loss=hinge", "seed=1")
+    later["trained_by"]["started_from"] = {"path": "outputs/old", "step": 100}
+    rows = over_seeds([run_of(20.0, "loss=hinge", "seed=0"), later])
+    assert [row["settings"] for row in rows] == [{}, {"model.start_from": "outputs/old"}]
+
+
 def test_steps_of_one_run_are_rows_that_the_page_joins():
     found = evaluation(
         *(run_of(value, "loss=hinge", step=step) for value, step in ((20.0, 100), (12.0, 1200)))

@@ -147,6 +147,11 @@ def test_a_refused_training_leaves_no_folder_but_the_users(
     assert folders() == ["mine"]
 
 
+def test_a_number_is_a_folder(error_line: Callable):
+    assert "/nowhere" in error_line("data.root=/nowhere", "run_dir=2024", verb="prepare")
+    assert Path("2024").is_dir()
+
+
 @pytest.mark.parametrize(
     ("verb", "arguments"), [("prepare", []), ("evaluate", ["samples=/nowhere"]), ("benchmark", ["data=mri"])]
 )

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from alzgan.errors import UserError
 from alzgan.runs.config import CONF
-from alzgan.runs.sweep import SweepTable, grid_of, objective_of, outliving_failures
+from alzgan.runs.sweep import SweepTable, check_own, grid_of, objective_of, outliving_failures
 
 SWEEP = ("seed=1,2", "model.generator_optimizer.lr=1e-4,2e-4", "trainer.max_steps=2")
 
@@ -140,6 +140,14 @@ def test_a_job_leaves_the_folder_of_another_sweep_as_it_is(tmp_path: Path, monke
     with pytest.raises(UserError, match=r"job_0 is a job of another sweep \(seed=4\)"):
         outliving_failures(lambda settings: 2.5)(OmegaConf.create())
     assert [path.name for path in (tmp_path / "job_0").iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize("recorded", [["fit=pad", "seed=3"], ["seed=2", "seed=3", "fit=pad"]])
+def test_of_two_values_of_one_setting_the_last_makes_the_job(tmp_path: Path, recorded: list[str]):
+    (tmp_path / "run.json").write_text(json.dumps({"overrides": recorded}))
+    check_own(tmp_path, ["seed=2", "fit=pad", "seed=3"])
+    with pytest.raises(UserError, match="another sweep"):
+        check_own(tmp_path, ["seed=3", "fit=pad", "seed=2"])
 
 
 @pytest.mark.long

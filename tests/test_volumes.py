@@ -490,6 +490,21 @@ def test_volumes_of_few_whole_numbers_are_kept_where_there_are_no_others(tmp_pat
     assert len(list((tmp_path / "slices/all").iterdir())) == 24
 
 
+def test_labels_do_not_stand_in_for_scans_that_cannot_be_used(tmp_path):
+    study = touch(tmp_path / "study", "a.nii")  # empty
+    save(study / "b.nii", label_map())
+    with pytest.raises(UserError, match=r"a\.nii: damaged or no scan .* nor can any other one"):
+        write_slices(study, tmp_path / "slices", subjects="none", bad_files="skip", progress=False)
+
+
+def test_people_spelled_in_two_ways_are_refused_before_a_slice_is_cut(study, tmp_path):
+    (study / "AD/p2.nii.gz").rename(study / "AD/sub-07.nii.gz")
+    (study / "AD/p1.nii.gz").rename(study / "AD/sub-7.nii.gz")
+    (study / "CN/p3.nii.gz").rename(study / "CN/sub-8.nii.gz")
+    with pytest.raises(UserError, match="1 person is spelled in several ways"):
+        find_volumes(study)
+
+
 @pytest.mark.parametrize("depth", [1, 7])
 def test_a_thin_volume_is_cut_only_along_its_planes(study, tmp_path, depth):
     path = save(study / "AD/thin.nii", noise((12, 12, depth + 1))[..., :depth])

@@ -50,8 +50,8 @@ class Conditions:
         Args:
             rows: of the images; those where the number is unknown do not count.
             subjects: (N,) who is in each.
-            least: people of a number, below which it has the quantiles `otherwise`.
-            otherwise: see `least`.
+            least: a number that is known of fewer people gets the quantiles of `otherwise`.
+            otherwise: quantiles by name.
         """
         steps, found = np.linspace(0, 1, QUANTILES), {}
         for name, column in zip(self.names, self.values.T, strict=True):
@@ -115,7 +115,7 @@ def column_of(name: str, files: Sequence[ImageFile], subjects: Subjects) -> np.n
 
 
 def with_unlabelled(table: np.ndarray, seed: int) -> np.ndarray:
-    """Labels of images to train on, for networks that must be told which of them are unknown.
+    """Labels of images to train on, which tell the networks which of them are unknown.
 
     Args:
         table: (N,) classes, or (N, 1 + m) with numbers: -1 and NaN are unknown.
@@ -123,8 +123,8 @@ def with_unlabelled(table: np.ndarray, seed: int) -> np.ndarray:
 
     Returns:
         The same table where all are known. Else (N, 2 + m), float32, whose last column is 1 where the whole
-        label is known. Where it is 0, the label is another image's, of the class if that is known: fakes
-        have labels as often as they are known.
+        label is known. Where it is 0, the label is drawn from the known ones, within the class if that is
+        known, so that fakes have each label as often as it is known.
 
     Raises:
         UserError: no label is known.

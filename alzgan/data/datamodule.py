@@ -190,14 +190,7 @@ class MRIDataModule(LightningDataModule):
         trained_on = np.flatnonzero(np.array(self.split.parts) == "train")
         if len(trained_on) < self.batch_size:
             raise UserError(self.too_few(len(trained_on), "a batch", len(trained_on)))
-        found = conditions_of(self.numbers, self.files, self.subjects, trained_on)
-        self.number_values = np.zeros((len(decoded.files), len(self.numbers)), np.float32)
-        self.number_values[rows] = found.scaled()
-        self.quantiles = found.quantiles(trained_on, self.subjects.subject)
-        kinds = [trained_on[self.labels[rows[trained_on]] == kind] for kind in range(len(self.classes))]
-        self.quantiles_of_classes = [  # those of few people would be their own numbers
-            found.quantiles(each, self.subjects.subject, FEW_PEOPLE, self.quantiles) for each in kinds
-        ]
+        self.read_numbers(trained_on, rows)
         if self.slices_as_channels:
             parts = self.split.parts
             self.stacks = rows[neighbouring_slices(self.files, self.subjects, self.channels, parts)]
@@ -209,15 +202,31 @@ class MRIDataModule(LightningDataModule):
         self.fingerprint = hashlib.blake2b(identity, digest_size=16).hexdigest()
         self.mark_unlabelled()
 
+    def read_numbers(self, trained_on: np.ndarray, rows: np.ndarray) -> None:
+        """Read the conditions that are numbers, for all images of the folder.
+
+        Args:
+            trained_on: which of `files` are in train.
+            rows: of the images of all `files`.
+        """
+        found = conditions_of(self.numbers, self.files, self.subjects, trained_on)
+        self.number_values = np.zeros((len(self.labels), len(self.numbers)), np.float32)
+        self.number_values[rows] = found.scaled()
+        self.quantiles = found.quantiles(trained_on, self.subjects.subject)
+        kinds = [trained_on[self.labels[rows[trained_on]] == kind] for kind in range(len(self.classes))]
+        self.quantiles_of_classes = [  # those of few people would be their own numbers
+            found.quantiles(each, self.subjects.subject, FEW_PEOPLE, self.quantiles) for each in kinds
+        ]
+
     def index_of(self, label: str) -> int:
         """The index of a class; -1 where it is unknown."""
         return self.classes.index(label) if label else -1
 
     def mark_unlabelled(self) -> None:
-        """Let the labels to train on say which of them are unknown, see `with_unlabelled`.
+        """Mark which of the labels to train on are unknown, see `with_unlabelled`.
 
         Raises:
-            UserError: a class that is unknown has no share in `sampling`.
+            UserError: `sampling` weighs the classes, and some are unknown.
         """
         unknown = self.dataset.labels < 0
         if self.weights is not None and unknown.any():
@@ -226,7 +235,7 @@ class MRIDataModule(LightningDataModule):
                 "class: fill in the column class, or leave data.sampling out"
             )
         labels = self.dataset.table.copy()
-        if "class" not in self.conditions:  # nor does it matter, then, whether it is known
+        if "class" not in self.conditions:  # the networks do not see it
             labels.reshape(len(labels), -1)[unknown, 0] = 0
         self.dataset.table = with_unlabelled(labels, self.seed)
         if self.unlabelled:
@@ -384,7 +393,7 @@ class MRIDataModule(LightningDataModule):
         return np.bincount(known, minlength=len(self.classes))
 
     def class_shares(self) -> np.ndarray:
-        """Of what is shown in training and has a class, the share of each (K,)."""
+        """The share of each class (K,) among the images that training shows and whose class is known."""
         images = self.images_of_classes()
         shown = images if self.weights is None else np.array(self.weights) * (images > 0)
         return shown / shown.sum()

@@ -111,8 +111,8 @@ class Batches:
 class WorkerBatches(Batches):
     """The same batches, made by other processes.
 
-    They are sent as arrays, through pipes. Tensors go through `/dev/shm`, of which a Docker container has
-    64 MB, and torch waits for ever for one that finds no room there.
+    The processes send arrays through pipes. Tensors would go through `/dev/shm`: a Docker container has
+    64 MB of it, and torch waits for ever when it is full.
 
     Args:
         dataset: as of `Batches`, and so are `order` and `pin`.
@@ -154,7 +154,7 @@ def as_arrays(batch: tuple[Tensor, Tensor]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def as_tensors(batch: tuple[np.ndarray, np.ndarray]) -> tuple[Tensor, Tensor]:
-    """What `as_arrays` was given."""
+    """Undo `as_arrays`."""
     images, labels = batch
     return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels)
 

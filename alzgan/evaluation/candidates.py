@@ -90,7 +90,8 @@ def from_checkpoint(
         "weights": generator.info["weights"],
         "seed": seed,
         "trained_by": {
-            key: generator.info.get(key) for key in ("alzgan", "git", "device", "precision", "overrides")
+            key: generator.info.get(key)
+            for key in ("alzgan", "git", "device", "precision", "overrides", "started_from")
         },
     }
     notes = [] if generator.classes else ["the generator is unconditional: its samples have no classes"]

@@ -16,7 +16,7 @@ def over_seeds(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     trained = [each for each in candidates if (each.get("trained_by") or {}).get("overrides") is not None]
     # The same weights by two names are one run.
     trained = list({(each["sha256"], each["weights"]): each for each in reversed(trained)}.values())[::-1]
-    settings = [settings_of(each["trained_by"]["overrides"]) for each in trained]
+    settings = [settings_of(each["trained_by"]) for each in trained]
     differ = [
         name
         for name in dict.fromkeys(name for each in settings for name in each)
@@ -38,10 +38,12 @@ def over_seeds(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def settings_of(overrides: Sequence[str]) -> dict[str, str]:
-    """What a run was started with, by name."""
-    parts = (override.partition("=") for override in overrides)
-    return {name: value for name, _, value in parts if name.partition(".")[0] not in CHOSEN_FREELY}
+def settings_of(trained_by: dict[str, Any]) -> dict[str, str]:
+    """What a run was started with, by name; another run that it started from is one of the settings."""
+    parts = (override.partition("=") for override in trained_by["overrides"])
+    settings = {name: value for name, _, value in parts if name.partition(".")[0] not in CHOSEN_FREELY}
+    started_from = trained_by.get("started_from")
+    return {**settings, "model.start_from": started_from["path"]} if started_from else settings
 
 
 def pooled(group: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -261,7 +261,7 @@ def copy_notes(files: Sequence[ImageFile], subjects: Subjects, copies: Sequence[
 
 
 def named_across(subjects: Subjects, parts: Sequence[str]) -> list[str]:
-    """The people of the files' names who are in several parts, since a table splits them."""
+    """The people of the files' names whom a table puts into several parts."""
     kept = [pair for pair in zip(subjects.named or [], parts, strict=False) if pair[1] != LEFT_OUT]
     return list(in_several([name for name, _ in kept], [part for _, part in kept]))
 

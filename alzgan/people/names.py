@@ -55,12 +55,12 @@ LEAST_EACH = 2  # images that an id must have on average to be taken for a perso
 def spelling_key(person: str) -> str:
     """What all spellings of an id have in common: `S-007`, `s_7` and `S-7.0` have one key.
 
-    Case, leading zeros, a trailing `.0` of a number (`7,0`), and the kind of a space, hyphen or underscore
-    make no other person.
+    Spellings differ in case, leading zeros, a trailing `.0` or `,0`, and whether they have spaces, hyphens
+    or underscores.
     """
     key = re.sub(r"[\s_-]+", "-", normalize("NFKC", person).strip().casefold())
     key = re.sub(r"^([^.,]*\d)[.,]0+$", r"\1", key)
-    return re.sub(r"(?<!\d)(?<!\d[.,])0+(?=\d)", "", key)  # not in 1.05, which may be no 1.5
+    return re.sub(r"(?<!\d)(?<!\d[.,])0+(?=\d)", "", key)  # not in 1.05, which is not 1.5
 
 
 def suggest_pattern(paths: Sequence[str], least_each: int = LEAST_EACH) -> tuple[str, str] | None:
@@ -71,7 +71,7 @@ def suggest_pattern(paths: Sequence[str], least_each: int = LEAST_EACH) -> tuple
 
     Args:
         paths: from the root.
-        least_each: files that an id must have on average; an id of every file is never suggested.
+        least_each: files that an id must have on average; one that differs in every file is no id.
     """
     splits = [re.split(r"(\d+)", path.partition("/")[2] or path) for path in paths]
     words = splits[0][::2]

@@ -142,7 +142,7 @@ def by_table_or_names(root: Path | str, files: Sequence[ImageFile]) -> Subjects 
 
 
 def by_names(files: Sequence[ImageFile]) -> Subjects | None:
-    """Who the names of a known data set say is in the files."""
+    """The people that the names of the files tell, if they are those of a known data set."""
     with contextlib.suppress(UserError):
         return kaggle4(files)
     for rule, naming in RULES.items():
@@ -152,7 +152,7 @@ def by_names(files: Sequence[ImageFile]) -> Subjects | None:
 
 
 def by_table(root: Path | str, files: Sequence[ImageFile], table: str) -> Subjects:
-    """Who a table says is in the files; beside it who the names say, if it splits one of their people."""
+    """The people of a table; also those of the files' names, if the table splits one of them."""
     found, names = read_table(root, files, table), by_names(files)
     if names is None or not in_several(names.subject, found.subject):
         return found

@@ -18,7 +18,7 @@ SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # how xlsx and ods files be
 
 
 def rows_of(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """The rows of a table with the line each ends at; spaces around a cell, but of `file`, are dropped.
+    """The rows of a table, each with the line that it ends at; only `file` keeps spaces around it.
 
     Columns are separated by comma, semicolon or tab. A name in `COLUMNS` may have spaces around it and
     capital letters.
@@ -64,7 +64,7 @@ def columns_in(head: str, separator: str) -> list[str]:
 
 
 def column_names(header: Sequence[str]) -> list[str]:
-    """The names without spaces around them; those that we read in lower case, unless one has it already."""
+    """The names without spaces around them; one in `COLUMNS` in lower case, unless another has that name."""
     bare = [name.strip() for name in header]
     return [low if (low := name.lower()) in COLUMNS and low not in bare else name for name in bare]
 
@@ -80,15 +80,15 @@ def check_columns(path: Path, names: Sequence[str]) -> None:
 
 
 def stripped(row: dict[str | None, str | list[str]]) -> dict[str, str]:
-    """The cells below a name; a file's name, also as the id of an image on its own, stays to the letter."""
+    """The cells that have a column, stripped; a file's name is kept as it is, also where it is the id."""
     return {name: cell if cell == row["file"] else cell.strip() for name, cell in row.items() if name}
 
 
 def file_of(text: str, root: Path, wanted: set[str]) -> str:
-    """The file, as `scan` writes it, that a cell names.
+    """The path, as `scan` writes it, of the file that a cell names.
 
-    That is the one of this very name; else without spaces around it, with `/` for a backslash, or with
-    letters and accents composed in the other way.
+    The name is tried as it is, then without spaces around it, with `/` for backslashes, and in the other
+    normal form of Unicode.
 
     Raises:
         UserError: there is none; the line says why.

@@ -103,9 +103,9 @@ def game_settings(settings: DictConfig) -> DictConfig:
 
 
 def check_typed(settings: DictConfig, overrides: Sequence[str]) -> None:
-    """Check what only the command line can have wrong: options of a piece that is not there.
+    """Check that the command line sets no option of a piece that the run lacks.
 
-    Those of a recipe stay where the command line takes its piece away, see `drop_options_of_nothing`.
+    A recipe may set one: see `drop_options_of_nothing`.
 
     Raises:
         UserError: an override sets such an option.
@@ -228,7 +228,7 @@ def check_together(settings: DictConfig) -> None:
 
 
 def check_trainer(settings: DictConfig) -> None:
-    """Check that no option of Lightning's Trainer is set that has another name here; some verbs have none."""
+    """Refuse options of Lightning's Trainer that are set elsewhere here; some verbs have no trainer."""
     for name, instead in NOT_THE_TRAINERS.items():
         if OmegaConf.select(settings, f"trainer.{name}") is not None:
             raise UserError(f"trainer.{name} is not used here: {instead}")

@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from alzgan.errors import UserError, user_error
 from alzgan.runs.config import (
@@ -49,6 +49,8 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
         started = True
         try:
             return task(config)
+        except InterpolationKeyError as error:  # of the command line: conf/*.yaml have none that fails
+            raise SystemExit(f"alzgan: {error.full_key}: {one_line(error)}; write the value itself") from None
         except (UserError, InstantiationException, OmegaConfBaseException) as error:
             if (cause := user_error(error)) is None:
                 raise
@@ -101,18 +103,18 @@ def environment_filled_in(word: str) -> str:
         piece = found[0]
         if "${oc.env:" not in piece:
             return piece
-        if quote := found["quote"]:
-            return ENVIRONMENT.sub(lambda each: value(each).replace(quote, f"\\{quote}"), piece)
-        text = ENVIRONMENT.sub(value, piece).strip()
-        # Other interpolations in it stay Hydra's.
-        return text if TYPED.fullmatch(text) else QuotedString(text, Quote.single).with_quotes()
+        if found["quote"]:
+            text = ENVIRONMENT.sub(value, OverridesParser.create().parse_override(f"x={piece}").value())
+        elif TYPED.fullmatch(text := ENVIRONMENT.sub(value, piece).strip()):
+            return text
+        return QuotedString(text, Quote.single).with_quotes()  # other interpolations in it stay Hydra's
 
     name, equals, given = word.partition("=")
     return name + equals + PIECE.sub(filled_in, given)
 
 
 def escape_what_cannot_be_shown() -> None:
-    """Let names that the encoding of the output lacks be written as escapes."""
+    """Write characters that the encoding of the output lacks as escapes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # neither closed nor a notebook's
             stream.reconfigure(errors="backslashreplace")
@@ -130,7 +132,7 @@ def one_line(error: Exception) -> str:
 
 
 def refusal_of_addition(config_name: str, error: Exception) -> UserError | None:
-    """What is said of `+name=value`, which Hydra advises for an unknown name, where that is refused too."""
+    """Why `+name=value`, which Hydra advises for an unknown name, would be refused too; None if unknown."""
     if not (unknown := re.search(r"To append to your config use \+([^=]+)=", str(error))):
         return None
     from alzgan.runs.build import check_trainer, check_typed  # loads torch
@@ -147,8 +149,8 @@ def refusal_of_addition(config_name: str, error: Exception) -> UserError | None:
         check_trainer(config)
         node = OmegaConf.select(config, place)
         if target := node.get("_target_"):
-            given = OmegaConf.create({name: OmegaConf.to_container(node).get(name)})
-            check_arguments(place, given, locate(place, target), target)
+            given = OmegaConf.to_container(node).get(name)
+            check_arguments(place, {name: given}, locate(place, target), target)
     except UserError as refusal:
         return refusal
     except (HydraException, OmegaConfBaseException):  # something else is wrong as well

@@ -20,11 +20,11 @@ PACKAGE = Path(__file__).resolve().parent.parent
 CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
 NO_RESULT = {"train.log", "multirun.yaml"}  # Hydra writes these before a verb starts
 
-made_folders: list[Path] = []  # by this process, under names that nobody chose
+made_folders: list[Path] = []  # by this process, under default names
 
 
 def register_resolvers() -> None:
-    """Make known to OmegaConf what the files call, but for `alzgan.runs.resume.run_folder`."""
+    """Register the resolvers that the files call, except `alzgan.runs.resume.run_folder`."""
     # The config caches the folder, and a sweep copies the cache to the configs of its jobs.
     OmegaConf.register_new_resolver("new_folder", new_folder, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("named", named, replace=True)
@@ -107,10 +107,15 @@ def remove_unused_folders() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def named(run_dir: str) -> str:
-    """The folder, which an unset shell variable would leave without a name: the current one, then."""
-    if not run_dir:
+def named(run_dir: Any) -> str:
+    """The folder's name, which Hydra may have read as a number.
+
+    Raises:
+        UserError: it is empty, as an unset shell variable leaves it, or Hydra cannot take it.
+    """
+    if run_dir in ("", None):  # else results would go to the current folder
         raise UserError("run_dir is empty; name a folder")
+    run_dir = str(run_dir)
     if "${" in run_dir:  # Hydra would take it for an interpolation of its own
         raise UserError(f"run_dir={printable(run_dir)} has ${{ in its name; choose another")
     return run_dir
@@ -127,6 +132,22 @@ def check_missing(config: DictConfig) -> None:
     """Check that everything that has no default is set."""
     if missing := sorted(OmegaConf.missing_keys(config)):
         raise UserError(f"{missing[0]} is not set; add {missing[0]}=... to the command line")
+
+
+def check_plain(config: DictConfig) -> None:
+    """Check that no value looks like an interpolation: OmegaConf would take it for one when it is read again.
+
+    Raises:
+        UserError: one does.
+    """
+    for name, value in leaves(OmegaConf.to_container(config, resolve=True)):
+        if isinstance(value, str) and "${" in value:
+            raise UserError(f"{name}={printable(value)} has ${{ in it; choose another")
+
+
+def effective(overrides: Sequence[str]) -> list[str]:
+    """The overrides that count: of several of one setting, the last."""
+    return list({override.partition("=")[0]: override for override in overrides}.values())
 
 
 def leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:

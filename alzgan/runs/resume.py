@@ -62,8 +62,8 @@ class Previous:
     Attributes:
         path: of the checkpoint.
         checkpoint: its content, see `alzgan.runs.checkpoints.load_checkpoint`.
-        departures: overrides that change what the run is, with what it has in their place. With any, a new
-            run starts from its weights and optimizers; without, it goes on.
+        departures: overrides that change what the run is, each with the run's own value. If there are any,
+            a new run starts from its weights and optimizers; else it goes on.
     """
 
     path: Path
@@ -81,7 +81,7 @@ class Previous:
         return self.checkpoint["alzgan"]["provenance"]
 
     def given(self, composed: DictConfig, overrides: Sequence[str]) -> "Previous":
-        """The same run with the departures that the overrides are."""
+        """The same run, with the departures among the overrides."""
         return replace(self, departures=self.changed(composed, overrides)[1])
 
     def settings(self, composed: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -102,12 +102,12 @@ class Previous:
         return settings
 
     def start_anew(self, settings: DictConfig) -> None:
-        """Take out of a new run's settings what its predecessor has behind it."""
+        """Change a new run's settings so that it does not repeat what its predecessor has done."""
         if typed := next((each for each in self.departures if each.startswith("model.start_")), None):
             raise UserError(f"{typed}: the weights are those of ckpt_path; leave one of them out")
         if "start_from" in settings.model:
             settings.model.start_from = None
-        # Labels that a schedule has brought in stay in.
+        # Labels keep the strength that a schedule has reached.
         for player in ("generator", "discriminator"):
             node, stored = settings.model[player], self.checkpoint["alzgan"]["config"]["model"][player]
             reached = [
@@ -119,7 +119,7 @@ class Previous:
                 node.strength = reached[0]
 
     def finished(self, composed: DictConfig, overrides: Sequence[str]) -> str | None:
-        """A line, if the run has reached its end and the overrides ask for nothing new."""
+        """Return a line if the run has reached its end and the overrides ask for nothing new, else None."""
         settings, departures = self.changed(composed, overrides)
         end = None if departures else end_of(settings, self.checkpoint)
         return f"{self.path} {end}" if end and settings == self.own_settings(composed) else None
@@ -207,11 +207,11 @@ def previous_of(path: Path) -> Previous:
 
 
 def run_folder(ckpt_path: str | None, new: str, *, _root_: DictConfig | None = None) -> str:
-    """Where a run writes: in the folder of the run that it continues, else in a new one of the config."""
+    """The folder of the run that is continued, else a new folder, which is made once for each config."""
     path = None if ckpt_path is None else checkpoint_file(ckpt_path)
     if path is not None and path.parent.name == "checkpoints" and not departs(path, _root_):
         return str(path.parent.parent)
-    # A sweep copies the cache to its jobs' configs. A resolver that is given the root has none by itself.
+    # A sweep copies this cache to its jobs' configs. OmegaConf itself caches no resolver that takes the root.
     made = {} if _root_ is None else OmegaConf.get_cache(_root_)["run_folder"]
     if new not in made:
         made[new] = shared_by_ranks(lambda: new_folder(new))
@@ -237,7 +237,7 @@ def refuse(departures: Mapping[str, str]) -> None:
 
 
 def touched(override: str, composed: DictConfig, overrides: Sequence[str]) -> list[str]:
-    """The settings that an override is about, and those that follow them.
+    """The settings that an override changes, and those that interpolate them.
 
     Those of a choice from a group, `trainer=fast`, are the ones in which the group's choices differ.
     """
@@ -257,7 +257,7 @@ def touched(override: str, composed: DictConfig, overrides: Sequence[str]) -> li
 
 
 def followers(names: list[str], here: dict[str, Any]) -> list[str]:
-    """The names, and those of settings that interpolate one of them: a stored config holds plain values."""
+    """The names, and those of settings that interpolate them: the plain values of a stored config do not."""
     for name in names:  # grows
         wholes = [f"${{{whole}}}" for whole in prefixes(name)]
         names += [

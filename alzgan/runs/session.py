@@ -24,7 +24,7 @@ from alzgan.people.splits import DRAW
 from alzgan.people.subjects import FEW_PEOPLE
 from alzgan.runs.build import build_data, build_model, build_trainer, check_typed, plain
 from alzgan.runs.checkpoints import check_optimizers, check_weights, load_checkpoint
-from alzgan.runs.config import check_missing, made_folders
+from alzgan.runs.config import check_missing, check_plain, effective, made_folders
 from alzgan.runs.provenance import provenance
 from alzgan.runs.resume import Previous
 from alzgan.runs.start import check_held_out, start_from, start_whole
@@ -49,45 +49,25 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
     source, previous = (previous, None) if previous and previous.departures else (None, previous)
     run_dir = Path(settings.run_dir)
     check_missing(settings)
+    check_plain(settings)
     tune_process()
     know_the_node(settings.trainer.get("num_nodes", 1))
     # The first rank holds the lock for all.
     lock = contextlib.nullcontext() if rank_zero_only.rank else written_by_one_process(run_dir)
     with quiet(), reporting_disk_errors(run_dir), lock:
-        # All objects first: what a constructor refuses is told before any long work.
         record: dict[str, Any] = {}
-        with naming_the_file(previous or source):
-            check_typed(settings, overrides)
-            data, gan = build_data(settings), build_model(settings)
-            trainer = build_trainer(settings, record, previous)
-            if previous is None and settings.model.get("start_from"):
-                record["started_from"] = start_from(gan, settings.model.start_from, settings.model.start_with)
-            check_end(trainer, gan)
-        if source is not None:
-            record["started_from"], optimizers = start_whole(gan, source)
-            trainer.callbacks.insert(0, optimizers)
+        data, gan, trainer = built(settings, overrides, record, previous, source)
         if previous is not None:
             keep_older_split(previous, data, run_dir)
         data.setup()
         record |= describe_run(overrides, data, trainer.world_size, previous, source)
         if record.get("started_from") and previous is None:
             check_held_out(record["started_from"], data)
-        if source is not None:
-            log.info(
-                f"A new run in {run_dir} with {', '.join(source.departures)}: it starts from the weights and "
-                f"optimizers of {source.path} at step {source.step}, and counts its steps from 0"
-            )
-        warn_of_portraits(data, gan)
         if previous is not None:
             check_continuation(previous, record, settings, gan)
-            log_repeated_steps(previous)
+        announce(run_dir, data, gan, previous, source)
         if trainer.is_global_zero:
             write_record(settings, record, data)
-        log.info(
-            f"{len(data)} of {len(data.files)} images to train on, "
-            f"{counted(len(data.classes), 'class', 'classes')}; generator {parameters(gan.generator):,} and "
-            f"discriminator {parameters(gan.discriminator):,} parameters"
-        )
         with (
             undone_before_the_first_step(trainer, run_dir),
             reporting_lost_ranks(f"continue with {shell_override('ckpt_path', run_dir)}"),
@@ -96,6 +76,46 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
     if trainer.is_global_zero:
         report(trainer, run_dir)
     return objective_of(outcome(trainer))
+
+
+def built(
+    settings: DictConfig,
+    overrides: Sequence[str],
+    record: dict[str, Any],
+    previous: Previous | None,
+    source: Previous | None,
+) -> tuple[MRIDataModule, GAN, Trainer]:
+    """All objects of the session: what a constructor refuses is told before any long work."""
+    with naming_the_file(previous or source):
+        check_typed(settings, overrides)
+        data, gan = build_data(settings), build_model(settings)
+        trainer = build_trainer(settings, record, previous)
+        if previous is None and settings.model.get("start_from"):
+            record["started_from"] = start_from(gan, settings.model.start_from, settings.model.start_with)
+        check_end(trainer, gan)
+    if source is not None:
+        record["started_from"], optimizers = start_whole(gan, source)
+        trainer.callbacks.insert(0, optimizers)
+    return data, gan, trainer
+
+
+def announce(
+    run_dir: Path, data: MRIDataModule, gan: GAN, previous: Previous | None, source: Previous | None
+) -> None:
+    """Log where the session starts, and what it trains on."""
+    if source is not None:
+        log.info(
+            f"A new run in {run_dir} with {', '.join(source.departures)}: it starts from the weights and "
+            f"optimizers of {source.path} at step {source.step}, and counts its steps from 0"
+        )
+    warn_of_portraits(data, gan)
+    if previous is not None:
+        log_repeated_steps(previous)
+    log.info(
+        f"{len(data)} of {len(data.files)} images to train on, "
+        f"{counted(len(data.classes), 'class', 'classes')}; generator {parameters(gan.generator):,} and "
+        f"discriminator {parameters(gan.discriminator):,} parameters"
+    )
 
 
 @contextlib.contextmanager
@@ -153,7 +173,7 @@ def describe_run(
         **now,
         **started,
         "world_size": world_size,
-        "overrides": list({each.partition("=")[0]: each for each in [*given, *settings]}.values()),
+        "overrides": effective([*given, *settings]),
         "sessions": [*before.get("sessions", []), session],
         "data": data.describe(),
     }

@@ -22,10 +22,11 @@ def check_targets(config: DictConfig, path: str) -> None:
         check_arguments(place, node, locate(place, node._target_), node._target_)
 
 
-def check_arguments(path: str, node: DictConfig, target: Callable, name: str) -> None:
+def check_arguments(path: str, node: Mapping[str, Any], target: Callable, name: str) -> None:
     """Check the arguments that a node of the config gives to a class or a function."""
     arguments, hints = arguments_of(target)
-    for key, value in OmegaConf.to_container(node, resolve=True).items():
+    given = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    for key, value in given.items():
         if key in HYDRA_KEYS:
             continue
         if arguments is not None and key not in arguments:

@@ -186,7 +186,7 @@ def read_rows(table: Path) -> list[dict[str, str]]:
 
 
 def fitting(gan: GAN, theirs: dict[str, Tensor], wanted: Sequence[str]) -> dict[str, Tensor]:
-    """Those of a checkpoint's tensors that have the shape of the model's of one of the names.
+    """The tensors of a checkpoint, among those wanted, that have the shape of the model's.
 
     An average that the checkpoint lacks starts at its generator.
     """

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 from alzgan.errors import UserError, user_error
 from alzgan.files import read_json, reporting_disk_errors, write_json, write_table
+from alzgan.runs.config import effective
 from alzgan.runs.resume import Previous
 from alzgan.text import aligned
 
@@ -51,7 +52,7 @@ def outliving_failures(task: Callable[[DictConfig], float]) -> Callable[[DictCon
 
 
 def begin_job(folder: Path, overrides: Sequence[str]) -> None:
-    """Leave the table a record of the job; what an earlier start said of it counts no more.
+    """Record the job for the table, and forget that an earlier start of it failed.
 
     Raises:
         UserError: the folder is another sweep's.
@@ -103,7 +104,7 @@ def objective_of(metrics: Mapping[str, Any]) -> float:
 def check_own(folder: Path, overrides: Sequence[str]) -> None:
     """Check that a job's folder is not another sweep's."""
     before = (read_json(folder / "run.json") or {}).get("overrides")
-    if before is not None and sorted(before) != sorted(overrides):
+    if before is not None and sorted(effective(before)) != sorted(effective(overrides)):
         raise UserError(f"{folder} is a job of another sweep ({' '.join(before)}): choose another run_dir")
 
 
@@ -146,7 +147,7 @@ class SweepTable(Callback):
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Let another sweep's folder, and its table, alone; forget which jobs an earlier start has run."""
+        """Refuse another sweep's folder; forget which jobs an earlier start of this sweep has run."""
         folder = Path(config.hydra.sweep.dir)
         try:
             for number, overrides in enumerate(known_jobs(config)):
@@ -171,7 +172,7 @@ class SweepTable(Callback):
 
 
 def known_jobs(config: DictConfig) -> list[list[str]]:
-    """The overrides of the jobs that are known before any has run: those of a grid."""
+    """The overrides of the jobs of a grid, which are known before they run; nothing for another sweeper."""
     sweeper = config.hydra.sweeper
     if not sweeper._target_.endswith(".BasicSweeper"):
         return []

@@ -129,8 +129,8 @@ def series_among(paths: Sequence[Path]) -> tuple[list[Series], list[BadVolume]]:
 def read_series(series: Series) -> Scan:
     """One series as a volume, rescaled, dark for dark.
 
-    A file that cannot be used costs itself alone: damaged, colour, of another size, direction or spacing than
-    most slices, or a copy of another file. A slice is missing then, and there alone may be a gap.
+    A file that cannot be used is left out: it is damaged, in colour, a copy of another file, or of another
+    size, direction or spacing than most slices. Only such a file may leave a gap.
 
     Raises:
         UserError: pydicom is missing.
@@ -167,7 +167,7 @@ def without(planes: Sequence[Plane], odd: Sequence[BadVolume]) -> list[Plane]:
 
 
 def strangers(folder: Path, planes: Sequence[Plane]) -> list[BadVolume]:
-    """The files that are cut otherwise than most slices; BadVolume where no more than half are cut alike."""
+    """The files whose slices are not cut like most others; BadVolume if no more than half are cut alike."""
     if not planes:
         return []
     cuts = np.array([(*plane.pixels.shape, *plane.across, *plane.down, *plane.spacing) for plane in planes])
@@ -200,9 +200,9 @@ def stacked(folder: Path, planes: Sequence[Plane], lost: int) -> tuple[np.ndarra
     heights = np.array([plane.corner @ normal for plane in planes])
     order = np.argsort(heights)
     gaps = np.diff(heights[order])
-    if len(gaps) and gaps.min() < ALIKE:
-        raise BadVolume(folder, "several slices at one place, as of several echoes or times")
     step = np.median(gaps) if len(gaps) else 1.0
+    if len(gaps) and gaps.min() < max(ALIKE, EVEN * step):
+        raise BadVolume(folder, "several slices at one place, as of several echoes or times")
     steps = np.rint(gaps / step).astype(int)
     places = np.concatenate([[0], np.cumsum(steps)])
     missing = places[-1] + 1 - len(planes)

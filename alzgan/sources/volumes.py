@@ -32,7 +32,14 @@ from alzgan.images.folder import (
 from alzgan.people.cohort import CLASS_COLUMN, IN_FOLDERS, with_classes
 from alzgan.people.names import suggest_pattern
 from alzgan.people.splits import MANIFEST, SCAN
-from alzgan.people.subjects import Subjects, by_table_or_names, identify, match_paths, nobody
+from alzgan.people.subjects import (
+    Subjects,
+    by_table_or_names,
+    identify,
+    match_paths,
+    nobody,
+    refuse_spellings,
+)
 from alzgan.sources.bad_volume import BadVolume
 from alzgan.sources.dicom import Series, is_dicom, series_among
 from alzgan.sources.scans import (
@@ -140,22 +147,12 @@ def find_volumes(
         )
     labels = label_volumes(found)
     paths = sorted(set(found).difference(labels))
-    beside = [path for path in paths if "/" not in path]
-    if beside and len(beside) < len(paths):
-        raise UserError(
-            f"{printable(root)} has volumes in class folders and {printable(beside[0])} beside them: "
-            "move it into a class folder"
-        )
+    refuse_beside(root, paths)
     folders = sorted({path.partition("/")[0] for path in paths if "/" in path})
     listing = laid_out(paths, folders, [], [], classes)
     people = people_of(root, listing, found, subjects)
-    files = listing.images
-    if classes == "csv":
-        files = with_classes(files, people)
-        if not all(file.label for file in files):  # a slice lies in the folder of its class
-            raise UserError(CLASS_COLUMN)
-        for file in files:
-            folder_name(file.label)
+    refuse_spellings(people, listing.images)
+    files = with_folders(listing.images, people) if classes == "csv" else listing.images
     volumes = [volume_file(root, file, found[file.path], people, row) for row, file in enumerate(files)]
     refuse_twins(volumes)
     notes = [*listing.notes, *people.notes]
@@ -163,6 +160,26 @@ def find_volumes(
         said = f"{counted(len(labels), 'volume')} left out, named as labels, the first is "
         notes.append(f"{said}{printable(labels[0])}; rename it if it is a scan")
     return Found(volumes, notes, odd)
+
+
+def refuse_beside(root: Path, paths: Sequence[str]) -> None:
+    """Raise UserError where some volumes lie in folders and others beside these."""
+    beside = [path for path in paths if "/" not in path]
+    if beside and len(beside) < len(paths):
+        raise UserError(
+            f"{printable(root)} has volumes in class folders and {printable(beside[0])} beside them: "
+            "move it into a class folder"
+        )
+
+
+def with_folders(files: Sequence[ImageFile], table: Subjects) -> list[ImageFile]:
+    """The files with the classes of a table; UserError unless each class can name a folder of slices."""
+    files = with_classes(files, table)
+    if not all(file.label for file in files):
+        raise UserError(CLASS_COLUMN)
+    for file in files:
+        folder_name(file.label)
+    return files
 
 
 def refuse_twins(volumes: Sequence[VolumeFile]) -> None:
@@ -346,15 +363,11 @@ def write_slices(
         slicer.leave_out(found.odd)
         for file in tqdm(found.volumes, "slicing", unit=" volumes", disable=not progress):
             slicer.add(file)
-        if slicer.rows and slicer.labels:
-            more = counted(len(slicer.labels), "volume")
-            notes.append(
-                f"{more} of fewer than {MANY_VALUES} whole numbers left out as labels, the first is "
-                f"{printable(slicer.labels[0].path.relative_to(root))}; prepare such alone to keep them"
-            )
-        elif slicer.labels:
+        if len(slicer.labels) == len(found.volumes):
             for file in slicer.labels:
                 slicer.add(file, labels=True)
+        elif slicer.labels:
+            notes.append(note_on_labels(Path(root), slicer.labels))
         skipped = [(error.path.relative_to(root).as_posix(), error.reason) for error in slicer.skipped]
         if not slicer.rows:
             path, reason = skipped[-1]  # a volume: files of a series come before it
@@ -364,6 +377,14 @@ def write_slices(
             )
         write_table(folder / "manifest.csv", (*MANIFEST, SCAN, *found.volumes[0].columns), slicer.rows)
     return Sliced(skipped, notes)
+
+
+def note_on_labels(root: Path, labels: Sequence[VolumeFile]) -> str:
+    """One line on volumes that are left out for what is in them."""
+    return (
+        f"{counted(len(labels), 'volume')} of fewer than {MANY_VALUES} whole numbers left out as labels, the "
+        f"first is {printable(labels[0].path.relative_to(root))}; prepare such alone to keep them"
+    )
 
 
 @dataclass
@@ -383,7 +404,7 @@ class Slicer:
         self.skipped += odd
 
     def add(self, file: VolumeFile, labels: bool = False) -> None:
-        """Write the slices of a volume, but of one of labels only where they are wanted."""
+        """Write the slices of a volume; one that holds labels is put aside unless `labels` is true."""
         try:
             volume = load_volume(file.path, file.series, self.choice.orientation)
             if volume.holds_labels and not labels:
@@ -454,7 +475,7 @@ class Choice:
         return there, np.stack([volume.slice(self.plane, index) for index in there])
 
     def refuse_stripes(self, volume: Volume) -> None:
-        """Raise BadVolume where the slices would be stripes, or have some."""
+        """Raise BadVolume where the slices would be stripes or have gaps."""
         shape = volume.voxels.shape
         for other, axis in PLANES.items():
             if other == self.plane:

@@ -184,6 +184,21 @@ def test_a_verdict_says_how_far_and_which_space_would_have_flattered():
     assert found["text"].endswith("; pixels alone would have said yes")
 
 
+@pytest.mark.parametrize(
+    ("draws", "recall", "answer"), [(3, 0.0, "cannot tell"), (20, 0.9, "good"), (20, 0.0, "bad")]
+)
+def test_a_share_that_would_pass_whatever_its_value_is_no_good_verdict(draws, recall, answer):
+    unseen = Unseen(0.99, 0.9, 1.0, 0.0625, draws)
+    shares = [
+        number(metric=metric, better="higher", value=recall, unseen=unseen)
+        for metric in ("precision", "recall")
+    ]
+    found = [on_fidelity([number(value=2.2), *shares]), on_diversity(shares)]
+    assert [each["answer"] for each in found] == [answer] * 2
+    told = "even a recall of 0 in pixels would pass; it is 0.00, theirs 0.99"
+    assert (told in found[1]["text"]) is (answer == "cannot tell")
+
+
 def test_diversity_is_decided_by_recall_and_coverage_of_all_samples_against_held_out_people():
     high = {"better": "higher"}
     whole = [number(metric=metric, value=2, **high) for metric in ("recall", "coverage")]

@@ -27,9 +27,8 @@ def on_fidelity(numbers: Sequence[Number]) -> Verdict:
     outside = [number for number in found if not number.within]
     told = told_of(worst_of(outside or found))
     if not outside:
-        return verdict(
-            "fidelity", True, f"As close to unseen people as other real people are; farthest {told}"
-        )
+        text = f"As close to unseen people as other real people are; farthest {told}"
+        return unless_vague(found, verdict("fidelity", True, text))
     text = f"Not as close to unseen people as other real people are: {told}{flattery(found)}"
     return verdict("fidelity", False, text)
 
@@ -40,8 +39,21 @@ def on_diversity(numbers: Sequence[Number]) -> Verdict:
     outside = [number for number in found if not number.within]
     told = told_of(worst_of(outside or found))
     if not outside:
-        return verdict("diversity", True, f"As varied as unseen people: yes, {told}")
+        text = f"As varied as unseen people: yes, {told}"
+        return unless_vague(found, verdict("diversity", True, text))
     return verdict("diversity", False, f"As varied as unseen people: no, {told}{flattery(found)}")
+
+
+def unless_vague(numbers: Sequence[Number], good: Verdict) -> Verdict:
+    """The good verdict, unless one of its shares would have passed whatever its value."""
+    vague = [number for number in numbers if number.better == "higher" and number.limit <= 0]
+    if not vague:
+        return good
+    text = (
+        f"Too few draws or people: even a {words(vague[0].metric)} of 0 in {words(vague[0].space)} "
+        f"would pass; it is {vague[0].value:.2f}, theirs {vague[0].unseen.mean:.2f}"
+    )
+    return {**good, "answer": "cannot tell", "text": text}
 
 
 def on_copies(found: Copying) -> Verdict:

@@ -10,10 +10,11 @@ from tqdm import tqdm
 
 from alzgan.data.features import digest_of
 from alzgan.evaluation.numbers import DISTANCES, Number, unseen_of
-from alzgan.evaluation.reference import NEEDED_PEOPLE, Images, Reference, draw_group, widening
+from alzgan.evaluation.reference import Images, Reference, draw_group, widening
 from alzgan.evaluation.spaces import Features, K, Pair, Space
 from alzgan.metrics.distances import at_infinity
 from alzgan.metrics.diversity import inception_score
+from alzgan.people.splits import NEEDED_PEOPLE
 from alzgan.text import printable
 
 SHARES_OF_IMAGES = ("precision", "recall", "coverage")

@@ -10,10 +10,9 @@ from torch import Tensor
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.device.streams import stream
 from alzgan.errors import UserError
+from alzgan.people.splits import HOLD_OUT_MORE, NEEDED_PEOPLE
 from alzgan.people.subjects import PARTS
 from alzgan.text import counted, printable
-
-NEEDED_PEOPLE = 5  # held out, below which an interval over people says nothing
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def reference_of(data: MRIDataModule) -> Reference:
     if (people := sides[1].person_count()) < NEEDED_PEOPLE:
         raise UserError(
             f"{printable(data.root)}: {counted(people, 'person', 'people')} held out, an interval over "
-            f"people needs {NEEDED_PEOPLE}: train with a larger share in data.fractions"
+            f"people needs {NEEDED_PEOPLE}: {HOLD_OUT_MORE}"
         )
     return Reference(*sides, data.classes)
 

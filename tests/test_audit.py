@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
 from alzgan.images.folder import scan
 from alzgan.people import copies
@@ -225,6 +226,24 @@ def test_a_table_that_splits_people_of_the_names_across_the_parts_is_not_safe(tm
     assert report["named_people_across_splits"] == 1
     assert report["verdict"].startswith("ready to train, not safe to evaluate, ")
     assert "the table splits 1 person of the files' names across the parts" in report["verdict"]
+
+
+@pytest.mark.parametrize(("people", "short"), [(10, True), (50, False)])
+def test_too_few_people_to_evaluate_are_said_before_training(people, short, tmp_path):
+    for person in range(people):
+        save(tmp_path, f"A/sub-{person:02d}_1.png", picture(person))
+    line = "2 people held out, alzgan.evaluate needs 5: add people, or train with larger shares for"
+    assert any(note.startswith(line) for note in report_of(tmp_path, "auto")["notes"]) is short
+
+
+def test_a_wrong_table_is_refused_before_an_image_is_read(tmp_path):
+    (tmp_path / "A").mkdir()
+    (tmp_path / "A/1.png").write_text("no image, which is said when it is read")
+    (tmp_path / "people.csv").write_text("file;person\nA/1.png;x\n")
+    with pytest.raises(UserError, match="has no column subject"):
+        audit(Cohort(tmp_path, "csv:people.csv"), progress=False)
+    with pytest.raises(UserError, match="has no column subject"):
+        MRIDataModule(root=tmp_path, subjects="csv:people.csv", cache_dir=tmp_path / "cache").setup()
 
 
 def test_where_nobody_is_known_the_report_is_there_and_says_what_to_give(tmp_path):

@@ -63,7 +63,8 @@ def test_every_verb_reads_the_environment_alike(
     arguments, name = VERBS[verb]
     place = [*arguments, f"run_dir={tmp_path / 'run'}", name + "=${oc.env:PLACE}/data"]
     line = error_line(*place, verb=verb)
-    assert line == f"alzgan: {place[-1]}: ${{oc.env:PLACE}} is not set; set it, or write the value itself"
+    advice = "${oc.env:PLACE} has no value: set this environment variable, or write the value itself"
+    assert line == f"alzgan: {place[-1]}: {advice}"
     monkeypatch.setenv("PLACE", "/nowhere, at all")
     assert "/nowhere, at all/data" in error_line(*place, verb=verb)
 

@@ -24,11 +24,13 @@ from PIL import Image
 from torchvision.transforms.functional import gaussian_blur
 
 from alzgan import load
+from alzgan.errors import UserError
 from alzgan.files import cache_folder
 from alzgan.generation import formats
 from alzgan.generation.card import asked_otherwise, measured
 from alzgan.generation.check import CopyCheck, Judgement
 from alzgan.generation.interpolation import between
+from alzgan.generation.order import UNCONDITIONAL, refuse_portraits
 from alzgan.generation.run import generate
 from alzgan.images.decoding import read_image
 from alzgan.runs import session
@@ -418,6 +420,13 @@ def test_a_loaded_generator_has_the_weights_that_are_asked_for(weights, prefix, 
     loaded = load(conditional, weights=weights).network.state_dict()
     assert loaded.keys() == {name.removeprefix(prefix) for name in state if name.startswith(prefix)}
     assert all(torch.equal(value, state[prefix + name]) for name, value in loaded.items())
+
+
+def test_a_generator_without_classes_is_not_advised_to_leave_one_out(unconditional: Path):
+    few = load(unconditional)
+    few.people, few.people_in_train = {"A": 2, "B": 3}, 5
+    with pytest.raises(UserError, match=r"train on \(5\): samples would be portraits of them; set rare"):
+        refuse_portraits(few, {UNCONDITIONAL}, False)
 
 
 def test_what_has_no_average_does_not_say_so(conditional: Path, unconditional: Path):

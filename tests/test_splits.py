@@ -67,6 +67,20 @@ def test_a_part_that_is_not_wanted_stays_empty():
     assert split.notes == ["class P has 1 person, too few for all parts: none in test"]
 
 
+@pytest.mark.parametrize(("people", "whole"), [({"A": 1, "B": 1}, True), ({"A": 1, "B": 2}, False)])
+def test_classes_of_one_person_each_may_be_people_and_are_said_in_one_line(people, whole):
+    split = split_by_subject(*cohort(people))
+    line = (
+        "each class has 1 person, the first is A: nobody can be held out of a class; "
+        "if the class folders are people, set data.classes=none"
+    )
+    assert (split.notes == [line]) is whole
+
+
+def test_one_person_in_two_classes_is_not_taken_for_two():
+    assert not any("data.classes" in note for note in split_by_subject(["A", "B"], ["x", "x"]).notes)
+
+
 def test_the_seed_alone_decides_who_goes_where():
     labels, subjects = cohort({"M": 30, "N": 30})
     split = split_by_subject(labels, subjects, seed=3)

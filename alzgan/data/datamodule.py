@@ -170,6 +170,8 @@ class MRIDataModule(LightningDataModule):
         if self.dataset is not None:
             return
         _ = self.weights  # before the long work
+        if self.kept_split is None:
+            self.cohort.check_table(self.found)
         decoded = decode(
             self.root,
             self.found,

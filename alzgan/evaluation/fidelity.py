@@ -12,10 +12,11 @@ from tqdm import tqdm
 from alzgan.data.features import digest_of
 from alzgan.device.streams import stream
 from alzgan.evaluation.numbers import DISTANCES, Number, Unseen, unseen_of
-from alzgan.evaluation.reference import NEEDED_PEOPLE, Images, Reference, draw_group, who_of, widening
+from alzgan.evaluation.reference import Images, Reference, draw_group, who_of, widening
 from alzgan.evaluation.spaces import Features, K, Pair, Space
 from alzgan.metrics.distances import at_infinity
 from alzgan.metrics.diversity import inception_score
+from alzgan.people.splits import NEEDED_PEOPLE
 from alzgan.text import printable
 
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of N, at which the distances that depend on N are computed

@@ -15,11 +15,12 @@ from torch import Tensor
 from alzgan.data.features import digest_of
 from alzgan.evaluation.fidelity import Sets
 from alzgan.evaluation.numbers import DISTANCES
-from alzgan.evaluation.reference import NEEDED_PEOPLE, who_of
+from alzgan.evaluation.reference import who_of
 from alzgan.evaluation.spaces import Pair, Space
 from alzgan.metrics.distances import kernel
 from alzgan.metrics.pairs import others
 from alzgan.metrics.significance import LEVEL, holm, sign_flip
+from alzgan.people.splits import NEEDED_PEOPLE
 
 GROUPS = 40  # of people, at most: the test is hardly sharper with more
 MANY = 4  # candidates; of more, each is compared with the best one only

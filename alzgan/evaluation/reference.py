@@ -11,10 +11,10 @@ from torch import Tensor
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.device.streams import stream
 from alzgan.errors import UserError
+from alzgan.people.splits import HOLD_OUT_MORE, NEEDED_PEOPLE
 from alzgan.people.subjects import PARTS
 from alzgan.text import counted, printable
 
-NEEDED_PEOPLE = 5  # held out, below which an interval over people says nothing
 # Of test, who then judge alone. Of 20 sets with 15 % noise, 20 such people notice 20, and 10 people 4.
 ENOUGH_PEOPLE = 20
 TRAIN, VALIDATION, TEST = PARTS
@@ -111,11 +111,10 @@ def reference_of(data: MRIDataModule, held_out: str = "both") -> Reference:
     parts = (TEST,) if alone else (VALIDATION, TEST)
     train, unseen = images_of(data, [TRAIN]), images_of(data, parts)
     if (people := unseen.person_count()) < NEEDED_PEOPLE:
-        advice = "give held_out=both, or train" if held_out == "test" else "train"
+        advice = f"give held_out=both, or {HOLD_OUT_MORE}" if held_out == "test" else HOLD_OUT_MORE
         raise UserError(
             f"{printable(data.root)}: {counted(people, 'person', 'people')} held out"
-            f"{' in test' if alone else ''}, an interval over people needs {NEEDED_PEOPLE}: {advice} with a "
-            "larger share in data.fractions"
+            f"{' in test' if alone else ''}, an interval over people needs {NEEDED_PEOPLE}: {advice}"
         )
     return Reference(train, unseen, data.classes, parts)
 

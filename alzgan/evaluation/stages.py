@@ -18,10 +18,11 @@ from alzgan.evaluation.numbers import Number
 from alzgan.evaluation.paired import NO_CONTRIBUTIONS, Contributions, contributions
 from alzgan.evaluation.pictures import grids, measured, pairs
 from alzgan.evaluation.power import noticed
-from alzgan.evaluation.reference import NEEDED_PEOPLE, Images, Reference
+from alzgan.evaluation.reference import Images, Reference
 from alzgan.evaluation.shape import anatomy
 from alzgan.evaluation.spaces import K, Space
 from alzgan.metrics.neighbours import expected_coverage
+from alzgan.people.splits import NEEDED_PEOPLE
 from alzgan.report.pictures import Picture
 from alzgan.text import counted, printable
 

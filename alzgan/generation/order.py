@@ -234,9 +234,11 @@ def refuse_portraits(generator: TrainedGenerator, wanted: Collection[str], allow
     few = {name: counts[name] for name in sorted(wanted) if counts.get(name, 0) < FEW_PEOPLE}
     if few and not allowed:
         told = ", ".join(f"{printable(name)} ({count})" for name, count in few.items())
+        where = f"in {told}" if generator.classes else f"({generator.people_in_train})"
+        leave_out = "leave the class out with 'labels={NAME: COUNT}', or " if generator.classes else ""
         raise UserError(
-            f"fewer than {FEW_PEOPLE} people to train on in {told}: samples would be portraits of them; "
-            "leave the class out with labels={NAME: COUNT}, or set rare_classes=allow"
+            f"fewer than {FEW_PEOPLE} people to train on {where}: samples would be portraits of them; "
+            f"{leave_out}set rare_classes=allow"
         )
     return [
         f"{printable(name)}: {count} people to train on, samples are portraits" for name, count in few.items()

@@ -23,6 +23,7 @@ from alzgan.people.subjects import (
     in_several,
     read_table,
     refuse_many,
+    rows_by_file,
 )
 from alzgan.text import counted, printable
 
@@ -137,6 +138,11 @@ class Cohort:
         given = self.subjects.startswith("csv:")
         table = self.identify(files) if given else by_table_or_names(self.folder, files)
         return with_classes(files, table)
+
+    def check_table(self, files: Sequence[ImageFile]) -> None:
+        """Raise UserError, before any image is read, where the table of people has a wrong row."""
+        if self.subjects.startswith("csv:"):
+            rows_by_file(self.folder, files, self.subjects.removeprefix("csv:"))
 
     def people(
         self,

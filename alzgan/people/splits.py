@@ -19,6 +19,8 @@ MANIFEST = ("file", "class", "subject", "slice", "split")  # of every table of w
 SCAN = "scan"  # the column behind these, where people may have been scanned more than once
 DRAW = 2  # version of the draw: raise it when the same people and seed would give other parts
 MEMBERS_OF_THE_SMALLEST_PART = 3  # in a stratum: so two neighbours by size may be held out together
+NEEDED_PEOPLE = 5  # held out, below which an interval over people says nothing
+HOLD_OUT_MORE = "add people, or train with larger shares for validation and test in data.fractions"
 NEEDED_FIRST = ("train", "test", "validation")  # who gets the people of a class that has too few
 
 
@@ -157,7 +159,7 @@ def quota_of(people: int, shares: dict[str, float]) -> dict[str, int]:
 def notes_on(
     labels: Sequence[str], subjects: Sequence[str], part_of: dict[str, str], parts: Collection[str]
 ) -> list[str]:
-    """One line if people have images of several classes, and one for each class that lacks a part."""
+    """Lines on people with images of several classes, and on classes that lack a part."""
     notes = []
     if several := mixed_groups(subjects, labels):
         notes.append(
@@ -167,6 +169,13 @@ def notes_on(
     people_of: dict[str, set[str]] = defaultdict(set)
     for label, subject in zip(labels, subjects, strict=True):
         people_of[label].add(subject)
+    if len(part_of) == len(people_of) > 1 and all(len(people) == 1 for people in people_of.values()):
+        first = printable(min(people_of))
+        return [
+            *notes,
+            f"each class has 1 person, the first is {first}: nobody can be held out of a class; if the "
+            "class folders are people, set data.classes=none",
+        ]
     for label, people in sorted(people_of.items()):
         filled = {part_of[person] for person in people}
         if absent := [part for part in parts if part not in filled]:

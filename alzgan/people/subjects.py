@@ -321,8 +321,10 @@ def refuse_many(count: int) -> None:
         )
 
 
-def read_table(root: Path | str, files: Sequence[ImageFile], table: str) -> Subjects:
-    """Read the person, and perhaps slice and split (in all rows or in none), of each file from a CSV."""
+def rows_by_file(
+    root: Path | str, files: Sequence[ImageFile], table: str
+) -> tuple[Path, dict[str, dict[str, str]]]:
+    """The path of a table, and its row of each file that it names; UserError where a row is wrong."""
     path = next((path for path in (Path(table), Path(root) / table) if os.path.isfile(path)), None)
     if path is None:
         raise UserError(f"there is no table {printable(table)}, neither here nor in {printable(root)}")
@@ -338,11 +340,17 @@ def read_table(root: Path | str, files: Sequence[ImageFile], table: str) -> Subj
         except UserError as error:
             raise UserError(f"{printable(path)} line {line}: {error}") from None
         rows[name] = row
+    return path, rows
+
+
+def read_table(root: Path | str, files: Sequence[ImageFile], table: str) -> Subjects:
+    """Read the person, and perhaps slice and split (in all rows or in none), of each file from a CSV."""
+    path, rows = rows_by_file(root, files, table)
     missing = [file.path for file in files if file.path not in rows]
     if missing:
         raise UserError(
             f"{printable(path)} has no row for {len(missing)} of {len(files)} files, "
-            f"the first is {printable(missing[0])}"
+            f"the first is {printable(missing[0])}; add the rows, or leave the files out with data.exclude"
         )
     chosen = {file.path: rows[file.path] for file in files}
     subjects = [row["subject"] for row in chosen.values()]

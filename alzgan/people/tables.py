@@ -76,7 +76,10 @@ def check_columns(path: Path, names: Sequence[str]) -> None:
         if names.count(name) > 1:
             raise UserError(f"{printable(path)} has two columns {name}; its columns are: {there}")
         if name in NEEDED and name not in names:
-            raise UserError(f"{printable(path)} has no column {name}; its columns are: {there}")
+            raise UserError(
+                f"{printable(path)} has no column {name}; its columns are: {there}; it needs the columns "
+                "file and subject: rename or add them"
+            )
 
 
 def stripped(row: dict[str | None, str | list[str]]) -> dict[str, str]:
@@ -109,6 +112,9 @@ def file_of(text: str, root: Path, wanted: set[str]) -> str:
     # Files that lie in the root but are not asked for may have been skipped as unreadable.
     if found := next((each for each in (name, *spellings) if os.path.isfile(root / each)), None):
         return found
+    same_name = (each for each in sorted(wanted) if PurePosixPath(each).name == last.name)
     odd = any("\ud800" <= letter <= "\udfff" for letter in text)
-    advice = "remove the row, or save the table, which is not UTF-8, as UTF-8" if odd else "remove the row"
+    advice = "save the table, which is not UTF-8, as UTF-8, or remove the row" if odd else "remove the row"
+    if not odd and (full := next(same_name, None)):
+        advice = f"give the path from data.root, such as {printable(full)}"
     raise UserError(f"there is no {printable(name)} in {printable(root)}; {advice}")

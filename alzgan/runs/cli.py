@@ -96,7 +96,9 @@ def environment_filled_in(word: str) -> str:
         try:
             value = OmegaConf.create([found[0]])[0]
         except OmegaConfBaseException:
-            raise UserError(f"{word}: {found[0]} is not set; set it, or write the value itself") from None
+            raise UserError(
+                f"{word}: {found[0]} has no value: set this environment variable, or write the value itself"
+            ) from None
         return "null" if value is None else str(value)
 
     def filled_in(found: re.Match[str]) -> str:

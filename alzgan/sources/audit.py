@@ -23,6 +23,7 @@ from alzgan.images.folder import ImageFile
 from alzgan.people.cohort import Cohort, People, named_across, without_masks
 from alzgan.people.copies import SEARCHED, Copy, find_copies
 from alzgan.people.similarity import MANY, Thumbnails, leak_count, shrunk
+from alzgan.people.splits import HOLD_OUT_MORE, NEEDED_PEOPLE
 from alzgan.people.subjects import LEFT_OUT, PARTS
 from alzgan.text import counted, printable
 
@@ -79,7 +80,9 @@ def audit(cohort: Cohort, progress: bool = True) -> Audit:
     Raises:
         UserError: no image to read, or a rule other than auto and content that does not fit the folder.
     """
-    facts, unreadable, found = inspect(cohort.folder, cohort.scan(), progress)
+    there = cohort.scan()
+    cohort.check_table(there)
+    facts, unreadable, found = inspect(cohort.folder, there, progress)
     files = [fact.file for fact in facts]
     constant, two_valued = ([fact.file.path for fact in facts if fact.values == n] for n in (1, 2))
     people = refusal = None
@@ -315,9 +318,17 @@ def notes_on(report: dict[str, Any], said: Sequence[str]) -> list[str]:
         notes.append(f"of more than {SEARCHED} images, turned or otherwise altered copies are not looked for")
     if report["split"] and (out := report["images"] - sum(n["images"] for n in report["split"].values())):
         notes.append(f"{counted(out, 'image')} left out by the column split")
+    if report["split"] and 0 < (held_out := held_out_people(report)) < NEEDED_PEOPLE:
+        people = counted(held_out, "person", "people")
+        notes.append(f"{people} held out, alzgan.evaluate needs {NEEDED_PEOPLE}: {HOLD_OUT_MORE}")
     if len(report["sizes"]) > 1:
         notes.append("images of several sizes: training resizes each to one square, see data.fit")
     return notes
+
+
+def held_out_people(report: dict[str, Any]) -> int:
+    """The number of people who are not trained on."""
+    return sum(report["split"][part]["subjects"] for part in PARTS if part != "train")
 
 
 def long_images(facts: Sequence[Facts]) -> list[str]:

@@ -228,7 +228,7 @@ def test_settings_are_judged_before_anything_heavy_is_loaded():
 @pytest.mark.parametrize("value", ["/x/a=b", "/x/a[b]", "/x/a{b}", "/x/a(b)"])
 def test_a_value_that_hydra_cannot_read_is_to_be_quoted(error_line: Callable, value: str, tmp_path: Path):
     line = error_line("data=mri", f"data.root={value}", f"run_dir={tmp_path / 'run'}")
-    assert line.endswith(f"; write it as \"data.root='{value}'\"")
+    assert line == f"alzgan: cannot read data.root={value}; write it as \"data.root='{value}'\""
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,8 @@ def escape_what_cannot_be_shown() -> None:
 
 def one_line(error: Exception) -> str:
     """Hydra's and OmegaConf's message without their internals, on one line."""
+    if isinstance(error, OverrideParseException) and (advice := hint(error)):
+        return f"cannot read {printable(error.override)}{advice}"
     causes = [str(error)] + ([str(error.__cause__)] if error.__cause__ else [])
     kept: list[str] = []
     for line in "\n".join(causes).split("Config search path:")[0].splitlines():

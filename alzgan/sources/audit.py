@@ -174,7 +174,7 @@ def lines(report: dict[str, Any]) -> list[str]:
         f"modes: {most_frequent(report['modes'])}; bits a channel: {most_frequent(report['bit_depths'])}",
         f"intensity: {intensity['lowest']} to {intensity['highest']}, mean {intensity['mean']:.1f}, "
         f"{intensity['zeros']:.0%} of the pixels 0; constant images: {len(intensity['constant'])}",
-        f"unreadable images: {len(report['unreadable'])}; other files, ignored: {report['ignored_files']}",
+        f"unreadable images: {len(report['unreadable'])}; other files: {report['ignored_files']}",
         *listed(report["unreadable"]),
         *([f"volumes and files of volumes left out: {len(skipped)}", *listed(skipped)] if skipped else []),
         f"exact duplicates{aside(report)}: {counted(len(report['duplicates']), 'group')}, "

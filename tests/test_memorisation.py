@@ -18,6 +18,7 @@ def textures(count: int, seed: int) -> torch.Tensor:
     return F.pad((90 + 40 * large).clamp(0, 255).round(), [4] * 4).byte()
 
 
+@pytest.mark.slow
 def test_what_copies_have_been_through_does_not_hide_them():
     train, unseen = textures(60, 0), textures(60, 1)
     blurred = F.avg_pool2d(train.float(), 3, 1, 1).round().byte()
@@ -30,6 +31,7 @@ def test_what_copies_have_been_through_does_not_hide_them():
     assert found.threshold < 0.95
 
 
+@pytest.mark.slow
 def test_unseen_images_are_no_copies_and_one_copy_among_them_is_found():
     train, unseen, others = textures(60, 0), textures(200, 1), textures(200, 2)
     innocent = copies(others, train, unseen)

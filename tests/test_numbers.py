@@ -285,8 +285,8 @@ def copying_of(**changes: object) -> Copying:
     """No copies among 1,000 samples; the number that is told beside is changed."""
     similarity = torch.linspace(0.5, 0.8, 1000)
     nearest = Nearest(similarity, torch.zeros(1000, dtype=torch.long))
-    told = Unseen(mean=0.5, low=0.4, high=0.6, deviation=0.06, draws=200)
-    share = Unseen(mean=0.01, low=0, high=0.02, deviation=0.01, draws=200)
+    told = unseen(0.5, 0.06)
+    share = unseen(0.01, 0.01)
     numbers = [
         number(metric="share_above_threshold", value=0.01, n=1000, unseen=share),
         number(**{"metric": "membership_auc", "value": 0.5, "unseen": told, **changes}),

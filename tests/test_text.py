@@ -166,6 +166,7 @@ def complaints(errors: str) -> list[str]:
     return [line for line in errors.splitlines() if "Traceback" in line or "Logging error" in line]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_a_preparation_escapes_what_the_output_cannot_encode(
     encoding: str, odd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

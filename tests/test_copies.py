@@ -168,7 +168,8 @@ def test_altered_copies_are_found_between_people_and_neighbours_are_not(brains):
 
 
 @pytest.mark.long
-def test_no_two_people_of_the_real_slices_share_an_altered_image():
+def test_no_two_people_of_the_real_slices_share_an_altered_image(monkeypatch):
+    monkeypatch.setattr(copies, "SEARCHED", 10_000)
     root = os.environ.get("ALZGAN_MRI_ROOT")
     if not root:
         pytest.skip("ALZGAN_MRI_ROOT, the folder of the 6,400 real slices, is not set")

@@ -3,9 +3,9 @@
     python tests/benchmarks/clusters.py [DRAWS] [SIZE]
 
 A person is a point in 32 dimensions, its 16 images lie around it. In each draw all people are new: some are
-trained on, some held out, some stand for the samples. Printed for each form in which samples may come: the
-share of perfect sets that each verdict calls bad, and that each number puts beyond its limit (1 in 700 is
-promised) and outside of its band (1 in 20; independent images do better than the stacks that make the band).
+trained on, some held out, some stand for the samples. For each form of samples it prints the share of
+perfect sets that each verdict calls bad, that each number puts beyond its limit (1 in 700 is promised),
+and that it puts outside of its band (1 in 20; independent images do better than the stacks behind the band).
 Then for each fault and number of people: the answers. With 200 draws of SIZE 256 it takes
 an hour on one core.
 """

@@ -1,23 +1,21 @@
-"""Does the evaluation find what is wrong, and nothing where nothing is: verdicts on samples of known truth.
+"""How often perfect samples are called bad: false alarms of every verdict and number, on real slices.
 
     python tests/benchmarks/calibration.py DIR [DRAWS] [FIRST]
 
-DIR is a folder of real slices. First come samples that are bad by construction. Then, in each draw, a fifth
-of the people stand for the samples, a fifth are held out and the rest were trained on, all drawn anew. They
-come as stacks with names, as stacks without, and as one slice of each person. A line for each form and draw,
-then the share that each verdict calls bad, and that each number puts beyond its limit and off its band. FIRST
-is the first draw's number. `clusters.py` has the same of simulated people, and which faults are noticed.
+DIR is a folder of real slices. In each draw a fifth of the people stand for the samples, a fifth are held out
+and the rest were trained on, all drawn anew. The samples come as stacks with names, as stacks without, and as
+one slice of each person. A line for each form and draw, then the share that each verdict calls bad, and that
+each number puts beyond its limit and off its band. FIRST is the first draw's number. `clusters.py` does the
+same with simulated people and says which faults are noticed; `sets.py` has samples that are bad.
 """
 
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from alzgan.data.datamodule import MRIDataModule
@@ -30,10 +28,9 @@ from alzgan.evaluation.fidelity import HELD_OUT, INDEPENDENT, PEOPLE, UNKNOWN, f
 from alzgan.evaluation.numbers import Number
 from alzgan.evaluation.reference import Images, Reference, images_of
 from alzgan.evaluation.shape import anatomy
-from alzgan.evaluation.spaces import Space, chosen_spaces
+from alzgan.evaluation.spaces import chosen_spaces
 from alzgan.files import cache_folder
 from alzgan.images.likeness import Nearest, Search
-from alzgan.metrics import ventricle_ratio
 from alzgan.people.subjects import PARTS
 
 SIZE, POOL, DRAWS = 1000, 2500, 100  # as of preset=fast
@@ -55,62 +52,16 @@ def world(root: str, seed: int) -> World:
     return World(Reference(train, held_out, data.classes), shuffled(unseen, seed))
 
 
+def everybody(root: str) -> Images:
+    """All images of the folder."""
+    data = MRIDataModule(root, image_size=64, channels=1, batch_size=1)
+    data.setup()
+    return images_of(data, list(PARTS))
+
+
 def shuffled(images: Images, seed: int) -> Images:
     """In random order, as samples are."""
     return images.of(stream(seed, "calibration").permutation(len(images)))
-
-
-def changed(images: Images, change: Callable[[np.ndarray], np.ndarray]) -> Images:
-    """The same people, with other pixels."""
-    pixels = change(images.pixels.numpy().astype(float))
-    return Images(
-        torch.from_numpy(pixels.round().clip(0, 255).astype(np.uint8)), images.labels, images.people
-    )
-
-
-def noise(pixels: np.ndarray) -> np.ndarray:
-    """Of a standard deviation of 10 grey levels."""
-    return pixels + stream(0, "calibration/noise").normal(0, 10, pixels.shape)
-
-
-def blur(pixels: np.ndarray) -> np.ndarray:
-    """With a standard deviation of a pixel."""
-    return gaussian_filter(pixels, (0, 0, 1, 1))
-
-
-def mirror_and_shift(pixels: np.ndarray) -> np.ndarray:
-    """By 3 pixels down and 2 to the left."""
-    return np.roll(pixels[..., ::-1], (3, -2), (2, 3))
-
-
-def bad_samples(found: World) -> Iterator[tuple[str, Images]]:
-    """Samples and what is wrong with them."""
-    train = shuffled(found.reference.train, 1)
-    yield "unseen people, noisy", changed(found.unseen, noise)
-    yield "training images, blurred", changed(train, blur)
-    one_each = np.array([np.flatnonzero(train.labels == label)[0] for label in np.unique(train.labels)])
-    repeated = train.of(np.resize(one_each, 1200))
-    yield "one image a class, repeated", Images(repeated.pixels, repeated.labels)
-    for name, change in (
-        ("as they are", np.asarray),
-        ("mirrored, shifted", mirror_and_shift),
-        ("noisy", noise),
-    ):
-        yield f"training images, {name}", changed(train, change)
-    few = found.unseen.pixels.clone()
-    few[:12] = torch.from_numpy(mirror_and_shift(train.pixels[:12].numpy()).copy())
-    yield "unseen people, 1 % of them copies", Images(few, found.unseen.labels, found.unseen.people)
-    yield "training images without 20 people of one class", without_twenty(train)
-
-
-def without_twenty(train: Images) -> Images:
-    """All but the 20 people of the largest class who have the largest ventricles."""
-    label = Counter(train.labels.tolist()).most_common(1)[0][0]
-    rows = np.flatnonzero(train.labels == label)
-    ratio = ventricle_ratio(train.pixels[torch.from_numpy(rows)]).numpy()
-    means = {person: ratio[train.people[rows] == person].mean() for person in np.unique(train.people[rows])}
-    gone = sorted(means, key=means.get)[-20:]
-    return train.of(np.flatnonzero(~np.isin(train.people, gone)))
 
 
 def nearest_others(images: Images) -> Tensor:
@@ -125,12 +76,12 @@ class Judge:
 
     Args:
         everything: all images with their people.
-        spaces: of the features.
     """
 
-    def __init__(self, everything: Images, spaces: list[Space]):
-        self.spaces = spaces
-        for space in spaces:
+    def __init__(self, everything: Images):
+        tune_process()
+        self.spaces = chosen_spaces(None, cache_folder(), torch.device("cpu"))
+        for space in self.spaces:
             space.sets(Images(everything.pixels))
         self.row_of = {digest_of(image[None]): row for row, image in enumerate(everything.pixels)}
         self.similarity = nearest_others(everything)
@@ -180,17 +131,7 @@ class Judge:
 
 def main(root: str, draws: int = 100, first: int = 0) -> None:
     """Print a line for each set of samples, and the sums over the draws."""
-    tune_process()
-    data = MRIDataModule(root, image_size=64, channels=1, batch_size=1)
-    data.setup()
-    everything = images_of(data, list(PARTS))
-    judge = Judge(everything, chosen_spaces(None, cache_folder(), torch.device("cpu")))
-    if first == 0:
-        known = world(root, 0)
-        for name, samples in bad_samples(known):
-            form = PEOPLE if samples.people is not None else UNKNOWN
-            found, _ = judge.verdicts(samples, known.reference, 0, form)
-            print(f"{name}: {found}; {judge.of_classes(samples, known.reference, 0)}", flush=True)
+    judge = Judge(everybody(root))
     sums: dict[str, Counter] = defaultdict(Counter)
     for seed in range(first, first + draws):
         drawn = world(root, seed)

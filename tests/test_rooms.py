@@ -1,9 +1,13 @@
 """The rooms of the house import downwards only."""
 
 import ast
+import re
+import sys
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -65,8 +69,8 @@ def arrows() -> dict[tuple[str, str], list[str]]:
 
 
 def test_every_room_has_its_floor():
-    rooms = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if not path.name.startswith("_")}
-    assert rooms | {"alzgan"} == set(FLOOR)
+    rooms = {room_of(module) for module in FILES}
+    assert rooms == set(FLOOR)
 
 
 @pytest.mark.parametrize(("arrow", "places"), arrows().items(), ids=str)
@@ -89,3 +93,18 @@ def test_networks_know_nothing_of_lightning_and_metrics_nothing_of_the_game():
         for path in (PACKAGE / room).glob("*.py"):
             assert f"import {foreign}" not in path.read_text(), path
             assert f"from {foreign}" not in path.read_text(), path
+
+
+def test_every_package_that_is_imported_is_declared():
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    groups = project["dependencies"], *project["optional-dependencies"].values()
+    declared = {re.match(r"[\w-]+", each)[0].lower().replace("_", "-") for group in groups for each in group}
+    owners = packages_distributions()
+    for module, path in FILES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module]
+            for top in {name.split(".")[0] for name in names} - {"alzgan"} - sys.stdlib_module_names:
+                packages = {each.lower().replace("_", "-") for each in owners.get(top, [top])}
+                assert packages & declared, f"{module} imports {top}"

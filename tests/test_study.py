@@ -1,14 +1,13 @@
-"""The study: what its cells train with, and what the README tells of it."""
+"""The study: what its cells train with, and what its page says."""
 
 import functools
 import json
-import re
 from typing import Any
 
 import pytest
-from benchmarks import study
 from conftest import REPOSITORY, settings
 from omegaconf import OmegaConf
+from study_page import FOLDER, PAGE, Found, again_over_before, floors, page, pooled, summary
 
 from alzgan.runs.build import build
 
@@ -93,52 +92,13 @@ def test_what_watches_a_cell_can_be_built_however_long_it_trains(length: list[st
     assert build("callbacks.quality", node.callbacks.quality).n_samples == 1000
 
 
+def test_the_page_is_what_the_results_say():
+    assert PAGE.read_text() == page(Found.read(FOLDER))
+
+
 def test_the_readme_tells_what_was_measured():
-    results = json.loads((study.FOLDER / "results.json").read_text())
-    readme = (REPOSITORY / "README.md").read_text()
-    assert "\n".join(study.table(results)) in readme
-
-
-def test_the_readme_tells_what_conditions_do():
-    found = {
-        name: json.loads((study.FOLDER / f"csmall_places{name}.json").read_text())
-        for name in ("", "_without_floor")
-    }
-    readme = (REPOSITORY / "README.md").read_text()
-    for line, kind, samples, people in (
-        ("the place asked for with the place measured", "slice", "samples", "unseen people"),
-        ("neighbouring slices of one stack", "neighbours", "samples", "unseen people"),
-        ("two latents, or people, at one place", "neighbours", "other latents", "other people"),
-    ):
-        values = found[""][kind][samples], found[""][kind][people], found["_without_floor"][kind][samples]
-        assert f"| correlation of {line} | {' | '.join(f'{value:.3f}' for value in values)} |" in readme
-    rows = {row["group"]: row for row in study.named(json.loads((study.FOLDER / "results.json").read_text()))}
-    floor, none = (
-        f"{100 * study.number_of(rows[cell], 'too near')['mean']:.1f} %"
-        for cell in ("csmall_places", "csmall_places_without_floor")
-    )
-    assert f"{floor} too near in place of {none}" in readme
-
-
-def test_the_readme_tells_each_figure_among_the_words_that_say_what_it_is():
-    results = json.loads((study.FOLDER / "results.json").read_text())
     readme = " ".join((REPOSITORY / "README.md").read_text().split())
-    assert [phrase for phrase in study.phrases(results) if phrase not in readme] == []
-
-
-NUMBER = r"\d+(?:[.,]\d+)*"
-# Of the README's section, what was set and not measured: people, images, passes, sizes, quantiles, a seed.
-SET = set(re.findall(NUMBER, "0 10 16 30 32 60 64 80 95 99 100 120 128 200 1,000 38,400"))
-
-
-def test_the_readme_tells_no_number_that_was_not_measured():
-    results = json.loads((study.FOLDER / "results.json").read_text())
-    section = (REPOSITORY / "README.md").read_text().partition("## What it is worth")[2].partition("![")[0]
-    told = re.sub(r"\]\([^)]*\)", "", re.sub(r"^\|.*$", "", section, flags=re.MULTILINE))
-    words = " ".join(told.split())
-    for phrase in study.phrases(results):
-        words = words.replace(phrase, "")
-    assert set(re.findall(NUMBER, re.sub(r"`[^`]*`", "", words))) <= SET
+    assert summary(Found.read(FOLDER)) in readme
 
 
 def row(value: float, runs: list[str], precision: str) -> dict[str, Any]:
@@ -159,31 +119,28 @@ def row(value: float, runs: list[str], precision: str) -> dict[str, Any]:
 
 def test_runs_in_two_precisions_are_one_row_and_each_counts_once():
     two, one = row(4.0, ["seed=0", "seed=1"], "32-true"), row(10.0, ["seed=0"], "bf16-mixed")
-    (found,) = study.pooled([two, one])
+    (found,) = pooled([two, one])
     (number,) = found["numbers"]
     assert len(found["runs"]) == 3
     assert found["utility"] == [4.0, 10.0]
     assert (number["mean"], number["low"], number["high"]) == (6.0, 3.0, 11.0)
     assert number["ratio"] == 3.0
     assert number["unseen"] == {"mean": 2.0, "low": 1.0, "high": 13.0}
-    assert study.again_over_before([two, one]) == {("small", 9): 2.5}
-    assert study.again_over_before([two, row(10.0, ["seed=2"], "bf16-mixed")]) == {}
+    assert again_over_before([two, one]) == {("small", 9): 2.5}
+    assert again_over_before([two, row(10.0, ["seed=2"], "bf16-mixed")]) == {}
 
 
 def test_a_recipe_says_what_it_measured():
-    results = json.loads((study.FOLDER / "results.json").read_text())
-    ends = {row["group"]: row for row in sorted(study.named(results), key=lambda row: row["step"])}
+    ends = {row["group"]: row for row in sorted(Found.read(FOLDER).rows, key=lambda row: row["step"])}
     for path in sorted((REPOSITORY / "conf/model").glob("*.yaml")):
         lines = path.read_text().splitlines()
         told = " ".join(line for line in lines[: lines.index("defaults:")])
-        wanted = (
-            f"Fréchet distance {study.floors(row):.1f}" if (row := ends.get(path.stem)) else "Not measured"
-        )
+        wanted = f"Fréchet distance {floors(row):.1f}" if (row := ends.get(path.stem)) else "Not measured"
         assert wanted in told, f"{path.stem}: {wanted}"
 
 
 def test_the_results_name_no_place_of_a_machine_and_no_other_cells():
-    text = (study.FOLDER / "results.json").read_text()
+    text = (FOLDER / "results.json").read_text()
     assert "data.root" not in text
     results = json.loads(text)
     assert {row["settings"]["study"] for row in results["over_seeds"]} <= set(CELLS)

@@ -1,12 +1,20 @@
 import re
 import shlex
 import subprocess
+from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY, settings
 
 README = (REPOSITORY / "README.md").read_text()
-TRAININGS = re.findall(r"python -m alzgan\.train [^`\n#]*", README)
+PAGES = {
+    path: path.read_text()
+    for folder in ("", "conf", "conf/study", "tests/benchmarks", "alzgan/*", ".github")
+    for path in sorted(REPOSITORY.glob(f"{folder}/*.md".lstrip("/")))
+}
+TRAININGS = sorted(
+    {word for text in PAGES.values() for word in re.findall(r"python -m alzgan\.train [^`\n#]*", text)}
+)
 
 
 @pytest.mark.parametrize("command", TRAININGS)
@@ -48,6 +56,15 @@ def test_the_readme_names_every_verb_and_only_those_that_exist():
     assert set(re.findall(r"python -m alzgan\.(\w+)", README)) == verbs
 
 
-def test_pictures_of_the_readme_are_there():
-    for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
-        assert (REPOSITORY / picture).is_file()
+def test_the_readme_can_be_read_in_five_minutes():
+    assert len(README.splitlines()) <= 160
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_pictures_and_links_of_a_page_lead_somewhere(page: Path):
+    for target in re.findall(r"\]\(([^)]*)\)", PAGES[page]):
+        name, _, heading = target.partition("#")
+        there = page.parent / name if name else page
+        assert there.exists(), target
+        headings = re.findall(r"^#+ (.*)$", there.read_text(), re.MULTILINE) if heading else []
+        assert not heading or heading in [each.lower().replace(" ", "-") for each in headings], target

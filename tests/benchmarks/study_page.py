@@ -219,7 +219,8 @@ def in_short(found: Found) -> str:
   are ({mean(hour, "in random-conv")}): the answer depends on the features.
 - From equally many images `small` comes to {ends(small)}, the DCGAN of the same width, which was not
   tuned, to {ends(found.at("dcgan"))}. Trained three times as long, the DCGAN comes to {ends(textbook)}
-  after {found.minutes(textbook)} minutes, `small_long` to {ends(longer)} after {found.minutes(longer)} minutes.
+  after {found.minutes(textbook)} minutes, `small_long` to {ends(longer)} after {found.minutes(longer)}
+  minutes.
 - Of 1,000 samples of `small_hour`, {1000 * near["mean"]:.0f} are too near to a training image, of unseen
   people's images {1000 * near["unseen"]["mean"]:.0f}. After {found.minutes(before)} minutes it was
   {1000 * number_of(before, "too near")["mean"]:.0f}. Even at the end its samples lie nearer to training

@@ -76,15 +76,18 @@ class Judge:
 
     Args:
         everything: all images with their people.
+        many: so many draws follow that all images are compared with each other first.
     """
 
-    def __init__(self, everything: Images):
+    def __init__(self, everything: Images, many: bool = True):
         tune_process()
         self.spaces = chosen_spaces(None, cache_folder(), torch.device("cpu"))
         for space in self.spaces:
             space.sets(Images(everything.pixels))
-        self.row_of = {digest_of(image[None]): row for row, image in enumerate(everything.pixels)}
-        self.similarity = nearest_others(everything)
+        self.row_of = {}
+        if many:
+            self.row_of = {digest_of(image[None]): row for row, image in enumerate(everything.pixels)}
+            self.similarity = nearest_others(everything)
 
     def verdicts(
         self, samples: Images, reference: Reference, seed: int, form: str = PEOPLE
@@ -145,8 +148,15 @@ def main(root: str, draws: int = 100, first: int = 0) -> None:
                 sums[f"{form[0]}, off the band"][name] += (
                     not each.unseen.low <= each.value <= each.unseen.high
                 )
+        if (seed + 1 - first) % 50 == 0 or seed + 1 == first + draws:
+            print_rates(sums, seed + 1 - first)
+
+
+def print_rates(sums: dict[str, Counter], draws: int) -> None:
+    """Print how often what happened in so many draws."""
     for what, counts in sums.items():
-        print(f"{what}: { {name: f'{count / draws:.1%}' for name, count in sorted(counts.items())} }")
+        shares = {name: f"{count / draws:.1%}" for name, count in sorted(counts.items()) if count}
+        print(f"{draws} draws, {what}: {shares}", flush=True)
 
 
 def forms_of(unseen: Images, seed: int) -> dict[tuple[str, str], Images]:

@@ -114,7 +114,7 @@ def wrong(known: Known, answers: dict[str, str]) -> list[str]:
 
 def main(root: str, seed: int = 0) -> None:
     """Print a line for each set."""
-    judge, drawn = Judge(everybody(root)), world(root, seed)
+    judge, drawn = Judge(everybody(root), many=False), world(root, seed)
     for known in known_sets(drawn):
         form = UNKNOWN if known.samples.people is None else PEOPLE
         found, _ = judge.verdicts(known.samples, drawn.reference, seed, form)

@@ -8,6 +8,7 @@ images: the gamma of a paper whose penalty is of images before that is another o
 """
 
 import math
+from abc import abstractmethod
 
 import numpy as np
 import torch
@@ -21,9 +22,17 @@ BLACK = -1.0  # what lies outside of an MRI slice
 
 
 class Augmentation(nn.Module):
-    """What augmentations have in common: so many uniforms an image."""
+    """What an augmentation offers.
+
+    Attributes:
+        uniforms: how many it takes for each image.
+    """
 
     uniforms: int
+
+    @abstractmethod
+    def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [-1, 1], augmented by uniforms (N, k)."""
 
     def draw(self, stream: np.random.Generator, count: int) -> np.ndarray:
         """Uniforms (count, k) in [0, 1), float32."""
@@ -128,7 +137,7 @@ class MRIAugmentation(Augmentation):
         self.contrast = contrast
         self.cutout = cutout
 
-    def follow(self, gan: nn.Module, said: dict[str, Tensor]) -> None:
+    def follow(self, game: nn.Module, said: dict[str, Tensor]) -> None:
         """Say how often an operation happens."""
         said["augment/probability"] = torch.ones_like(said["overfitting/r_t"]) * self.probability
 
@@ -242,14 +251,14 @@ class AdaptiveAugmentation(MRIAugmentation):
         self.limit = limit
 
     @torch.no_grad()
-    def follow(self, gan: nn.Module, said: dict[str, Tensor]) -> None:
+    def follow(self, game: nn.Module, said: dict[str, Tensor]) -> None:
         """Count this step's r_t, and adapt the probability where it is time."""
-        super().follow(gan, said)
+        super().follow(game, said)
         self.steps += 1
         self.signs += mean_of_ranks(said["overfitting/r_t"].clone())
         due = self.steps % self.interval == 0
         change = torch.sign(self.signs / self.interval - self.target) * (
-            gan.images_a_step * self.interval / self.length
+            game.images_a_step * self.interval / self.length
         )
         self.probability.copy_((self.probability + due * change).clamp(0, self.limit))
         self.signs.mul_(~due)

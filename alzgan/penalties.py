@@ -9,6 +9,7 @@ its own more, for which the paper slows Adam down. Logits, squares and sums are 
 precision; under autocast the convolutions and their derivatives are not.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -42,6 +43,8 @@ class Penalty(nn.Module):
         SettingError: a value is out of its range.
     """
 
+    weight: float | Schedule | Tensor
+    interval: int
     differentiates = True  # the logits that it is given, with respect to the images
 
     def __init__(self, weight: float | Schedule, interval: int = 1):
@@ -51,6 +54,10 @@ class Penalty(nn.Module):
             at_least(0, weight=weight)
         self.weight = weight
         self.interval = interval
+
+    @abstractmethod
+    def forward(self, judge: Judge, real: Seen, fake: Seen) -> Tensor:
+        """The penalty in [0, inf), unweighted."""
 
 
 class R1(Penalty):
@@ -120,7 +127,7 @@ class LeCam(Penalty):
         return (real.logits - on_fake).relu().square().mean() + (on_real - fake.logits).relu().square().mean()
 
     @torch.no_grad()
-    def follow(self, gan: nn.Module, said: dict[str, Tensor]) -> None:
+    def follow(self, game: nn.Module, said: dict[str, Tensor]) -> None:
         """Move the anchors towards this step's mean logits, of all processes."""
         means = mean_of_ranks(torch.stack([said["logits/real"], said["logits/fake"]]))
         self.anchors.lerp_(means.to(self.anchors.dtype), 1 - self.momentum)

@@ -193,7 +193,7 @@ class Still(torch.nn.Module):
         ),
         (
             "+model.penalties={mine:{_target_:test_extension.Alone}}",
-            "model.penalties.mine: Alone is no torch.nn.Module: derive it from alzgan.penalties.Penalty",
+            "model.penalties.mine: Alone is no Module: derive it from alzgan.penalties.Penalty",
         ),
         ("augment={_target_:test_extension.Still}", "model.augment: Still has no forward, see "),
         ("augment={_target_:test_extension.Drawless}", "model.augment: Drawless has no uniforms, see "),

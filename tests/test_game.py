@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from alzgan.benchmarks.textbook import TextbookGame
-from alzgan.gan import GAN, Turn
+from alzgan.game import Turn
+from alzgan.gan import GAN
 from alzgan.runs.build import build_model
 from alzgan.upstream.lightning import quiet
 
@@ -102,7 +103,7 @@ def test_ten_steps_of_the_default_model_are_the_textbook_loops_ten_steps(recwarn
         assert (value - start[name]).abs().mean() > 1e-4, name
 
 
-def test_one_step_of_the_trainer_is_one_alternation(recwarn):
+def test_one_step_of_the_trainer_is_one_step_of_both_players(recwarn):
     gan = build_model(settings(*SMALL_MODEL))
     trainer = play(gan, [torch.zeros(4, 1, 32, 32)] * 5)
     assert trainer.global_step == 5
@@ -114,12 +115,11 @@ def test_the_generators_step_leaves_no_gradient_in_the_discriminator(recwarn):
     gan = build_model(settings(*SMALL_MODEL))
     seen = []
 
-    def spy(turn: Turn, fake: Tensor, due: tuple):
-        result = original(turn, fake, due)
+    def spy(turn: Turn, fake: Tensor):
         seen.append([p.grad.clone() for p in gan.discriminator.parameters()])
-        return result
+        return original(turn, fake)
 
-    original, gan.discriminator_step = gan.discriminator_step, spy
+    original, gan.generator_loss = gan.generator_loss, spy
     play(gan, [torch.rand(4, 1, 32, 32)])
     after = [p.grad for p in gan.discriminator.parameters()]
     assert all(torch.equal(a, b) for a, b in zip(seen[0], after, strict=True))
@@ -142,12 +142,12 @@ def test_several_turns_share_a_batch_out_and_the_generator_answers_the_last(recw
     gan = build_model(settings(*SMALL_MODEL, "model.turns=3"))
     seen: list[Tensor] = []
     answered: list[Tensor] = []
-    discriminator_step, generator_step = gan.discriminator_step, gan.generator_step
-    gan.discriminator_step = lambda turn, fake, due: (
+    discriminator_loss, generator_loss = gan.discriminator_loss, gan.generator_loss
+    gan.discriminator_loss = lambda turn, fake, due: (
         seen.append(turn.real),
-        discriminator_step(turn, fake, due),
+        discriminator_loss(turn, fake, due),
     )[1]
-    gan.generator_step = lambda turn, fake: (answered.append(turn.real), generator_step(turn, fake))[1]
+    gan.generator_loss = lambda turn, fake: (answered.append(turn.real), generator_loss(turn, fake))[1]
     batch = torch.rand(6, 1, 32, 32)
     trainer = play(gan, [batch])
     assert torch.equal(torch.cat(seen), batch)

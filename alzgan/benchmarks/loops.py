@@ -2,13 +2,13 @@
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from lightning import Callback, Trainer
 from omegaconf import DictConfig
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.utils.flop_counter import FlopCounterMode
 
 from alzgan.benchmarks import textbook as tutorial
@@ -16,7 +16,8 @@ from alzgan.benchmarks.contest import Pace
 from alzgan.device.graphs import CapturedStep
 from alzgan.device.overhead import tune_process
 from alzgan.device.pixels import to_float
-from alzgan.gan import GAN, LOOKS, Turn
+from alzgan.game import Look, Turn
+from alzgan.gan import GAN
 from alzgan.runs.build import build_data, build_model, build_trainer
 from alzgan.upstream.lightning import quiet
 
@@ -86,35 +87,24 @@ class BareGame:
         self.gan = build_model(settings.training).to(settings.device)
         self.batch_size, self.device = data.batch_size, settings.device
         self.optimizers = self.gan.configure_optimizers()
-        self.gan.optimizers = lambda: self.optimizers
-        self.gan.descend = self.descend
-        self.gan.images_a_step = self.batch_size
-        self.alternation = self.gan.alternation
+        self.play = partial(self.gan.step, optimizers=self.optimizers)
         noise = torch.randint(
             256, (RESIDENT, data.image_size, data.image_size, data.channels), dtype=torch.uint8
         )
         self.images = noise.to(settings.device).permute(0, 3, 1, 2)  # channels last
         self.low = settings.training.trainer.precision == "bf16-mixed"
 
-    @staticmethod
-    def descend(loss: Tensor, optimizer: Optimizer) -> None:
-        """One step down a loss."""
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
     def step(self, number: int) -> dict[str, Tensor]:
-        """One alternation on a random batch; what it says is not read."""
-        due = tuple(name for name, each in self.gan.penalties.items() if number % each.interval == 0)
+        """One step on a random batch; what it says is not read."""
         # Without the cache of cast weights, as Lightning has it: a later turn needs them as they are then.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low, cache_enabled=False):
-            return self.alternation(self.turns(), due)
+            return self.play(self.draw_turns(), self.gan.due(number))
 
-    def turns(self) -> list[Turn]:
-        """The discriminator's turns, all that is new drawn on the device."""
-        gan, count = self.gan, self.batch_size // self.gan.critic_turns
+    def draw_turns(self) -> list[Turn]:
+        """The discriminator's turns, all of it drawn on the device."""
+        gan, count = self.gan, self.batch_size // self.gan.turns_a_step
         turns = []
-        for _ in range(gan.critic_turns):
+        for _ in range(gan.turns_a_step):
             chosen = torch.randint(len(self.images), (count,), device=self.device)
             labels = None
             if gan.conditional:
@@ -124,20 +114,20 @@ class BareGame:
                 labels = torch.cat([labels[:, None], numbers], 1)
             draws = None
             if gan.augment is not None:
-                draws = torch.rand(LOOKS, count, gan.augment.uniforms, device=self.device)
+                draws = torch.rand(len(Look), count, gan.augment.uniforms, device=self.device)
             latents = torch.randn(count, gan.latent_dim, device=self.device)
             turns.append(Turn(to_float(self.images[chosen]), labels, latents, labels, draws))
         return turns
 
     def flops(self) -> int:
-        """Play one alternation without penalties; returns its FLOPs, of which a multiply-add is two."""
+        """Play one step without penalties; returns its FLOPs, of which a multiply-add is two."""
         with FlopCounterMode(display=False) as counter:
-            self.alternation(self.turns(), ())
+            self.play(self.draw_turns(), ())
         return counter.get_total_flops()
 
     def capture(self) -> None:
         """Play by CUDA graphs from here on."""
-        self.alternation = CapturedStep(self.gan.alternation, self.optimizers)
+        self.play = CapturedStep(self.play, self.optimizers)
 
 
 def trainer(pace: Pace, settings: LoopSettings) -> None:

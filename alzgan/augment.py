@@ -1,14 +1,11 @@
 """Augmentations of what the discriminator sees, real and fake alike, so that little data lasts longer.
 
-Contract: ``draw(stream, count)`` gives uniforms (count, k) in [0, 1), one row an image, and
-``augmentation(images, uniforms)`` the augmented images, the same kind for real and fake, differentiable twice
-with respect to the images. Penalties differentiate with respect to what the discriminator saw, the augmented
-images: the gamma of a paper whose penalty is of images before that is another one. Zhao et al. 2020,
-"Differentiable augmentation for data-efficient GAN training".
+Zhao et al. 2020, "Differentiable augmentation for data-efficient GAN training". Penalties differentiate with
+respect to the augmented images: a paper that penalises gradients at the images before has another gamma.
 """
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
@@ -21,18 +18,20 @@ from alzgan.schedules import Schedule
 BLACK = -1.0  # what lies outside of an MRI slice
 
 
-class Augmentation(nn.Module):
-    """What an augmentation offers.
+class Augmentation(nn.Module, ABC):
+    """Augments images by uniforms, a row of them for each image."""
 
-    Attributes:
-        uniforms: how many it takes for each image.
-    """
-
-    uniforms: int
+    @property
+    @abstractmethod
+    def uniforms(self) -> int:
+        """How many uniforms an image takes."""
 
     @abstractmethod
     def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [-1, 1], augmented by uniforms (N, k)."""
+        """Augment images (N, C, H, W) by uniforms (N, k), the same way for real and fake.
+
+        The result is differentiable twice with respect to the images.
+        """
 
     def draw(self, stream: np.random.Generator, count: int) -> np.ndarray:
         """Uniforms (count, k) in [0, 1), float32."""

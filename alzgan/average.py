@@ -1,7 +1,7 @@
 """Averages of the generator's weights over its training, which sample better than any one moment's."""
 
 import copy
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -10,17 +10,12 @@ from alzgan.errors import SettingError, at_least
 from alzgan.schedules import Schedule
 
 
-class Average(nn.Module):
+class Average(nn.Module, ABC):
     """A network of its own, `network`, that follows the generator of a game."""
 
     @abstractmethod
     def follow(self, game: nn.Module, said: dict[str, Tensor]) -> None:
-        """Move the network towards `game.generator`, after a step of the game.
-
-        Args:
-            game: see `alzgan.game.Game`.
-            said: the step's named scalars.
-        """
+        """Move the network towards `game.generator`, after a step that said these named scalars."""
 
     def start(self, generator: nn.Module) -> None:
         """Let the network begin as a copy of the generator."""

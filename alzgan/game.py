@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from alzgan.augment import Augmentation
 from alzgan.average import Average
 from alzgan.device.ranks import count_of_ranks
-from alzgan.errors import fraction, offers
+from alzgan.errors import derives, fraction
 from alzgan.losses import AdversarialLoss
 from alzgan.penalties import Penalty, Seen
 
@@ -56,6 +56,14 @@ class Turn(NamedTuple):
         return None if self.draws is None else self.draws[look]
 
 
+def plain_descent(loss: Tensor, optimizer: Optimizer) -> None:
+    """Take one step of an optimizer down a loss."""
+    optimizer.zero_grad()
+    loss.backward()
+    align_gradients(optimizer)
+    optimizer.step()
+
+
 class Game(nn.Module):
     """A generator and a discriminator that train against each other (Goodfellow et al. 2014).
 
@@ -73,7 +81,7 @@ class Game(nn.Module):
             without end.
 
     Raises:
-        SettingError: a value is out of its range, or a piece lacks what the game needs of it.
+        SettingError: a value is out of its range, or a piece derives from no class that states its contract.
     """
 
     def __init__(
@@ -82,16 +90,16 @@ class Game(nn.Module):
         discriminator: nn.Module,
         loss: AdversarialLoss,
         penalties: Mapping[str, Penalty] | None = None,
-        augment: nn.Module | None = None,
-        average: nn.Module | None = None,
+        augment: Augmentation | None = None,
+        average: Average | None = None,
         diversity: float = 0.0,
     ):
         super().__init__()
         fraction(diversity=diversity)
-        offers(AdversarialLoss, loss=loss)
-        offers(Penalty, **{f"penalties.{name}": penalty for name, penalty in (penalties or {}).items()})
-        offers(Augmentation, augment=augment)
-        offers(Average, average=average)
+        derives(AdversarialLoss, loss=loss)
+        derives(Penalty, **{f"penalties.{name}": each for name, each in (penalties or {}).items()})
+        derives(Augmentation, augment=augment)
+        derives(Average, average=average)
         self.generator = generator
         self.discriminator = discriminator
         self.loss = loss
@@ -115,7 +123,7 @@ class Game(nn.Module):
         turns: Sequence[Turn],
         due: Sequence[str],
         optimizers: Sequence[Optimizer],
-        descend: Descend | None = None,
+        descend: Descend = plain_descent,
     ) -> dict[str, Tensor]:
         """The discriminator's turns, then the generator's step on the fakes of the last turn.
 
@@ -128,7 +136,6 @@ class Game(nn.Module):
         Returns:
             Named scalars. To read one waits for the device.
         """
-        descend = descend or plain_descent
         self.images_a_step = sum(len(turn.real) for turn in turns) * count_of_ranks()
         for turn in turns:
             with torch.set_grad_enabled(turn is turns[-1]):  # the generator learns from these fakes
@@ -148,7 +155,7 @@ class Game(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """How badly the discriminator tells real from fake, with the penalties that are due."""
         # Two passes, so that batch norm sees each kind of image by itself.
-        penalized = any(getattr(self.penalties[name], "differentiates", True) for name in due)
+        penalized = any(self.penalties[name].differentiates for name in due)
         on_real = self.judge(turn.real, turn.labels, turn.uniforms(Look.REAL), penalized)
         on_fake = self.judge(fake, turn.fake_labels, turn.uniforms(Look.FAKE), penalized)
         loss = total = self.loss.discriminator(on_real.logits, on_fake.logits)
@@ -224,14 +231,6 @@ class Game(nn.Module):
     def reading(self, seen: Seen) -> Tensor:
         """The mean of D(x), as the loss reads it."""
         return self.loss.read(seen.logits.detach()).mean()
-
-
-def plain_descent(loss: Tensor, optimizer: Optimizer) -> None:
-    """Take one step of an optimizer down a loss."""
-    optimizer.zero_grad()
-    loss.backward()
-    align_gradients(optimizer)
-    optimizer.step()
 
 
 def align_gradients(optimizer: Optimizer) -> None:

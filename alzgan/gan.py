@@ -1,5 +1,6 @@
 """The game as Lightning trains it: batches become turns, and Lightning's strategy takes the steps."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,9 +25,6 @@ class GAN(Game, LightningModule):
     """A `Game` with optimizers, schedules and a source of randomness, for `lightning.Trainer`.
 
     Args:
-        generator: see `Game`.
-        discriminator: see `Game`.
-        loss: see `Game`.
         generator_optimizer: makes an optimizer of the generator's parameters; its options may be schedules.
         discriminator_optimizer: the same for the discriminator's.
         latent_dim: length of a latent vector, drawn from N(0, I).
@@ -37,10 +35,10 @@ class GAN(Game, LightningModule):
             from another run (Mo et al. 2020, "Freeze the discriminator").
         gradient_clip: largest norm of a player's gradient; None: no limit.
         seed: of all that is drawn.
-        **pieces: the rest, see `Game`.
+        **pieces: with generator, discriminator and loss, those of `Game`.
 
     Raises:
-        SettingError: a value is out of its range, or a piece lacks what the game needs of it.
+        SettingError: a value is out of its range, or see `Game`.
     """
 
     def __init__(
@@ -170,7 +168,7 @@ class GAN(Game, LightningModule):
 
 
 def freeze_first_convolutions(discriminator: nn.Module, count: int) -> None:
-    """Let nothing of the discriminator learn that comes before its convolution number `count + 1`.
+    """Let nothing learn that comes before the discriminator's convolution number `count + 1`.
 
     Raises:
         SettingError: it has no more than `count`.
@@ -180,8 +178,7 @@ def freeze_first_convolutions(discriminator: nn.Module, count: int) -> None:
         raise SettingError(
             f"freeze={count} must be less than the discriminator's {len(convolutions)} convolutions"
         )
-    learning = next(convolutions[count].parameters()) if count else None
-    for parameter in discriminator.parameters() if count else ():
-        if parameter is learning:
-            break
-        parameter.requires_grad_(False)
+    if count:
+        learning = next(convolutions[count].parameters())
+        for parameter in itertools.takewhile(lambda each: each is not learning, discriminator.parameters()):
+            parameter.requires_grad_(False)

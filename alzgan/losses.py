@@ -1,20 +1,20 @@
 """Adversarial losses: how the discriminator's logits become the two players' scalars."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor
 
 
-class AdversarialLoss:
-    """What a loss offers. Logits have the shape (N,) and are read as they are.
+class AdversarialLoss(ABC):
+    """Turns logits (N,) into a scalar for each player, and reads them as they are.
 
     Attributes:
         reading: what D(x) is: a "probability" in [0, 1] or a "score" without a unit.
     """
 
-    reading: str = "score"
+    reading = "score"
 
     @abstractmethod
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:

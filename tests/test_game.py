@@ -7,9 +7,10 @@ from lightning import Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from alzgan.benchmarks.textbook import TextbookGame
-from alzgan.game import Turn
+from alzgan.benchmarks.textbook import ADAM, TextbookGame
+from alzgan.game import Game, Turn
 from alzgan.gan import GAN
+from alzgan.losses import NonSaturatingLoss
 from alzgan.runs.build import build_model
 from alzgan.upstream.lightning import quiet
 
@@ -101,6 +102,31 @@ def test_ten_steps_of_the_default_model_are_the_textbook_loops_ten_steps(recwarn
     # The comparison means something: ten steps have moved every weight by far more than its tolerance.
     for name, value in gan.named_parameters():
         assert (value - start[name]).abs().mean() > 1e-4, name
+
+
+def test_the_game_alone_is_the_textbook_loop():
+    # Also in float64, on smaller networks without Lightning.
+    gan = build_model(settings(*SMALL_MODEL)).double()
+    game = Game(gan.generator, gan.discriminator, NonSaturatingLoss())
+    generator, discriminator = copy.deepcopy(gan.generator), copy.deepcopy(gan.discriminator)
+    textbook = TextbookGame(generator, nn.Sequential(discriminator, nn.Sigmoid()))
+    adam = [torch.optim.Adam(player.parameters(), **ADAM) for player in (game.discriminator, game.generator)]
+    noise = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        real = torch.rand(4, 1, 32, 32, generator=noise, dtype=torch.double) * 2 - 1
+        latents = torch.randn(4, 100, generator=noise, dtype=torch.double)
+        said = game.step([Turn(real, None, latents, None, None)], (), adam)
+        found = textbook.step(real, latents)
+        names = ("loss/discriminator", "loss/generator", "probability/D(x)")
+        assert [said[name].item() for name in names] == pytest.approx(found[:3], rel=1e-9)
+    assert game.images_a_step == 4
+    for ours, theirs in ((game.generator, generator), (game.discriminator, discriminator)):
+        for (name, value), target in zip(
+            ours.state_dict().items(), theirs.state_dict().values(), strict=True
+        ):
+            torch.testing.assert_close(value, target, rtol=0, atol=1e-9, msg=name)
+    before = build_model(settings(*SMALL_MODEL)).generator.double()
+    assert (game.generator[1].weight - before[1].weight).abs().mean() > 1e-4
 
 
 def test_one_step_of_the_trainer_is_one_step_of_both_players(recwarn):

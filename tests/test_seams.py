@@ -12,7 +12,7 @@ from conftest import settings, small_settings
 from omegaconf import DictConfig
 from recorder import as_it_is, recorded
 
-from alzgan.benchmarks.loops import BareGame, LoopSettings
+from alzgan.benchmarks.loops import BareGame
 from alzgan.device.graphs import WARM_UP_STEPS, CapturedStep
 from alzgan.gan import GAN
 from alzgan.runs import session
@@ -128,7 +128,7 @@ def played(overrides: tuple[str, ...], steps: int, step_of) -> tuple[GAN, list[d
     )
     if composed.model.classes is None:
         composed.model.classes, composed.model.numbers = 3, 1
-    game = BareGame(LoopSettings(composed))
+    game = BareGame(composed)
     game.play = step_of(game)
     said = []
     for step in range(steps):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from alzgan.benchmarks.textbook import ADAM, TextbookGame
-from alzgan.game import Game, Turn
+from alzgan.game import Game, Look, Turn, align_gradients
 from alzgan.gan import GAN
 from alzgan.losses import NonSaturatingLoss
 from alzgan.runs.build import build_model
@@ -240,6 +240,31 @@ def test_real_and_fake_are_augmented_and_penalized_in_one_precision(precision: s
     play(gan, [torch.rand(4, 1, 32, 32)], precision=precision)
     kind = torch.float32 if precision == "bf16-mixed" else torch.bfloat16
     assert kinds == [(kind, kind)] * 3
+
+
+def test_each_look_of_the_discriminator_has_draws_of_its_own(recwarn):
+    gan = build_model(settings(*SMALL_MODEL, "loss=relativistic", "augment=mri", "penalty=gradient"))
+    seen: list[Tensor] = []
+    original = gan.augment.forward
+    gan.augment.forward = lambda images, uniforms: (seen.append(uniforms), original(images, uniforms))[1]
+    turns: list[Turn] = []
+    gan.captured = lambda given, due: (turns.extend(given), gan.play(given, due))[1]
+    play(gan, [torch.rand(4, 1, 32, 32)])
+    # D at real and fake, G at fake, then at real for the loss; what the penalty mixes is augmented already.
+    looks = [Look.REAL, Look.FAKE, Look.FAKE_AGAIN, Look.REAL_AGAIN]
+    assert len(seen) == len(turns[0].draws) == len(looks)
+    for uniforms, look in zip(seen, looks, strict=True):
+        assert torch.equal(uniforms, turns[0].draws[look.value])
+    assert len({each.sum().item() for each in seen}) == len(looks)
+
+
+def test_a_gradient_of_other_strides_is_laid_out_as_its_parameter():
+    weight = nn.Parameter(torch.rand(4, 3, 2, 2).to(memory_format=torch.channels_last))
+    gradient = torch.rand(4, 3, 2, 2)
+    weight.grad = gradient.clone()
+    align_gradients(torch.optim.SGD([weight, nn.Parameter(torch.rand(1))], lr=0.1))
+    assert weight.grad.stride() == weight.stride() != gradient.stride()
+    assert torch.equal(weight.grad, gradient)
 
 
 class Noisy(nn.Sequential):

@@ -1,13 +1,11 @@
 """Augmentations of what the discriminator sees, real and fake alike, so that little data lasts longer.
 
-Contract: ``draw(stream, count)`` gives uniforms (count, k) in [0, 1), one row an image, and
-``augmentation(images, uniforms)`` the augmented images, the same kind for real and fake, differentiable twice
-with respect to the images. Penalties differentiate with respect to what the discriminator saw, the augmented
-images: the gamma of a paper whose penalty is of images before that is another one. Zhao et al. 2020,
-"Differentiable augmentation for data-efficient GAN training".
+Zhao et al. 2020, "Differentiable augmentation for data-efficient GAN training". Penalties differentiate with
+respect to the augmented images: a paper that penalises gradients at the images before has another gamma.
 """
 
 import math
+from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
@@ -20,10 +18,20 @@ from alzgan.schedules import Schedule
 BLACK = -1.0  # what lies outside of an MRI slice
 
 
-class Augmentation(nn.Module):
-    """What augmentations have in common: so many uniforms an image."""
+class Augmentation(nn.Module, ABC):
+    """Augments images by uniforms, a row of them for each image."""
 
-    uniforms: int
+    @property
+    @abstractmethod
+    def uniforms(self) -> int:
+        """How many uniforms an image takes."""
+
+    @abstractmethod
+    def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
+        """Augment images (N, C, H, W) by uniforms (N, k), the same way for real and fake.
+
+        The result is differentiable twice with respect to the images.
+        """
 
     def draw(self, stream: np.random.Generator, count: int) -> np.ndarray:
         """Uniforms (count, k) in [0, 1), float32."""
@@ -128,7 +136,7 @@ class MRIAugmentation(Augmentation):
         self.contrast = contrast
         self.cutout = cutout
 
-    def follow(self, gan: nn.Module, said: dict[str, Tensor]) -> None:
+    def follow(self, game: nn.Module, said: dict[str, Tensor]) -> None:
         """Say how often an operation happens."""
         said["augment/probability"] = torch.ones_like(said["overfitting/r_t"]) * self.probability
 
@@ -242,14 +250,14 @@ class AdaptiveAugmentation(MRIAugmentation):
         self.limit = limit
 
     @torch.no_grad()
-    def follow(self, gan: nn.Module, said: dict[str, Tensor]) -> None:
+    def follow(self, game: nn.Module, said: dict[str, Tensor]) -> None:
         """Count this step's r_t, and adapt the probability where it is time."""
-        super().follow(gan, said)
+        super().follow(game, said)
         self.steps += 1
         self.signs += mean_of_ranks(said["overfitting/r_t"].clone())
         due = self.steps % self.interval == 0
         change = torch.sign(self.signs / self.interval - self.target) * (
-            gan.images_a_step * self.interval / self.length
+            game.images_a_step * self.interval / self.length
         )
         self.probability.copy_((self.probability + due * change).clamp(0, self.limit))
         self.signs.mul_(~due)

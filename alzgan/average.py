@@ -1,5 +1,8 @@
 """Averages of the generator's weights over its training, which sample better than any one moment's."""
 
+import copy
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -7,8 +10,20 @@ from alzgan.errors import SettingError, at_least
 from alzgan.schedules import Schedule
 
 
-class ExponentialMovingAverage(nn.Module):
-    """`generator_average` follows `generator`, with a half-life in images (Karras et al. 2018).
+class Average(nn.Module, ABC):
+    """A network of its own, `network`, that follows the generator of a game."""
+
+    @abstractmethod
+    def follow(self, game: nn.Module, said: dict[str, Tensor]) -> None:
+        """Move the network towards `game.generator`, after a step that said these named scalars."""
+
+    def start(self, generator: nn.Module) -> None:
+        """Let the network begin as a copy of the generator."""
+        self.network = copy.deepcopy(generator).requires_grad_(False)
+
+
+class ExponentialMovingAverage(Average):
+    """An average with a half-life in images (Karras et al. 2018).
 
     Early in the run the half-life is a share of the images seen, so that the first weights are soon forgotten
     (StyleGAN2-ADA's ramp-up). The statistics of batch norm are averaged as the weights are, since those of
@@ -36,13 +51,13 @@ class ExponentialMovingAverage(nn.Module):
         self.register_buffer("images", torch.zeros((), dtype=torch.long))
 
     @torch.no_grad()
-    def follow(self, gan: nn.Module, said: dict[str, Tensor]) -> None:
-        """Move `gan.generator_average` towards `gan.generator` by one step of `gan.images_a_step` images."""
-        self.images += gan.images_a_step
+    def follow(self, game: nn.Module, said: dict[str, Tensor]) -> None:
+        """Move the network towards `game.generator` by one step of `game.images_a_step` images."""
+        self.images += game.images_a_step
         longest = torch.inf if self.ramp_up is None else self.ramp_up
-        step = 1 - 0.5 ** (gan.images_a_step / (longest * self.images).clamp(max=self.half_life))
-        averages = gan.generator_average.state_dict().values()
-        for average, value in zip(averages, gan.generator.state_dict().values(), strict=True):
+        step = 1 - 0.5 ** (game.images_a_step / (longest * self.images).clamp(max=self.half_life))
+        averages = self.network.state_dict().values()
+        for average, value in zip(averages, game.generator.state_dict().values(), strict=True):
             if average.is_floating_point():
                 average.lerp_(value, step.to(average.dtype))
             else:

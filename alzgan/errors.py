@@ -64,6 +64,18 @@ def seed_of_streams(**settings: int) -> None:
             raise SettingError(f"{name}={value} must be a whole number from 0 to 2**63 - 1")
 
 
+def derives(base: type, **pieces: object) -> None:
+    """Check that pieces derive from the class that states their contract; None is no piece.
+
+    Raises:
+        SettingError: one does not.
+    """
+    for place, piece in pieces.items():
+        if not isinstance(piece, base | None):
+            contract = f"{base.__module__}.{base.__name__}"
+            raise SettingError(f"{place}: {type(piece).__name__} must derive from {contract}")
+
+
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """The exception and those which it was raised from, or while handling."""
     seen = set()

@@ -1,21 +1,34 @@
-"""Adversarial losses: how the discriminator's logits become the two players' scalars.
+"""Adversarial losses: how the discriminator's logits become the two players' scalars."""
 
-Contract: ``discriminator(real_logits, fake_logits)`` and ``generator(fake_logits, real)``, logits of shape
-(N,), each returns a scalar to be minimised. ``real()`` gives fresh real logits from after the discriminator's
-step; relativistic losses alone call it. ``read(logits)`` says what the logits mean as D(x), and ``reading``
-what that is: a "probability" in [0, 1] or a "score" without a unit.
-"""
-
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor
 
 
-class AdversarialLoss:
-    """What losses have in common: logits that are read as they are."""
+class AdversarialLoss(ABC):
+    """Turns logits (N,) into a scalar for each player, and reads them as they are.
+
+    Attributes:
+        reading: what D(x) is: a "probability" in [0, 1] or a "score" without a unit.
+    """
 
     reading = "score"
+
+    @abstractmethod
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """The scalar that the discriminator minimises."""
+
+    @abstractmethod
+    def generator(self, fake_logits: Tensor, real: Callable[[], Tensor]) -> Tensor:
+        """The scalar that the generator minimises.
+
+        Args:
+            fake_logits: with the graph of the generator.
+            real: gives the logits of the real images after the discriminator's step; relativistic losses
+                alone call it.
+        """
 
     def read(self, logits: Tensor) -> Tensor:
         """D(x) of each image (N,)."""

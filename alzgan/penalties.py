@@ -1,14 +1,12 @@
-"""Penalties on the discriminator: what its loss has besides the game.
+"""Penalties on the discriminator, which the game adds to its loss.
 
-Contract: ``penalty(judge, real, fake)`` returns a scalar from 0 on, unweighted. ``real`` and ``fake`` are
-what the discriminator has just `Seen`, with images that require a gradient where the penalty
-`differentiates` with respect to them; ``judge(images, labels)`` lets it look again. The game adds
-``weight * interval`` times the value at every ``interval``-th step, lazily (Karras et al. 2020, "Analyzing
-and improving the image quality of StyleGAN", appendix B). It joins the loss of that step: there is no step of
-its own more, for which the paper slows Adam down. Logits, squares and sums are float32 or more whatever the
-precision; under autocast the convolutions and their derivatives are not.
+At every ``interval``-th step ``weight * interval`` times the value joins the loss of that step. The lazy
+regularisation of Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN", appendix B,
+takes a step of its own instead, and slows Adam down for it. Logits, squares and sums are float32 or more in
+every precision; under autocast the convolutions and their derivatives are not.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -31,7 +29,7 @@ class Seen(NamedTuple):
 Judge = Callable[[Tensor, Tensor | None], Seen]
 
 
-class Penalty(nn.Module):
+class Penalty(nn.Module, ABC):
     """A penalty with its weight.
 
     Args:
@@ -51,6 +49,16 @@ class Penalty(nn.Module):
             at_least(0, weight=weight)
         self.weight = weight
         self.interval = interval
+
+    @abstractmethod
+    def forward(self, judge: Judge, real: Seen, fake: Seen) -> Tensor:
+        """The penalty in [0, inf), unweighted.
+
+        Args:
+            judge: lets the discriminator look at images (N, C, H, W) and labels again.
+            real: what it has just seen; the images require a gradient if the penalty `differentiates`.
+            fake: likewise.
+        """
 
 
 class R1(Penalty):
@@ -120,7 +128,7 @@ class LeCam(Penalty):
         return (real.logits - on_fake).relu().square().mean() + (on_real - fake.logits).relu().square().mean()
 
     @torch.no_grad()
-    def follow(self, gan: nn.Module, said: dict[str, Tensor]) -> None:
+    def follow(self, game: nn.Module, said: dict[str, Tensor]) -> None:
         """Move the anchors towards this step's mean logits, of all processes."""
         means = mean_of_ranks(torch.stack([said["logits/real"], said["logits/fake"]]))
         self.anchors.lerp_(means.to(self.anchors.dtype), 1 - self.momentum)

@@ -19,7 +19,7 @@ from alzgan.data.loader import Batches, ResidentSlices, ShuffledBatches, SliceDa
 from alzgan.device import precision as devices
 from alzgan.device.graphs import WARM_UP_STEPS, CapturedStep, capturable
 from alzgan.errors import UserError
-from alzgan.gan import Turn
+from alzgan.game import Turn
 from alzgan.runs import build, provenance, session
 from alzgan.runs.checkpoints import load_checkpoint
 from alzgan.runs.resume import Previous
@@ -27,7 +27,7 @@ from alzgan.runs.resume import Previous
 BATCHES = [torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(i)) * 2 - 1 for i in range(7)]
 
 
-def test_a_captured_alternation_trains_the_same_weights_and_counts_the_same_steps(recwarn):
+def test_a_captured_step_trains_the_same_weights_and_counts_the_same_steps(recwarn):
     plain = build.build_model(settings(*SMALL_MODEL))
     captured = copy.deepcopy(plain)
     play(plain, BATCHES)
@@ -35,13 +35,12 @@ def test_a_captured_alternation_trains_the_same_weights_and_counts_the_same_step
 
     class Capture(Acceleration):
         def on_train_start(self, trainer, pl_module):
-            step = CapturedStep(pl_module.alternation, trainer.optimizers, (), recorded, as_it_is)
-            steps.append(step)
-            pl_module.alternation = steps[0]
+            steps.append(CapturedStep(pl_module.play, trainer.optimizers, (), recorded, as_it_is))
+            pl_module.captured = steps[0]
 
     trainer = play(captured, BATCHES, callbacks=[Capture()])
     assert trainer.global_step == steps[0].calls[()] == len(BATCHES) > WARM_UP_STEPS + 1
-    assert "alternation" not in vars(captured)
+    assert captured.captured is None
     for (name, ours), theirs in zip(plain.state_dict().items(), captured.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs), name
     state = trainer.optimizers[0].state_dict()
@@ -76,7 +75,7 @@ def test_on_a_cpu_nothing_is_captured(recwarn):
 
     class Look(Acceleration):
         def on_train_batch_end(self, trainer, pl_module, *args):
-            assert "alternation" not in vars(pl_module)
+            assert pl_module.captured is None
 
     play(gan, BATCHES[:2], callbacks=[Look()])
 
@@ -149,11 +148,11 @@ def test_in_bfloat16_the_generator_learns_from_the_discriminator_as_it_is_now(re
         fresh = copy.deepcopy(gan.discriminator)
         with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
             seen.append(fresh(fake.detach()).float().sigmoid().mean())
-        result = original(turn, fake)
-        seen.append(result["probability/D(G(z))_after_D_step"])
-        return result
+        loss, said = original(turn, fake)
+        seen.append(said["probability/D(G(z))_after_D_step"])
+        return loss, said
 
-    original, gan.generator_step = gan.generator_step, spy
+    original, gan.generator_loss = gan.generator_loss, spy
     play(gan, BATCHES[:1], precision="bf16-mixed")
     assert torch.equal(seen[0], seen[1])
 

@@ -17,7 +17,7 @@ from alzgan.data.conditions import Conditions
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
 from alzgan.evaluation.inputs import judged
-from alzgan.gan import Turn
+from alzgan.game import Turn
 from alzgan.networks.conditioning import LabelledLatents, Projection
 from alzgan.networks.dcgan import Discriminator, Generator
 from alzgan.runs import session
@@ -150,8 +150,7 @@ def test_fakes_take_the_labels_of_the_reals(recwarn):
     options = ("model=cdcgan", "model.classes=3", "model.numbers=0")
     gan = build_model(small_settings(Path("unused"), Path("unused"), *options))
     seen: list[Turn] = []
-    original = gan.alternation
-    gan.alternation = lambda turns, due: (seen.extend(turns), original(turns, due))[1]
+    gan.captured = lambda turns, due: (seen.extend(turns), gan.play(turns, due))[1]
     labels = torch.tensor([2, 0, 1, 1])
     pairs = [(torch.rand(4, 1, 32, 32), labels)]
     play(gan, [pairs[0][0]], labels=labels)

@@ -19,7 +19,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from alzgan.errors import UserError
-from alzgan.gan import GAN, Turn
+from alzgan.game import Turn
+from alzgan.gan import GAN
 from alzgan.runs.build import build_data, build_model, check_devices
 from alzgan.runs.checkpoints import load_checkpoint
 from alzgan.runs.sweep import check_job
@@ -99,14 +100,13 @@ class JointGAN(GAN):
 
     global_rank, ranks = 0, 2
 
-    def turns(self, real: Tensor, labels: Tensor) -> list[Turn]:
+    def draw_turns(self, real: Tensor, labels: Tensor) -> list[Turn]:
         parts = []
         for rank, *part in zip(
             range(self.ranks), real.chunk(self.ranks), labels.chunk(self.ranks), strict=True
         ):
             self.global_rank = rank
-            parts += super().turns(*part)
-        self.images_a_step = len(real)
+            parts += super().draw_turns(*part)
 
         def joint(name: str, axis: int = 0) -> Tensor | None:
             found = [getattr(part, name) for part in parts]

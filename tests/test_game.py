@@ -7,8 +7,10 @@ from lightning import Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from alzgan.benchmarks.textbook import TextbookGame
-from alzgan.gan import GAN, Turn
+from alzgan.benchmarks.textbook import ADAM, TextbookGame
+from alzgan.game import Game, Look, Turn, align_gradients
+from alzgan.gan import GAN
+from alzgan.losses import NonSaturatingLoss
 from alzgan.runs.build import build_model
 from alzgan.upstream.lightning import quiet
 
@@ -102,7 +104,32 @@ def test_ten_steps_of_the_default_model_are_the_textbook_loops_ten_steps(recwarn
         assert (value - start[name]).abs().mean() > 1e-4, name
 
 
-def test_one_step_of_the_trainer_is_one_alternation(recwarn):
+def test_the_game_alone_is_the_textbook_loop():
+    # Also in float64, on smaller networks without Lightning.
+    gan = build_model(settings(*SMALL_MODEL)).double()
+    game = Game(gan.generator, gan.discriminator, NonSaturatingLoss())
+    generator, discriminator = copy.deepcopy(gan.generator), copy.deepcopy(gan.discriminator)
+    textbook = TextbookGame(generator, nn.Sequential(discriminator, nn.Sigmoid()))
+    adam = [torch.optim.Adam(player.parameters(), **ADAM) for player in (game.discriminator, game.generator)]
+    noise = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        real = torch.rand(4, 1, 32, 32, generator=noise, dtype=torch.double) * 2 - 1
+        latents = torch.randn(4, 100, generator=noise, dtype=torch.double)
+        said = game.step([Turn(real, None, latents, None, None)], (), adam)
+        found = textbook.step(real, latents)
+        names = ("loss/discriminator", "loss/generator", "probability/D(x)")
+        assert [said[name].item() for name in names] == pytest.approx(found[:3], rel=1e-9)
+    assert game.images_a_step == 4
+    for ours, theirs in ((game.generator, generator), (game.discriminator, discriminator)):
+        for (name, value), target in zip(
+            ours.state_dict().items(), theirs.state_dict().values(), strict=True
+        ):
+            torch.testing.assert_close(value, target, rtol=0, atol=1e-9, msg=name)
+    before = build_model(settings(*SMALL_MODEL)).generator.double()
+    assert (game.generator[1].weight - before[1].weight).abs().mean() > 1e-4
+
+
+def test_one_step_of_the_trainer_is_one_step_of_both_players(recwarn):
     gan = build_model(settings(*SMALL_MODEL))
     trainer = play(gan, [torch.zeros(4, 1, 32, 32)] * 5)
     assert trainer.global_step == 5
@@ -114,12 +141,11 @@ def test_the_generators_step_leaves_no_gradient_in_the_discriminator(recwarn):
     gan = build_model(settings(*SMALL_MODEL))
     seen = []
 
-    def spy(turn: Turn, fake: Tensor, due: tuple):
-        result = original(turn, fake, due)
+    def spy(turn: Turn, fake: Tensor):
         seen.append([p.grad.clone() for p in gan.discriminator.parameters()])
-        return result
+        return original(turn, fake)
 
-    original, gan.discriminator_step = gan.discriminator_step, spy
+    original, gan.generator_loss = gan.generator_loss, spy
     play(gan, [torch.rand(4, 1, 32, 32)])
     after = [p.grad for p in gan.discriminator.parameters()]
     assert all(torch.equal(a, b) for a, b in zip(seen[0], after, strict=True))
@@ -142,12 +168,12 @@ def test_several_turns_share_a_batch_out_and_the_generator_answers_the_last(recw
     gan = build_model(settings(*SMALL_MODEL, "model.turns=3"))
     seen: list[Tensor] = []
     answered: list[Tensor] = []
-    discriminator_step, generator_step = gan.discriminator_step, gan.generator_step
-    gan.discriminator_step = lambda turn, fake, due: (
+    discriminator_loss, generator_loss = gan.discriminator_loss, gan.generator_loss
+    gan.discriminator_loss = lambda turn, fake, due: (
         seen.append(turn.real),
-        discriminator_step(turn, fake, due),
+        discriminator_loss(turn, fake, due),
     )[1]
-    gan.generator_step = lambda turn, fake: (answered.append(turn.real), generator_step(turn, fake))[1]
+    gan.generator_loss = lambda turn, fake: (answered.append(turn.real), generator_loss(turn, fake))[1]
     batch = torch.rand(6, 1, 32, 32)
     trainer = play(gan, [batch])
     assert torch.equal(torch.cat(seen), batch)
@@ -214,6 +240,31 @@ def test_real_and_fake_are_augmented_and_penalized_in_one_precision(precision: s
     play(gan, [torch.rand(4, 1, 32, 32)], precision=precision)
     kind = torch.float32 if precision == "bf16-mixed" else torch.bfloat16
     assert kinds == [(kind, kind)] * 3
+
+
+def test_each_look_of_the_discriminator_has_draws_of_its_own(recwarn):
+    gan = build_model(settings(*SMALL_MODEL, "loss=relativistic", "augment=mri", "penalty=gradient"))
+    seen: list[Tensor] = []
+    original = gan.augment.forward
+    gan.augment.forward = lambda images, uniforms: (seen.append(uniforms), original(images, uniforms))[1]
+    turns: list[Turn] = []
+    gan.captured = lambda given, due: (turns.extend(given), gan.play(given, due))[1]
+    play(gan, [torch.rand(4, 1, 32, 32)])
+    # D at real and fake, G at fake, then at real for the loss; what the penalty mixes is augmented already.
+    looks = [Look.REAL, Look.FAKE, Look.FAKE_AGAIN, Look.REAL_AGAIN]
+    assert len(seen) == len(turns[0].draws) == len(looks)
+    for uniforms, look in zip(seen, looks, strict=True):
+        assert torch.equal(uniforms, turns[0].draws[look.value])
+    assert len({each.sum().item() for each in seen}) == len(looks)
+
+
+def test_a_gradient_of_other_strides_is_laid_out_as_its_parameter():
+    weight = nn.Parameter(torch.rand(4, 3, 2, 2).to(memory_format=torch.channels_last))
+    gradient = torch.rand(4, 3, 2, 2)
+    weight.grad = gradient.clone()
+    align_gradients(torch.optim.SGD([weight, nn.Parameter(torch.rand(1))], lr=0.1))
+    assert weight.grad.stride() == weight.stride() != gradient.stride()
+    assert torch.equal(weight.grad, gradient)
 
 
 class Noisy(nn.Sequential):

@@ -116,7 +116,7 @@ def bias_gradients(penalized: bool) -> list[float]:
 
     def spy(loss, optimizer):
         descend(loss, optimizer)
-        if optimizer is gan.optimizers()[0]:
+        if optimizer is gan.trainer.optimizers[0]:
             found.append(bias.grad[0].item())
 
     gan.descend = spy

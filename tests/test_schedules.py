@@ -50,17 +50,17 @@ def test_each_step_has_the_value_of_its_fraction_of_the_run(recwarn):
         )
     )
     seen: list[tuple[float, ...]] = []
-    original, logged = gan.alternation, []
+    logged = []
 
     def spy(turns, due):
         judge, generator = (optimizer.param_groups[0] for optimizer in gan.trainer.optimizers)
         weight, half_life = gan.penalties["r1"].weight, gan.average.half_life
         seen.append((generator["lr"], judge["betas"][1], weight.item(), half_life.item(), judge["lr"]))
-        said = original(turns, due)
+        said = gan.play(turns, due)
         logged.append(said["augment/probability"].item())
         return said
 
-    gan.alternation = spy
+    gan.captured = spy
     play(gan, [torch.rand(4, 1, 32, 32)] * 4)
     assert logged == pytest.approx([0, 0.1, 0.2, 0.3])
     expected = [(1e-3 - 1.25e-4 * k, 0.9 + 0.0225 * k, 2 - 0.25 * k, 100 + 100 * k, 2e-4) for k in range(4)]

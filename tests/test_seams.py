@@ -12,7 +12,7 @@ from conftest import settings, small_settings
 from omegaconf import DictConfig
 from recorder import as_it_is, recorded
 
-from alzgan.benchmarks.loops import BareGame, LoopSettings
+from alzgan.benchmarks.loops import BareGame
 from alzgan.device.graphs import WARM_UP_STEPS, CapturedStep
 from alzgan.gan import GAN
 from alzgan.runs import session
@@ -115,7 +115,7 @@ def check_resumed(composed: DictConfig, tmp_path: Path) -> None:
 
 
 def played(overrides: tuple[str, ...], steps: int, step_of) -> tuple[GAN, list[dict[str, float]]]:
-    """A game of so many steps and what each says; `step_of` gives what takes the alternation's place."""
+    """A game of so many steps and what each says; `step_of` gives what plays in its place."""
     torch.manual_seed(0)
     composed = settings(
         "data.image_size=32",
@@ -128,8 +128,8 @@ def played(overrides: tuple[str, ...], steps: int, step_of) -> tuple[GAN, list[d
     )
     if composed.model.classes is None:
         composed.model.classes, composed.model.numbers = 3, 1
-    game = BareGame(LoopSettings(composed))
-    game.alternation = step_of(game)
+    game = BareGame(composed)
+    game.play = step_of(game)
     said = []
     for step in range(steps):
         game.gan.schedules.follow(step / steps, game.optimizers)
@@ -139,7 +139,7 @@ def played(overrides: tuple[str, ...], steps: int, step_of) -> tuple[GAN, list[d
 
 def captured(game: BareGame) -> CapturedStep:
     scheduled = [list(options) for options in game.gan.schedules.of_optimizers]
-    return CapturedStep(game.gan.alternation, game.optimizers, scheduled, recorded, as_it_is)
+    return CapturedStep(game.play, game.optimizers, scheduled, recorded, as_it_is)
 
 
 FALLING = "model.generator_optimizer.lr={_target_: alzgan.schedules.Cosine, start: 1e-3, end: 1e-4}"
@@ -166,7 +166,7 @@ SPECTRAL = "model.discriminator.normalization=spectral"
 def test_a_step_that_is_recorded_and_replayed_trains_the_same_weights(overrides: tuple[str, ...]):
     # Penalties are due at every 4th step: they are recorded after their warm-up, and replayed twice.
     steps = 4 * (WARM_UP_STEPS + 2) + 1
-    plain, said = played(overrides, steps, lambda game: game.gan.alternation)
+    plain, said = played(overrides, steps, lambda game: game.play)
     graphs: list[CapturedStep] = []
     replayed, said_again = played(overrides, steps, lambda game: graphs.append(captured(game)) or graphs[0])
     lazy = any(each in overrides for each in ("model=r1r2", "model=residual", "model=csmall"))
@@ -177,10 +177,10 @@ def test_a_step_that_is_recorded_and_replayed_trains_the_same_weights(overrides:
 
 
 def test_a_learning_rate_that_is_baked_in_is_found_out():
-    plain, _ = played((FALLING,), 8, lambda game: game.gan.alternation)
+    plain, _ = played((FALLING,), 8, lambda game: game.play)
 
     def baked(game: BareGame) -> CapturedStep:
-        return CapturedStep(game.gan.alternation, game.optimizers, (), recorded, as_it_is)
+        return CapturedStep(game.play, game.optimizers, (), recorded, as_it_is)
 
     replayed, _ = played((FALLING,), 8, baked)
     assert not torch.equal(plain.generator[1].weight, replayed.generator[1].weight)
@@ -188,10 +188,10 @@ def test_a_learning_rate_that_is_baked_in_is_found_out():
 
 def test_a_branch_on_the_step_is_found_out():
     def branching(game: BareGame, wrap) -> object:
-        count, alternation = itertools.count(), game.gan.alternation
+        count, play = itertools.count(), game.play
 
         def step(turns, due):
-            said = alternation(turns, due)
+            said = play(turns, due)
             with torch.no_grad():
                 game.gan.generator[1].weight.mul_(1.01 if next(count) % 2 else 1.0)
             return said
@@ -211,10 +211,10 @@ def test_a_branch_on_the_step_is_found_out():
 
 def test_a_value_that_is_read_is_found_out():
     def reading(game: BareGame) -> CapturedStep:
-        alternation = game.gan.alternation
+        play = game.play
 
         def step(turns, due):
-            said = alternation(turns, due)
+            said = play(turns, due)
             assert said["loss/generator"].item() > 0
             return said
 

@@ -79,8 +79,7 @@ class Watch(Callback):
         self.steps: list[dict[str, int]] = []
 
     def on_train_start(self, trainer: Trainer, pl_module) -> None:
-        steps = CapturedStep(pl_module.alternation, trainer.optimizers, (), without_values, as_it_is)
-        pl_module.alternation = steps
+        pl_module.captured = CapturedStep(pl_module.play, trainer.optimizers, (), without_values, as_it_is)
         self.copies.__enter__()
 
     def on_train_batch_end(self, *args) -> None:

@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,15 +26,10 @@ class Finished(Exception):
 
 
 class Pace:
-    """The loop's end of the line: it runs as many steps as it is told, then waits.
-
-    Args:
-        line: to the process that measures.
-    """
+    """A loop's end of the line to the process that measures: runs as many steps as it is told, then waits."""
 
     def __init__(self, line: Connection):
         self.line = line
-        self.facts: dict[str, Any] = {}  # what the loop itself has to say
 
     def wait(self) -> None:
         """Wait for a round."""
@@ -44,7 +40,7 @@ class Pace:
         self.start = time.perf_counter()
 
     def step_done(self) -> None:
-        """Count a step; at the end of a round, tell its time."""
+        """Count a step; at the end of a round, tell its seconds."""
         self.steps_left -= 1
         if self.steps_left == 0:
             synchronize()
@@ -52,101 +48,67 @@ class Pace:
             self.wait()
 
 
-class Contestant:
-    """The measurer's end of the line to one loop in a process of its own.
-
-    Args:
-        name: of the loop; its output goes to `NAME.log`.
-        loop: calls `Pace.wait` once and `Pace.step_done` after each step, for ever.
-        settings: given to the loop.
-        folder: of the log.
-    """
-
-    def __init__(self, name: str, loop: Callable[[Pace, Any], None], settings: Any, folder: Path):
-        self.name = name
-        self.line, other = get_context("spawn").Pipe()
-        self.process = get_context("spawn").Process(
-            target=serve, args=(loop, settings, other, folder / f"{name}.log"), daemon=False
-        )
-        self.process.start()
-        other.close()
-
-    def run(self, steps: int) -> float:
-        """Seconds that a number of steps take."""
-        return self.answer(steps)
-
-    def finish(self) -> dict[str, Any]:
-        """End the loop; returns its facts, `peak_mebibytes` among them."""
-        facts = self.answer(0)
-        self.process.join()
-        return facts
-
-    def answer(self, steps: int) -> Any:
-        """What the loop says to a number of steps."""
-        try:
-            self.line.send(steps)
-            return self.line.recv()
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            raise RuntimeError(f"the loop {self.name} has died: see its log in the run's folder") from None
+Loop = Callable[[Pace, Any], None]  # calls `Pace.wait` once and `Pace.step_done` after each step, for ever
+Run = Callable[[int], Any]  # seconds that so many steps of a loop take; 0 ends it and returns its peak memory
 
 
-def serve(loop: Callable[[Pace, Any], None], settings: Any, line: Connection, log: Path) -> None:
+@contextlib.contextmanager
+def contest(loops: Mapping[str, tuple[Loop, Any]], folder: Path) -> Iterator[dict[str, Run]]:
+    """Start loops with their settings, each in a process whose output goes to `NAME.log`; none survives."""
+    spawn, processes, runs = get_context("spawn"), [], {}
+    try:
+        for name, (loop, settings) in loops.items():
+            line, other = spawn.Pipe()
+            processes.append(
+                spawn.Process(target=serve, args=(loop, settings, other, folder / f"{name}.log"))
+            )
+            processes[-1].start()
+            other.close()
+            runs[name] = partial(run, name, line)
+        yield runs
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def serve(loop: Loop, settings: Any, line: Connection, log: Path) -> None:
     """Run a loop in this process, its output in a file."""
     with log.open("w") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
-    pace = Pace(line)
     with contextlib.suppress(Finished):
-        loop(pace, settings)
-    line.send({"peak_mebibytes": peak_mebibytes(), **gpu_peak(), **pace.facts})
+        loop(Pace(line), settings)
+    line.send(peak_memory())
 
 
-@contextlib.contextmanager
-def contest(
-    loops: Mapping[str, tuple[Callable[[Pace, Any], None], Any]], folder: Path
-) -> Iterator[list[Contestant]]:
-    """Start the loops; none survives the block."""
-    contestants: list[Contestant] = []
+def run(name: str, line: Connection, steps: int) -> Any:
+    """Let the loop at the other end of the line run so many steps; returns its answer."""
     try:
-        for name, (loop, settings) in loops.items():
-            contestants.append(Contestant(name, loop, settings, folder))
-        yield contestants
-    finally:
-        for contestant in contestants:
-            contestant.process.kill()
+        line.send(steps)
+        return line.recv()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        raise RuntimeError(f"the loop {name} has died: see its log in the run's folder") from None
 
 
-def interleave(contestants: list[Contestant], rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Seconds a step of each loop in each round; the loops take turns within a round.
-
-    Args:
-        contestants: the loops.
-        rounds: how often each has its turn.
-        seconds: of a turn; at least two steps.
-    """
-    steps = {loop.name: steps_that_take(seconds, loop) for loop in contestants}
-    times: dict[str, list[float]] = {loop.name: [] for loop in contestants}
+def interleave(loops: Mapping[str, Run], rounds: int, seconds: float) -> dict[str, list[float]]:
+    """Seconds a step of each loop in each round. In a round each loop has a turn of so many seconds."""
+    steps = {name: steps_that_take(seconds, loop) for name, loop in loops.items()}
+    times: dict[str, list[float]] = {name: [] for name in loops}
     for _ in range(rounds):
-        for loop in contestants:
-            times[loop.name].append(loop.run(steps[loop.name]) / steps[loop.name])
+        for name, loop in loops.items():
+            times[name].append(loop(steps[name]) / steps[name])
     return times
 
 
-def steps_that_take(seconds: float, loop: Contestant) -> int:
+def steps_that_take(seconds: float, loop: Run) -> int:
     """How many steps a loop takes in a turn, after a warm-up; at least two."""
-    loop.run(WARM_UP_STEPS)
+    loop(WARM_UP_STEPS)
     steps = 1
     # Doubled, since batches that a loader has made ahead are no measure.
-    while (taken := loop.run(steps)) < seconds / 2:
+    while (taken := loop(steps)) < seconds / 2:
         steps *= 2
-    taken = min(taken, loop.run(steps))  # something may have been set up just then, a compiled network say
+    taken = min(taken, loop(steps))  # something may have been set up just then, a compiled network say
     return max(2, round(steps * seconds / taken))
-
-
-def ratios(times: list[float], reference: list[float]) -> dict[str, float]:
-    """How many times faster than the reference in the same round: median and quartiles over the rounds."""
-    low, ratio, high = quartiles([theirs / ours for ours, theirs in zip(times, reference, strict=True)])
-    return {"ratio": ratio, "low": low, "high": high}
 
 
 def quartiles(values: list[float]) -> list[float]:
@@ -154,28 +116,19 @@ def quartiles(values: list[float]) -> list[float]:
     return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
 
 
-def peak_mebibytes() -> float:
-    """The most memory this process ever had, in MiB.
-
-    Linux tells it in /proc; what `getrusage` says there includes the process that started this one.
-    """
+def peak_memory() -> dict[str, float]:
+    """The most memory, in MiB, that this process ever had, and of CUDA's where it used any."""
+    # On Linux what `getrusage` says includes the process that started this one.
     if STATUS.is_file():
-        return int(status()["VmHWM"].split()[0]) / 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def status() -> dict[str, str]:
-    """What Linux says of this process, sizes as "N kB"."""
-    return dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
-
-
-def gpu_peak() -> dict[str, float]:
-    """The most CUDA memory this process ever had, where it used any."""
+        lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+        peak = int(lines["VmHWM"].split()[0]) / 2**10  # kB
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak /= 2**20 if sys.platform == "darwin" else 2**10
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
-        return {}
-    return {"peak_cuda_mebibytes": torch.cuda.max_memory_allocated() / 2**20}
+        return {"peak_mebibytes": peak}
+    return {"peak_mebibytes": peak, "peak_cuda_mebibytes": torch.cuda.max_memory_allocated() / 2**20}
 
 
 def synchronize() -> None:

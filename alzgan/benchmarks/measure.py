@@ -1,15 +1,14 @@
 """One benchmark: the loops side by side, and what their times mean."""
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from alzgan.benchmarks import loops
-from alzgan.benchmarks.contest import contest, interleave, quartiles, ratios
-from alzgan.benchmarks.loops import LoopSettings
+from alzgan.benchmarks.contest import Loop, contest, interleave, quartiles
 from alzgan.errors import UserError, at_least, one_of
 from alzgan.files import write_json
 from alzgan.runs.build import build_data, build_model
@@ -17,12 +16,19 @@ from alzgan.runs.config import check_missing, compose_config
 from alzgan.runs.provenance import provenance
 from alzgan.text import aligned
 
-OWN = ("run_dir", "loops", "rounds", "seconds", "trainer")
-LOOPS = ("textbook", "textbook_resident", "bare", "bare_fast", "trainer", "fast")
+OWN = ("run_dir", "loops", "rounds", "seconds", "trainer")  # settings that are not the training's
+LOOPS: dict[str, tuple[Loop, tuple[str, ...]]] = {  # by name, with overrides
+    "textbook": (loops.textbook, ()),
+    "bare": (loops.bare, ()),
+    "bare_fast": (loops.bare, ("trainer=fast",)),
+    "trainer": (loops.trainer, ()),
+    "fast": (loops.trainer, ("trainer=fast",)),
+}
+WITHOUT_TRAINER = {"trainer": "bare", "fast": "bare_fast"}
 
 
-def measure(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> dict[str, Any]:
-    """Measure, print the table, write `benchmark.json`; returns what is in it.
+def measure(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> None:
+    """Measure, write `benchmark.json` and print the table.
 
     Args:
         settings: a composed `conf/benchmark.yaml`.
@@ -34,19 +40,21 @@ def measure(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> di
     bench = Bench(settings, overrides, run_dir)
     turns = settings.rounds * len(settings.loops)
     print(f"measuring {len(settings.loops)} loops in {turns} turns of {settings.seconds:g} s", flush=True)
-    available = bench.available_loops()
     results = {
         **provenance(),
         "config": OmegaConf.to_container(settings, resolve=True),
-        "loops": bench.contest({name: available[name] for name in settings.loops}),
+        "loops": bench.contest({name: LOOPS[name] for name in settings.loops}),
     }
     write_json(run_dir / "benchmark.json", results)
     print("\n".join(["", *lines(results["loops"]), "", f"written to {run_dir / 'benchmark.json'}"]))
-    return results
 
 
 def check(settings: DictConfig, run_dir: Path) -> None:
-    """Check what is asked of a benchmark."""
+    """Check what is asked of a benchmark.
+
+    Raises:
+        UserError: it cannot be measured.
+    """
     check_missing(settings)
     try:
         at_least(1, rounds=settings.rounds)
@@ -69,13 +77,7 @@ def check(settings: DictConfig, run_dir: Path) -> None:
 
 
 class Bench:
-    """The loops of a benchmark.
-
-    Args:
-        settings: as of `measure`, and so are the rest.
-        overrides: see there.
-        run_dir: see there.
-    """
+    """What the loops of a benchmark have in common: the data and the model. The arguments are `measure`'s."""
 
     def __init__(self, settings: DictConfig, overrides: Sequence[str], run_dir: Path):
         self.settings = settings
@@ -84,7 +86,7 @@ class Bench:
         data = build_data(settings)
         build_model(settings)  # its errors are better told here than by a loop in a process of its own
         data.setup()  # makes the phantom, fills the cache
-        self.folder = str(data.root)
+        self.root = str(data.root)
         self.conditions = {name: settings.model.get(name, 0) for name in ("classes", "numbers")}
 
     def training(self, name: str, *overrides: str) -> DictConfig:
@@ -92,35 +94,21 @@ class Bench:
         extra = ["trainer.max_epochs=1000000", "trainer.max_steps=-1", f"run_dir='{self.run_dir / name}'"]
         composed = compose_config("train", [*self.overrides, *extra, *overrides])
         composed.model.update(self.conditions)
+        composed.data.root = self.root
         # Resolved, since it goes to processes that know no resolvers.
         return OmegaConf.create(OmegaConf.to_container(composed, resolve=True))
 
-    def available_loops(self) -> dict[str, tuple[Any, LoopSettings]]:
-        """Every loop there is, with its settings."""
-        plain, fast = self.training("trainer"), self.training("fast", "trainer=fast")
-        return {
-            "textbook": (loops.textbook, LoopSettings(plain, self.folder)),
-            "textbook_resident": (loops.textbook, LoopSettings(plain)),
-            "bare": (loops.bare, LoopSettings(plain)),
-            "bare_fast": (loops.bare, LoopSettings(fast)),
-            "trainer": (loops.trainer, LoopSettings(plain)),
-            "fast": (loops.trainer, LoopSettings(fast)),
-        }
-
-    def contest(self, chosen: dict[str, tuple[Any, LoopSettings]]) -> dict[str, Any]:
-        """Time the loops against each other and say what each is worth."""
-        with contest(chosen, self.run_dir) as contestants:
-            times = interleave(contestants, self.settings.rounds, self.settings.seconds)
-            facts = {loop.name: loop.finish() for loop in contestants}
-        return summary(times, facts, self.settings.data.batch_size)
+    def contest(self, chosen: Mapping[str, tuple[Loop, Sequence[str]]]) -> dict[str, Any]:
+        """Time loops, given as in `LOOPS`, against each other and say what each is worth."""
+        plans = {name: (loop, self.training(name, *options)) for name, (loop, options) in chosen.items()}
+        with contest(plans, self.run_dir) as runs:
+            times = interleave(runs, self.settings.rounds, self.settings.seconds)
+            memory = {name: run(0) for name, run in runs.items()}
+        return summary(times, memory, self.settings.data.batch_size)
 
 
-def summary(times: dict[str, list[float]], facts: dict[str, dict[str, Any]], batch: int) -> dict[str, Any]:
-    """What the times mean, by loop: medians over the rounds, and against the textbook and the bare loop.
-
-    `overhead` is what a Trainer adds to the bare loop of its precision.
-    """
-    flops = next((fact["flops_a_step"] for name, fact in facts.items() if name.startswith("bare")), None)
+def summary(times: dict[str, list[float]], memory: dict[str, Any], batch: int) -> dict[str, Any]:
+    """What the times mean, by loop: medians over the rounds, and against the textbook and the bare loop."""
     found: dict[str, Any] = {}
     for name, seconds in times.items():
         median = statistics.median(seconds)
@@ -128,46 +116,43 @@ def summary(times: dict[str, list[float]], facts: dict[str, dict[str, Any]], bat
             "seconds_a_step": median,
             "images_per_second": batch / median,
             "rounds": seconds,
-            **facts[name],
-            **({"flops_per_second": flops / median} if flops else {}),
-            **({"over_textbook": ratios(seconds, times["textbook"])} if "textbook" in times else {}),
+            **memory[name],
         }
-    for name, bare in (("trainer", "bare"), ("fast", "bare_fast")):
-        if name in found and bare in found:
-            found[name]["overhead"] = overhead(found[name], found[bare])
+        if "textbook" in times:
+            found[name]["over_textbook"] = ratios(seconds, times["textbook"])
+        if (bare := WITHOUT_TRAINER.get(name)) in times:
+            found[name]["overhead"] = overhead(seconds, times[bare])
     return found
 
 
-def overhead(trainer: dict[str, Any], bare: dict[str, Any]) -> dict[str, float]:
-    """What a Trainer adds to a step: milliseconds with quartiles, percent, and mebibytes of peak memory."""
-    extra = [1e3 * (ours - theirs) for ours, theirs in zip(trainer["rounds"], bare["rounds"], strict=True)]
+def ratios(times: list[float], reference: list[float]) -> dict[str, float]:
+    """How many times faster than the reference in the same round: median and quartiles over the rounds."""
+    low, ratio, high = quartiles([theirs / ours for ours, theirs in zip(times, reference, strict=True)])
+    return {"ratio": ratio, "low": low, "high": high}
+
+
+def overhead(trainer: list[float], bare: list[float]) -> dict[str, float]:
+    """What a Trainer adds to a step of the bare loop: milliseconds with quartiles, and percent."""
+    extra = [1e3 * (ours - theirs) for ours, theirs in zip(trainer, bare, strict=True)]
     low, milliseconds, high = quartiles(extra)
-    return {
-        "milliseconds": milliseconds,
-        "low": low,
-        "high": high,
-        "percent": milliseconds / 10 / bare["seconds_a_step"],
-        "mebibytes": trainer["peak_mebibytes"] - bare["peak_mebibytes"],
-    }
+    percent = milliseconds / 10 / statistics.median(bare)
+    return {"milliseconds": milliseconds, "low": low, "high": high, "percent": percent}
 
 
-def lines(found: dict[str, Any]) -> Iterator[str]:
+def lines(found: dict[str, Any]) -> list[str]:
     """The table of the terminal, one row a loop."""
-    header = ["loop", "images/s", "over textbook", "added to bare", "GFLOP/s", "peak MiB", "CUDA MiB"]
-    table = [header]
+    ratio = "{ratio:.2f} ({low:.2f} to {high:.2f})"
+    added = "{milliseconds:+.2f} ms ({low:+.2f} to {high:+.2f}), {percent:+.1f} %"
+    table = [["loop", "images/s", "over textbook", "added to bare", "peak MiB", "CUDA MiB"]]
     for name, loop in found.items():
-        ratio, added = loop.get("over_textbook"), loop.get("overhead")
         table.append(
             [
                 name,
                 f"{loop['images_per_second']:.1f}",
-                "{ratio:.2f} ({low:.2f} to {high:.2f})".format(**ratio) if ratio else "",
-                "{milliseconds:+.2f} ms ({low:+.2f} to {high:+.2f}), {percent:+.1f} %".format(**added)
-                if added
-                else "",
-                f"{loop['flops_per_second'] / 1e9:.0f}" if "flops_per_second" in loop else "",
+                ratio.format(**loop["over_textbook"]) if "over_textbook" in loop else "",
+                added.format(**loop["overhead"]) if "overhead" in loop else "",
                 f"{loop['peak_mebibytes']:.0f}",
                 f"{loop['peak_cuda_mebibytes']:.0f}" if "peak_cuda_mebibytes" in loop else "",
             ]
         )
-    yield from aligned(table)
+    return aligned(table)

@@ -1,4 +1,4 @@
-"""What makes the same alternation faster on the hardware found; the game is untouched."""
+"""What makes the same step of the game faster on the hardware found."""
 
 import logging
 
@@ -16,7 +16,7 @@ class Acceleration(Callback):
     """Train by one CUDA graph a step, and by compiled networks if asked; on a CPU nothing is captured.
 
     Args:
-        cuda_graph: replay the whole alternation as one graph, on one CUDA device, with fused optimizers and
+        cuda_graph: replay the whole step as one graph, on one CUDA device, with fused optimizers and
             without float16's loss scaling; there is one for each set of penalties that are due together.
         compile: both networks by torch.compile, which needs a C++ compiler and no penalty on a
             gradient. That a run which was stopped then goes on to the bit has not been shown.
@@ -39,13 +39,13 @@ class Acceleration(Callback):
         torch.utils.deterministic.fill_uninitialized_memory = False
 
     def on_train_start(self, trainer: Trainer, pl_module: GAN) -> None:
-        """Put the captured alternation in the place of the module's."""
+        """Compile the networks and capture the step, where that is possible."""
         if self.compile:
             pl_module.generator.compile()
             pl_module.discriminator.compile()
         if self.captures(trainer, pl_module):
             scheduled = [list(options) for options in pl_module.schedules.of_optimizers]
-            pl_module.alternation = CapturedStep(pl_module.alternation, trainer.optimizers, scheduled)
+            pl_module.captured = CapturedStep(pl_module.play, trainer.optimizers, scheduled)
         elif self.cuda_graph and pl_module.device.type == "cuda":
             log.info(
                 "Steps are not captured as a CUDA graph: it takes one process, no float16, fused optimizers "
@@ -53,7 +53,7 @@ class Acceleration(Callback):
             )
 
     def captures(self, trainer: Trainer, gan: GAN) -> bool:
-        """Whether the alternation becomes a graph: asked for, and the same work at every step."""
+        """Whether the step becomes a graph: asked for, and the same work every time."""
         # float16's loss scale leaves steps out; several processes talk to each other in a step; an optimizer
         # that is not fused counts its steps on the CPU, and only a learning rate can be read from a tensor.
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
@@ -62,8 +62,8 @@ class Acceleration(Callback):
         return self.cuda_graph and gan.device.type == "cuda" and same and read
 
     def teardown(self, trainer: Trainer, pl_module: GAN, stage: str) -> None:
-        """Give the module its own alternation back, the system the graph's memory, and torch its settings."""
-        vars(pl_module).pop("alternation", None)
+        """Give the system the graph's memory back, and torch its settings."""
+        pl_module.captured = None
         if self.before is not None:  # a run may fail before it is set up
             precision, torch.utils.deterministic.fill_uninitialized_memory = self.before
             torch.set_float32_matmul_precision(precision)

@@ -3,7 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -65,35 +65,18 @@ class CapturedStep:
             ]
             device = next(value.device for value in turns[0] if value is not None)
             self.values = [torch.empty((), device=device) for _ in self.options]
+        for value, (group, name) in zip(self.values, self.options, strict=True):
+            value.fill_(group[name])
         if due not in self.graphs:
-            with capturable(self.optimizers), self.options_in_tensors():
+            with capturable(self.optimizers), options_as(self.options, self.values):
                 self.graphs[due] = self.capture(lambda: self.step(self.turns, due))
         for held, new in zip(self.turns, turns, strict=True):
             for place, value in zip(held, new, strict=True):
                 if place is not None:
                     place.copy_(value)
-        self.fill_options()
         replay, outputs = self.graphs[due]
         replay()
         return outputs
-
-    def fill_options(self) -> None:
-        """Bring the options' tensors to where the options are."""
-        for value, (group, name) in zip(self.values, self.options, strict=True):
-            value.fill_(group[name])
-
-    @contextlib.contextmanager
-    def options_in_tensors(self) -> Iterator[None]:
-        """Let the optimizers read their options from tensors, for the capture alone."""
-        self.fill_options()
-        before = [group[name] for group, name in self.options]
-        for value, (group, name) in zip(self.values, self.options, strict=True):
-            group[name] = value
-        try:
-            yield
-        finally:
-            for value, (group, name) in zip(before, self.options, strict=True):
-                group[name] = value
 
 
 def cuda_capture(
@@ -117,15 +100,20 @@ def on_side_stream(step: Step, turns: Turns, due: Due) -> dict[str, Tensor]:
     return outputs
 
 
+def capturable(optimizers: Sequence[Optimizer]) -> contextlib.AbstractContextManager[None]:
+    """Let the optimizers be captured."""
+    options = [(group, "capturable") for optimizer in optimizers for group in optimizer.param_groups]
+    return options_as(options, [True] * len(options))
+
+
 @contextlib.contextmanager
-def capturable(optimizers: Sequence[Optimizer]) -> Iterator[None]:
-    """Let the optimizers be captured; for that time only, since checkpoints carry the setting."""
-    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    before = [group.get("capturable", False) for group in groups]
-    for group in groups:
-        group["capturable"] = True
+def options_as(options: Sequence[tuple[dict[str, Any], str]], values: Sequence[Any]) -> Iterator[None]:
+    """Give options of optimizers other values for the capture alone, since checkpoints carry them."""
+    before = [group.get(name, False) for group, name in options]
+    for (group, name), value in zip(options, values, strict=True):
+        group[name] = value
     try:
         yield
     finally:
-        for group, value in zip(groups, before, strict=True):
-            group["capturable"] = value
+        for (group, name), value in zip(options, before, strict=True):
+            group[name] = value

@@ -14,10 +14,15 @@ def mean_of_ranks(values: Tensor) -> Tensor:
 
     On one process nothing is done.
     """
-    if dist.is_available() and dist.is_initialized():
+    if (count := count_of_ranks()) > 1:
         dist.all_reduce(values)  # gloo knows sums only
-        values = values / dist.get_world_size()
+        values = values / count
     return values
+
+
+def count_of_ranks() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 @contextlib.contextmanager

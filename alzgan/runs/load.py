@@ -83,7 +83,7 @@ class TrainedGenerator:
             **checkpoint["alzgan"]["provenance"],
             "precision": checkpoint["alzgan"]["config"].get("trainer", {}).get("precision"),
             "step": checkpoint.get("global_step"),
-            "weights": "raw" if gan.generator_average is None else weights,
+            "weights": "raw" if gan.average is None else weights,
             "sha256": digest,
         }
 

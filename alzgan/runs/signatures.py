@@ -19,7 +19,10 @@ HYDRA_KEYS = ("_target_", "_partial_")
 def check_targets(config: DictConfig, path: str) -> None:
     """Check every `_target_` in a node of the config, and its arguments."""
     for place, node in target_nodes(config, path):
-        check_arguments(place, node, locate(place, node._target_), node._target_)
+        target = locate(place, node._target_)
+        for name in sorted(getattr(target, "__abstractmethods__", ())):
+            raise UserError(f"{place}: {node._target_} has no {name}, which its base class asks for")
+        check_arguments(place, node, target, node._target_)
 
 
 def check_arguments(path: str, node: Mapping[str, Any], target: Callable, name: str) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
+from alzgan.game import AVERAGE
 from alzgan.gan import GAN
 from alzgan.runs.checkpoints import load_checkpoint, optimizer_fits
 from alzgan.runs.config import checkpoint_file
@@ -21,7 +22,6 @@ from alzgan.schedules import OptimizerFactory, make_optimizer
 from alzgan.text import counted, printable, shell_override
 
 PLAYERS = ("generator", "discriminator")  # their optimizers are in the reverse order
-AVERAGE = "generator_average"
 MOST_NAMED = 3  # tensors that are new, in the line that says so
 
 log = logging.getLogger(__name__)
@@ -60,9 +60,6 @@ def start_from(gan: GAN, source: str, players: Sequence[str] = PLAYERS) -> dict[
             "networks and widths as there"
         )
     gan.load_state_dict(taken, strict=False)
-    if gan.average is not None and any(name.startswith(f"{AVERAGE}.") for name in taken):
-        # Otherwise its half-life would begin at a few images, which forget what it has taken.
-        gan.average.images.copy_(checkpoint["state_dict"].get("average.images", 0))
     new = [name for name in wanted if name not in taken]
     log.info(f"Started from {path}: {counted(len(taken), 'tensor')} of {len(wanted)}{named(new)}")
     return {**origin(path, checkpoint), "taken": len(taken), "new": new}
@@ -201,9 +198,9 @@ def fitting(gan: GAN, theirs: dict[str, Tensor], wanted: Sequence[str]) -> dict[
 
 
 def of_players(name: str, players: Sequence[str]) -> bool:
-    """Whether a tensor is of one of the players, whose average is the generator's."""
+    """Whether a tensor is of one of the players; the average and its state are the generator's."""
     player = name.partition(".")[0]
-    return ("generator" if player == AVERAGE else player) in players
+    return ("generator" if player in (AVERAGE, "average") else player) in players
 
 
 def named(new: Sequence[str]) -> str:

@@ -26,9 +26,10 @@ import numpy as np
 import torch
 from lightning import Callback, Trainer
 from omegaconf import DictConfig, OmegaConf
+from torch.utils.flop_counter import FlopCounterMode
 
-from alzgan.benchmarks.contest import STATUS, Finished, peak_mebibytes, status, synchronize
-from alzgan.benchmarks.loops import BareGame, LoopSettings, train
+from alzgan.benchmarks.contest import STATUS, Finished, peak_memory, synchronize
+from alzgan.benchmarks.loops import BareGame, device_of, train
 from alzgan.callbacks.checkpoint import RunCheckpoint
 from alzgan.callbacks.quality import Quality
 from alzgan.callbacks.samples import FixedLatentSamples
@@ -61,10 +62,11 @@ class Stages(Callback):
         for owner, method, stage in (
             (data.dataset, "__getitem__", "data"),
             (data, "on_after_batch_transfer", "data"),
-            (pl_module, "turns", "draws"),
-            (pl_module, "alternation", "making fakes"),  # what both steps within it leave
-            (pl_module, "discriminator_step", "discriminator step"),
-            (pl_module, "generator_step", "generator step"),
+            (pl_module, "draw_turns", "draws"),
+            (pl_module, "step", "making fakes"),  # what both losses and their descents leave
+            (pl_module, "discriminator_loss", "discriminator loss"),
+            (pl_module, "generator_loss", "generator loss"),
+            (pl_module, "descend", "gradients and Adam"),
             *((callback, "on_train_batch_end", "callbacks") for callback in trainer.callbacks[:-1]),
         ):
             self.clock(owner, method, stage)
@@ -251,20 +253,30 @@ def write_noise(path: Path, shape: tuple[int, int, int, int]) -> None:
 
 def anonymous_mebibytes() -> float:
     """Memory of this process that is no file's, now; on systems that do not tell, its peak with files."""
-    return int(status()["RssAnon"].split()[0]) / 2**10 if STATUS.is_file() else peak_mebibytes()
+    if not STATUS.is_file():
+        return peak_memory()["peak_mebibytes"]
+    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+    return int(lines["RssAnon"].split()[0]) / 2**10
 
 
 def product_rates(settings: DictConfig) -> dict[str, float]:
     """FLOP/s of a square matrix product in float32 and bfloat16, and FLOPs of a step of the game."""
-    loop, rates = LoopSettings(settings), {}
+    device, rates = device_of(settings), {}
     for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-        left, right = (torch.randn(PRODUCT_SIDE, PRODUCT_SIDE, device=loop.device).to(kind) for _ in "ab")
+        left, right = (torch.randn(PRODUCT_SIDE, PRODUCT_SIDE, device=device).to(kind) for _ in "ab")
         # A CPU's convolutions are by another library than its products, which can be twice as fast.
         pixels, kernels = left.view(1, -1, 16, PRODUCT_SIDE).permute(0, 3, 1, 2), right.t()[:, :, None, None]
         ways = (partial(torch.mm, left, right), partial(torch.conv2d, pixels, kernels.contiguous()))
         best = min(elapsed(way) for way in ways for _ in range(STEPS))
         rates[name] = 2 * PRODUCT_SIDE**3 / best
-    return {**rates, "flops_a_step": BareGame(loop).flops()}
+    return {**rates, "flops_a_step": flops_of(BareGame(settings))}
+
+
+def flops_of(game: BareGame) -> int:
+    """FLOPs of a step without penalties, of which a multiply-add is two."""
+    with FlopCounterMode(display=False) as counter:
+        game.play(game.draw_turns(), ())
+    return counter.get_total_flops()
 
 
 def elapsed(action: Callable[[], object]) -> float:

@@ -13,6 +13,7 @@ measured is written after each part.
 
 import argparse
 import contextlib
+import itertools
 import json
 import signal
 import subprocess
@@ -25,12 +26,12 @@ import torch
 from costs import apart, stage_times, times_between_steps  # beside this file
 from kills import differing, loads, train
 from lightning import Trainer
+from omegaconf import DictConfig
 
 import alzgan
 from alzgan.benchmarks import loops
-from alzgan.benchmarks.contest import ratios
-from alzgan.benchmarks.loops import LoopSettings
-from alzgan.benchmarks.measure import Bench, lines
+from alzgan.benchmarks.contest import Pace
+from alzgan.benchmarks.measure import LOOPS, Bench, lines, ratios
 from alzgan.callbacks.record import RunRecord
 from alzgan.errors import UserError
 from alzgan.files import write_json
@@ -121,11 +122,8 @@ def main() -> None:
 
 def at_batch(bench: Bench) -> dict[str, Any]:
     """All figures at one batch size."""
-    variants = {
-        name: (loops.trainer, LoopSettings(bench.training(name, "trainer=fast", option)))
-        for name, option in VARIANTS.items()
-    }
-    found = bench.contest({**bench.available_loops(), **variants})
+    variants = {name: (loops.trainer, ("trainer=fast", option)) for name, option in VARIANTS.items()}
+    found = bench.contest({**LOOPS, "textbook_resident": (textbook_resident, ()), **variants})
     print("\n".join([f"batch {bench.settings.data.batch_size}:", *lines(found)]))
     rows = targets(found)
     print("\n".join(f"  {row}: {value:.3g}" for row, value in rows.items()))
@@ -137,16 +135,23 @@ def at_batch(bench: Bench) -> dict[str, Any]:
 
 def compiled(bench: Bench) -> dict[str, Any]:
     """What torch.compile makes of trainer=fast, beside it; apart, since not every machine has a compiler."""
-    fast, option = bench.available_loops()["fast"], "callbacks.acceleration.compile=true"
-    compiled = LoopSettings(bench.training("compiled", "trainer=fast", option))
+    compiled = loops.trainer, ("trainer=fast", "callbacks.acceleration.compile=true")
     try:
-        found = bench.contest({"fast": fast, "compiled": (loops.trainer, compiled)})
+        found = bench.contest({"fast": LOOPS["fast"], "compiled": compiled})
     except RuntimeError as error:
         found = {"failed": str(error)}
         print(f"torch.compile: {error}", flush=True)
     else:
         print("\n".join(lines(found)), flush=True)
     return found
+
+
+def textbook_resident(pace: Pace, training: DictConfig) -> None:
+    """The textbook loop without files, on one batch of noise that lies on the device."""
+    data = training.data
+    shape = data.batch_size, data.channels, data.image_size, data.image_size
+    noise = torch.rand(shape, device=loops.device_of(training)) * 2 - 1
+    loops.textbook(pace, training, itertools.repeat(noise))
 
 
 def targets(found: dict[str, Any]) -> dict[str, float]:

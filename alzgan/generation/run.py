@@ -5,7 +5,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
@@ -34,7 +33,7 @@ from alzgan.generation.order import (
 )
 from alzgan.images.decoding import OURS, SYNTHETIC
 from alzgan.runs.config import checkpoint_file
-from alzgan.runs.load import BLOCK, TrainedGenerator, load
+from alzgan.runs.load import SAMPLES_AT_ONCE, TrainedGenerator, load
 from alzgan.runs.signatures import check_types, fits
 from alzgan.text import numbers_by_name
 
@@ -197,7 +196,7 @@ class Making:
 
     def make(self) -> None:
         """Generate group by group; threads write meanwhile."""
-        most = 2 * THREADS + self.settings.batch_size // BLOCK
+        most = 2 * THREADS + self.settings.batch_size // SAMPLES_AT_ONCE
         waiting: list[Future] = []
         count = sum(map(len, self.groups))
         with (
@@ -211,7 +210,7 @@ class Making:
                 bar.update(len(group))
             self.written += sum(future.result() for future in waiting)
 
-    def deal(self, group: list[Item]) -> tuple[list[Item], np.ndarray | None]:
+    def deal(self, group: list[Item]) -> tuple[list[Item], Tensor | None]:
         """Generate a group where it is needed, judge it, and put it into the table.
 
         Returns:
@@ -236,7 +235,7 @@ class Making:
             shown = [index for index, item in enumerate(group) if item in kept]
             self.shown.append(to_uint8(images[shown][: GRID - sum(map(len, self.shown))]))
         rows = [index for index, item in enumerate(group) if item in kept and item in new]
-        return [group[index] for index in rows], pixels[rows].numpy()
+        return [group[index] for index in rows], pixels[rows]
 
     def enter(self, batch: Batch, judged: Sequence[Judgement | None]) -> list[Item]:
         """Put a group into the table, without copies where they are dropped; returns what is in it now."""
@@ -248,7 +247,7 @@ class Making:
                 kept.append(item)
         return kept
 
-    def write_files(self, items: list[Item], pixels: np.ndarray | None) -> int:
+    def write_files(self, items: list[Item], pixels: Tensor | None) -> int:
         """Write images, each whole or not at all; returns how many files that are."""
         for index, item in enumerate(items[:1] if self.volumes else items):
             path = self.out / self.folder.name_of(item)

@@ -20,7 +20,7 @@ from alzgan.runs.config import checkpoint_file
 from alzgan.runs.stored import check_stored
 from alzgan.text import printable
 
-BLOCK = 32  # images that are generated at a time, always: sums of floats depend on it in their last bits
+SAMPLES_AT_ONCE = 32  # images that are generated at a time, always: the last bits depend on it
 
 
 class TrainedGenerator:
@@ -208,34 +208,50 @@ class TrainedGenerator:
             if not isinstance(number, int | np.integer) or not 0 <= number < 2**63:
                 raise UserError(f"{name}={number} must be a whole number from 0 on, below 2**63")
         latents = truncation * self.latents(count, seed, first)
-        # In the place of a block that its number gives it, whatever comes before.
-        before = first % BLOCK
-        padded = torch.cat([torch.zeros(before, self.latent_dim), latents])
         labels = self.labels(count, label, seed, first, conditions)
-        if labels is not None:
-            labels = torch.cat([labels.new_zeros(before, *labels.shape[1:]), labels])
-        return self.generate(padded, labels)[before:]
+        return to_uint8(self.floats(latents, labels, first % SAMPLES_AT_ONCE + np.arange(count)))
 
     def generate(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (N, C, H, W), uint8, on the CPU, of latents (N, latent_dim) and labels, see there."""
         return to_uint8(self.floats(latents, labels))
 
     @torch.inference_mode()
-    def floats(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The same as floats in [-1, 1], float32."""
-        images = []
-        for start in range(0, len(latents), BLOCK):
-            block = torch.zeros(BLOCK, self.latent_dim)
-            own = min(BLOCK, len(latents) - start)
-            block[:own] = latents[start : start + own]
-            kinds = None
-            if labels is not None:
-                kinds = labels.new_zeros(BLOCK, *labels.shape[1:])
-                kinds[:own] = labels[start : start + own]
-                kinds = to_device(kinds.numpy(), self.device)
-            made = self.network(to_device(block.numpy(), self.device).to(self.dtype), kinds)
-            images.append(made[:own].float().cpu())
-        return torch.cat(images) if images else torch.empty(0, self.channels, *[self.image_size] * 2)
+    def floats(
+        self, latents: Tensor, labels: Tensor | None = None, numbers: Sequence[int] | None = None
+    ) -> Tensor:
+        """Images (N, C, H, W), float32 in [-1, 1], on the CPU; every sample of a generator is made here.
+
+        The last bits of an image depend on its place in the batch, so its number decides the place: number i
+        is made in place i % SAMPLES_AT_ONCE of a block, whatever else is asked for.
+
+        Args:
+            latents: (N, latent_dim).
+            labels: (N,) or (N, 1 + m), see `labels`.
+            numbers: N different ones; None: 0 to N - 1.
+        """
+        blocks, places = np.divmod(
+            np.arange(len(latents)) if numbers is None else np.array(numbers), SAMPLES_AT_ONCE
+        )
+        found = torch.empty(len(latents), self.channels, *[self.image_size] * 2)
+        for block in np.unique(blocks):
+            rows = np.flatnonzero(blocks == block)
+            found[rows] = self.block(
+                *(None if each is None else spread(each[rows], places[rows]) for each in (latents, labels))
+            )[places[rows]]
+        return found
+
+    def block(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        """What the network makes of `SAMPLES_AT_ONCE` latents, float32 on the CPU."""
+        inputs = to_device(latents.numpy(), self.device).to(self.dtype)
+        kinds = None if labels is None else to_device(labels.numpy(), self.device)
+        return self.network(inputs, kinds).float().cpu()
+
+
+def spread(rows: Tensor, places: np.ndarray) -> Tensor:
+    """The rows (N, ...) at places of a block, zeros at the others."""
+    block = rows.new_zeros(SAMPLES_AT_ONCE, *rows.shape[1:])
+    block[places] = rows
+    return block
 
 
 def one_for_each(given: float | Sequence[float], count: int, name: str) -> np.ndarray:

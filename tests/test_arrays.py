@@ -163,8 +163,8 @@ def test_a_damaged_cache_is_rebuilt(root, cache, suffix, damage):
 
 
 def test_a_large_array_is_checked_in_samples_that_hold_both_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(arrays, "BLOCK", 10)
-    monkeypatch.setattr(arrays, "MAX_BLOCKS", 4)
+    monkeypatch.setattr(arrays, "CHECKED_BYTES", 10)
+    monkeypatch.setattr(arrays, "MOST_CHECKS", 4)
     path = tmp_path / "array"
 
     def digest(change_at=None, size=1000):

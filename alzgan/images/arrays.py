@@ -6,7 +6,6 @@ file's size and times are unchanged, and the array where its digest holds; so it
 stay until someone deletes them, which is safe at any time.
 """
 
-import hashlib
 import os
 import sys
 from collections import defaultdict
@@ -19,7 +18,18 @@ import numpy as np
 from tqdm import tqdm
 
 from alzgan.errors import UserError, at_least, one_of
-from alzgan.files import cache_folder, locked, publish, read_json, scratch, unwritable_cache, write_json
+from alzgan.files import (
+    cache_folder,
+    cache_path,
+    digest_of,
+    hash_of,
+    locked,
+    publish,
+    read_json,
+    scratch,
+    unwritable_cache,
+    write_json,
+)
 from alzgan.images.decoding import (
     FITS,
     SCALED,
@@ -34,11 +44,11 @@ from alzgan.images.decoding import (
 from alzgan.images.folder import ImageFile, scan
 from alzgan.text import printable
 
-VERSION = 1  # of the decoding: raise it when the same file would give other pixels
-DEEP_VERSION = 2  # the same of grey with more than 8 bits, which has its own: other arrays stay what they are
-RECORD = 2  # version of what is recorded of an array
-BLOCK = 2**20
-MAX_BLOCKS = 256  # of the array are checked at every start: 0.3 s
+DECODING = 1  # version; raise it when the same file would give other pixels
+DEEP_DECODING = 2  # version for grey with more than 8 bits, so that other arrays stay what they are
+RECORD = 3  # version of what is recorded of an array
+CHECKED_BYTES = 2**20
+MOST_CHECKS = 256  # of so many bytes of the array at every start: 0.3 s
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,7 @@ class Preprocessing:
         return (self.image_size, self.image_size, self.channels)
 
     def __str__(self) -> str:
-        return f"version {VERSION}, {self.image_size} x {self.image_size} x {self.channels}, {self.fit}"
+        return f"version {DECODING}, {self.image_size} x {self.image_size} x {self.channels}, {self.fit}"
 
 
 @dataclass(frozen=True)
@@ -113,8 +123,8 @@ def stamp(root: Path | str, files: Iterable[ImageFile]) -> str:
             state = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
         except OSError as error:  # a dangling link: it will be a bad image
             state = str(error.errno)
-        states.append(os.fsencode(f"{file.path}\0{state}"))
-    return digest_of(states).hexdigest()
+        states.append(f"{file.path}\0{state}")
+    return digest_of(*states)
 
 
 class Record:
@@ -122,8 +132,7 @@ class Record:
 
     def __init__(self, root: Path, files: list[ImageFile], preprocessing: Preprocessing, cache: Path):
         self.root, self.files, self.preprocessing, self.cache = root, files, preprocessing, cache
-        name = digest_of([os.fsencode(root.resolve()), str(preprocessing).encode()]).hexdigest()
-        self.path = cache / f"{name}.json"
+        self.path = cache_path(cache, "decoded.json", RECORD, str(root.resolve()), str(preprocessing))
         # Taken before the contents are read: what changes from here on is seen at the next start.
         self.stamp = stamp(root, files)
 
@@ -132,8 +141,7 @@ class Record:
         try:
             stored = read_json(self.path)
             array = self.array(stored["fingerprint"])
-            known = stored["record"], stored["stamp"], stored["digest"]
-            if known != (RECORD, self.stamp, file_digest(array)):
+            if (stored["stamp"], stored["digest"]) != (self.stamp, file_digest(array)):
                 return None
             # A file that could not be read may be back without a change of its own: a network folder.
             with quiet():
@@ -164,9 +172,9 @@ class Record:
             return error
         wanted = self.preprocessing
         pixels = resize(image.pixels, wanted.image_size, wanted.channels, wanted.fit)
-        version = [f"deep {DEEP_VERSION}".encode()] if image.is_deep else []
-        version += [SCALED.encode()] if image.mode == SCALED else []
-        return Read(digest_of([*version, content]).digest(), pixels.tobytes(), few_values(image.pixels))
+        version = [f"deep {DEEP_DECODING}"] if image.is_deep else []
+        version += [SCALED] if image.mode == SCALED else []
+        return Read(hash_of(*version, content).digest(), pixels.tobytes(), few_values(image.pixels))
 
 
 class Read(NamedTuple):
@@ -199,7 +207,7 @@ def decode_under_lock(record: Record, progress: bool) -> Decoded:
 
 def decode_all(record: Record, progress: bool) -> Decoded:
     """Write the pixels as they come, so memory does not grow with the folder."""
-    skipped, identity = [], digest_of([str(record.preprocessing).encode()])
+    skipped, identity = [], hash_of(str(record.preprocessing))
     paths_of: dict[int | None, list[str]] = defaultdict(list)  # by the number of values, where there are few
     paths = [file.path for file in record.files]
     with scratch(record.path) as part, quiet():
@@ -213,14 +221,13 @@ def decode_all(record: Record, progress: bool) -> Decoded:
                     continue
                 array.write(result.pixels)
                 paths_of[result.values].append(path)
-                identity.update(digest_of([os.fsencode(path), result.digest]).digest())
+                identity.update(hash_of(path, result.digest).digest())
             if len(skipped) == len(paths):
                 raise bad_files_error(skipped, len(paths))
             write_header(array, len(paths) - len(skipped), record.preprocessing)
         fingerprint = identity.hexdigest()
         publish(part, record.array(fingerprint))
     stored = {
-        "record": RECORD,
         "fingerprint": fingerprint,
         "digest": file_digest(record.array(fingerprint)),
         "skipped": skipped,
@@ -240,27 +247,18 @@ def write_header(array: BinaryIO, count: int, preprocessing: Preprocessing) -> N
 
 
 def file_digest(path: Path) -> str:
-    """Digest of a file's size and content, from 256 MiB on of `MAX_BLOCKS` blocks spread evenly over it.
+    """Digest of a file's size and content, from 256 MiB on of `MOST_CHECKS` parts spread evenly over it.
 
     So no start waits: the rename already keeps out half-written arrays, this finds a damaged disk or hand.
     """
     size = path.stat().st_size
-    count = min(MAX_BLOCKS, -(-size // BLOCK))
-    digest = hashlib.blake2b(size.to_bytes(8), digest_size=16)
+    count = min(MOST_CHECKS, -(-size // CHECKED_BYTES))
+    digest = hash_of(size.to_bytes(8))
     with path.open("rb") as file:
-        for start in np.linspace(0, max(0, size - BLOCK), count, dtype=np.int64):
+        for start in np.linspace(0, max(0, size - CHECKED_BYTES), count, dtype=np.int64):
             file.seek(start)
-            digest.update(file.read(BLOCK))
+            digest.update(file.read(CHECKED_BYTES))
     return digest.hexdigest()
-
-
-def digest_of(parts: Iterable[bytes]) -> hashlib.blake2b:
-    """Digest a sequence; lengths are digested too, so that no two sequences run together."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        digest.update(len(part).to_bytes(8))
-        digest.update(part)
-    return digest
 
 
 def bad_files_error(skipped: list[tuple[str, str]], total: int) -> UserError:

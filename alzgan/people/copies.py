@@ -6,7 +6,6 @@ with noise or at 0.7 of its size at 0.978 or more. What else augmentation does t
 images of different people: neighbouring slices of one person are as alike as an image and itself altered.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -17,13 +16,13 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from alzgan.files import cache_folder, read_json, write_json
+from alzgan.files import cache_folder, cache_path, cached
 from alzgan.images.arrays import stamp
 from alzgan.images.folder import ImageFile
 from alzgan.images.likeness import alike_others
 from alzgan.people.similarity import BLOCK, MANY, SQUARE, blocks_of, detail, unit_vectors
 
-VERSION = 2  # raise it when the same images would give other pairs
+COPIES = 2  # version; raise it when the same images would give other pairs
 COPY = 0.975  # correlation of detail from which on two images are one
 EXACT = 0.999  # from which on not even neighbours of a smooth template are so alike
 ALIKE = 0.96  # similarity from which on images of two people are one; on the Kaggle set all are below 0.91
@@ -180,22 +179,12 @@ def known_copies(
         cache_dir: see `alzgan.files.cache_folder`.
         people: who is in each, where that is known.
     """
-    key = [f"copies {VERSION}".encode(), os.fsencode(os.path.realpath(root)), stamp(root, files).encode()]
-    key += [] if people is None else [os.fsencode(name) for name in people]
-    name = hashlib.blake2b(b"\0".join(key), digest_size=16).hexdigest()
-    path = cache_folder(cache_dir) / f"copies-{name}.json"
-    kept = read_json(path)
-    try:
-        return [Copy(int(one), int(two), str(how), float(r)) for one, two, how, r in kept]
-    except (TypeError, ValueError):  # missing, or not what is written below
-        pass
-    found = find_copies(squares(), files, people)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, found)
-    except OSError:  # a start that cannot keep it only takes seconds longer
-        pass
-    return found
+    key = os.path.realpath(root), stamp(root, files), *(people or ())
+    return cached(
+        cache_path(cache_folder(cache_dir), "copies.json", COPIES, *key),
+        lambda: find_copies(squares(), files, people),
+        lambda kept: [Copy(int(one), int(two), str(how), float(r)) for one, two, how, r in kept],
+    )
 
 
 def tied(copies: Sequence[Copy], names: Sequence[str]) -> list[str]:

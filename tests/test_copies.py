@@ -9,9 +9,9 @@ from PIL import Image, ImageFilter
 
 from alzgan.images.decoding import read_image
 from alzgan.images.folder import ImageFile, scan
+from alzgan.images.thumbnails import shrunk, stacked, thumbnails
 from alzgan.people import copies, similarity
 from alzgan.people.copies import Copy, find_copies, known_copies, tied
-from alzgan.people.similarity import shrunk, stacked, thumbnails
 from alzgan.people.subjects import identify
 from alzgan.sources.phantom import write_phantom
 

@@ -11,6 +11,7 @@ from PIL import Image
 from alzgan.device.streams import stream
 from alzgan.errors import UserError
 from alzgan.images.folder import ImageFile, scan
+from alzgan.images.thumbnails import thumbnails
 from alzgan.people import similarity
 from alzgan.people.similarity import (
     LINK,
@@ -23,7 +24,6 @@ from alzgan.people.similarity import (
     recover,
     spanning_forest,
     strongest_links,
-    thumbnails,
     widest_band,
 )
 from alzgan.people.subjects import kaggle4

@@ -181,7 +181,7 @@ class MRIDataModule(LightningDataModule):
         )
         self.skipped = decoded.skipped
         self.people = self.cohort.people(
-            decoded.files, decoded.constant, decoded.two_valued, kept_split=self.kept_split
+            decoded.files, decoded.constant, decoded.two_valued, decoded.thumbnails, self.kept_split
         )
         self.files, self.subjects, self.split = self.people.files, self.people.subjects, self.people.split
         for note in self.people.notes:

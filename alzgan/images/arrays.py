@@ -10,7 +10,7 @@ import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -42,6 +42,7 @@ from alzgan.images.decoding import (
     resize,
 )
 from alzgan.images.folder import ImageFile, scan
+from alzgan.images.thumbnails import Thumbnails, shrunk
 from alzgan.text import printable
 
 DECODING = 1  # version; raise it when the same file would give other pixels
@@ -82,6 +83,7 @@ class Decoded:
     constant: list[str]  # paths of the files of one value
     two_valued: list[str]  # of two
     fingerprint: str  # digest of preprocessing, names and contents, the same wherever the folder lies
+    thumbnails: Thumbnails | None = None  # of the N files, where they were decoded just now
 
 
 def decode(
@@ -174,15 +176,17 @@ class Record:
         pixels = resize(image.pixels, wanted.image_size, wanted.channels, wanted.fit)
         version = [f"deep {DEEP_DECODING}"] if image.is_deep else []
         version += [SCALED] if image.mode == SCALED else []
-        return Read(hash_of(*version, content).digest(), pixels.tobytes(), few_values(image.pixels))
+        digest, small = hash_of(*version, content).digest(), shrunk(image.pixels)
+        return Read(digest, pixels.tobytes(), few_values(image.pixels), small)
 
 
 class Read(NamedTuple):
-    """What was read of a file: the digest of its content, its pixels, and how many values they have."""
+    """What was read of a file: its content's digest, its pixels, their number of values, its thumbnails."""
 
     digest: bytes
     pixels: bytes
     values: int | None  # 1 or 2; None: more
+    small: tuple[np.ndarray, np.ndarray]
 
 
 def decode_under_lock(record: Record, progress: bool) -> Decoded:
@@ -206,19 +210,21 @@ def decode_under_lock(record: Record, progress: bool) -> Decoded:
 
 
 def decode_all(record: Record, progress: bool) -> Decoded:
-    """Write the pixels as they come, so memory does not grow with the folder."""
+    """Write the pixels as they come; only the thumbnails stay in memory."""
     skipped, identity = [], hash_of(str(record.preprocessing))
     paths_of: dict[int | None, list[str]] = defaultdict(list)  # by the number of values, where there are few
     paths = [file.path for file in record.files]
+    small = Thumbnails.room_for(len(paths))
     with scratch(record.path) as part, quiet():
         with part.open("xb") as array:
             write_header(array, len(paths), record.preprocessing)
             results = in_threads(record.read, paths)
             bar = tqdm(results, "decoding", len(paths), unit=" images", disable=not progress)
-            for path, result in zip(paths, bar, strict=True):
+            for index, (path, result) in enumerate(zip(paths, bar, strict=True)):
                 if isinstance(result, BadImage):
                     skipped.append((path, result.reason))
                     continue
+                small.put(index - len(skipped), result.small)
                 array.write(result.pixels)
                 paths_of[result.values].append(path)
                 identity.update(hash_of(path, result.digest).digest())
@@ -236,7 +242,7 @@ def decode_all(record: Record, progress: bool) -> Decoded:
         "stamp": record.stamp,
     }
     write_json(record.path, stored)
-    return record.map(stored)
+    return replace(record.map(stored), thumbnails=small.first(len(paths) - len(skipped)))
 
 
 def write_header(array: BinaryIO, count: int, preprocessing: Preprocessing) -> None:

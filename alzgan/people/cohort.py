@@ -10,8 +10,8 @@ import numpy as np
 
 from alzgan.errors import SettingError, UserError, one_of, seed_of_streams
 from alzgan.images.folder import CLASSES, ImageFile, Listing, images_of, survey
+from alzgan.images.thumbnails import Thumbnails, thumbnails
 from alzgan.people.copies import EXACT, UNTURNED, Copy, is_augmented, known_copies, tied
-from alzgan.people.similarity import Thumbnails, thumbnails
 from alzgan.people.splits import Split, part_shares, split_by_subject
 from alzgan.people.subjects import (
     LEFT_OUT,

@@ -20,7 +20,8 @@ from alzgan.files import cache_folder, cache_path, cached
 from alzgan.images.arrays import stamp
 from alzgan.images.folder import ImageFile
 from alzgan.images.likeness import alike_others
-from alzgan.people.similarity import BLOCK, MANY, SQUARE, blocks_of, detail, unit_vectors
+from alzgan.images.thumbnails import SQUARE
+from alzgan.people.similarity import BLOCK, MANY, blocks_of, detail, unit_vectors
 
 COPIES = 2  # version; raise it when the same images would give other pairs
 COPY = 0.975  # correlation of detail from which on two images are one

@@ -18,8 +18,9 @@ from alzgan.errors import UserError
 from alzgan.files import cache_folder, cache_path, cached
 from alzgan.images.arrays import stamp
 from alzgan.images.folder import ImageFile
+from alzgan.images.thumbnails import thumbnails
 from alzgan.people.names import RULES, spelling_key, suggest_pattern
-from alzgan.people.similarity import MANY, recover, thumbnails
+from alzgan.people.similarity import MANY, recover
 from alzgan.people.tables import COLUMNS, file_of, rows_of
 from alzgan.text import printable, shell_override
 

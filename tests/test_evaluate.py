@@ -12,7 +12,7 @@ import pytest
 from conftest import small_settings
 from PIL import Image
 
-from alzgan.data import features as data_features
+from alzgan import files
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
 from alzgan.evaluation import reference, run
@@ -152,7 +152,7 @@ def test_a_second_evaluation_computes_no_feature_and_gives_the_same_numbers(
 ):
     first = json.loads((evaluated / "evaluation.json").read_text())
     monkeypatch.setenv("ALZGAN_CACHE", str(evaluated.parent / "cache"))
-    monkeypatch.setattr(data_features, "write_arrays", lambda *_, **__: pytest.fail("computed again"))
+    monkeypatch.setattr(files, "write_arrays", lambda *_, **__: pytest.fail("computed again"))
     assert values(evaluate(tmp_path / "e", f"ckpt_path={trained}")) == values(first)
 
 
@@ -311,7 +311,7 @@ def test_an_evaluation_that_stops_goes_on_from_its_cache(
 ):
     """Of the features that were computed before it stopped, none is computed again."""
     written: list[str] = []
-    original = data_features.write_arrays
+    original = files.write_arrays
 
     def stops(path: Path, **arrays: np.ndarray) -> None:
         if len(written) == 3:
@@ -319,7 +319,7 @@ def test_an_evaluation_that_stops_goes_on_from_its_cache(
         written.append(path.name)
         original(path, **arrays)
 
-    monkeypatch.setattr(data_features, "write_arrays", stops)
+    monkeypatch.setattr(files, "write_arrays", stops)
     with pytest.raises(KeyboardInterrupt):
         evaluate(tmp_path / "e", f"ckpt_path={trained}", "metrics=[fidelity]")
     again: list[str] = []
@@ -328,7 +328,7 @@ def test_an_evaluation_that_stops_goes_on_from_its_cache(
         again.append(path.name)
         original(path, **arrays)
 
-    monkeypatch.setattr(data_features, "write_arrays", noted)
+    monkeypatch.setattr(files, "write_arrays", noted)
     evaluate(tmp_path / "e", f"ckpt_path={trained}", "metrics=[fidelity]")
     assert again
     assert not set(again) & set(written)

@@ -21,7 +21,6 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from alzgan.data.datamodule import MRIDataModule
-from alzgan.data.features import digest_of
 from alzgan.device.overhead import tune_process
 from alzgan.device.streams import stream
 from alzgan.evaluation import verdicts
@@ -31,7 +30,7 @@ from alzgan.evaluation.numbers import Number
 from alzgan.evaluation.reference import Images, Reference, images_of
 from alzgan.evaluation.shape import anatomy
 from alzgan.evaluation.spaces import Space, chosen_spaces
-from alzgan.files import cache_folder
+from alzgan.files import cache_folder, digest_of
 from alzgan.images.likeness import Nearest, Search
 from alzgan.metrics import ventricle_ratio
 from alzgan.people.subjects import PARTS

@@ -327,7 +327,11 @@ def test_names_of_any_bytes_are_cached(root, cache, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"channels": 2}, "channels=2 must be one of 1, 3"),
+        (
+            {"channels": 2},
+            "channels=2 must be 1 (grey) or 3 (RGB); neighbouring slices as channels need "
+            "data.slices_as_channels=true",
+        ),
         ({"fit": "squash"}, "fit=squash must be one of crop, pad"),
         ({"image_size": 0}, "image_size=0 must be at least 1"),
     ],

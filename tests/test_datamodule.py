@@ -15,9 +15,11 @@ from conftest import small_settings
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from alzgan.data.datamodule import MRIDataModule
+from alzgan.data.slices import SliceFolder
 from alzgan.errors import SettingError, UserError
 from alzgan.images import decoding
 from alzgan.images.arrays import Preprocessing, decode
+from alzgan.people.cohort import Cohort
 from alzgan.runs import session
 
 
@@ -56,6 +58,23 @@ def test_a_first_start_decodes_each_file_once_and_the_next_one_none(
         assert len(opened) == 40
     module(root, subjects="none", image_size=16, channels=1, cache_dir=tmp_path / "none")
     assert len(opened) == 40
+
+
+def test_who_is_in_a_folder_needs_no_batch(slices: Path):
+    data = MRIDataModule(root=slices, image_size=32, batch_size=1000)
+    data.read()
+    alone = SliceFolder(Cohort(slices), Preprocessing(32))
+    alone.read()
+    assert alone.fingerprint == data.fingerprint == module(slices).fingerprint
+    assert alone.split.parts == data.split.parts
+    assert alone.describe().items() <= data.describe().items()
+    with pytest.raises(UserError, match=r"has 32 images to train on, fewer than a batch"):
+        data.setup()
+
+
+def test_a_setting_that_nobody_takes_is_refused(slices: Path):
+    with pytest.raises(TypeError, match="MRIDataModule has no setting size"):
+        MRIDataModule(root=slices, size=32)
 
 
 def test_a_root_that_is_not_set_is_told():

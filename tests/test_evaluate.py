@@ -166,8 +166,8 @@ def test_the_seed_decides_samples_and_draws(trained: Path, evaluated: Path, tmp_
 
 @pytest.mark.slow
 def test_a_folder_of_unseen_real_people_is_good_and_one_of_noise_is_not(slices: Path, tmp_path: Path):
-    data = MRIDataModule(slices, image_size=32, channels=1, batch_size=1)
-    data.setup()
+    data = MRIDataModule(slices, image_size=32, channels=1)
+    data.read()
     for file, pixels in zip(data.files, data.images, strict=True):
         target = tmp_path / "others" / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -193,8 +193,8 @@ def test_a_folder_of_unseen_real_people_is_good_and_one_of_noise_is_not(slices: 
 
 
 def test_more_images_of_a_folder_have_the_shares_that_are_asked_for(slices: Path):
-    data = MRIDataModule(slices, image_size=32, channels=1, batch_size=1)
-    data.setup()
+    data = MRIDataModule(slices, image_size=32, channels=1)
+    data.read()
     candidate = from_folder(slices, data)
     more = candidate.more(20, np.array([0.75, 0.25]))
     assert np.bincount(more.labels).tolist() == [15, 5]

@@ -17,7 +17,7 @@ from alzgan.device.graphs import CapturedStep
 from alzgan.device.overhead import tune_process
 from alzgan.device.pixels import to_float
 from alzgan.gan import GAN, LOOKS, Turn
-from alzgan.runs.build import build_data, build_model, build_trainer
+from alzgan.runs.build import build_data, build_model, build_trainer, conditioned
 from alzgan.upstream.lightning import quiet
 
 RESIDENT = 1024  # images of noise that lie on the device
@@ -157,6 +157,7 @@ def train(settings: DictConfig, *probes: Callback) -> None:
     tune_process()
     with quiet():
         data = build_data(settings)
+        settings = conditioned(settings, data)
         gan, fit = build_model(settings), build_trainer(settings, {}, None)
         data.setup()
         fit.callbacks.extend(probes)

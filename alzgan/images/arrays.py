@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from alzgan.errors import UserError, at_least, one_of
+from alzgan.errors import SettingError, UserError, at_least, one_of
 from alzgan.files import (
     cache_folder,
     cache_path,
@@ -54,23 +54,45 @@ MOST_CHECKS = 256  # of so many bytes of the array at every start: 0.3 s
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What becomes of each image; SettingError where a value is out of its range."""
+    """How an image is decoded.
 
-    image_size: int = 64  # side of the square images in pixels
-    channels: int = 3  # 1 (grey) or 3 (RGB)
-    fit: str = "crop"  # or "pad", see `alzgan.images.decoding.resize`
+    Args:
+        image_size: height and width of the images, in pixels.
+        channels: 1 (grey) or 3 (RGB); with `slices_as_channels` an odd number from 3 on.
+        fit: how an image that is not square becomes so, "crop" or "pad".
+        slices_as_channels: an image is a grey slice with its neighbours of the same person as channels
+            ("2.5-D"); at the ends of a stack the last slice is repeated.
+
+    Raises:
+        SettingError: a value is out of its range.
+    """
+
+    image_size: int = 64
+    channels: int = 3
+    fit: str = "crop"
+    slices_as_channels: bool = False
 
     def __post_init__(self):
         at_least(1, image_size=self.image_size)
-        one_of((1, 3), channels=self.channels)
         one_of(FITS, fit=self.fit)
+        if self.slices_as_channels and (self.channels < 3 or self.channels % 2 == 0):
+            raise SettingError(
+                f"channels={self.channels} must be an odd number from 3 on with data.slices_as_channels=true:"
+                " a slice and as many neighbours on each side"
+            )
+        if not self.slices_as_channels and self.channels not in (1, 3):
+            raise SettingError(
+                f"channels={self.channels} must be 1 (grey) or 3 (RGB); neighbouring slices as channels need "
+                "data.slices_as_channels=true"
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return (self.image_size, self.image_size, self.channels)
+        """Height, width and channels of one slice."""
+        return self.image_size, self.image_size, 1 if self.slices_as_channels else self.channels
 
     def __str__(self) -> str:
-        return f"version {DECODING}, {self.image_size} x {self.image_size} x {self.channels}, {self.fit}"
+        return f"version {DECODING}, {' x '.join(map(str, self.shape))}, {self.fit}"
 
 
 @dataclass(frozen=True)
@@ -173,7 +195,7 @@ class Record:
         except BadImage as error:
             return error
         wanted = self.preprocessing
-        pixels = resize(image.pixels, wanted.image_size, wanted.channels, wanted.fit)
+        pixels = resize(image.pixels, wanted.image_size, wanted.shape[2], wanted.fit)
         version = [f"deep {DEEP_DECODING}"] if image.is_deep else []
         version += [SCALED] if image.mode == SCALED else []
         digest, small = hash_of(*version, content).digest(), shrunk(image.pixels)

@@ -14,6 +14,7 @@ from alzgan.device.precision import to_device
 from alzgan.device.streams import stream
 from alzgan.errors import UserError
 from alzgan.gan import GAN
+from alzgan.images.arrays import Preprocessing
 from alzgan.runs.build import build_model
 from alzgan.runs.checkpoints import check_weights, load_with_digest
 from alzgan.runs.config import checkpoint_file
@@ -66,7 +67,8 @@ class TrainedGenerator:
         known = checkpoint["alzgan"]["provenance"].get("data") or {}
         counts = known.get("classes", {})
         self.classes = list(counts)[: gan.classes]
-        self.image_size, self.channels = data.get("image_size", 64), data.get("channels", 3)
+        self.image_size = data.get("image_size", Preprocessing.image_size)
+        self.channels = data.get("channels", Preprocessing.channels)
         # How often each was shown; of an older checkpoint only how many images the data has of each is known.
         self.class_shares = list(known.get("shares", counts.values()))[: gan.classes]
         self.conditions: dict[str, list[float]] = dict(

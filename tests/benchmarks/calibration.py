@@ -48,8 +48,8 @@ class World(NamedTuple):
 
 def world(root: str, seed: int) -> World:
     """One draw of people."""
-    data = MRIDataModule(root, image_size=64, channels=1, batch_size=1, split_seed=seed, fractions=FRACTIONS)
-    data.setup()
+    data = MRIDataModule(root, image_size=64, channels=1, split_seed=seed, fractions=FRACTIONS)
+    data.read()
     train, held_out, unseen = (images_of(data, [part]) for part in ("train", "validation", "test"))
     return World(Reference(train, held_out, data.classes), shuffled(unseen, seed))
 
@@ -180,8 +180,8 @@ class Judge:
 def main(root: str, draws: int = 100, first: int = 0) -> None:
     """Print a line for each set of samples, and the sums over the draws."""
     tune_process()
-    data = MRIDataModule(root, image_size=64, channels=1, batch_size=1)
-    data.setup()
+    data = MRIDataModule(root, image_size=64, channels=1)
+    data.read()
     everything = images_of(data, list(PARTS))
     judge = Judge(everything, chosen_spaces(None, cache_folder(), torch.device("cpu")))
     if first == 0:

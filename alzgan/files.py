@@ -236,6 +236,15 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[objec
         table.writerows(rows)
 
 
+def read_table(path: Path) -> list[dict[str, str]]:
+    """The rows that `write_table` wrote, by the header's names; none where there is no file."""
+    try:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            return list(csv.DictReader(file))
+    except OSError:
+        return []
+
+
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays that `write_arrays` wrote, by name; none where the file is missing or damaged."""
     try:
@@ -261,13 +270,9 @@ def cache_folder(cache_dir: Path | str | None = None) -> Path:
 
 
 def cache_path(folder: Path, name: str, version: int, *key: "bytes | str | np.ndarray") -> Path:
-    """Where the cache keeps one result: another file for each version and key.
+    """Where the cache keeps one result, which depends on the key and on the version of the code alone.
 
-    Args:
-        folder: of the cache.
-        name: of the kind of result, with `.json` for plain containers or `.npz` for a dictionary of arrays.
-        version: of what computes it; raise it when the same key would give another result.
-        key: all that the result depends on.
+    The name ends with `.json` for plain containers, or with `.npz` for a dictionary of arrays.
     """
     kind, form = os.path.splitext(name)
     return folder / f"{kind}-{digest_of(f'version {version}', *key)}{form}"
@@ -276,13 +281,8 @@ def cache_path(folder: Path, name: str, version: int, *key: "bytes | str | np.nd
 def cached(path: Path, compute: Callable[[], Any], read: Callable[[Any], Found]) -> Found:
     """The result that a `cache_path` holds; a missing or damaged one is computed and kept.
 
-    Where it cannot be kept, it is computed again next time: that is no error.
-
-    Args:
-        path: see `cache_path`.
-        compute: gives what the file holds.
-        read: makes the result of it; raises KeyError, TypeError or ValueError where it is not what `compute`
-            gives.
+    `read` makes the result of what `compute` gives, and raises KeyError, TypeError or ValueError where a file
+    holds something else. Where a result cannot be kept, it is computed again next time: that is no error.
     """
     arrays = path.suffix == ".npz"
     with contextlib.suppress(KeyError, TypeError, ValueError):

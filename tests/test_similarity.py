@@ -142,7 +142,7 @@ def test_detail_is_what_differs_from_the_mean_of_the_pixels_around():
 
 def test_forest_found_in_small_blocks_connects_what_all_pairs_connect(monkeypatch):
     vectors = contrast(rows_of_slices(9, 7, share=0.6))
-    monkeypatch.setattr(similarity, "BLOCK", 10)
+    monkeypatch.setattr(similarity, "COMPARED", 10)
     monkeypatch.setattr(similarity, "MAX_LINKS", 50)
     held = []
     monkeypatch.setattr(
@@ -192,7 +192,7 @@ def test_positions_follow_a_line_and_leave_a_bush_alone():
 
 @pytest.mark.parametrize("block", [3, 2048])
 def test_leak_count_is_the_number_of_test_images_with_a_train_neighbour(monkeypatch, block):
-    monkeypatch.setattr(similarity, "BLOCK", block)
+    monkeypatch.setattr(similarity, "COMPARED", block)
     thumbs = noise(12)
     thumbs[8:10] = thumbs[:2]  # two test images are train images, and one train image is twice in test
     thumbs[10] = thumbs[0]

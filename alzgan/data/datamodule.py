@@ -139,12 +139,6 @@ class MRIDataModule(SliceFolder, LightningDataModule):
         """What a run's record says of its data: plain containers."""
         return {**super().describe(), "unlabelled": self.unlabelled, "shares": self.class_shares().tolist()}
 
-    def write_tables(self, folder: Path) -> None:
-        """Write the folder's tables, and say what was skipped."""
-        super().write_tables(folder)
-        if self.skipped:
-            log.info(f"{len(self.skipped)} unreadable images skipped: {folder / 'skipped.csv'}")
-
     def mark_unlabelled(self) -> None:
         """Mark which of the labels to train on are unknown, see `with_unlabelled`.
 

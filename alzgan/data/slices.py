@@ -1,6 +1,7 @@
 """A folder of slices, read: the pixels, who is in them, their labels, and who is held out."""
 
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
@@ -16,10 +17,12 @@ from alzgan.errors import UserError
 from alzgan.files import write_table
 from alzgan.images.arrays import Decoded, Preprocessing, decode
 from alzgan.images.folder import ImageFile, class_names
-from alzgan.people.cohort import Cohort, People
+from alzgan.people.cohort import Cohort
 from alzgan.people.splits import DRAW, write_split
 from alzgan.people.subjects import FEW_PEOPLE, PARTS
 from alzgan.text import printable
+
+log = logging.getLogger(__name__)
 
 
 class SliceFolder:
@@ -32,22 +35,13 @@ class SliceFolder:
             numbers of the table that names the people.
 
     Attributes:
-        files: N images that can be read, without masks.
-        images: uint8 (M, H, W, C), memory-mapped, of all images that can be read.
-        subjects: who is in each of the files.
-        split: the part of each of the files.
-        people: the same, with what there is to say about it.
+        people: who is in the files, `files`, `subjects` and `split` among it.
+        images: uint8 (M, H, W, C), memory-mapped, of all that can be read, masks too.
         train: the images to train on.
-        quantiles: of each condition that is a number, over the images to train on.
-        quantiles_of_classes: the same for each class.
+        quantiles: of each number, over the images to train on; `quantiles_of_classes`, of each class.
         fingerprint: of the images to train on; another split is another data set.
         kept_split: a table with people and parts, of a run that goes on.
     """
-
-    files: list[ImageFile]
-    images: np.ndarray
-    people: People
-    train: SliceDataset
 
     def __init__(
         self, cohort: Cohort, preprocessing: Preprocessing, conditions: Sequence[str] | str = ("class",)
@@ -55,8 +49,9 @@ class SliceFolder:
         self.cohort, self.preprocessing = cohort, preprocessing
         self.root = cohort.folder
         self.channels, self.slices_as_channels = preprocessing.channels, preprocessing.slices_as_channels
-        several = [conditions] if isinstance(conditions, str) else conditions or []
-        self.conditions = list(dict.fromkeys(several))
+        self.conditions = (
+            [conditions] if isinstance(conditions, str) else list(dict.fromkeys(conditions or []))
+        )
         self.kept_split: Path | None = None
         self.is_read = False
 
@@ -190,6 +185,7 @@ class SliceFolder:
         write_split(folder / "split.csv", self.files, self.subjects, self.split.parts)
         if self.skipped:
             write_table(folder / "skipped.csv", ["file", "reason"], self.skipped)
+            log.info(f"{len(self.skipped)} unreadable images skipped: {folder / 'skipped.csv'}")
 
     def describe(self) -> dict[str, Any]:
         """What a run's record says of the folder: plain containers."""
@@ -202,7 +198,7 @@ class SliceFolder:
             "conditions": self.quantiles,
             "conditions_of_classes": self.quantiles_of_classes,
             "people": self.people_trained_on(),
-            "people_in_train": len(self.trained_people()),
+            "people_in_train": 0 if self.subjects.rule == "none" else self.people_in("train"),
             "subject_rule": self.subjects.rule,
             "notes": self.people.notes,
             "draw": None if self.kept_split else DRAW,
@@ -218,9 +214,3 @@ class SliceFolder:
         train = self.rows_of("train")
         pairs = {(self.files[row].label, self.subjects.subject[row]) for row in train}
         return {name: sum(label == name for label, _ in pairs) for name in self.classes}
-
-    def trained_people(self) -> set[str]:
-        """Who is in train; each once, in however many classes. Empty where nobody knows who is who."""
-        if self.subjects.rule == "none":
-            return set()
-        return {self.subjects.subject[row] for row in self.rows_of("train")}

@@ -14,7 +14,7 @@ from alzgan.evaluation.candidates import Candidate, check_folder, from_checkpoin
 from alzgan.evaluation.reference import Reference, reference_of
 from alzgan.runs.build import build
 from alzgan.runs.config import check_missing, checkpoint_file
-from alzgan.runs.data import data_of_run, settings_of_data
+from alzgan.runs.data import data_of_run, run_and_data
 from alzgan.runs.load import TrainedGenerator, load
 
 
@@ -47,7 +47,7 @@ def judged(settings: DictConfig, overrides: Sequence[str], device: torch.device)
         return
     # Each file is looked into before the first is judged.
     names = [name for path in paths for name in runs_in(path)]
-    runs = [(name, *settings_of_data(checkpoint_file(name), settings, overrides)) for name in names]
+    runs = [(name, *run_and_data(checkpoint_file(name), settings, overrides)) for name in names]
     known: tuple[object, MRIDataModule, Reference] | None = None
     for name, previous, node in runs:
         generator = load(previous.path, settings.weights, device, allow=settings.allow)

@@ -16,7 +16,7 @@ from alzgan.evaluation.copying import QUANTILE, cached_nearest
 from alzgan.evaluation.reference import middle, reference_of
 from alzgan.images.likeness import Search
 from alzgan.metrics.memorisation import copies_of
-from alzgan.runs.data import data_of_run, settings_of_data
+from alzgan.runs.data import data_of_run, run_and_data
 
 
 class Judgement(NamedTuple):
@@ -50,7 +50,7 @@ class CopyCheck:
     """
 
     def __init__(self, path: Path, settings: DictConfig, overrides: Sequence[str], cache: Path):
-        data = data_of_run(*settings_of_data(path, settings, overrides))
+        data = data_of_run(*run_and_data(path, settings, overrides))
         self.reference = reference_of(data)
         train, unseen = self.reference.train, self.reference.held_out
         theirs = cached_nearest(unseen.pixels, train.pixels, cache)

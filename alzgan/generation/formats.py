@@ -38,7 +38,7 @@ def check_format(name: str, channels: int) -> None:
 
 def writer(name: str) -> Callable[[Path, Tensor, Mapping[str, str]], None]:
     """What writes one image (C, H, W) of floats in [-1, 1], with what is to be said of it."""
-    return {"png": write_png, "png16": write_png16, "npy": write_npy, "nifti": write_nifti}[name]
+    return {"png": write_png, "png16": write_png16, "npy": write_npy, "nifti": write_volume}[name]
 
 
 def write_png(path: Path, image: Tensor, about: Mapping[str, str]) -> None:
@@ -69,11 +69,6 @@ def write_npy(path: Path, image: Tensor, about: Mapping[str, str]) -> None:
         with part.open("wb") as file:
             np.save(file, image.float().numpy())
         os.replace(part, path)
-
-
-def write_nifti(path: Path, image: Tensor, about: Mapping[str, str]) -> None:
-    """One slice as a volume (W, H, 1), 8 bits."""
-    write_volume(path, image, about)
 
 
 def write_volume(path: Path, stack: Tensor, about: Mapping[str, str]) -> None:

@@ -195,13 +195,9 @@ class Order:
             found.append(self.generator.labels(1, item.kind, item.seed, item.number, conditions))
         return torch.cat(found)
 
-    def refuse_portraits(self, items: Sequence[Item], allowed: bool) -> list[str]:
-        """Refuse classes of few people, or say that nobody knows; returns notes.
-
-        Raises:
-            UserError: a class has fewer than `FEW_PEOPLE` people to train on, and that is not allowed.
-        """
-        return refuse_portraits(self.generator, {self.names[item.kind or 0] for item in items}, allowed)
+    def classes(self) -> set[str]:
+        """Names of the classes that are asked for."""
+        return {self.names[item.kind or 0] for item in self.items()}
 
 
 def refuse_portraits(generator: TrainedGenerator, wanted: Collection[str], allowed: bool) -> list[str]:

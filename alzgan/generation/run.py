@@ -17,10 +17,10 @@ from alzgan.device.overhead import tune_process
 from alzgan.device.pixels import to_uint8, viewable
 from alzgan.errors import UserError
 from alzgan.evaluation.reference import middle
-from alzgan.files import cache_folder, replacing, reporting_disk_errors
+from alzgan.files import cache_folder, read_table, replacing, reporting_disk_errors
 from alzgan.generation.card import card
 from alzgan.generation.check import CopyCheck, Judgement
-from alzgan.generation.folder import SetFolder, person_name
+from alzgan.generation.folder import MANIFEST, SetFolder, person_name
 from alzgan.generation.formats import check_format, write_volume, writer
 from alzgan.generation.order import (
     UNCONDITIONAL,
@@ -57,15 +57,13 @@ def generate(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
     """
     check(settings)
     path = checkpoint_file(settings.ckpt_path)
-    generator = trained(settings, path)
+    generator, portraits = trained(settings, path), settings.rare_classes == "allow"
     if settings.export is not None:
         from alzgan.generation.export import export  # its packages are extras
 
         if settings.dtype != "float32":
             raise UserError(f"dtype={settings.dtype}: a generator is exported in float32")
-        notes = refuse_portraits(
-            generator, generator.classes or [UNCONDITIONAL], settings.rare_classes == "allow"
-        )
+        notes = refuse_portraits(generator, generator.classes or [UNCONDITIONAL], portraits)
         return export(generator, path, Path(str(settings.export)).expanduser(), settings.license, notes)
     order = ordered(settings, generator)
     for name, choices in (("copies", ("keep", "drop")), ("rare_classes", ("refuse", "allow"))):
@@ -76,7 +74,7 @@ def generate(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
     if settings.interpolate is not None:
         from alzgan.generation.interpolation import interpolate
 
-        notes = order.refuse_portraits(order.items(), settings.rare_classes == "allow")
+        notes = refuse_portraits(generator, order.classes(), portraits)
         lines = interpolate(order, settings.interpolate, Path(str(settings.out)).expanduser())
         return [*lines, *(f"note: {note}" for note in notes)]
     return Making(settings, overrides, path, order).run()
@@ -149,10 +147,9 @@ class Making:
     def __init__(self, settings: DictConfig, overrides: Sequence[str], path: Path, order: Order):
         self.settings, self.order, self.generator = settings, order, order.generator
         self.groups = order.groups()
-        items = [item for group in self.groups for item in group]
         channels = 1 if self.generator.slices_as_channels else self.generator.channels
         check_format(settings.format, channels)
-        self.notes = order.refuse_portraits(items, settings.rare_classes == "allow")
+        self.notes = refuse_portraits(self.generator, order.classes(), settings.rare_classes == "allow")
         if not self.generator.classes:
             self.notes.append("the generator knows no classes: all images are of one")
         identity = {
@@ -295,7 +292,7 @@ class Making:
 
     def write_about(self) -> None:
         """Write the card and the grid, and show the grid in the run's TensorBoard if asked for."""
-        rows = self.folder.rows()
+        rows = read_table(self.out / MANIFEST)
         found = self.run_folder / "evaluation.json"
         text = card(self.generator, self.folder.identity, rows, found, self.notes)
         with replacing(self.out / "README.md") as part:

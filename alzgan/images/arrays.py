@@ -264,7 +264,7 @@ def decode_all(record: Record, progress: bool) -> Decoded:
         "stamp": record.stamp,
     }
     write_json(record.path, stored)
-    return replace(record.map(stored), thumbnails=small.first(len(paths) - len(skipped)))
+    return replace(record.map(stored), thumbnails=small.of(slice(len(paths) - len(skipped))))
 
 
 def write_header(array: BinaryIO, count: int, preprocessing: Preprocessing) -> None:

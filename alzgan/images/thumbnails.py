@@ -1,6 +1,6 @@
 """Small grey forms of images, which say who is in them and which are copies."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,14 +33,8 @@ class Thumbnails(NamedTuple):
         """Fill in what `shrunk` makes of an image."""
         self.upright[index], self.square[index] = pair
 
-    def first(self, count: int) -> "Thumbnails":
-        """The first of them, not copied."""
-        return Thumbnails(self.upright[:count], self.square[:count])
-
-    def of(self, rows: np.ndarray) -> "Thumbnails":
-        """Those of some of the images, by rising rows."""
-        if len(rows) == len(self.square):  # all of them: they are many
-            return self
+    def of(self, rows: np.ndarray | slice) -> "Thumbnails":
+        """Those of some of the images."""
         return Thumbnails(self.upright[rows], self.square[rows])
 
 
@@ -50,7 +44,11 @@ def thumbnails(root: Path | str, files: Sequence[ImageFile]) -> Thumbnails:
     Raises:
         BadImage: a file cannot be read; pass only files that can.
     """
-    return stacked(in_threads(lambda file: shrunk(read_image(Path(root) / file.path)), files), len(files))
+    found = Thumbnails.room_for(len(files))
+    pairs = in_threads(lambda file: shrunk(read_image(Path(root) / file.path)), files)
+    for index, pair in enumerate(pairs):
+        found.put(index, pair)
+    return found
 
 
 def shrunk(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -58,11 +56,3 @@ def shrunk(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     picture = Image.fromarray(image).convert("L")
     sizes = THUMBNAIL, (SQUARE, SQUARE)
     return tuple(np.asarray(picture.resize(size, Image.Resampling.BOX)) for size in sizes)
-
-
-def stacked(pairs: Iterable[tuple[np.ndarray, np.ndarray]], count: int) -> Thumbnails:
-    """The thumbnails of so many images."""
-    found = Thumbnails.room_for(count)
-    for index, pair in enumerate(pairs):
-        found.put(index, pair)
-    return found

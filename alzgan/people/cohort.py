@@ -175,7 +175,7 @@ class Cohort:
 
         @cache
         def small() -> Thumbnails:
-            return found.of(rows) if found else thumbnails(self.folder, files)
+            return found.of(rows if masks else slice(None)) if found else thumbnails(self.folder, files)
 
         if kept_split is not None:
             subjects = read_table(self.folder, files, str(kept_split))

@@ -21,7 +21,7 @@ from alzgan.images.arrays import stamp
 from alzgan.images.folder import ImageFile
 from alzgan.images.likeness import alike_others
 from alzgan.images.thumbnails import SQUARE
-from alzgan.people.similarity import BLOCK, MANY, blocks_of, detail, unit_vectors
+from alzgan.people.similarity import COMPARED, MANY, blocks_of, detail, unit_vectors
 
 COPIES = 2  # version; raise it when the same images would give other pairs
 COPY = 0.975  # correlation of detail from which on two images are one
@@ -128,16 +128,16 @@ def unturned(vectors: np.ndarray) -> np.ndarray:
 def alike(vectors: np.ndarray, least: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Indices of the pairs of unit vectors whose product is at least so much, a block at a time."""
     for i, rows in enumerate(blocks_of(vectors)):
-        for j, columns in enumerate(blocks_of(vectors[i * BLOCK :]), start=i):
+        for j, columns in enumerate(blocks_of(vectors[i * COMPARED :]), start=i):
             r = rows @ columns.T
             first, second = np.nonzero(np.triu(r, 1) >= least if i == j else r >= least)
-            yield first + i * BLOCK, second + j * BLOCK
+            yield first + i * COMPARED, second + j * COMPARED
 
 
 def same_detail(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> Iterator[Copy]:
     """Of pairs of unit images (N, S, S), those that are copies, each in the way that fits best."""
-    for start in range(0, len(first), BLOCK):
-        one, two = first[start : start + BLOCK], second[start : start + BLOCK]
+    for start in range(0, len(first), COMPARED):
+        one, two = first[start : start + COMPARED], second[start : start + COMPARED]
         base = images[one].astype(np.float32)
         r = np.stack([(base * turn(images[two]).astype(np.float32)).sum((1, 2)) for turn in TURNS.values()])
         ways = list(TURNS)

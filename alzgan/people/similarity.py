@@ -24,7 +24,7 @@ IN_CHAINS = 0.9  # share of the images that must lie in a chain
 BRANCHING = 0.05  # share of the images that may be linked three ways: slices form a line, copies a bush
 MIXED = 0.05  # share of the people that may carry two classes: they may have come twice
 MANY = 100_000  # images beyond which not each is compared with each: minutes become hours
-BLOCK = 2048  # images a side of a block of correlations: 16 MiB
+COMPARED = 2048  # images on each side of a block of correlations: 16 MiB
 MAX_LINKS = 4_000_000  # links held before they are thinned to a forest: 48 MB
 
 LINK = np.dtype([("first", np.int32), ("second", np.int32), ("r", np.float32)])
@@ -97,9 +97,9 @@ def contrast(thumbs: np.ndarray, change: Callable[[np.ndarray], np.ndarray] = np
     """Thumbnails as unit vectors (N, pixels) whose products are correlations of the (changed) images."""
     # float16 halves the memory of many images and moves a correlation by less than 0.0001.
     vectors = np.empty((len(thumbs), thumbs[:1].size or 1), np.float16)
-    for start in range(0, len(thumbs), BLOCK):
-        images = change(thumbs[start : start + BLOCK].astype(np.float32))
-        vectors[start : start + BLOCK] = unit_vectors(images.reshape(len(images), -1))
+    for start in range(0, len(thumbs), COMPARED):
+        images = change(thumbs[start : start + COMPARED].astype(np.float32))
+        vectors[start : start + COMPARED] = unit_vectors(images.reshape(len(images), -1))
     return vectors
 
 
@@ -123,8 +123,8 @@ def local_mean(images: np.ndarray) -> np.ndarray:
 
 
 def blocks_of(vectors: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(vectors), BLOCK):
-        yield vectors[start : start + BLOCK].astype(np.float32)
+    for start in range(0, len(vectors), COMPARED):
+        yield vectors[start : start + COMPARED].astype(np.float32)
 
 
 def strongest_links(vectors: np.ndarray, floor: float = FLOOR) -> np.ndarray:
@@ -139,14 +139,14 @@ def strongest_links(vectors: np.ndarray, floor: float = FLOOR) -> np.ndarray:
 
 def links_above(vectors: np.ndarray, floor: float) -> Iterator[np.ndarray]:
     for i, rows in enumerate(blocks_of(vectors)):
-        for j, columns in enumerate(blocks_of(vectors[i * BLOCK :]), start=i):
+        for j, columns in enumerate(blocks_of(vectors[i * COMPARED :]), start=i):
             r = rows @ columns.T
             if i == j:
                 r = np.triu(r, 1)
             first, second = np.nonzero(r > floor)
             found = np.empty(len(first), LINK)
             found["r"] = r[first, second]
-            found["first"], found["second"] = first + i * BLOCK, second + j * BLOCK
+            found["first"], found["second"] = first + i * COMPARED, second + j * COMPARED
             yield found
 
 

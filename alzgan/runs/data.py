@@ -14,15 +14,8 @@ from alzgan.runs.resume import Previous
 from alzgan.text import printable
 
 
-def settings_of_data(
-    path: Path, settings: DictConfig, overrides: Sequence[str]
-) -> tuple[Previous, DictConfig]:
-    """The run of a checkpoint, and the settings of its data.
-
-    Args:
-        path: of the checkpoint.
-        settings: of a verb that does not train.
-        overrides: of the command line; those of the data change where it lies now.
+def run_and_data(path: Path, settings: DictConfig, overrides: Sequence[str]) -> tuple[Previous, DictConfig]:
+    """The run of a checkpoint, and the settings of its data, which may lie elsewhere now.
 
     Raises:
         UserError: the checkpoint says nothing of its data, or an override would make it other data.
@@ -40,10 +33,6 @@ def settings_of_data(
 
 def data_of_run(previous: Previous, node: DictConfig) -> MRIDataModule:
     """The data that a run was trained on, read, in the run's own split.
-
-    Args:
-        previous: the run.
-        node: the settings of its data.
 
     Raises:
         UserError: the images are gone, or are others.

@@ -237,23 +237,17 @@ class TrainedGenerator:
         found = torch.empty(len(latents), self.channels, *[self.image_size] * 2)
         for block in np.unique(blocks):
             rows = np.flatnonzero(blocks == block)
-            found[rows] = self.block(
-                *(None if each is None else spread(each[rows], places[rows]) for each in (latents, labels))
-            )[places[rows]]
+            inputs = to_device(spread(latents[rows], places[rows]), self.device).to(self.dtype)
+            kinds = None if labels is None else to_device(spread(labels[rows], places[rows]), self.device)
+            found[rows] = self.network(inputs, kinds).float().cpu()[places[rows]]
         return found
 
-    def block(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """What the network makes of `SAMPLES_AT_ONCE` latents, float32 on the CPU."""
-        inputs = to_device(latents.numpy(), self.device).to(self.dtype)
-        kinds = None if labels is None else to_device(labels.numpy(), self.device)
-        return self.network(inputs, kinds).float().cpu()
 
-
-def spread(rows: Tensor, places: np.ndarray) -> Tensor:
+def spread(rows: Tensor, places: np.ndarray) -> np.ndarray:
     """The rows (N, ...) at places of a block, zeros at the others."""
     block = rows.new_zeros(SAMPLES_AT_ONCE, *rows.shape[1:])
     block[places] = rows
-    return block
+    return block.numpy()
 
 
 def one_for_each(given: float | Sequence[float], count: int, name: str) -> np.ndarray:
@@ -316,40 +310,39 @@ def check_known(data: Any, path: Path) -> None:
     Raises:
         UserError: it has not; the file may come from anywhere.
     """
+    try:
+        sound = data is None or is_description(data)
+    except (AttributeError, KeyError, TypeError):  # lists in the place of dictionaries, say
+        sound = False
+    if not sound:
+        raise UserError(f"{path} describes its data as no run of alzgan does; it was not used")
 
-    def fits(value: Any, kind: type | tuple[type, ...]) -> bool:
-        return isinstance(value, dict) and all(
-            isinstance(name, str) and isinstance(each, kind) for name, each in value.items()
-        )
 
-    def within(quantiles: list[float], values: list[Any]) -> bool:
-        numbers = [value for value in values if isinstance(value, int | float)]
-        inside = all(quantiles[0] <= value <= quantiles[-1] for value in numbers)
-        return inside and len(numbers) == len(values) == len(quantiles) and numbers == sorted(numbers)
+def is_description(data: dict[str, Any]) -> bool:
+    """Whether names, counts, shares and quantiles are such."""
 
-    data = {} if data is None else data
-    rising = isinstance(data, dict) and fits(data.get("conditions", {}), list)
-    if rising:
-        for values in data.get("conditions", {}).values():
-            numbers = [value for value in values if isinstance(value, int | float)]
-            rising &= (
-                len(numbers) == len(values) > 1 and numbers == sorted(numbers) and numbers[0] < numbers[-1]
-            )
-        of_all = data.get("conditions", {})
-        of_classes = data.get("conditions_of_classes", [])
-        rising &= isinstance(of_classes, list)
-        for each in of_classes if rising else ():
-            rising &= fits(each, list) and each.keys() == of_all.keys()
-            rising = rising and all(within(of_all[name], values) for name, values in each.items())
-    if not (
-        rising
-        and fits(data.get("classes", {}), int)
-        and fits(data.get("people", {}), int)
+    def rising(values: Any, low: float, high: float) -> bool:
+        numbers = isinstance(values, list) and all(isinstance(value, int | float) for value in values)
+        return numbers and values == sorted(values) and all(low <= value <= high for value in values)
+
+    quantiles, shares = data.get("conditions", {}), data.get("shares", [])
+    counts = [*data.get("classes", {}).items(), *data.get("people", {}).items()]
+    return (
+        all(isinstance(name, str) and isinstance(count, int) for name, count in counts)
         and isinstance(data.get("people_in_train", 0), int)
-        and isinstance(data.get("shares", []), list)
-        and all(isinstance(share, int | float) and share >= 0 for share in data.get("shares", []))
-    ):
-        raise UserError(f"{path} says of its data what no run of alzgan says; it was not used")
+        and isinstance(shares, list)
+        and all(isinstance(share, int | float) and share >= 0 for share in shares)
+        and all(
+            isinstance(name, str) and len(q) > 1 and rising(q, q[0], q[-1]) and q[0] < q[-1]
+            for name, q in quantiles.items()
+        )
+        and all(each.keys() == quantiles.keys() for each in data.get("conditions_of_classes", []))
+        and all(
+            rising(each[name], q[0], q[-1]) and len(each[name]) == len(q)
+            for each in data.get("conditions_of_classes", [])
+            for name, q in quantiles.items()
+        )
+    )
 
 
 def rebuild(checkpoint: dict[str, Any], path: Path, allow: Collection[str] = ()) -> GAN:

@@ -140,7 +140,7 @@ def inspect(
             f"not one image in {printable(root)} can be read, "
             f"the first of {len(files)} is {printable(path)} ({reason}): mend them"
         )
-    return facts, unreadable, small.first(len(facts))
+    return facts, unreadable, small.of(slice(len(facts)))
 
 
 def facts_or_error(

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import errno
+import hashlib
 import itertools
 import json
 import os
@@ -13,7 +14,7 @@ import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
@@ -28,6 +29,7 @@ except ImportError:  # Windows: everything works there but the locks
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE)
 
+Found = TypeVar("Found")
 held_locks: set[int] = set()
 if fcntl:
     # A loader's worker that outlives its killed run for a while must not keep the run's lock meanwhile.
@@ -234,6 +236,15 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[objec
         table.writerows(rows)
 
 
+def read_table(path: Path) -> list[dict[str, str]]:
+    """The rows that `write_table` wrote, by the header's names; none where there is no file."""
+    try:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            return list(csv.DictReader(file))
+    except OSError:
+        return []
+
+
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays that `write_arrays` wrote, by name; none where the file is missing or damaged."""
     try:
@@ -256,6 +267,52 @@ def cache_folder(cache_dir: Path | str | None = None) -> Path:
     if chosen:
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "alzgan"
+
+
+def cache_path(folder: Path, name: str, version: int, *key: "bytes | str | np.ndarray") -> Path:
+    """Where the cache keeps one result, which depends on the key and on the version of the code alone.
+
+    The name ends with `.json` for plain containers, or with `.npz` for a dictionary of arrays.
+    """
+    kind, form = os.path.splitext(name)
+    return folder / f"{kind}-{digest_of(f'version {version}', *key)}{form}"
+
+
+def cached(path: Path, compute: Callable[[], Any], read: Callable[[Any], Found]) -> Found:
+    """The result that a `cache_path` holds; a missing or damaged one is computed and kept.
+
+    `read` makes the result of what `compute` gives, and raises KeyError, TypeError or ValueError where a file
+    holds something else. Where a result cannot be kept, it is computed again next time: that is no error.
+    """
+    arrays = path.suffix == ".npz"
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        return read(read_arrays(path) if arrays else read_json(path))
+    found = compute()
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_arrays(path, **found) if arrays else write_json(path, found)
+    return read(found)
+
+
+def digest_of(*parts: "bytes | str | np.ndarray") -> str:
+    """Hexadecimal digest of bytes, texts and arrays; tensors of the CPU are arrays, too."""
+    return hash_of(*parts).hexdigest()
+
+
+def hash_of(*parts: "bytes | str | np.ndarray") -> "hashlib.blake2b":
+    """The same before it is read, so that more can be added.
+
+    Lengths and shapes are hashed, too: no two sequences of parts run together.
+    """
+    found = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        content = os.fsencode(part) if isinstance(part, str) else part
+        if not isinstance(content, bytes):
+            array = np.ascontiguousarray(content)
+            content = f"{array.dtype} {array.shape}".encode() + array.tobytes()
+        found.update(len(content).to_bytes(8))
+        found.update(content)
+    return found
 
 
 def unwritable_cache(cache: Path, error: OSError) -> UserError:

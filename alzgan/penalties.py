@@ -67,12 +67,15 @@ class R1(Penalty):
     Mescheder et al. 2018, "Which training methods for GANs do actually converge?", equation 9.
     """
 
+    def __init__(self, weight: float | Schedule, interval: int = 4):
+        super().__init__(weight, interval)
+
     def forward(self, judge: Judge, real: Seen, fake: Seen) -> Tensor:
         """The penalty in [0, inf)."""
         return squared_gradient(real).mean() / 2
 
 
-class R2(Penalty):
+class R2(R1):
     """The same at fake images, E[|grad D(G(z))|^2] / 2; equation 10 of the same paper."""
 
     def forward(self, judge: Judge, real: Seen, fake: Seen) -> Tensor:

@@ -31,7 +31,11 @@ def prepare(settings: DictConfig) -> None:
     check_types(settings, {"data.batch_size": int})
     check_arguments("volumes", settings.volumes, write_slices, "volumes")
     hydra = HydraConfig.get()
-    run_dir, cohort = Path(hydra.runtime.output_dir), cohort_of(of_cohort)
+    run_dir = Path(hydra.runtime.output_dir)
+    try:
+        cohort = Cohort(**of_cohort)
+    except SettingError as error:
+        raise UserError(f"data.{error}") from None
     root = cohort.folder
     extra: dict[str, Any] = {}
     notes: list[str] = []
@@ -52,18 +56,6 @@ def prepare(settings: DictConfig) -> None:
     print("\n".join([*lines(report), *steps]))
     if not found.is_ready:
         raise SystemExit(NOT_READY)
-
-
-def cohort_of(data: dict[str, Any]) -> Cohort:
-    """The folder as the settings read it.
-
-    Raises:
-        UserError: a value is out of its range.
-    """
-    try:
-        return Cohort(**data)
-    except SettingError as error:
-        raise UserError(f"data.{error}") from None
 
 
 def holds_volumes(cohort: Cohort) -> bool:

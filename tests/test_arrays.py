@@ -163,8 +163,8 @@ def test_a_damaged_cache_is_rebuilt(root, cache, suffix, damage):
 
 
 def test_a_large_array_is_checked_in_samples_that_hold_both_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(arrays, "BLOCK", 10)
-    monkeypatch.setattr(arrays, "MAX_BLOCKS", 4)
+    monkeypatch.setattr(arrays, "CHECKED_BYTES", 10)
+    monkeypatch.setattr(arrays, "MOST_CHECKS", 4)
     path = tmp_path / "array"
 
     def digest(change_at=None, size=1000):
@@ -327,7 +327,11 @@ def test_names_of_any_bytes_are_cached(root, cache, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"channels": 2}, "channels=2 must be one of 1, 3"),
+        (
+            {"channels": 2},
+            "channels=2 must be 1 (grey) or 3 (RGB); neighbouring slices as channels need "
+            "data.slices_as_channels=true",
+        ),
         ({"fit": "squash"}, "fit=squash must be one of crop, pad"),
         ({"image_size": 0}, "image_size=0 must be at least 1"),
     ],

@@ -9,9 +9,9 @@ from PIL import Image, ImageFilter
 
 from alzgan.images.decoding import read_image
 from alzgan.images.folder import ImageFile, scan
+from alzgan.images.thumbnails import shrunk, thumbnails
 from alzgan.people import copies, similarity
 from alzgan.people.copies import Copy, find_copies, known_copies, tied
-from alzgan.people.similarity import shrunk, stacked, thumbnails
 from alzgan.people.subjects import identify
 from alzgan.sources.phantom import write_phantom
 
@@ -26,8 +26,12 @@ def brains(tmp_path_factory):
     return [read_image(root / file.path) for file in scan(root)]
 
 
+def squares_of(images) -> np.ndarray:
+    return np.stack([shrunk(image)[1] for image in images])
+
+
 def found_among(images, names=None) -> list[Copy]:
-    squares = stacked([shrunk(np.ascontiguousarray(image)) for image in images], len(images)).square
+    squares = squares_of(map(np.ascontiguousarray, images))
     names = names or [f"AD/{number}.png" for number in range(len(images))]
     return find_copies(squares, [ImageFile(name, "AD") for name in names])
 
@@ -91,7 +95,7 @@ def test_pairs_are_found_across_the_blocks_they_are_compared_in(brains, monkeypa
     expected = found_among(images)
     assert [(pair.first, pair.second) for pair in expected] == [(0, 60), (59, 61)]
     for module in (copies, similarity):
-        monkeypatch.setattr(module, "BLOCK", 7)
+        monkeypatch.setattr(module, "COMPARED", 7)
     again = found_among(images)
     assert [pair[:3] for pair in again] == [pair[:3] for pair in expected]
     np.testing.assert_allclose([p.r for p in again], [p.r for p in expected], atol=1e-3)
@@ -162,7 +166,7 @@ def test_altered_copies_are_found_between_people_and_neighbours_are_not(brains):
     )
     made = [np.asarray(way(Image.fromarray(brains[k]))) for k, way in zip(chosen, ways, strict=True)]
     images = [*brains, *made]
-    squares = stacked([shrunk(image) for image in images], len(images)).square
+    squares = squares_of(images)
     files = [ImageFile(f"AD/{number}.png", "AD") for number in range(len(images))]
     pairs = find_copies(squares, files, [*people, *"abc"])
     expected = [(index, COUNT + k, copies.ALTERED) for k, index in enumerate(chosen)]

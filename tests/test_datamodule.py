@@ -1,5 +1,6 @@
 """The data used alone, as from a notebook, and what it leaves in a run's folder."""
 
+import contextlib
 import csv
 import shutil
 from collections import Counter
@@ -14,8 +15,11 @@ from conftest import small_settings
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from alzgan.data.datamodule import MRIDataModule
+from alzgan.data.slices import SliceFolder
 from alzgan.errors import SettingError, UserError
+from alzgan.images import decoding
 from alzgan.images.arrays import Preprocessing, decode
+from alzgan.people.cohort import Cohort
 from alzgan.runs import session
 
 
@@ -38,6 +42,39 @@ def test_what_asks_for_the_data_reads_it(slices: Path):
     loader = MRIDataModule(root=slices, image_size=32, batch_size=8).train_dataloader()
     assert next(iter(loader))[0].shape == (8, 3, 32, 32)
     assert len(MRIDataModule(root=slices, image_size=32, batch_size=8).part("test")) == 4
+
+
+def test_a_first_start_decodes_each_file_once_and_the_next_one_none(
+    slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    opened = []
+    original = decoding.Image.open
+    monkeypatch.setattr(decoding.Image, "open", lambda *a, **k: opened.append(1) or original(*a, **k))
+    root = shutil.copytree(slices, tmp_path / "root")
+    for rule in ("content", "none"):
+        del opened[:]
+        with contextlib.suppress(UserError):  # noise says nothing of people
+            module(root, subjects=rule, image_size=16, channels=1, cache_dir=tmp_path / rule)
+        assert len(opened) == 40
+    module(root, subjects="none", image_size=16, channels=1, cache_dir=tmp_path / "none")
+    assert len(opened) == 40
+
+
+def test_who_is_in_a_folder_needs_no_batch(slices: Path):
+    data = MRIDataModule(root=slices, image_size=32, batch_size=1000)
+    data.read()
+    alone = SliceFolder(Cohort(slices), Preprocessing(32))
+    alone.read()
+    assert alone.fingerprint == data.fingerprint == module(slices).fingerprint
+    assert alone.split.parts == data.split.parts
+    assert alone.describe().items() <= data.describe().items()
+    with pytest.raises(UserError, match=r"has 32 images to train on, fewer than a batch"):
+        data.setup()
+
+
+def test_a_setting_that_nobody_takes_is_refused(slices: Path):
+    with pytest.raises(TypeError, match="MRIDataModule has no setting size"):
+        MRIDataModule(root=slices, size=32)
 
 
 def test_a_root_that_is_not_set_is_told():

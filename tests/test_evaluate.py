@@ -12,7 +12,7 @@ import pytest
 from conftest import small_settings
 from PIL import Image
 
-from alzgan.data import features as data_features
+from alzgan import files
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
 from alzgan.evaluation import reference, run
@@ -152,7 +152,7 @@ def test_a_second_evaluation_computes_no_feature_and_gives_the_same_numbers(
 ):
     first = json.loads((evaluated / "evaluation.json").read_text())
     monkeypatch.setenv("ALZGAN_CACHE", str(evaluated.parent / "cache"))
-    monkeypatch.setattr(data_features, "write_arrays", lambda *_, **__: pytest.fail("computed again"))
+    monkeypatch.setattr(files, "write_arrays", lambda *_, **__: pytest.fail("computed again"))
     assert values(evaluate(tmp_path / "e", f"ckpt_path={trained}")) == values(first)
 
 
@@ -166,8 +166,8 @@ def test_the_seed_decides_samples_and_draws(trained: Path, evaluated: Path, tmp_
 
 @pytest.mark.slow
 def test_a_folder_of_unseen_real_people_is_good_and_one_of_noise_is_not(slices: Path, tmp_path: Path):
-    data = MRIDataModule(slices, image_size=32, channels=1, batch_size=1)
-    data.setup()
+    data = MRIDataModule(slices, image_size=32, channels=1)
+    data.read()
     for file, pixels in zip(data.files, data.images, strict=True):
         target = tmp_path / "others" / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -193,8 +193,8 @@ def test_a_folder_of_unseen_real_people_is_good_and_one_of_noise_is_not(slices: 
 
 
 def test_more_images_of_a_folder_have_the_shares_that_are_asked_for(slices: Path):
-    data = MRIDataModule(slices, image_size=32, channels=1, batch_size=1)
-    data.setup()
+    data = MRIDataModule(slices, image_size=32, channels=1)
+    data.read()
     candidate = from_folder(slices, data)
     more = candidate.more(20, np.array([0.75, 0.25]))
     assert np.bincount(more.labels).tolist() == [15, 5]
@@ -311,7 +311,7 @@ def test_an_evaluation_that_stops_goes_on_from_its_cache(
 ):
     """Of the features that were computed before it stopped, none is computed again."""
     written: list[str] = []
-    original = data_features.write_arrays
+    original = files.write_arrays
 
     def stops(path: Path, **arrays: np.ndarray) -> None:
         if len(written) == 3:
@@ -319,7 +319,7 @@ def test_an_evaluation_that_stops_goes_on_from_its_cache(
         written.append(path.name)
         original(path, **arrays)
 
-    monkeypatch.setattr(data_features, "write_arrays", stops)
+    monkeypatch.setattr(files, "write_arrays", stops)
     with pytest.raises(KeyboardInterrupt):
         evaluate(tmp_path / "e", f"ckpt_path={trained}", "metrics=[fidelity]")
     again: list[str] = []
@@ -328,7 +328,7 @@ def test_an_evaluation_that_stops_goes_on_from_its_cache(
         again.append(path.name)
         original(path, **arrays)
 
-    monkeypatch.setattr(data_features, "write_arrays", noted)
+    monkeypatch.setattr(files, "write_arrays", noted)
     evaluate(tmp_path / "e", f"ckpt_path={trained}", "metrics=[fidelity]")
     assert again
     assert not set(again) & set(written)

@@ -24,6 +24,7 @@ from PIL import Image
 from torchvision.transforms.functional import gaussian_blur
 
 from alzgan import load
+from alzgan.device.pixels import to_uint8
 from alzgan.errors import UserError
 from alzgan.files import cache_folder
 from alzgan.generation import formats
@@ -117,6 +118,13 @@ def test_a_set_is_what_the_loaded_generator_samples(kind: str, request, tmp_path
         assert [row["class"] for row in sorted(table, key=lambda row: int(row["number"]))] == [
             ["Few", "Many"][int(kind)] for kind in kinds
         ]
+
+
+def test_an_image_is_the_same_in_whatever_order_it_is_asked_for(unconditional: Path):
+    generator, numbers = load(unconditional), [70, 3, 35]
+    latents = torch.cat([generator.latents(1, first=number) for number in numbers])
+    floats = generator.floats(latents, numbers=numbers)
+    assert torch.equal(to_uint8(floats), generator.sample(71)[numbers])
 
 
 def test_the_bytes_do_not_depend_on_the_batch(conditional: Path, tmp_path: Path):

@@ -111,8 +111,8 @@ def test_on_real_slices_copies_are_found_and_unseen_people_are_not():
     root = os.environ.get("ALZGAN_MRI_ROOT")
     if not root:
         pytest.skip("ALZGAN_MRI_ROOT, the folder of the 6,400 real slices, is not set")
-    data = MRIDataModule(root, image_size=64, channels=1, batch_size=1, fractions=(0.7, 0.15, 0.15))
-    data.setup()
+    data = MRIDataModule(root, image_size=64, channels=1, fractions=(0.7, 0.15, 0.15))
+    data.read()
     train, others = images_of(data, ["train"]), images_of(data, ["validation", "test"])
     others = others.of(np.arange(0, len(others), 4))
     search = Search(train.pixels)

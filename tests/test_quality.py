@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
+from alzgan import files
 from alzgan.callbacks.quality import Quality, default_extractor, name_of
-from alzgan.data import features as data_features
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.data.loader import SliceDataset
 from alzgan.errors import UserError
@@ -181,9 +181,9 @@ def test_the_stand_in_is_the_same_network_everywhere():
 
 def test_the_real_features_are_computed_once(slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     calls = []
-    original = data_features.write_arrays
+    original = files.write_arrays
     monkeypatch.setattr(
-        data_features, "write_arrays", lambda path, **arrays: (calls.append(path), original(path, **arrays))
+        files, "write_arrays", lambda path, **arrays: (calls.append(path), original(path, **arrays))
     )
     overrides = ("trainer.max_epochs=2", "callbacks.quality.every_n_epochs=1")
     first = session.run(small_settings(slices, tmp_path / "1", *overrides))
@@ -235,13 +235,17 @@ def test_damaged_features_are_computed_anew(slices: Path, own_cache: Path):
         assert np.array_equal(read_arrays(path)["features"], expected.numpy())
 
 
-def test_features_that_cannot_be_kept_get_one_line(slices: Path, tmp_path: Path):
+def test_features_that_cannot_be_kept_are_the_same(slices: Path, tmp_path: Path):
     (tmp_path / "file").touch()
     data = MRIDataModule(slices, image_size=32, channels=1, batch_size=8)
     data.setup()
-    quality = Quality(download=False, cache_dir=str(tmp_path / "file"))
-    with pytest.raises(UserError, match=f"cannot write the cache {tmp_path}/file: .* is a file, no folder"):
-        quality.real_features(data.dataset, torch.device("cpu"))
+    features = [
+        Quality(download=False, cache_dir=str(tmp_path / name)).real_features(
+            data.dataset, torch.device("cpu")
+        )
+        for name in ("file", "folder")
+    ]
+    assert torch.equal(*features)
 
 
 def test_without_weights_the_run_says_which_file_goes_where(caplog: pytest.LogCaptureFixture):

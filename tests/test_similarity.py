@@ -11,6 +11,7 @@ from PIL import Image
 from alzgan.device.streams import stream
 from alzgan.errors import UserError
 from alzgan.images.folder import ImageFile, scan
+from alzgan.images.thumbnails import thumbnails
 from alzgan.people import similarity
 from alzgan.people.similarity import (
     LINK,
@@ -23,7 +24,6 @@ from alzgan.people.similarity import (
     recover,
     spanning_forest,
     strongest_links,
-    thumbnails,
     widest_band,
 )
 from alzgan.people.subjects import kaggle4
@@ -142,7 +142,7 @@ def test_detail_is_what_differs_from_the_mean_of_the_pixels_around():
 
 def test_forest_found_in_small_blocks_connects_what_all_pairs_connect(monkeypatch):
     vectors = contrast(rows_of_slices(9, 7, share=0.6))
-    monkeypatch.setattr(similarity, "BLOCK", 10)
+    monkeypatch.setattr(similarity, "COMPARED", 10)
     monkeypatch.setattr(similarity, "MAX_LINKS", 50)
     held = []
     monkeypatch.setattr(
@@ -192,7 +192,7 @@ def test_positions_follow_a_line_and_leave_a_bush_alone():
 
 @pytest.mark.parametrize("block", [3, 2048])
 def test_leak_count_is_the_number_of_test_images_with_a_train_neighbour(monkeypatch, block):
-    monkeypatch.setattr(similarity, "BLOCK", block)
+    monkeypatch.setattr(similarity, "COMPARED", block)
     thumbs = noise(12)
     thumbs[8:10] = thumbs[:2]  # two test images are train images, and one train image is twice in test
     thumbs[10] = thumbs[0]

@@ -19,7 +19,7 @@ from alzgan.device.graphs import CapturedStep
 from alzgan.device.overhead import tune_process
 from alzgan.device.pixels import to_float
 from alzgan.game import Look, Turn
-from alzgan.runs.build import build_data, build_model, build_trainer
+from alzgan.runs.build import build_data, build_model, build_trainer, conditioned
 from alzgan.upstream.lightning import quiet
 
 RESIDENT = 1024  # images of noise that lie on the device
@@ -123,6 +123,7 @@ def train(training: DictConfig, *probes: Callback) -> None:
     tune_process()
     with quiet():
         data = build_data(training)
+        training = conditioned(training, data)
         gan, fit = build_model(training), build_trainer(training, {}, None)
         data.setup()
         fit.callbacks.extend(probes)

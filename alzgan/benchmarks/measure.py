@@ -11,7 +11,7 @@ from alzgan.benchmarks import loops
 from alzgan.benchmarks.contest import Loop, contest, interleave, quartiles
 from alzgan.errors import UserError, at_least, one_of
 from alzgan.files import write_json
-from alzgan.runs.build import build_data, build_model
+from alzgan.runs.build import build_data, build_model, conditioned
 from alzgan.runs.config import check_missing, compose_config
 from alzgan.runs.provenance import provenance
 from alzgan.text import aligned
@@ -80,10 +80,10 @@ class Bench:
     """What the loops of a benchmark have in common: the data and the model. The arguments are `measure`'s."""
 
     def __init__(self, settings: DictConfig, overrides: Sequence[str], run_dir: Path):
-        self.settings = settings
         self.run_dir = run_dir
         self.overrides = [text for text in overrides if text.lstrip("+~").split("=")[0] not in OWN]
         data = build_data(settings)
+        self.settings = settings = conditioned(settings, data)
         build_model(settings)  # its errors are better told here than by a loop in a process of its own
         data.setup()  # makes the phantom, fills the cache
         self.root = str(data.root)

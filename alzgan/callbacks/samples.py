@@ -34,7 +34,7 @@ class FixedLatentSamples(Callback):
     """
 
     def __init__(
-        self, count: int = 64, every_n_epochs: int | None = None, every_n_train_steps: int | None = None
+        self, count: int = 64, every_n_epochs: int | None = 5, every_n_train_steps: int | None = None
     ):
         at_least(1, count=count, every_n_epochs=every_n_epochs, every_n_train_steps=every_n_train_steps)
         self.count = count

@@ -1,6 +1,5 @@
 """Features of images, computed once: what is known of an image's pixels is kept in the cache."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +8,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from alzgan.device.pixels import viewable
-from alzgan.files import read_arrays, unwritable_cache, write_arrays
+from alzgan.files import cache_path, cached
 from alzgan.metrics.features import FeatureExtractor
 
 CHUNK = 256  # images whose features are one file: what an interrupted evaluation loses
+FEATURES = 1  # version; an extractor that computes otherwise has another name
 BATCH = 16  # images at a time: larger ones leave a processor's cache
 
 
@@ -25,8 +25,8 @@ def features_of(
 ) -> Tensor:
     """The features (N, F) of images, on the CPU, from the cache or computed and put there.
 
-    A file's name is a digest of the extractor's name and of the pixels, so that it holds whatever data set or
-    generator these are of. The last bits are those of the processor that computed it first.
+    What is kept depends on the pixels and the extractor's name alone, not on whose images they are. The last
+    bits are those of the processor that computed it first.
 
     Args:
         images: uint8 (N, C, H, W); of neighbouring slices as channels the one in the middle is taken.
@@ -34,9 +34,6 @@ def features_of(
         cache: the folder.
         device: of the computation.
         progress: what a bar on stderr says; None: there is none.
-
-    Raises:
-        UserError: the cache cannot be written.
     """
     found = []
     bar = tqdm(total=len(images), desc=progress, unit=" images", disable=progress is None, leave=False)
@@ -51,30 +48,12 @@ def features_of_chunk(
     images: Tensor, extractor: FeatureExtractor, cache: Path, device: torch.device
 ) -> Tensor:
     """The features of as many images as one file keeps."""
-    path = cache / f"features-{digest_of(images, extractor.name)}.npz"
-    stored = read_arrays(path).get("features")
-    if stored is not None and stored.shape == (len(images), extractor.num_features):
-        return torch.from_numpy(stored)
-    features = torch.cat([extractor(batch.to(device)).cpu() for batch in images.split(BATCH)])
-    keep(path, features=features.numpy())
-    return features
 
+    def compute() -> dict[str, np.ndarray]:
+        found = [extractor(batch.to(device)).cpu() for batch in images.split(BATCH)]
+        return {"features": torch.cat(found).numpy()}
 
-def keep(path: Path, **arrays: np.ndarray) -> None:
-    """Put arrays into the cache.
+    def read(kept: dict[str, np.ndarray]) -> Tensor:
+        return torch.from_numpy(kept["features"].reshape(len(images), extractor.num_features))
 
-    Raises:
-        UserError: it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_arrays(path, **arrays)
-    except OSError as error:
-        raise unwritable_cache(path.parent, error) from None
-
-
-def digest_of(images: Tensor, *words: str) -> str:
-    """Digest of uint8 images (N, C, H, W), their shape, and words."""
-    digest = hashlib.blake2b(repr((*words, tuple(images.shape))).encode(), digest_size=12)
-    digest.update(np.ascontiguousarray(images.numpy()))
-    return digest.hexdigest()
+    return cached(cache_path(cache, "features.npz", FEATURES, extractor.name, images), compute, read)

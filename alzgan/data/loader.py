@@ -13,7 +13,7 @@ from alzgan.device.streams import stream
 from alzgan.errors import UserError
 from alzgan.people.splits import apportion
 
-BLOCK = 1024  # images that are copied to a device at a time
+COPIED_AT_ONCE = 1024  # images that are copied to a device at a time
 
 
 class SliceDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -69,7 +69,7 @@ class ResidentSlices:
     """
 
     def __init__(self, dataset: SliceDataset, device: torch.device):
-        blocks = np.array_split(np.arange(len(dataset)), -(-len(dataset) // BLOCK))
+        blocks = np.array_split(np.arange(len(dataset)), -(-len(dataset) // COPIED_AT_ONCE))
         # As it is stored, channels last, so that a batch is too.
         images = [dataset[block][0].permute(0, 2, 3, 1).to(device) for block in blocks]
         self.images = torch.cat(images)

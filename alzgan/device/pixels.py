@@ -1,4 +1,4 @@
-"""Between tensors of float images in [-1, 1] and of uint8 images, one function each way; what is shown."""
+"""Between float images in [-1, 1] and whole numbers, one conversion each way; what of an image is shown."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,12 @@ def to_float(images: Tensor) -> Tensor:
 
 def to_uint8(images: Tensor) -> Tensor:
     """Turn float images (any shape) in [-1, 1] into uint8, rounded to nearest; values outside are clipped."""
-    return images.float().add(1).mul_(255 / 2).round_().clamp_(0, 255).to(torch.uint8)
+    return quantized(images, 255).to(torch.uint8)
+
+
+def quantized(images: Tensor, most: int) -> Tensor:
+    """Float images (any shape) in [-1, 1] as whole numbers from 0 to `most`, float32, clipped."""
+    return images.float().add(1).mul_(most / 2).round_().clamp_(0, most)
 
 
 def viewable(images: Tensor) -> Tensor:

@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alzgan.data.features import digest_of, keep
 from alzgan.device.streams import stream
 from alzgan.evaluation.fidelity import Sets
 from alzgan.evaluation.numbers import Number, unseen_of
 from alzgan.evaluation.reference import Reference
 from alzgan.evaluation.spaces import Features, Space
-from alzgan.files import read_arrays
+from alzgan.files import cache_path, cached
 from alzgan.images.likeness import VERSION, Nearest, Search
 from alzgan.metrics.memorisation import (
     Copies,
@@ -244,13 +243,16 @@ def control(members: np.ndarray, others: int, seed: int) -> list[float]:
 
 def cached_nearest(images: Tensor, references: Tensor, cache: Path) -> Nearest:
     """The most alike reference of each image, from the cache or put there."""
-    path = cache / f"nearest-{digest_of(images, f'likeness {VERSION}', digest_of(references))}.npz"
-    stored = read_arrays(path)
-    if stored.get("index", np.empty(0)).shape == (len(images),):
-        return Nearest(torch.from_numpy(stored["similarity"]), torch.from_numpy(stored["index"]))
-    found = Search(references).nearest(images)
-    keep(path, similarity=found.similarity.numpy(), index=found.index.numpy())
-    return found
+
+    def compute() -> dict[str, np.ndarray]:
+        found = Search(references).nearest(images)
+        return {"similarity": found.similarity.numpy(), "index": found.index.numpy()}
+
+    return cached(
+        cache_path(cache, "nearest.npz", VERSION, images, references),
+        compute,
+        lambda kept: Nearest(torch.from_numpy(kept["similarity"]), torch.from_numpy(kept["index"])),
+    )
 
 
 def plain(

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from alzgan.data.features import digest_of
 from alzgan.device.streams import stream
 from alzgan.evaluation.numbers import DISTANCES, Number, Unseen, unseen_of
 from alzgan.evaluation.reference import Images, Reference, draw_group, who_of, widening
 from alzgan.evaluation.spaces import Features, K, Pair, Space
+from alzgan.files import digest_of
 from alzgan.metrics.distances import at_infinity
 from alzgan.metrics.diversity import inception_score
 from alzgan.people.splits import NEEDED_PEOPLE

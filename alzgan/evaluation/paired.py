@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alzgan.data.features import digest_of
 from alzgan.evaluation.fidelity import Sets
 from alzgan.evaluation.numbers import DISTANCES
 from alzgan.evaluation.reference import who_of
 from alzgan.evaluation.spaces import Pair, Space
+from alzgan.files import digest_of
 from alzgan.metrics.distances import kernel
 from alzgan.metrics.pairs import others
 from alzgan.metrics.significance import LEVEL, holm, sign_flip

@@ -106,7 +106,7 @@ def reference_of(data: MRIDataModule, held_out: str = "both") -> Reference:
     Raises:
         UserError: there are too few of them for an interval over people.
     """
-    data.setup()
+    data.read()
     alone = held_out == "test" or (held_out == "auto" and data.people_in(TEST) >= ENOUGH_PEOPLE)
     parts = (TEST,) if alone else (VALIDATION, TEST)
     train, unseen = images_of(data, [TRAIN]), images_of(data, parts)

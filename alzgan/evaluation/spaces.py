@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alzgan.data.features import digest_of, features_of
+from alzgan.data.features import features_of
 from alzgan.device.streams import stream
 from alzgan.errors import UserError
 from alzgan.evaluation.reference import Images
+from alzgan.files import digest_of
 from alzgan.metrics.distances import Moments, frechet, kernel, moments, sorted_projections
 from alzgan.metrics.diversity import vendi
 from alzgan.metrics.features import FeatureExtractor, feature_space

@@ -1,18 +1,15 @@
 """Do the samples help a classifier for unseen people; the answer is kept in the cache."""
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from alzgan.data.features import digest_of
 from alzgan.errors import UserError
 from alzgan.evaluation.candidates import Candidate
 from alzgan.evaluation.reference import Reference
-from alzgan.files import read_json, write_json
+from alzgan.files import cache_path, cached
 from alzgan.metrics.arms import RATIOS, Labelled, judged_classes, known
 from alzgan.metrics.downstream import utility
 from alzgan.text import printable
@@ -53,10 +50,9 @@ def usefulness(
     sets = [Labelled(images.pixels, images.labels, images.people) for images in (train, made, held_out)]
     people = [str(each.people.tolist()) for each in (sets[0], sets[2]) if each.people is not None]
     labels = [str(each.labels.tolist()) for each in sets]
-    words = [*(digest_of(each.images) for each in sets), *labels, *people, f"{VERSION} {seed}"]
-    path = cache / f"utility-{hashlib.blake2b(json.dumps(words).encode(), digest_size=12).hexdigest()}.json"
-    found = read_json(path)
-    if not isinstance(found, dict):
-        found = utility(*sets, reference.classes, seed=seed, device=device)
-        write_json(path, found)
-    return found
+    key = *(each.images for each in sets), *labels, *people, str(seed)
+    return cached(
+        cache_path(cache, "utility.json", VERSION, *key),
+        lambda: utility(*sets, reference.classes, seed=seed, device=device),
+        dict,
+    )

@@ -13,11 +13,10 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from alzgan.evaluation.copying import QUANTILE, cached_nearest
-from alzgan.evaluation.inputs import data_of_run, reference_of_run
-from alzgan.evaluation.reference import middle
+from alzgan.evaluation.reference import middle, reference_of
 from alzgan.images.likeness import Search
 from alzgan.metrics.memorisation import copies_of
-from alzgan.runs.build import build
+from alzgan.runs.data import data_of_run, run_and_data
 
 
 class Judgement(NamedTuple):
@@ -51,9 +50,8 @@ class CopyCheck:
     """
 
     def __init__(self, path: Path, settings: DictConfig, overrides: Sequence[str], cache: Path):
-        previous, node = data_of_run(path, settings, overrides)
-        self.data = build("data", node)
-        self.reference = reference_of_run(previous, self.data)
+        data = data_of_run(*run_and_data(path, settings, overrides))
+        self.reference = reference_of(data)
         train, unseen = self.reference.train, self.reference.held_out
         theirs = cached_nearest(unseen.pixels, train.pixels, cache)
         self.search = Search(train.pixels)
@@ -63,7 +61,7 @@ class CopyCheck:
         self.threshold_of_stacks = (
             float(torch.stack(nearest).double().quantile(QUANTILE)) if nearest else self.threshold
         )
-        self.see = middle if self.data.slices_as_channels else torch.Tensor.contiguous
+        self.see = middle if data.slices_as_channels else torch.Tensor.contiguous
 
     def judge(self, images: Tensor) -> list[Judgement]:
         """Judge uint8 images (N, C, H, W)."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from alzgan.errors import UserError
 from alzgan.files import new_folder
 from alzgan.generation.card import USE, judged_as, measured
-from alzgan.runs.load import BLOCK, TrainedGenerator
+from alzgan.runs.load import SAMPLES_AT_ONCE, TrainedGenerator
 from alzgan.text import counted, printable, shell_word
 
 PACKAGES = {"safetensors": "generator.safetensors", "onnx": "generator.onnx", "onnxscript": "generator.onnx"}
@@ -69,7 +69,7 @@ def export(
 
 def example(generator: TrainedGenerator) -> tuple[Tensor, ...]:
     """What the network is called with for a block: latents, and labels if it takes any."""
-    latents, labels = generator.latents(BLOCK), generator.labels(BLOCK)
+    latents, labels = generator.latents(SAMPLES_AT_ONCE), generator.labels(SAMPLES_AT_ONCE)
     return (latents,) if labels is None else (latents, labels)
 
 
@@ -103,7 +103,7 @@ def config_of(generator: TrainedGenerator) -> dict[str, Any]:
         "image_size": generator.image_size,
         "channels": generator.channels,
         "slices_as_channels": generator.slices_as_channels,
-        "block": BLOCK,
+        "block": SAMPLES_AT_ONCE,
         "classes": generator.classes,
         "class_shares": generator.class_shares,
         "conditions": generator.conditions,

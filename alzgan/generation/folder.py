@@ -1,13 +1,12 @@
 """A set of synthetic images on the disk: whole files only, which one it is, and a table of all of it."""
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from alzgan.errors import UserError
-from alzgan.files import folder_name, locked, read_json, write_json, write_table
+from alzgan.files import folder_name, locked, read_json, read_table, write_json, write_table
 from alzgan.generation.formats import SUFFIXES
 from alzgan.generation.order import Item
 from alzgan.text import printable
@@ -16,7 +15,7 @@ IDENTITY, MANIFEST = "set.json", "manifest.csv"
 OURS = re.compile(
     r"[^/]+/(\d{7,}|seed-\d{6,}|synthetic-\d+-person-\d{4,}(/slice-\d{3,})?)(\.png|\.npy|\.nii\.gz)"
 )  # paths of a set's files
-VERSION = 1  # of the set: raise it when the same order would give other files
+SET = 1  # version; raise it when the same order would give other files
 
 
 class SetFolder:
@@ -44,7 +43,7 @@ class SetFolder:
         self.path, self.form = path, form
         self.gives_way = False  # to this set, what is there
         self.classes = [folder_name(name) for name in classes]
-        self.identity = {"version": VERSION, **identity}
+        self.identity = {"version": SET, **identity}
         self.check(overwrite)
 
     def check(self, overwrite: bool) -> None:
@@ -97,21 +96,14 @@ class SetFolder:
         """Whether the image is there: a file that has its name is whole."""
         return (self.path / self.name_of(item)).is_file()
 
-    def rows(self) -> list[dict[str, str]]:
-        """The table as it is."""
-        try:
-            with open(self.path / MANIFEST, newline="", encoding="utf-8", errors="surrogateescape") as handle:
-                return list(csv.DictReader(handle))
-        except OSError:
-            return []
-
     def add_rows(self, header: Sequence[str], rows: Sequence[Mapping[str, object]]) -> int:
         """Put rows into the table, in the places of those with the same file; returns how many there are.
 
         Several processes may do so for one set.
         """
         with locked(self.path, lambda: None):
-            known = {row["file"]: row for row in self.rows() if (self.path / row["file"]).is_file()}
+            there = read_table(self.path / MANIFEST)
+            known = {row["file"]: row for row in there if (self.path / row["file"]).is_file()}
             for row in rows:  # what an earlier call knew of an image, its nearest one say, stays
                 known[str(row["file"])] = {**known.get(str(row["file"]), {}), **row}
             columns = list(dict.fromkeys([*header, *(key for row in known.values() for key in row)]))

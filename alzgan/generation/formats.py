@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
 
+from alzgan.device.pixels import quantized, to_uint8
 from alzgan.errors import UserError
 from alzgan.files import scratch
 
@@ -34,20 +36,20 @@ def check_format(name: str, channels: int) -> None:
         raise UserError(f"format={name} is for grey images, these have {channels} channels: use png or npy")
 
 
-def writer(name: str) -> Callable[[Path, np.ndarray, Mapping[str, str]], None]:
+def writer(name: str) -> Callable[[Path, Tensor, Mapping[str, str]], None]:
     """What writes one image (C, H, W) of floats in [-1, 1], with what is to be said of it."""
-    return {"png": write_png, "png16": write_png16, "npy": write_npy, "nifti": write_nifti}[name]
+    return {"png": write_png, "png16": write_png16, "npy": write_npy, "nifti": write_volume}[name]
 
 
-def write_png(path: Path, image: np.ndarray, about: Mapping[str, str]) -> None:
+def write_png(path: Path, image: Tensor, about: Mapping[str, str]) -> None:
     """Grey or RGB, 8 bits."""
-    pixels = ((image + 1) * 127.5).round().clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
+    pixels = to_uint8(image).permute(1, 2, 0).numpy()
     save_png(path, Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels), about)
 
 
-def write_png16(path: Path, image: np.ndarray, about: Mapping[str, str]) -> None:
+def write_png16(path: Path, image: Tensor, about: Mapping[str, str]) -> None:
     """Grey, 16 bits: from 0 for -1 to 65,535 for 1."""
-    pixels = ((image[0] + 1) * 32767.5).round().clip(0, 65535).astype(np.uint16)
+    pixels = quantized(image[0], 65535).numpy().astype(np.uint16)
     save_png(path, Image.fromarray(pixels), about)
 
 
@@ -61,20 +63,15 @@ def save_png(path: Path, picture: Image.Image, about: Mapping[str, str]) -> None
         os.replace(part, path)
 
 
-def write_npy(path: Path, image: np.ndarray, about: Mapping[str, str]) -> None:
+def write_npy(path: Path, image: Tensor, about: Mapping[str, str]) -> None:
     """Float32 (C, H, W) in [-1, 1]."""
     with scratch(path) as part:
         with part.open("wb") as file:
-            np.save(file, image.astype(np.float32))
+            np.save(file, image.float().numpy())
         os.replace(part, path)
 
 
-def write_nifti(path: Path, image: np.ndarray, about: Mapping[str, str]) -> None:
-    """One slice as a volume (W, H, 1), 8 bits."""
-    write_volume(path, image, about)
-
-
-def write_volume(path: Path, stack: np.ndarray, about: Mapping[str, str]) -> None:
+def write_volume(path: Path, stack: Tensor, about: Mapping[str, str]) -> None:
     """Slices (S, H, W), from the lowest to the highest, as a NIfTI volume in RAS+ with voxels of 1 mm.
 
     Of axial slices as `alzgan.prepare` makes them: the left is on the left, the front is up. The size of a
@@ -82,8 +79,8 @@ def write_volume(path: Path, stack: np.ndarray, about: Mapping[str, str]) -> Non
     """
     import nibabel  # an extra
 
-    pixels = ((stack + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
-    volume = nibabel.Nifti1Image(pixels.transpose(2, 1, 0)[:, ::-1], np.eye(4))
+    pixels = to_uint8(stack).permute(2, 1, 0).numpy()[:, ::-1]
+    volume = nibabel.Nifti1Image(pixels, np.eye(4))
     volume.header["descrip"] = "; ".join(f"{key} {value}" for key, value in about.items())[:79].encode()
     with scratch(path) as part:
         part.write_bytes(gzip.compress(volume.to_bytes(), mtime=0))  # no time in it: the same bytes tomorrow

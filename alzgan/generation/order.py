@@ -13,7 +13,7 @@ from torch import Tensor
 
 from alzgan.errors import UserError
 from alzgan.people.subjects import FEW_PEOPLE
-from alzgan.runs.load import BLOCK, TrainedGenerator
+from alzgan.runs.load import SAMPLES_AT_ONCE, TrainedGenerator
 from alzgan.text import printable
 
 MOST_SEEDS = 1_000_000
@@ -169,7 +169,7 @@ class Order:
         """The items that are made together: a person's stack, or those of one block."""
 
         def group_of(item: Item) -> int:
-            return item.number if item.person is not None else slot_of(item) // BLOCK
+            return item.number if item.person is not None else slot_of(item) // SAMPLES_AT_ONCE
 
         return [list(group) for _, group in itertools.groupby(self.items(), group_of)]
 
@@ -179,26 +179,8 @@ class Order:
         return Batch(items, self.truncation * latents, self.labels_of(items))
 
     def images(self, batch: Batch) -> Tensor:
-        """Images (N, C, H, W), floats in [-1, 1].
-
-        Each is made in the place of a block that its number gives it: sums of floats may depend on that in
-        their last bits.
-        """
-        slots = np.array([slot_of(item) for item in batch.items])
-        found = None
-        for block in np.unique(slots // BLOCK):
-            rows = np.flatnonzero(slots // BLOCK == block)
-            places = slots[rows] % BLOCK
-            latents = batch.latents.new_zeros(BLOCK, batch.latents.shape[1])
-            latents[places] = batch.latents[rows]
-            labels = None
-            if batch.labels is not None:
-                labels = batch.labels.new_zeros(BLOCK, *batch.labels.shape[1:])
-                labels[places] = batch.labels[rows]
-            made = self.generator.floats(latents, labels)[places]
-            found = made.new_empty(len(slots), *made.shape[1:]) if found is None else found
-            found[rows] = made
-        return found
+        """Images (N, C, H, W), floats in [-1, 1]."""
+        return self.generator.floats(batch.latents, batch.labels, [slot_of(item) for item in batch.items])
 
     def labels_of(self, items: Sequence[Item]) -> Tensor | None:
         """Labels of images."""
@@ -213,13 +195,9 @@ class Order:
             found.append(self.generator.labels(1, item.kind, item.seed, item.number, conditions))
         return torch.cat(found)
 
-    def refuse_portraits(self, items: Sequence[Item], allowed: bool) -> list[str]:
-        """Refuse classes of few people, or say that nobody knows; returns notes.
-
-        Raises:
-            UserError: a class has fewer than `FEW_PEOPLE` people to train on, and that is not allowed.
-        """
-        return refuse_portraits(self.generator, {self.names[item.kind or 0] for item in items}, allowed)
+    def classes(self) -> set[str]:
+        """Names of the classes that are asked for."""
+        return {self.names[item.kind or 0] for item in self.items()}
 
 
 def refuse_portraits(generator: TrainedGenerator, wanted: Collection[str], allowed: bool) -> list[str]:

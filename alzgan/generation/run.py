@@ -5,7 +5,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
@@ -18,10 +17,10 @@ from alzgan.device.overhead import tune_process
 from alzgan.device.pixels import to_uint8, viewable
 from alzgan.errors import UserError
 from alzgan.evaluation.reference import middle
-from alzgan.files import cache_folder, replacing, reporting_disk_errors
+from alzgan.files import cache_folder, read_table, replacing, reporting_disk_errors
 from alzgan.generation.card import card
 from alzgan.generation.check import CopyCheck, Judgement
-from alzgan.generation.folder import SetFolder, person_name
+from alzgan.generation.folder import MANIFEST, SetFolder, person_name
 from alzgan.generation.formats import check_format, write_volume, writer
 from alzgan.generation.order import (
     UNCONDITIONAL,
@@ -34,7 +33,7 @@ from alzgan.generation.order import (
 )
 from alzgan.images.decoding import OURS, SYNTHETIC
 from alzgan.runs.config import checkpoint_file
-from alzgan.runs.load import BLOCK, TrainedGenerator, load
+from alzgan.runs.load import SAMPLES_AT_ONCE, TrainedGenerator, load
 from alzgan.runs.signatures import check_types, fits
 from alzgan.text import numbers_by_name
 
@@ -58,15 +57,13 @@ def generate(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
     """
     check(settings)
     path = checkpoint_file(settings.ckpt_path)
-    generator = trained(settings, path)
+    generator, portraits = trained(settings, path), settings.rare_classes == "allow"
     if settings.export is not None:
         from alzgan.generation.export import export  # its packages are extras
 
         if settings.dtype != "float32":
             raise UserError(f"dtype={settings.dtype}: a generator is exported in float32")
-        notes = refuse_portraits(
-            generator, generator.classes or [UNCONDITIONAL], settings.rare_classes == "allow"
-        )
+        notes = refuse_portraits(generator, generator.classes or [UNCONDITIONAL], portraits)
         return export(generator, path, Path(str(settings.export)).expanduser(), settings.license, notes)
     order = ordered(settings, generator)
     for name, choices in (("copies", ("keep", "drop")), ("rare_classes", ("refuse", "allow"))):
@@ -77,7 +74,7 @@ def generate(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
     if settings.interpolate is not None:
         from alzgan.generation.interpolation import interpolate
 
-        notes = order.refuse_portraits(order.items(), settings.rare_classes == "allow")
+        notes = refuse_portraits(generator, order.classes(), portraits)
         lines = interpolate(order, settings.interpolate, Path(str(settings.out)).expanduser())
         return [*lines, *(f"note: {note}" for note in notes)]
     return Making(settings, overrides, path, order).run()
@@ -150,10 +147,9 @@ class Making:
     def __init__(self, settings: DictConfig, overrides: Sequence[str], path: Path, order: Order):
         self.settings, self.order, self.generator = settings, order, order.generator
         self.groups = order.groups()
-        items = [item for group in self.groups for item in group]
         channels = 1 if self.generator.slices_as_channels else self.generator.channels
         check_format(settings.format, channels)
-        self.notes = order.refuse_portraits(items, settings.rare_classes == "allow")
+        self.notes = refuse_portraits(self.generator, order.classes(), settings.rare_classes == "allow")
         if not self.generator.classes:
             self.notes.append("the generator knows no classes: all images are of one")
         identity = {
@@ -197,7 +193,7 @@ class Making:
 
     def make(self) -> None:
         """Generate group by group; threads write meanwhile."""
-        most = 2 * THREADS + self.settings.batch_size // BLOCK
+        most = 2 * THREADS + self.settings.batch_size // SAMPLES_AT_ONCE
         waiting: list[Future] = []
         count = sum(map(len, self.groups))
         with (
@@ -211,7 +207,7 @@ class Making:
                 bar.update(len(group))
             self.written += sum(future.result() for future in waiting)
 
-    def deal(self, group: list[Item]) -> tuple[list[Item], np.ndarray | None]:
+    def deal(self, group: list[Item]) -> tuple[list[Item], Tensor | None]:
         """Generate a group where it is needed, judge it, and put it into the table.
 
         Returns:
@@ -236,7 +232,7 @@ class Making:
             shown = [index for index, item in enumerate(group) if item in kept]
             self.shown.append(to_uint8(images[shown][: GRID - sum(map(len, self.shown))]))
         rows = [index for index, item in enumerate(group) if item in kept and item in new]
-        return [group[index] for index in rows], pixels[rows].numpy()
+        return [group[index] for index in rows], pixels[rows]
 
     def enter(self, batch: Batch, judged: Sequence[Judgement | None]) -> list[Item]:
         """Put a group into the table, without copies where they are dropped; returns what is in it now."""
@@ -248,7 +244,7 @@ class Making:
                 kept.append(item)
         return kept
 
-    def write_files(self, items: list[Item], pixels: np.ndarray | None) -> int:
+    def write_files(self, items: list[Item], pixels: Tensor | None) -> int:
         """Write images, each whole or not at all; returns how many files that are."""
         for index, item in enumerate(items[:1] if self.volumes else items):
             path = self.out / self.folder.name_of(item)
@@ -296,7 +292,7 @@ class Making:
 
     def write_about(self) -> None:
         """Write the card and the grid, and show the grid in the run's TensorBoard if asked for."""
-        rows = self.folder.rows()
+        rows = read_table(self.out / MANIFEST)
         found = self.run_folder / "evaluation.json"
         text = card(self.generator, self.folder.identity, rows, found, self.notes)
         with replacing(self.out / "README.md") as part:

@@ -6,20 +6,30 @@ file's size and times are unchanged, and the array where its digest holds; so it
 stay until someone deletes them, which is safe at any time.
 """
 
-import hashlib
 import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from alzgan.errors import UserError, at_least, one_of
-from alzgan.files import cache_folder, locked, publish, read_json, scratch, unwritable_cache, write_json
+from alzgan.errors import SettingError, UserError, at_least, one_of
+from alzgan.files import (
+    cache_folder,
+    cache_path,
+    digest_of,
+    hash_of,
+    locked,
+    publish,
+    read_json,
+    scratch,
+    unwritable_cache,
+    write_json,
+)
 from alzgan.images.decoding import (
     FITS,
     SCALED,
@@ -32,34 +42,57 @@ from alzgan.images.decoding import (
     resize,
 )
 from alzgan.images.folder import ImageFile, scan
+from alzgan.images.thumbnails import Thumbnails, shrunk
 from alzgan.text import printable
 
-VERSION = 1  # of the decoding: raise it when the same file would give other pixels
-DEEP_VERSION = 2  # the same of grey with more than 8 bits, which has its own: other arrays stay what they are
-RECORD = 2  # version of what is recorded of an array
-BLOCK = 2**20
-MAX_BLOCKS = 256  # of the array are checked at every start: 0.3 s
+DECODING = 1  # version; raise it when the same file would give other pixels
+DEEP_DECODING = 2  # version for grey with more than 8 bits, so that other arrays stay what they are
+RECORD = 3  # version of what is recorded of an array
+CHECKED_BYTES = 2**20
+MOST_CHECKS = 256  # of so many bytes of the array at every start: 0.3 s
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What becomes of each image; SettingError where a value is out of its range."""
+    """How an image is decoded.
 
-    image_size: int = 64  # side of the square images in pixels
-    channels: int = 3  # 1 (grey) or 3 (RGB)
-    fit: str = "crop"  # or "pad", see `alzgan.images.decoding.resize`
+    Args:
+        image_size: height and width of the images, in pixels.
+        channels: 1 (grey) or 3 (RGB); with `slices_as_channels` an odd number from 3 on.
+        fit: how an image that is not square becomes so, "crop" or "pad".
+        slices_as_channels: an image is a grey slice with its neighbours of the same person as channels
+            ("2.5-D"); at the ends of a stack the last slice is repeated.
+
+    Raises:
+        SettingError: a value is out of its range.
+    """
+
+    image_size: int = 64
+    channels: int = 3
+    fit: str = "crop"
+    slices_as_channels: bool = False
 
     def __post_init__(self):
         at_least(1, image_size=self.image_size)
-        one_of((1, 3), channels=self.channels)
         one_of(FITS, fit=self.fit)
+        if self.slices_as_channels and (self.channels < 3 or self.channels % 2 == 0):
+            raise SettingError(
+                f"channels={self.channels} must be an odd number from 3 on with data.slices_as_channels=true:"
+                " a slice and as many neighbours on each side"
+            )
+        if not self.slices_as_channels and self.channels not in (1, 3):
+            raise SettingError(
+                f"channels={self.channels} must be 1 (grey) or 3 (RGB); neighbouring slices as channels need "
+                "data.slices_as_channels=true"
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return (self.image_size, self.image_size, self.channels)
+        """Height, width and channels of one slice."""
+        return self.image_size, self.image_size, 1 if self.slices_as_channels else self.channels
 
     def __str__(self) -> str:
-        return f"version {VERSION}, {self.image_size} x {self.image_size} x {self.channels}, {self.fit}"
+        return f"version {DECODING}, {' x '.join(map(str, self.shape))}, {self.fit}"
 
 
 @dataclass(frozen=True)
@@ -72,6 +105,7 @@ class Decoded:
     constant: list[str]  # paths of the files of one value
     two_valued: list[str]  # of two
     fingerprint: str  # digest of preprocessing, names and contents, the same wherever the folder lies
+    thumbnails: Thumbnails | None = None  # of the N files, where they were decoded just now
 
 
 def decode(
@@ -113,8 +147,8 @@ def stamp(root: Path | str, files: Iterable[ImageFile]) -> str:
             state = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
         except OSError as error:  # a dangling link: it will be a bad image
             state = str(error.errno)
-        states.append(os.fsencode(f"{file.path}\0{state}"))
-    return digest_of(states).hexdigest()
+        states.append(f"{file.path}\0{state}")
+    return digest_of(*states)
 
 
 class Record:
@@ -122,8 +156,7 @@ class Record:
 
     def __init__(self, root: Path, files: list[ImageFile], preprocessing: Preprocessing, cache: Path):
         self.root, self.files, self.preprocessing, self.cache = root, files, preprocessing, cache
-        name = digest_of([os.fsencode(root.resolve()), str(preprocessing).encode()]).hexdigest()
-        self.path = cache / f"{name}.json"
+        self.path = cache_path(cache, "decoded.json", RECORD, str(root.resolve()), str(preprocessing))
         # Taken before the contents are read: what changes from here on is seen at the next start.
         self.stamp = stamp(root, files)
 
@@ -132,8 +165,7 @@ class Record:
         try:
             stored = read_json(self.path)
             array = self.array(stored["fingerprint"])
-            known = stored["record"], stored["stamp"], stored["digest"]
-            if known != (RECORD, self.stamp, file_digest(array)):
+            if (stored["stamp"], stored["digest"]) != (self.stamp, file_digest(array)):
                 return None
             # A file that could not be read may be back without a change of its own: a network folder.
             with quiet():
@@ -163,18 +195,20 @@ class Record:
         except BadImage as error:
             return error
         wanted = self.preprocessing
-        pixels = resize(image.pixels, wanted.image_size, wanted.channels, wanted.fit)
-        version = [f"deep {DEEP_VERSION}".encode()] if image.is_deep else []
-        version += [SCALED.encode()] if image.mode == SCALED else []
-        return Read(digest_of([*version, content]).digest(), pixels.tobytes(), few_values(image.pixels))
+        pixels = resize(image.pixels, wanted.image_size, wanted.shape[2], wanted.fit)
+        version = [f"deep {DEEP_DECODING}"] if image.is_deep else []
+        version += [SCALED] if image.mode == SCALED else []
+        digest, small = hash_of(*version, content).digest(), shrunk(image.pixels)
+        return Read(digest, pixels.tobytes(), few_values(image.pixels), small)
 
 
 class Read(NamedTuple):
-    """What was read of a file: the digest of its content, its pixels, and how many values they have."""
+    """What was read of a file: its content's digest, its pixels, their number of values, its thumbnails."""
 
     digest: bytes
     pixels: bytes
     values: int | None  # 1 or 2; None: more
+    small: tuple[np.ndarray, np.ndarray]
 
 
 def decode_under_lock(record: Record, progress: bool) -> Decoded:
@@ -198,29 +232,30 @@ def decode_under_lock(record: Record, progress: bool) -> Decoded:
 
 
 def decode_all(record: Record, progress: bool) -> Decoded:
-    """Write the pixels as they come, so memory does not grow with the folder."""
-    skipped, identity = [], digest_of([str(record.preprocessing).encode()])
+    """Write the pixels as they come; only the thumbnails stay in memory."""
+    skipped, identity = [], hash_of(str(record.preprocessing))
     paths_of: dict[int | None, list[str]] = defaultdict(list)  # by the number of values, where there are few
     paths = [file.path for file in record.files]
+    small = Thumbnails.room_for(len(paths))
     with scratch(record.path) as part, quiet():
         with part.open("xb") as array:
             write_header(array, len(paths), record.preprocessing)
             results = in_threads(record.read, paths)
             bar = tqdm(results, "decoding", len(paths), unit=" images", disable=not progress)
-            for path, result in zip(paths, bar, strict=True):
+            for index, (path, result) in enumerate(zip(paths, bar, strict=True)):
                 if isinstance(result, BadImage):
                     skipped.append((path, result.reason))
                     continue
+                small.put(index - len(skipped), result.small)
                 array.write(result.pixels)
                 paths_of[result.values].append(path)
-                identity.update(digest_of([os.fsencode(path), result.digest]).digest())
+                identity.update(hash_of(path, result.digest).digest())
             if len(skipped) == len(paths):
                 raise bad_files_error(skipped, len(paths))
             write_header(array, len(paths) - len(skipped), record.preprocessing)
         fingerprint = identity.hexdigest()
         publish(part, record.array(fingerprint))
     stored = {
-        "record": RECORD,
         "fingerprint": fingerprint,
         "digest": file_digest(record.array(fingerprint)),
         "skipped": skipped,
@@ -229,7 +264,7 @@ def decode_all(record: Record, progress: bool) -> Decoded:
         "stamp": record.stamp,
     }
     write_json(record.path, stored)
-    return record.map(stored)
+    return replace(record.map(stored), thumbnails=small.of(slice(len(paths) - len(skipped))))
 
 
 def write_header(array: BinaryIO, count: int, preprocessing: Preprocessing) -> None:
@@ -240,27 +275,18 @@ def write_header(array: BinaryIO, count: int, preprocessing: Preprocessing) -> N
 
 
 def file_digest(path: Path) -> str:
-    """Digest of a file's size and content, from 256 MiB on of `MAX_BLOCKS` blocks spread evenly over it.
+    """Digest of a file's size and content, from 256 MiB on of `MOST_CHECKS` parts spread evenly over it.
 
     So no start waits: the rename already keeps out half-written arrays, this finds a damaged disk or hand.
     """
     size = path.stat().st_size
-    count = min(MAX_BLOCKS, -(-size // BLOCK))
-    digest = hashlib.blake2b(size.to_bytes(8), digest_size=16)
+    count = min(MOST_CHECKS, -(-size // CHECKED_BYTES))
+    digest = hash_of(size.to_bytes(8))
     with path.open("rb") as file:
-        for start in np.linspace(0, max(0, size - BLOCK), count, dtype=np.int64):
+        for start in np.linspace(0, max(0, size - CHECKED_BYTES), count, dtype=np.int64):
             file.seek(start)
-            digest.update(file.read(BLOCK))
+            digest.update(file.read(CHECKED_BYTES))
     return digest.hexdigest()
-
-
-def digest_of(parts: Iterable[bytes]) -> hashlib.blake2b:
-    """Digest a sequence; lengths are digested too, so that no two sequences run together."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        digest.update(len(part).to_bytes(8))
-        digest.update(part)
-    return digest
 
 
 def bad_files_error(skipped: list[tuple[str, str]], total: int) -> UserError:

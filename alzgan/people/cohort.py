@@ -10,8 +10,8 @@ import numpy as np
 
 from alzgan.errors import SettingError, UserError, one_of, seed_of_streams
 from alzgan.images.folder import CLASSES, ImageFile, Listing, images_of, survey
+from alzgan.images.thumbnails import Thumbnails, thumbnails
 from alzgan.people.copies import EXACT, UNTURNED, Copy, is_augmented, known_copies, tied
-from alzgan.people.similarity import Thumbnails, thumbnails
 from alzgan.people.splits import Split, part_shares, split_by_subject
 from alzgan.people.subjects import (
     LEFT_OUT,
@@ -175,7 +175,7 @@ class Cohort:
 
         @cache
         def small() -> Thumbnails:
-            return found.of(rows) if found else thumbnails(self.folder, files)
+            return found.of(rows if masks else slice(None)) if found else thumbnails(self.folder, files)
 
         if kept_split is not None:
             subjects = read_table(self.folder, files, str(kept_split))

@@ -6,7 +6,6 @@ with noise or at 0.7 of its size at 0.978 or more. What else augmentation does t
 images of different people: neighbouring slices of one person are as alike as an image and itself altered.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -17,13 +16,14 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from alzgan.files import cache_folder, read_json, write_json
+from alzgan.files import cache_folder, cache_path, cached
 from alzgan.images.arrays import stamp
 from alzgan.images.folder import ImageFile
 from alzgan.images.likeness import alike_others
-from alzgan.people.similarity import BLOCK, MANY, SQUARE, blocks_of, detail, unit_vectors
+from alzgan.images.thumbnails import SQUARE
+from alzgan.people.similarity import COMPARED, MANY, blocks_of, detail, unit_vectors
 
-VERSION = 3  # raise it when the same images would give other pairs
+COPIES = 3  # version; raise it when the same images would give other pairs
 COPY = 0.975  # correlation of detail from which on two images are one
 EXACT = 0.999  # from which on not even neighbours of a smooth template are so alike
 ALIKE = 0.93  # similarity from which on images of two people are one; on the Kaggle set all are below 0.91
@@ -128,16 +128,16 @@ def unturned(vectors: np.ndarray) -> np.ndarray:
 def alike(vectors: np.ndarray, least: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Indices of the pairs of unit vectors whose product is at least so much, a block at a time."""
     for i, rows in enumerate(blocks_of(vectors)):
-        for j, columns in enumerate(blocks_of(vectors[i * BLOCK :]), start=i):
+        for j, columns in enumerate(blocks_of(vectors[i * COMPARED :]), start=i):
             r = rows @ columns.T
             first, second = np.nonzero(np.triu(r, 1) >= least if i == j else r >= least)
-            yield first + i * BLOCK, second + j * BLOCK
+            yield first + i * COMPARED, second + j * COMPARED
 
 
 def same_detail(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> Iterator[Copy]:
     """Of pairs of unit images (N, S, S), those that are copies, each in the way that fits best."""
-    for start in range(0, len(first), BLOCK):
-        one, two = first[start : start + BLOCK], second[start : start + BLOCK]
+    for start in range(0, len(first), COMPARED):
+        one, two = first[start : start + COMPARED], second[start : start + COMPARED]
         base = images[one].astype(np.float32)
         r = np.stack([(base * turn(images[two]).astype(np.float32)).sum((1, 2)) for turn in TURNS.values()])
         ways = list(TURNS)
@@ -180,22 +180,12 @@ def known_copies(
         cache_dir: see `alzgan.files.cache_folder`.
         people: who is in each, where that is known.
     """
-    key = [f"copies {VERSION}".encode(), os.fsencode(os.path.realpath(root)), stamp(root, files).encode()]
-    key += [] if people is None else [os.fsencode(name) for name in people]
-    name = hashlib.blake2b(b"\0".join(key), digest_size=16).hexdigest()
-    path = cache_folder(cache_dir) / f"copies-{name}.json"
-    kept = read_json(path)
-    try:
-        return [Copy(int(one), int(two), str(how), float(r)) for one, two, how, r in kept]
-    except (TypeError, ValueError):  # missing, or not what is written below
-        pass
-    found = find_copies(squares(), files, people)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, found)
-    except OSError:  # a start that cannot keep it only takes seconds longer
-        pass
-    return found
+    key = os.path.realpath(root), stamp(root, files), *(people or ())
+    return cached(
+        cache_path(cache_folder(cache_dir), "copies.json", COPIES, *key),
+        lambda: find_copies(squares(), files, people),
+        lambda kept: [Copy(int(one), int(two), str(how), float(r)) for one, two, how, r in kept],
+    )
 
 
 def tied(copies: Sequence[Copy], names: Sequence[str]) -> list[str]:

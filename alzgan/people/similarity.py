@@ -7,23 +7,16 @@ these correlations gives the people; where no threshold stands out, nothing is g
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spanning_tree
 
 from alzgan.errors import UserError
-from alzgan.images.decoding import in_threads, read_image
-from alzgan.images.folder import ImageFile
 from alzgan.text import counted
 
-THUMBNAIL = (44, 52)  # width, height: a quarter of the Kaggle set's slices
-SQUARE = 48  # pixels a side of the thumbnails that may be turned
 FLOOR = 0.5  # correlation of detail below which two slices are not called alike
 WIDE = 1.6  # in 1 - r; the widest WRONG band in phantoms and thinned real sets was 1.3, the right one is 3.2
 CHAIN = 4  # slices; three could be a picture and two edited copies of it
@@ -31,7 +24,7 @@ IN_CHAINS = 0.9  # share of the images that must lie in a chain
 BRANCHING = 0.05  # share of the images that may be linked three ways: slices form a line, copies a bush
 MIXED = 0.05  # share of the people that may carry two classes: they may have come twice
 MANY = 100_000  # images beyond which not each is compared with each: minutes become hours
-BLOCK = 2048  # images a side of a block of correlations: 16 MiB
+COMPARED = 2048  # images on each side of a block of correlations: 16 MiB
 MAX_LINKS = 4_000_000  # links held before they are thinned to a forest: 48 MB
 
 LINK = np.dtype([("first", np.int32), ("second", np.int32), ("r", np.float32)])
@@ -59,58 +52,6 @@ class Recovered:
     person: np.ndarray
     position: list[int | None]
     note: str
-
-
-class Thumbnails(NamedTuple):
-    """Images as grey, shrunk with antialiasing: upright ones (N, 52, 44) and square ones (N, 48, 48), uint8.
-
-    Images are stretched to these shapes whatever their own: slices of one person are stretched alike, and a
-    square stays one when it is turned. 460 MB for 100,000.
-    """
-
-    upright: np.ndarray
-    square: np.ndarray
-
-    @classmethod
-    def room_for(cls, count: int) -> "Thumbnails":
-        """Of so many images, not yet filled in."""
-        return cls(np.empty((count, *THUMBNAIL[::-1]), np.uint8), np.empty((count, SQUARE, SQUARE), np.uint8))
-
-    def put(self, index: int, pair: tuple[np.ndarray, np.ndarray]) -> None:
-        """Fill in what `shrunk` makes of an image."""
-        self.upright[index], self.square[index] = pair
-
-    def first(self, count: int) -> "Thumbnails":
-        """The first of them, not copied."""
-        return Thumbnails(self.upright[:count], self.square[:count])
-
-    def of(self, rows: np.ndarray) -> "Thumbnails":
-        """Those of some of the images."""
-        return Thumbnails(self.upright[rows], self.square[rows])
-
-
-def thumbnails(root: Path | str, files: Sequence[ImageFile]) -> Thumbnails:
-    """Read the images of a folder and shrink them.
-
-    Raises:
-        BadImage: a file cannot be read; pass only files that can.
-    """
-    return stacked(in_threads(lambda file: shrunk(read_image(Path(root) / file.path)), files), len(files))
-
-
-def shrunk(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both thumbnails of an image, uint8 (H, W) or (H, W, 3)."""
-    picture = Image.fromarray(image).convert("L")
-    sizes = THUMBNAIL, (SQUARE, SQUARE)
-    return tuple(np.asarray(picture.resize(size, Image.Resampling.BOX)) for size in sizes)
-
-
-def stacked(pairs: Iterable[tuple[np.ndarray, np.ndarray]], count: int) -> Thumbnails:
-    """The thumbnails of so many images."""
-    found = Thumbnails.room_for(count)
-    for index, pair in enumerate(pairs):
-        found.put(index, pair)
-    return found
 
 
 def recover(thumbs: np.ndarray, labels: Sequence[str]) -> Recovered:
@@ -156,9 +97,9 @@ def contrast(thumbs: np.ndarray, change: Callable[[np.ndarray], np.ndarray] = np
     """Thumbnails as unit vectors (N, pixels) whose products are correlations of the (changed) images."""
     # float16 halves the memory of many images and moves a correlation by less than 0.0001.
     vectors = np.empty((len(thumbs), thumbs[:1].size or 1), np.float16)
-    for start in range(0, len(thumbs), BLOCK):
-        images = change(thumbs[start : start + BLOCK].astype(np.float32))
-        vectors[start : start + BLOCK] = unit_vectors(images.reshape(len(images), -1))
+    for start in range(0, len(thumbs), COMPARED):
+        images = change(thumbs[start : start + COMPARED].astype(np.float32))
+        vectors[start : start + COMPARED] = unit_vectors(images.reshape(len(images), -1))
     return vectors
 
 
@@ -182,8 +123,8 @@ def local_mean(images: np.ndarray) -> np.ndarray:
 
 
 def blocks_of(vectors: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(vectors), BLOCK):
-        yield vectors[start : start + BLOCK].astype(np.float32)
+    for start in range(0, len(vectors), COMPARED):
+        yield vectors[start : start + COMPARED].astype(np.float32)
 
 
 def strongest_links(vectors: np.ndarray, floor: float = FLOOR) -> np.ndarray:
@@ -198,14 +139,14 @@ def strongest_links(vectors: np.ndarray, floor: float = FLOOR) -> np.ndarray:
 
 def links_above(vectors: np.ndarray, floor: float) -> Iterator[np.ndarray]:
     for i, rows in enumerate(blocks_of(vectors)):
-        for j, columns in enumerate(blocks_of(vectors[i * BLOCK :]), start=i):
+        for j, columns in enumerate(blocks_of(vectors[i * COMPARED :]), start=i):
             r = rows @ columns.T
             if i == j:
                 r = np.triu(r, 1)
             first, second = np.nonzero(r > floor)
             found = np.empty(len(first), LINK)
             found["r"] = r[first, second]
-            found["first"], found["second"] = first + i * BLOCK, second + j * BLOCK
+            found["first"], found["second"] = first + i * COMPARED, second + j * COMPARED
             yield found
 
 

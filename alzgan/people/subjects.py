@@ -5,7 +5,6 @@ anything is split. A rule either fits every file or is refused: a half-known fol
 """
 
 import contextlib
-import hashlib
 import os
 import re
 from collections import Counter, defaultdict
@@ -16,11 +15,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from alzgan.errors import UserError
-from alzgan.files import cache_folder, read_json, write_json
+from alzgan.files import cache_folder, cache_path, cached
 from alzgan.images.arrays import stamp
 from alzgan.images.folder import ImageFile
+from alzgan.images.thumbnails import thumbnails
 from alzgan.people.names import RULES, spelling_key, suggest_pattern
-from alzgan.people.similarity import MANY, recover, thumbnails
+from alzgan.people.similarity import MANY, recover
 from alzgan.people.tables import COLUMNS, file_of, rows_of
 from alzgan.text import printable, shell_override
 
@@ -287,25 +287,24 @@ def from_content(
     upright: Callable[[], np.ndarray] | None,
 ) -> Subjects:
     """Recover people and slice order, up or down, from the images; kept in the cache until a file changes."""
-    key = [f"version {RECOVERY}".encode(), os.fsencode(os.path.realpath(root)), stamp(root, files).encode()]
-    name = hashlib.blake2b(b"\0".join(key), digest_size=16).hexdigest()
-    path = cache_folder(cache_dir) / f"people-{name}.json"
-    unknown = [None] * len(files)
-    kept = read_json(path)
-    with contextlib.suppress(KeyError, TypeError):  # missing, or not what is written below
-        if len(kept["subject"]) == len(files):
-            return Subjects("content", kept["subject"], kept["slice"], unknown, kept["notes"])
-    refuse_many(len(files))
-    small = upright() if upright else thumbnails(root, files).upright
-    try:
-        found = recover(small, [file.label for file in files])
-    except UserError as error:
-        raise UserError(f"{error}; give {CHOICES}") from None
-    names = [f"person-{person + 1:04d}" for person in found.person.tolist()]
-    with contextlib.suppress(OSError):  # a start that cannot keep it only takes seconds longer
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"subject": names, "slice": found.position, "notes": [found.note]})
-    return Subjects("content", names, found.position, unknown, [found.note])
+
+    def recovered() -> dict[str, list]:
+        refuse_many(len(files))
+        small = upright() if upright else thumbnails(root, files).upright
+        try:
+            found = recover(small, [file.label for file in files])
+        except UserError as error:
+            raise UserError(f"{error}; give {CHOICES}") from None
+        names = [f"person-{person + 1:04d}" for person in found.person.tolist()]
+        return {"subject": names, "slice": found.position, "notes": [found.note]}
+
+    def as_subjects(kept: dict[str, list]) -> Subjects:
+        if len(kept["subject"]) != len(files):
+            raise ValueError("it is of other files")
+        return Subjects("content", kept["subject"], kept["slice"], [None] * len(files), kept["notes"])
+
+    key = os.path.realpath(root), stamp(root, files)
+    return cached(cache_path(cache_folder(cache_dir), "people.json", RECOVERY, *key), recovered, as_subjects)
 
 
 def refuse_many(count: int) -> None:

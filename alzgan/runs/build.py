@@ -71,11 +71,21 @@ def refused(place: str, error: Exception) -> UserError:
 
 
 def build_data(settings: DictConfig) -> MRIDataModule:
-    """The data, not read yet; a conditional model takes its conditions from there."""
+    """The data, not read yet."""
     data = build("data", settings.data)
     of_classes = settings.model.get("classes", 0) != 0 and "class" in data.conditions
     if data.cohort.classes == "csv" and not of_classes and not all(file.label for file in data.found):
         raise UserError(f"{CLASS_COLUMN}, or model=cdcgan, which trains on the other rows without a label")
+    return data
+
+
+def conditioned(settings: DictConfig, data: MRIDataModule) -> DictConfig:
+    """A copy of the settings, in which a conditional model has the conditions of the data.
+
+    Raises:
+        UserError: the model is made for other conditions.
+    """
+    settings = copy.deepcopy(settings)
     if settings.model.get("classes", 0) is None:
         settings.model.classes = len(data.classes) if "class" in data.conditions else 0
     if settings.model.get("numbers", 0) is None:
@@ -90,7 +100,7 @@ def build_data(settings: DictConfig) -> MRIDataModule:
             f"the data has {len(data.classes)} classes, and model.classes={taken} takes fewer: leave it out, "
             "or choose classes with data.classes"
         )
-    return data
+    return settings
 
 
 def game_settings(settings: DictConfig) -> DictConfig:

@@ -14,13 +14,14 @@ from alzgan.device.precision import to_device
 from alzgan.device.streams import stream
 from alzgan.errors import UserError
 from alzgan.gan import GAN
+from alzgan.images.arrays import Preprocessing
 from alzgan.runs.build import build_model
 from alzgan.runs.checkpoints import check_weights, load_with_digest
 from alzgan.runs.config import checkpoint_file
 from alzgan.runs.stored import check_stored
 from alzgan.text import printable
 
-BLOCK = 32  # images that are generated at a time, always: sums of floats depend on it in their last bits
+SAMPLES_AT_ONCE = 32  # images that are generated at a time, always: the last bits depend on it
 
 
 class TrainedGenerator:
@@ -66,7 +67,8 @@ class TrainedGenerator:
         known = checkpoint["alzgan"]["provenance"].get("data") or {}
         counts = known.get("classes", {})
         self.classes = list(counts)[: gan.classes]
-        self.image_size, self.channels = data.get("image_size", 64), data.get("channels", 3)
+        self.image_size = data.get("image_size", Preprocessing.image_size)
+        self.channels = data.get("channels", Preprocessing.channels)
         # How often each was shown; of an older checkpoint only how many images the data has of each is known.
         self.class_shares = list(known.get("shares", counts.values()))[: gan.classes]
         self.conditions: dict[str, list[float]] = dict(
@@ -208,34 +210,44 @@ class TrainedGenerator:
             if not isinstance(number, int | np.integer) or not 0 <= number < 2**63:
                 raise UserError(f"{name}={number} must be a whole number from 0 on, below 2**63")
         latents = truncation * self.latents(count, seed, first)
-        # In the place of a block that its number gives it, whatever comes before.
-        before = first % BLOCK
-        padded = torch.cat([torch.zeros(before, self.latent_dim), latents])
         labels = self.labels(count, label, seed, first, conditions)
-        if labels is not None:
-            labels = torch.cat([labels.new_zeros(before, *labels.shape[1:]), labels])
-        return self.generate(padded, labels)[before:]
+        return to_uint8(self.floats(latents, labels, first % SAMPLES_AT_ONCE + np.arange(count)))
 
     def generate(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (N, C, H, W), uint8, on the CPU, of latents (N, latent_dim) and labels, see there."""
         return to_uint8(self.floats(latents, labels))
 
     @torch.inference_mode()
-    def floats(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The same as floats in [-1, 1], float32."""
-        images = []
-        for start in range(0, len(latents), BLOCK):
-            block = torch.zeros(BLOCK, self.latent_dim)
-            own = min(BLOCK, len(latents) - start)
-            block[:own] = latents[start : start + own]
-            kinds = None
-            if labels is not None:
-                kinds = labels.new_zeros(BLOCK, *labels.shape[1:])
-                kinds[:own] = labels[start : start + own]
-                kinds = to_device(kinds.numpy(), self.device)
-            made = self.network(to_device(block.numpy(), self.device).to(self.dtype), kinds)
-            images.append(made[:own].float().cpu())
-        return torch.cat(images) if images else torch.empty(0, self.channels, *[self.image_size] * 2)
+    def floats(
+        self, latents: Tensor, labels: Tensor | None = None, numbers: Sequence[int] | None = None
+    ) -> Tensor:
+        """Images (N, C, H, W), float32 in [-1, 1], on the CPU; every sample of a generator is made here.
+
+        The last bits of an image depend on its place in the batch, so its number decides the place: number i
+        is made in place i % SAMPLES_AT_ONCE of a block, whatever else is asked for.
+
+        Args:
+            latents: (N, latent_dim).
+            labels: (N,) or (N, 1 + m), see `labels`.
+            numbers: N different ones; None: 0 to N - 1.
+        """
+        blocks, places = np.divmod(
+            np.arange(len(latents)) if numbers is None else np.array(numbers), SAMPLES_AT_ONCE
+        )
+        found = torch.empty(len(latents), self.channels, *[self.image_size] * 2)
+        for block in np.unique(blocks):
+            rows = np.flatnonzero(blocks == block)
+            inputs = to_device(spread(latents[rows], places[rows]), self.device).to(self.dtype)
+            kinds = None if labels is None else to_device(spread(labels[rows], places[rows]), self.device)
+            found[rows] = self.network(inputs, kinds).float().cpu()[places[rows]]
+        return found
+
+
+def spread(rows: Tensor, places: np.ndarray) -> np.ndarray:
+    """The rows (N, ...) at places of a block, zeros at the others."""
+    block = rows.new_zeros(SAMPLES_AT_ONCE, *rows.shape[1:])
+    block[places] = rows
+    return block.numpy()
 
 
 def one_for_each(given: float | Sequence[float], count: int, name: str) -> np.ndarray:
@@ -298,40 +310,39 @@ def check_known(data: Any, path: Path) -> None:
     Raises:
         UserError: it has not; the file may come from anywhere.
     """
+    try:
+        sound = data is None or is_description(data)
+    except (AttributeError, KeyError, TypeError):  # lists in the place of dictionaries, say
+        sound = False
+    if not sound:
+        raise UserError(f"{path} describes its data as no run of alzgan does; it was not used")
 
-    def fits(value: Any, kind: type | tuple[type, ...]) -> bool:
-        return isinstance(value, dict) and all(
-            isinstance(name, str) and isinstance(each, kind) for name, each in value.items()
-        )
 
-    def within(quantiles: list[float], values: list[Any]) -> bool:
-        numbers = [value for value in values if isinstance(value, int | float)]
-        inside = all(quantiles[0] <= value <= quantiles[-1] for value in numbers)
-        return inside and len(numbers) == len(values) == len(quantiles) and numbers == sorted(numbers)
+def is_description(data: dict[str, Any]) -> bool:
+    """Whether names, counts, shares and quantiles are such."""
 
-    data = {} if data is None else data
-    rising = isinstance(data, dict) and fits(data.get("conditions", {}), list)
-    if rising:
-        for values in data.get("conditions", {}).values():
-            numbers = [value for value in values if isinstance(value, int | float)]
-            rising &= (
-                len(numbers) == len(values) > 1 and numbers == sorted(numbers) and numbers[0] < numbers[-1]
-            )
-        of_all = data.get("conditions", {})
-        of_classes = data.get("conditions_of_classes", [])
-        rising &= isinstance(of_classes, list)
-        for each in of_classes if rising else ():
-            rising &= fits(each, list) and each.keys() == of_all.keys()
-            rising = rising and all(within(of_all[name], values) for name, values in each.items())
-    if not (
-        rising
-        and fits(data.get("classes", {}), int)
-        and fits(data.get("people", {}), int)
+    def rising(values: Any, low: float, high: float) -> bool:
+        numbers = isinstance(values, list) and all(isinstance(value, int | float) for value in values)
+        return numbers and values == sorted(values) and all(low <= value <= high for value in values)
+
+    quantiles, shares = data.get("conditions", {}), data.get("shares", [])
+    counts = [*data.get("classes", {}).items(), *data.get("people", {}).items()]
+    return (
+        all(isinstance(name, str) and isinstance(count, int) for name, count in counts)
         and isinstance(data.get("people_in_train", 0), int)
-        and isinstance(data.get("shares", []), list)
-        and all(isinstance(share, int | float) and share >= 0 for share in data.get("shares", []))
-    ):
-        raise UserError(f"{path} says of its data what no run of alzgan says; it was not used")
+        and isinstance(shares, list)
+        and all(isinstance(share, int | float) and share >= 0 for share in shares)
+        and all(
+            isinstance(name, str) and len(q) > 1 and rising(q, q[0], q[-1]) and q[0] < q[-1]
+            for name, q in quantiles.items()
+        )
+        and all(each.keys() == quantiles.keys() for each in data.get("conditions_of_classes", []))
+        and all(
+            rising(each[name], q[0], q[-1]) and len(each[name]) == len(q)
+            for each in data.get("conditions_of_classes", [])
+            for name, q in quantiles.items()
+        )
+    )
 
 
 def rebuild(checkpoint: dict[str, Any], path: Path, allow: Collection[str] = ()) -> GAN:

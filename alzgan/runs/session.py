@@ -20,11 +20,11 @@ from alzgan.device.ranks import reporting_lost_ranks
 from alzgan.errors import UserError
 from alzgan.files import remove_parts, replacing, reporting_disk_errors, write_json, written_by_one_process
 from alzgan.gan import GAN
-from alzgan.people.splits import DRAW
 from alzgan.people.subjects import FEW_PEOPLE
-from alzgan.runs.build import build_data, build_model, build_trainer, check_typed, plain
+from alzgan.runs.build import build_data, build_model, build_trainer, check_typed, conditioned, plain
 from alzgan.runs.checkpoints import check_optimizers, check_weights, load_checkpoint
 from alzgan.runs.config import check_missing, check_plain, effective, made_folders
+from alzgan.runs.data import keep_older_split
 from alzgan.runs.provenance import provenance
 from alzgan.runs.resume import Previous
 from alzgan.runs.start import check_held_out, start_from, start_whole
@@ -56,7 +56,7 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
     lock = contextlib.nullcontext() if rank_zero_only.rank else written_by_one_process(run_dir)
     with quiet(), reporting_disk_errors(run_dir), lock:
         record: dict[str, Any] = {}
-        data, gan, trainer = built(settings, overrides, record, previous, source)
+        settings, data, gan, trainer = built(settings, overrides, record, previous, source)
         if previous is not None:
             keep_older_split(previous, data, run_dir)
         data.setup()
@@ -84,11 +84,16 @@ def built(
     record: dict[str, Any],
     previous: Previous | None,
     source: Previous | None,
-) -> tuple[MRIDataModule, GAN, Trainer]:
-    """All objects of the session: what a constructor refuses is told before any long work."""
+) -> tuple[DictConfig, MRIDataModule, GAN, Trainer]:
+    """The settings with the data's conditions, and all objects of the session.
+
+    What a constructor refuses is told here, before any long work.
+    """
     with naming_the_file(previous or source):
         check_typed(settings, overrides)
-        data, gan = build_data(settings), build_model(settings)
+        data = build_data(settings)
+        settings = conditioned(settings, data)
+        gan = build_model(settings)
         trainer = build_trainer(settings, record, previous)
         if previous is None and settings.model.get("start_from"):
             record["started_from"] = start_from(gan, settings.model.start_from, settings.model.start_with)
@@ -96,7 +101,7 @@ def built(
     if source is not None:
         record["started_from"], optimizers = start_whole(gan, source)
         trainer.callbacks.insert(0, optimizers)
-    return data, gan, trainer
+    return settings, data, gan, trainer
 
 
 def announce(
@@ -177,20 +182,6 @@ def describe_run(
         "sessions": [*before.get("sessions", []), session],
         "data": data.describe(),
     }
-
-
-def keep_older_split(previous: Previous, data: MRIDataModule, run_dir: Path) -> None:
-    """Let a run whose people an older version drew, in another way, go on with those."""
-    if previous.provenance["data"].get("draw") == DRAW:
-        return
-    folders = (previous.path.parent.parent, run_dir)
-    table = next((folder / "split.csv" for folder in folders if (folder / "split.csv").is_file()), None)
-    if table is None:
-        raise UserError(
-            f"{previous.path}: an older version drew who is held out, and split.csv, which says it, is not "
-            f"in {folders[0]}: put it back, or start a new run"
-        )
-    data.kept_split = table
 
 
 def check_continuation(previous: Previous, record: dict[str, Any], settings: DictConfig, gan: GAN) -> None:

@@ -59,8 +59,12 @@ def locate(path: str, target: str) -> Any:
 def arguments_of(target: Any) -> tuple[list[str] | None, dict[str, Any]]:
     """Names of a callable's arguments, None where it takes any, and their type hints.
 
-    A class that hands `**options` on takes what its base class takes.
+    A class that hands `**options` on takes what its base class takes, or what all those take that it shares
+    them out to.
     """
+    if parts := getattr(target, "shared_out_to", ()):
+        found = [arguments_of(part) for part in parts]
+        return [name for names, _ in found for name in names], {k: v for _, h in found for k, v in h.items()}
     names: dict[str, None] = {}
     hints: dict[str, Any] = {}
     for each in target.__mro__[:-1] if inspect.isclass(target) else [target]:

@@ -1,6 +1,5 @@
 """Another run as the start of this one: its weights where they fit, or all of it with other settings."""
 
-import csv
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
+from alzgan.files import read_table
 from alzgan.game import AVERAGE
 from alzgan.gan import GAN
 from alzgan.runs.checkpoints import load_checkpoint, optimizer_fits
@@ -157,7 +157,7 @@ def check_held_out(started: dict[str, Any], data: MRIDataModule) -> None:
     if started["fingerprint"] == data.fingerprint:
         return
     table = Path(started["path"]).parent.parent / "split.csv"
-    seen = {row["file"] for row in read_rows(table) if row.get("split") == "train"}
+    seen = {row["file"] for row in read_table(table) if row.get("split") == "train"}
     parts = zip(data.files, data.subjects.subject, data.split.parts, strict=True)
     leaked = {who for file, who, part in parts if part != "train" and file.path in seen}
     if leaked and started["root"] and os.path.realpath(started["root"]) == os.path.realpath(data.root):
@@ -171,15 +171,6 @@ def check_held_out(started: dict[str, Any], data: MRIDataModule) -> None:
             f"{started['path']} may have been trained on people who are held out here: if it was, what is "
             "measured on them flatters"
         )
-
-
-def read_rows(table: Path) -> list[dict[str, str]]:
-    """The rows of a run's table of its split; none where there is none."""
-    try:
-        with table.open(newline="", encoding="utf-8", errors="surrogateescape") as handle:
-            return list(csv.DictReader(handle))
-    except OSError:
-        return []
 
 
 def fitting(gan: GAN, theirs: dict[str, Tensor], wanted: Sequence[str]) -> dict[str, Tensor]:

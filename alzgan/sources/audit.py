@@ -20,9 +20,10 @@ from alzgan.errors import UserError
 from alzgan.files import replacing
 from alzgan.images import decoding
 from alzgan.images.folder import ImageFile
+from alzgan.images.thumbnails import Thumbnails, shrunk
 from alzgan.people.cohort import Cohort, People, named_across, without_masks
 from alzgan.people.copies import SEARCHED, Copy, find_copies
-from alzgan.people.similarity import MANY, Thumbnails, leak_count, shrunk
+from alzgan.people.similarity import MANY, leak_count
 from alzgan.people.splits import HOLD_OUT_MORE, NEEDED_PEOPLE
 from alzgan.people.subjects import LEFT_OUT, PARTS
 from alzgan.text import counted, printable
@@ -139,7 +140,7 @@ def inspect(
             f"not one image in {printable(root)} can be read, "
             f"the first of {len(files)} is {printable(path)} ({reason}): mend them"
         )
-    return facts, unreadable, small.first(len(facts))
+    return facts, unreadable, small.of(slice(len(facts)))
 
 
 def facts_or_error(

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from alzgan.data.datamodule import MRIDataModule
-from alzgan.data.features import digest_of
 from alzgan.device.overhead import tune_process
 from alzgan.device.streams import stream
 from alzgan.evaluation import verdicts
@@ -29,7 +28,7 @@ from alzgan.evaluation.numbers import Number
 from alzgan.evaluation.reference import Images, Reference, images_of
 from alzgan.evaluation.shape import anatomy
 from alzgan.evaluation.spaces import chosen_spaces
-from alzgan.files import cache_folder
+from alzgan.files import cache_folder, digest_of
 from alzgan.images.likeness import Nearest, Search
 from alzgan.people.subjects import PARTS
 
@@ -46,16 +45,16 @@ class World(NamedTuple):
 
 def world(root: str, seed: int) -> World:
     """One draw of people."""
-    data = MRIDataModule(root, image_size=64, channels=1, batch_size=1, split_seed=seed, fractions=FRACTIONS)
-    data.setup()
+    data = MRIDataModule(root, image_size=64, channels=1, split_seed=seed, fractions=FRACTIONS)
+    data.read()
     train, held_out, unseen = (images_of(data, [part]) for part in ("train", "validation", "test"))
     return World(Reference(train, held_out, data.classes), shuffled(unseen, seed))
 
 
 def everybody(root: str) -> Images:
     """All images of the folder."""
-    data = MRIDataModule(root, image_size=64, channels=1, batch_size=1)
-    data.setup()
+    data = MRIDataModule(root, image_size=64, channels=1)
+    data.read()
     return images_of(data, list(PARTS))
 
 

@@ -128,8 +128,8 @@ def line(name: str, found: Copies, rows: Tensor) -> str:
 def main(root: str, count: int = 800) -> None:
     """Print the table."""
     tune_process()
-    data = MRIDataModule(root, image_size=64, channels=1, batch_size=1, fractions=(0.7, 0.15, 0.15))
-    data.setup()
+    data = MRIDataModule(root, image_size=64, channels=1, fractions=(0.7, 0.15, 0.15))
+    data.read()
     train, unseen = images_of(data, ["train"]), images_of(data, ["validation", "test"])
     start = time.process_time()
     search = Search(train.pixels)

@@ -1,0 +1,216 @@
+"""A folder of slices, read: the pixels, who is in them, their labels, and who is held out."""
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alzgan.data.conditions import conditions_of
+from alzgan.data.loader import SliceDataset
+from alzgan.data.stacks import neighbouring_slices
+from alzgan.errors import UserError
+from alzgan.files import write_table
+from alzgan.images.arrays import Decoded, Preprocessing, decode
+from alzgan.images.folder import ImageFile, class_names
+from alzgan.people.cohort import Cohort
+from alzgan.people.splits import DRAW, write_split
+from alzgan.people.subjects import FEW_PEOPLE, PARTS
+from alzgan.text import printable
+
+log = logging.getLogger(__name__)
+
+
+class SliceFolder:
+    """A folder of slices with labels and a split; nothing of it is read before it is asked for.
+
+    Args:
+        cohort: which folder it is, who is in it, and who is held out.
+        preprocessing: how an image is decoded.
+        conditions: what an image is labelled with: "class", "slice" (its place in the scan), or a column of
+            numbers of the table that names the people.
+
+    Attributes:
+        people: who is in the files, `files`, `subjects` and `split` among it.
+        images: uint8 (M, H, W, C), memory-mapped, of all that can be read, masks too.
+        train: the images to train on.
+        quantiles: of each number, over the images to train on; `quantiles_of_classes`, of each class.
+        fingerprint: of the images to train on; another split is another data set.
+        kept_split: a table with people and parts, of a run that goes on.
+    """
+
+    def __init__(
+        self, cohort: Cohort, preprocessing: Preprocessing, conditions: Sequence[str] | str = ("class",)
+    ):
+        self.cohort, self.preprocessing = cohort, preprocessing
+        self.root = cohort.folder
+        self.channels, self.slices_as_channels = preprocessing.channels, preprocessing.slices_as_channels
+        self.conditions = (
+            [conditions] if isinstance(conditions, str) else list(dict.fromkeys(conditions or []))
+        )
+        self.kept_split: Path | None = None
+        self.is_read = False
+
+    def prepare_folder(self) -> None:
+        """Make the folder, where it is this class's to make."""
+
+    @cached_property
+    def found(self) -> list[ImageFile]:
+        """What the folder holds, by names alone.
+
+        Raises:
+            UserError: it cannot be used.
+        """
+        self.prepare_folder()
+        return self.cohort.scan()
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """Names of the classes; a label is an index of these.
+
+        Raises:
+            UserError: the folder cannot be used.
+        """
+        return class_names(self.found)
+
+    @property
+    def numbers(self) -> list[str]:
+        """Names of the conditions that are numbers: the columns of a label behind its class."""
+        return [name for name in self.conditions if name != "class"]
+
+    def read(self) -> None:
+        """Scan and decode the folder, once.
+
+        Raises:
+            UserError: the folder cannot be used; the message says why.
+        """
+        if self.is_read:
+            return
+        if self.kept_split is None:
+            self.cohort.check_table(self.found)
+        bad_files, cache_dir = self.cohort.bad_files, self.cohort.cache_dir
+        decoded = decode(self.root, self.found, self.preprocessing, bad_files=bad_files, cache_dir=cache_dir)
+        self.divide(decoded)
+        self.label(decoded.files)
+        self.train = self.slices_of(self.rows_of("train"))
+        self.fingerprint = self.fingerprint_of(decoded)
+        self.is_read = True
+
+    def divide(self, decoded: Decoded) -> None:
+        """Find who is in the images, and who is held out."""
+        self.skipped, self.images = decoded.skipped, decoded.images
+        self.people = self.cohort.people(
+            decoded.files, decoded.constant, decoded.two_valued, decoded.thumbnails, self.kept_split
+        )
+        self.files, self.subjects, self.split = self.people.files, self.people.subjects, self.people.split
+        if "train" not in self.split.parts:
+            raise UserError(f"{printable(self.root)} has no image to train on; give more")
+        self.stacks = rows = self.people.rows
+        if self.slices_as_channels:
+            neighbours = neighbouring_slices(self.files, self.subjects, self.channels, self.split.parts)
+            self.stacks = rows[neighbours]
+
+    def label(self, decoded: Sequence[ImageFile]) -> None:
+        """Read the classes and the numbers of all decoded images."""
+        self.labels = np.array([self.classes.index(file.label) if file.label else -1 for file in decoded])
+        train, rows, people = self.rows_of("train"), self.people.rows, self.subjects.subject
+        found = conditions_of(self.numbers, self.files, self.subjects, train)
+        self.number_values = np.zeros((len(self.labels), len(self.numbers)), np.float32)
+        self.number_values[rows] = found.scaled()
+        self.quantiles = found.quantiles(train, people)
+        of_classes = [train[self.labels[rows[train]] == kind] for kind in range(len(self.classes))]
+        self.quantiles_of_classes = [  # those of few people would be their own numbers
+            found.quantiles(each, people, FEW_PEOPLE, self.quantiles) for each in of_classes
+        ]
+
+    def fingerprint_of(self, decoded: Decoded) -> str:
+        """A digest of the images to train on, and of their labels where a table gives them."""
+        identity = decoded.fingerprint.encode() + self.train.stacks.tobytes()
+        if self.numbers or self.cohort.classes == "csv":
+            identity += self.train.table.tobytes()
+        return hashlib.blake2b(identity, digest_size=16).hexdigest()
+
+    def __len__(self) -> int:
+        """Number of images to train on."""
+        return len(self.train)
+
+    def part(self, name: str) -> SliceDataset:
+        """One of "train", "validation" and "test": index it with an array to get images and labels.
+
+        Raises:
+            UserError: there is no such part, or the folder cannot be used.
+        """
+        if name not in PARTS:
+            raise UserError(f"there is no part {name} of the data, only {', '.join(PARTS)}")
+        self.read()
+        return self.slices_of(self.rows_of(name))
+
+    def rows_of(self, part: str) -> np.ndarray:
+        """The rows of a part in `files`, when all are decoded."""
+        return np.flatnonzero(np.array(self.split.parts) == part)
+
+    def slices_of(self, rows: np.ndarray) -> SliceDataset:
+        """The images of some rows, when all are decoded."""
+        return SliceDataset(self.images, self.labels, self.stacks[rows], self.number_values)
+
+    def people_in(self, part: str) -> int:
+        """How many people a part has; where nobody knows who is who, how many images."""
+        return len({self.subjects.subject[row] for row in self.rows_of(part)})
+
+    def images_of_classes(self) -> np.ndarray:
+        """How many of the images to train on are of each class (K,)."""
+        known = self.train.labels[self.train.labels >= 0]
+        return np.bincount(known, minlength=len(self.classes))
+
+    def validation_images(self) -> tuple[SliceDataset, list[str]]:
+        """The images of the validation people, then those of training people of the classes without any.
+
+        Samples have those classes too: beside real images without them they would be too far.
+
+        Returns:
+            the images, and the names of those classes.
+        """
+        unseen = self.rows_of("validation")
+        lacking = sorted(set(self.train.labels) - set(self.slices_of(unseen).labels))
+        stand_ins = self.rows_of("train")[np.isin(self.train.labels, lacking)]
+        found = self.slices_of(np.concatenate([unseen, stand_ins]))
+        return found, [self.classes[label] for label in lacking]
+
+    def write_tables(self, folder: Path) -> None:
+        """Write `split.csv`, which `data.subjects=csv:FILE` reads back, and `skipped.csv` if any file was."""
+        write_split(folder / "split.csv", self.files, self.subjects, self.split.parts)
+        if self.skipped:
+            write_table(folder / "skipped.csv", ["file", "reason"], self.skipped)
+            log.info(f"{len(self.skipped)} unreadable images skipped: {folder / 'skipped.csv'}")
+
+    def describe(self) -> dict[str, Any]:
+        """What a run's record says of the folder: plain containers."""
+        images = Counter(file.label for file in self.files)
+        return {
+            "root": str(self.root),
+            "fingerprint": self.fingerprint,
+            "images": len(self.files),
+            "classes": {name: images[name] for name in self.classes},
+            "conditions": self.quantiles,
+            "conditions_of_classes": self.quantiles_of_classes,
+            "people": self.people_trained_on(),
+            "people_in_train": 0 if self.subjects.rule == "none" else self.people_in("train"),
+            "subject_rule": self.subjects.rule,
+            "notes": self.people.notes,
+            "draw": None if self.kept_split else DRAW,
+            "subjects": len(set(self.subjects.subject)),
+            "split": dict(Counter(self.split.parts)),
+            "skipped": [list(item) for item in self.skipped],
+        }
+
+    def people_trained_on(self) -> dict[str, int]:
+        """How many people of each class are in train; empty where nobody knows who is who."""
+        if self.subjects.rule == "none":
+            return {}
+        train = self.rows_of("train")
+        pairs = {(self.files[row].label, self.subjects.subject[row]) for row in train}
+        return {name: sum(label == name for label, _ in pairs) for name in self.classes}

@@ -12,11 +12,11 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from alzgan.evaluation.copying import QUANTILE, cached_nearest
+from alzgan.evaluation.copies import cached_nearest
 from alzgan.evaluation.inputs import data_of_run, reference_of_run
 from alzgan.evaluation.reference import middle
 from alzgan.images.likeness import Search
-from alzgan.metrics.memorisation import copies_of
+from alzgan.metrics.memorisation import QUANTILE, copies_of
 from alzgan.runs.build import build
 
 
@@ -57,7 +57,7 @@ class CopyCheck:
         train, unseen = self.reference.train, self.reference.held_out
         theirs = cached_nearest(unseen.pixels, train.pixels, cache)
         self.search = Search(train.pixels)
-        self.threshold = copies_of(theirs, theirs, QUANTILE).threshold
+        self.threshold = copies_of(theirs, theirs).threshold
         # A stack is as near as its nearest image, which is nearer the more there are.
         nearest = [theirs.similarity[rows].max() for rows in rows_of(unseen.people)]
         self.threshold_of_stacks = (

@@ -17,6 +17,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from alzgan.evaluation import copies, fidelity
 from alzgan.evaluation.seeds import CHOSEN_FREELY, over_seeds
 from alzgan.files import replacing, write_json
 from alzgan.report.page import number, settings_table
@@ -68,7 +69,12 @@ def main(files: Sequence[Path]) -> None:
     FOLDER.mkdir(exist_ok=True)
     write_json(FOLDER / "results.json", results)
     with replacing(FOLDER / "tradeoff.svg") as part:
-        part.write_text(tradeoff("study", named(results)).replace("currentColor", "#777"), encoding="utf-8")
+        part.write_text(
+            tradeoff("study", named(results), "frechet", "share_above_threshold").replace(
+                "currentColor", "#777"
+            ),
+            encoding="utf-8",
+        )
     print("\n".join(table(results)))
 
 
@@ -132,7 +138,8 @@ def seconds_a_step(found: dict[str, Any]) -> tuple[str, float]:
 
 def named(results: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows by the names of their cells; of one with several steps, with the step."""
-    rows = settings_table({**results, "over_seeds": pooled(results["over_seeds"])})
+    metrics = {metric.name: metric.plain() for metric in (*fidelity.METRICS, *copies.METRICS)}
+    rows = settings_table({**results, "metrics": metrics, "over_seeds": pooled(results["over_seeds"])})
     return [
         {**row, "name": row["name"].replace("study=", ""), "group": row["settings"]["study"]} for row in rows
     ]

@@ -84,7 +84,7 @@ def test_what_was_not_computed_is_not_told():
     text = methods([MIND], [fidelity.PEOPLE], pairs=False)
     assert list(text) == ["unseen people", "limits", "MIND", "at infinite N"]
     assert "without names" not in text["unseen people"]
-    assert "with replacement" not in text["unseen people"].replace("drawn without replacement", "")
+    assert "times with replacement" not in text["unseen people"]
 
 
 def test_sums_are_redrawn_so_often_with_replacement(told: dict[str, str]):
@@ -161,7 +161,7 @@ def test_a_neighbourhood_reaches_so_far(told: dict[str, str]):
 
 def test_the_limits_are_those_of_the_law(told: dict[str, str]):
     text, rng = told["limits"], np.random.default_rng(0)
-    many = figure(text, r"where (\d+) draws or more")
+    many = figure(text, r"people with (\d+) draws or more")
     for count, is_skewed in ((many - 1, False), (many, True)):
         found = unseen_of(rng.gamma(2, size=count), KERNEL_DISTANCE, PEOPLE)
         assert (found.law.skewness != 0) == is_skewed
@@ -180,7 +180,7 @@ def test_the_limits_are_those_of_the_law(told: dict[str, str]):
 def test_so_many_groups_get_each_fault(told: dict[str, str]):
     sets, space = compared(fidelity.PEOPLE, 3), Table()
     found = fidelity.fidelity(sets, [space], 0, metrics=[PRECISION])
-    draws = figure(told["power"], r"each fault into (\d+) groups")
+    draws = figure(told["power"], r"planted into (\d+) groups")
     assert {each["draws"] for each in power.noticed(sets, [space], found, 0)} == {draws}
     rows = list(power.rows_with(power.FAULTS[0], sets, np.unique(sets.pool.people), 0))
     assert len(rows) == draws
@@ -207,7 +207,7 @@ def test_people_stand_beside_samples_in_the_search_for_copies_as_is_told(
     monkeypatch.setattr(memorisation, "one_of_each", lambda *given: singles.append(0) or one_of_each(*given))
     memorisation.train_test(torch.rand(40), None, torch.rand(90), WHO, 0)
     assert len(singles) == figure(text, r"mean over (\d+) draws of one image")
-    assert "The threshold is what 1% of" in text
+    assert "than 99 of 100 images of unseen people are" in text
     similarity = torch.linspace(0, 1, 1001)
     nearest = likeness.Nearest(similarity, torch.zeros(1001, dtype=torch.long))
     assert memorisation.copies_of(nearest, nearest).above == 10
@@ -215,8 +215,11 @@ def test_people_stand_beside_samples_in_the_search_for_copies_as_is_told(
 
 def test_images_are_searched_for_as_is_told(told: dict[str, str]):
     text = told["copies"]
-    assert len(likeness.poses(likeness.SHIFTS)) == figure(text, r"shifted in (\d+) ways")
-    assert likeness.small(torch.zeros(1, 1, 64, 64).byte())[0].shape[1] == figure(text, r"at (\d+) × 16") ** 2
+    assert len(likeness.poses(likeness.SHIFTS)) == figure(text, r"has (\d+) poses")
+    assert (
+        likeness.small(torch.zeros(1, 1, 64, 64).byte())[0].shape[1]
+        == figure(text, r"poses of (\d+) × 16") ** 2
+    )
 
 
 def test_candidates_are_compared_as_is_told(told: dict[str, str]):

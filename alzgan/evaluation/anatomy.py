@@ -20,13 +20,7 @@ class Anatomy(NamedTuple):
 
 
 def anatomy(sets: Sets, seed: int, label: str | None = None) -> Anatomy:
-    """Wasserstein distances between the samples' and the held-out people's measures, beside unseen people's.
-
-    Args:
-        sets: what is compared.
-        seed: of the draws of people.
-        label: of the class; None: of all.
-    """
+    """Wasserstein distances between the samples' and the held-out people's measures, with unseen people's."""
     samples, held_out, pool = (measures(images.pixels) for images in (sets.samples, sets.held_out, sets.pool))
     numbers, plain = [], []
     for name, unit in UNITS.items():

@@ -14,6 +14,7 @@ from alzgan.evaluation.reference import Reference
 from alzgan.evaluation.spaces import Space
 from alzgan.evaluation.verdicts import Verdict, told_of, verdict, worst_of
 from alzgan.files import read_arrays
+from alzgan.images import likeness
 from alzgan.images.likeness import (
     LEVELS,
     LOOKED_FOR,
@@ -25,12 +26,12 @@ from alzgan.images.likeness import (
     Nearest,
     Search,
 )
+from alzgan.metrics import memorisation
 from alzgan.metrics.memorisation import (
     AUTHENTICITY,
     BESIDE,
     COPIES,
     MEMBERSHIP_AUC,
-    QUANTILE,
     SHARE_ABOVE_THRESHOLD,
     TRAIN_TEST_DISTANCE,
     Copies,
@@ -40,7 +41,7 @@ from alzgan.metrics.memorisation import (
     train_test,
     train_test_of_halves,
 )
-from alzgan.metrics.record import TRAIN
+from alzgan.metrics.record import TRAIN, told
 
 ALIGNED = "aligned pixels"
 IN_SPACES = (AUTHENTICITY, TRAIN_TEST_DISTANCE, MEMBERSHIP_AUC)
@@ -49,15 +50,10 @@ VAGUE = 0.1  # the share too near above which its limit tells nothing
 BINS = 40
 PAIRS = 12  # closest ones, in the picture and the table
 METHOD = (
-    "Pixels decide: the size of the correlation of a sample's detail with a training image's at "
-    f"{LEVELS[-1][0]} × {LEVELS[-1][0]} pixels, where detail is the difference from the surroundings "
-    f"divided by the contrast there. Each sample is compared with all training images at {SMALL} × {SMALL} "
-    f"pixels, mirrored, turned, scaled and shifted in {2 * len(TURNS) * len(SCALES) * len(SHIFTS) ** 2} "
-    f"ways; the {LEVELS[0][1]} most alike are aligned with it by an affine map. The threshold is what "
-    f"{1 - QUANTILE:.0%} of the images of held-out people exceed. A sample beyond the second one differs "
-    "from a training image (1 − r) by less than half as much as any of them. Features of networks do not "
-    f"decide: they miss blurred copies. {BESIDE}. In feature spaces the training images are those that "
-    "groups are drawn from, whose people the table counts; aligned pixels look at all"
+    f"{told(likeness, 1)} The grid has {2 * len(TURNS) * len(SCALES) * len(SHIFTS) ** 2} poses of {SMALL} × "
+    f"{SMALL} pixels; {LEVELS[0][1]} candidates of each image are aligned at up to {LEVELS[-1][0]} × "
+    f"{LEVELS[-1][0]} pixels. {told(memorisation, 1)} {BESIDE}. In feature spaces the training images are "
+    "those that groups are drawn from, whose people the table counts; aligned pixels look at all"
 )
 
 
@@ -86,17 +82,7 @@ def copies(
     spaces: list[Space],
     seed: int,
 ) -> FoundCopies:
-    """Judge how near the samples are to the training images, beside what unseen people get.
-
-    Args:
-        nearest: training images to all samples.
-        theirs: training images to all held-out images.
-        people: who is in the samples; None where each is somebody of its own.
-        reference: the real images.
-        sets: what features are computed of.
-        spaces: of the numbers that do not decide.
-        seed: of the draws of people.
-    """
+    """Judge how near the samples are to the training images, beside what unseen people get."""
     train, unseen = reference.train, reference.held_out
     found, size = copies_of(nearest, theirs), len(nearest.similarity)
     distances = 1 - nearest.similarity, people, 1 - theirs.similarity, unseen.people

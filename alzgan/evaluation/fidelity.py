@@ -15,7 +15,7 @@ from alzgan.evaluation.numbers import Number, Unseen, unseen_of
 from alzgan.evaluation.reference import Images, Reference, draw_group, who_of, widening
 from alzgan.evaluation.spaces import Space
 from alzgan.metrics import distances, diversity, neighbours
-from alzgan.metrics.record import HELD_OUT, TRAIN, FeatureMetric
+from alzgan.metrics.record import HELD_OUT, TRAIN, FeatureMetric, told
 from alzgan.metrics.resampling import REDRAWS, Redraws
 from alzgan.metrics.sets import Features, Pair
 from alzgan.people.splits import NEEDED_PEOPLE
@@ -39,12 +39,6 @@ INDEPENDENT, PEOPLE, UNKNOWN = FORMS = "independent", "people", "unknown"
 
 Key = tuple[FeatureMetric, str]  # a metric and the people that it compares with
 Values = dict[Key, float]
-
-
-AT_INFINITY = (
-    f"The line over 1 / N through the values at {', '.join(f'{share:.0%}' for share in SHARES)} of the "
-    "images meets an infinite N there (Chong and Forsyth 2020)"
-)
 
 
 class Sets(NamedTuple):
@@ -130,16 +124,7 @@ def fidelity(
     whole: bool = True,
     metrics: Sequence[FeatureMetric] = METRICS,
 ) -> list[Number]:
-    """All numbers of the samples in every space, beside unseen people's.
-
-    Args:
-        sets: what is compared.
-        spaces: in which.
-        seed: of the draws.
-        label: of the class; None: of all.
-        whole: with slow metrics.
-        metrics: which.
-    """
+    """All numbers of the samples in every space, beside unseen people's."""
     metrics = [metric for metric in metrics if whole or not metric.slow]
     numbers = []
     for space in spaces:
@@ -179,7 +164,8 @@ def methods(metrics: Sequence[FeatureMetric], forms: Collection[str]) -> str:
         "number for unseen people: groups of real people, drawn at random and as whole people, take the "
         "samples' place at the same number of images N. Compared with held-out people, these groups are of "
         "the training part. Compared with training people, they are those held out; the number is then a "
-        f"mean over {AGAINST_TRAIN} groups of the training part. Groups are drawn without replacement"
+        f"mean over {AGAINST_TRAIN} groups of the training part. {told(widening, 1)} Groups are drawn "
+        "without replacement"
     )
     if redrawn:
         text += f"; for numbers that are sums over people or pairs of them ({redrawn}) {Redraws.method}"

@@ -3,7 +3,8 @@
 from collections.abc import Collection, Sequence
 
 from alzgan.evaluation import copies, fidelity, numbers, paired, power
-from alzgan.metrics.record import FeatureMetric, Metric
+from alzgan.metrics.distances import at_infinity
+from alzgan.metrics.record import FeatureMetric, Metric, told
 
 
 def methods(metrics: Sequence[Metric], forms: Collection[str], pairs: bool) -> dict[str, str]:
@@ -22,11 +23,11 @@ def methods(metrics: Sequence[Metric], forms: Collection[str], pairs: bool) -> d
     words: dict[str, list[str]] = {}
     for metric in metrics:
         words.setdefault(metric.method, []).append(metric.words)
-    found |= {", ".join(names): text.rstrip(".") for text, names in words.items()}
+    found |= {", ".join(names): text for text, names in words.items()}
     if any(metric.by_n for metric in of_features):
-        found["at infinite N"] = fidelity.AT_INFINITY
+        found["at infinite N"] = told(at_infinity)
     if "copies" in stages:
         found["copies"] = copies.METHOD
     if pairs:
         found["two candidates"] = paired.METHOD
-    return found
+    return {name: text.rstrip(".") for name, text in found.items()}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm, pearson3, t
 
-from alzgan.metrics.record import Metric
+from alzgan.metrics.record import Metric, told
 
 CHANCE = 1 / 700  # of unseen people whose number is beyond its limit
 MANY = 500  # draws, from which on their skewness is known well enough
@@ -19,7 +19,8 @@ class Law:
     """The law of one more value, of people drawn anew, given the values of groups that were drawn.
 
     On its scale the value is Pearson's third type with the mean, deviation and skewness of the draws, and
-    with the tails of Student's distribution, since the deviation is known from few people.
+    with the tails of Student's distribution, for as many degrees of freedom as there are people (or draws,
+    if fewer), less one.
 
     Attributes:
         mean: of the draws, on the scale.
@@ -129,14 +130,10 @@ def methods(metrics: Sequence[Metric]) -> str:
     """How a number is held against its limit, for the report."""
     shares = ", ".join(metric.words for metric in metrics if metric.is_share)
     return (
-        f"The interval holds {BAND:.0%} of groups of people drawn anew. The variance of a group's mean is "
-        "s²(1/m − 1/M) among groups of m drawn from M people without replacement and s²/m with "
-        "replacement; for m new people it is s²(1/m + 1/M) about the mean of those, so the deviation is "
-        "widened by the ratio of the two. The law is Pearson's type III with the skewness of the draws, "
-        f"where {MANY} draws or more were made of a sum over people, else the normal one, both with the "
-        "tails of Student's distribution for as many degrees of freedom as there are people (or draws, if "
-        f"fewer), less one. Shares of images ({shares}) are judged on the scale arcsin(√x). A number is "
-        f"marked where it lies beyond what 1 in {1 / CHANCE:.0f} of such groups would get"
+        f"The interval holds {BAND:.0%} of groups of people drawn anew. {told(Law, 1)} The skewness is that "
+        f"of sums over people with {MANY} draws or more, else 0. Shares of images ({shares}) are judged on "
+        f"the scale arcsin(√x). A number is marked where it lies beyond what 1 in {1 / CHANCE:.0f} of such "
+        "groups would get"
     )
 
 

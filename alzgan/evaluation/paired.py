@@ -13,7 +13,7 @@ from alzgan.data.features import digest_of
 from alzgan.evaluation.fidelity import METRICS, Sets
 from alzgan.evaluation.reference import who_of
 from alzgan.evaluation.spaces import Space
-from alzgan.metrics.record import FeatureMetric
+from alzgan.metrics.record import FeatureMetric, told
 from alzgan.metrics.resampling import Groups, in_groups
 from alzgan.metrics.sets import Pair
 from alzgan.metrics.significance import LEVEL, holm, sign_flip
@@ -21,14 +21,6 @@ from alzgan.people.splits import NEEDED_PEOPLE
 
 GROUPS = 40  # of people, at most: the test is hardly sharper with more
 MANY = 4  # candidates; of more, each is compared with the best one only
-METHOD = (
-    f"Held-out people are dealt into at most {GROUPS} groups, and the samples with them. A group's "
-    "contribution to a number is a pseudo-value of the jackknife, so that chance in the people and in the "
-    "samples counts, not in the training. p is that of a sign-flip test of the differences between the "
-    "candidates' contributions (Fisher 1935), after Holm (1979) over all pairs and numbers. With more than "
-    f"{MANY} candidates those pairs are shown that have the candidate with the smallest distance in the "
-    "first space"
-)
 
 
 class Contributions(NamedTuple):
@@ -88,10 +80,11 @@ def pseudo_values(
 
 
 def compared(candidates: Sequence[Contributions], seed: int) -> list[dict[str, Any]]:
-    """Which of two candidates is better, by each number that both have, for the pairs that `shown` chooses.
+    """Which of two candidates is better, by each number that both have; of many, beside the nearest one.
 
-    The p-value is that of `sign_flip` over the groups, after Holm over all numbers and all pairs, also those
-    that are not shown: of candidates of one law, any is called better in at most about 5 % of evaluations.
+    The p-value is that of a sign-flip test (Fisher 1935) over the groups, after Holm (1979) over all numbers
+    and all pairs, also those that are not shown: of candidates of one law, any is called better in at most
+    about 5 % of evaluations.
 
     Returns:
         for each pair and number: "one" and "two", indices of the candidates; "metric" and "space"; "p"; and
@@ -117,7 +110,7 @@ def compared(candidates: Sequence[Contributions], seed: int) -> list[dict[str, A
 
 
 def shown(candidates: Sequence[Contributions]) -> list[tuple[int, int]]:
-    """All pairs of candidates; of more than `MANY`, those of the one that is nearest in the first space."""
+    """All pairs of candidates; of many, those of the one that is nearest in the first space."""
     everyone = list(combinations(range(len(candidates)), 2))
     if len(candidates) <= MANY:
         return everyone
@@ -129,3 +122,9 @@ def shown(candidates: Sequence[Contributions]) -> list[tuple[int, int]]:
 
     best = min(range(len(candidates)), key=distance)
     return [pair for pair in everyone if best in pair]
+
+
+METHOD = (
+    f"{told(contributions, 1)} There are at most {GROUPS} groups. {told(compared, 1)} With more than {MANY} "
+    "candidates, each is compared with the one that is nearest to held-out people in the first space"
+)

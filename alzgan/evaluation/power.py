@@ -22,9 +22,9 @@ from alzgan.metrics.sets import Features, Pair
 DRAWS = 20  # sets with each fault
 NOISE = 3  # deviations: nobody's features are so far from the mean in most of them
 METHOD = (
-    f"What a verdict could have seen is found by planting each fault into {DRAWS} groups of unseen people. "
-    f"Noise is images whose features are noise of {NOISE} times their deviation. Missing kinds are the "
-    "people at one end of the direction in which people's mean features differ most"
+    f"Each fault is planted into {DRAWS} groups of unseen people. Noise is images whose features are noise "
+    f"of {NOISE} times their deviation. Missing kinds are the people at one end of the direction in which "
+    "people's mean features differ most"
 )
 
 
@@ -58,12 +58,6 @@ def noticed(
     sets: Sets, spaces: Sequence[Space], numbers: Sequence[Number], seed: int
 ) -> list[dict[str, Any]]:
     """How many of `DRAWS` sets with each fault lie beyond a limit of a number that decides its question.
-
-    Args:
-        sets: what is compared; the faults are planted into people of the pool.
-        spaces: of the numbers.
-        numbers: of the samples, whose limits count.
-        seed: of the draws.
 
     Returns:
         For each of `FAULTS` its question, its words, and "noticed" of "draws".

@@ -102,12 +102,6 @@ class Outcome:
 def assess(index: int, judged: Judged, stages: list[str], context: Context) -> Outcome:
     """Run stages on a candidate, in their order.
 
-    Args:
-        index: of the candidate.
-        judged: the candidate, and the real images that it is compared with.
-        stages: names of `STAGES`.
-        context: what they work with.
-
     Raises:
         UserError: there are too few people, or images, to compare with.
     """

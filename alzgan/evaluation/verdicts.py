@@ -16,13 +16,7 @@ def verdict(question: Question, answer: str, text: str) -> Verdict:
 
 
 def answered(question: Question, numbers: Sequence[Number], faults: Sequence[Power] = ()) -> Verdict:
-    """The answer of the numbers that decide a question, in every space.
-
-    Args:
-        question: which.
-        numbers: of the samples.
-        faults: what `alzgan.evaluation.power.noticed` says the numbers could have seen.
-    """
+    """The answer of the numbers that decide a question, in every space."""
     found = deciding(numbers, question)
     outside = [number for number in found if not number.within]
     words = {

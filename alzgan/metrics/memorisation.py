@@ -1,7 +1,8 @@
 """Whether samples are copies of training images.
 
 What decides is pixels: a blurred or noisy copy is far from its original in a network's features. A sample
-is a copy where `alzgan.images.likeness` finds it more alike to a training image than unseen people's are.
+is a copy where it differs from a training image (1 - r) by less than half as much as the nearest image of
+unseen people does; it is too near where it is more alike to one than 99 of 100 images of unseen people are.
 """
 
 import math

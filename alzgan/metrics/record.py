@@ -7,7 +7,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,12 @@ from alzgan.metrics.resampling import Groups, Redraws
 from alzgan.metrics.sets import Pair
 
 HELD_OUT, TRAIN = "held-out", "train"  # the people that a number compares with
+
+
+def told(what: object, first: int = 0) -> str:
+    """What the report says of a metric or a method: paragraphs of its docstring, but for its arguments."""
+    text = re.split(r"\n\n(?:Args|Attributes|Raises|Returns):", inspect.getdoc(what) or "")[0]
+    return " ".join(" ".join(text.replace("`", "").split("\n\n")[first:]).split())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +91,8 @@ class Metric:
 
     @property
     def method(self) -> str:
-        """What the report says of it: its docstring, but for arguments and errors."""
-        told = inspect.getdoc(self.doc or self.compute) or ""
-        return " ".join(re.split(r"\n\n(?:Args|Raises|Returns):", told)[0].split())
+        """What the report says of it."""
+        return told(self.doc or self.compute)
 
     @property
     def is_distance(self) -> bool:
@@ -120,7 +125,7 @@ class FeatureMetric(Metric):
             compared by it. What all candidates share may be left out.
     """
 
-    stage: str = "fidelity"
+    stage: str = field(default="fidelity", init=False)
     against: tuple[str, ...] = (HELD_OUT, TRAIN)
     in_inception: str = ""
     slow: bool = False

@@ -13,7 +13,21 @@ from alzgan.metrics.pairs import others
 Found = TypeVar("Found")
 
 
-class Features:
+class Keeping:
+    """Something of which what functions find is kept."""
+
+    def __init__(self):
+        self.found: dict[tuple[Any, ...], Any] = {}
+
+    def once(self, find: Callable[..., Found], *options: Any) -> Found:
+        """What a function finds of it, with these options."""
+        key = find, *options
+        if key not in self.found:
+            self.found[key] = find(self, *options)
+        return self.found[key]
+
+
+class Features(Keeping):
     """Features (N, F) of one extractor, with people.
 
     Args:
@@ -30,8 +44,8 @@ class Features:
         extractor: FeatureExtractor | None = None,
         part_of: "tuple[Features, Tensor] | None" = None,
     ):
+        super().__init__()
         self.values, self.people, self.extractor, self.part_of = values.double(), people, extractor, part_of
-        self.found: dict[tuple[Any, ...], Any] = {}
 
     def __len__(self) -> int:
         return len(self.values)
@@ -62,13 +76,6 @@ class Features:
         """Which pairs (N, N) are of two people, bool."""
         return others(self.people, len(self), self.values.device)
 
-    def once(self, find: Callable[..., Found], *options: Any) -> Found:
-        """What a function finds of this set, kept."""
-        key = find, *options
-        if key not in self.found:
-            self.found[key] = find(self, *options)
-        return self.found[key]
-
     def table(self, find: Callable[["Features"], Tensor]) -> Tensor:
         """What a function finds of all pairs (N, N); of a part, the rows and columns of the whole set's."""
         if self.part_of is not None and (find,) not in self.found:
@@ -77,7 +84,7 @@ class Features:
         return self.once(find)
 
 
-class Pair:
+class Pair(Keeping):
     """A real set of features and a fake one, which is judged by it.
 
     Args:
@@ -87,8 +94,8 @@ class Pair:
     """
 
     def __init__(self, real: Features, fake: Features, part_of: "tuple[Pair, Tensor] | None" = None):
+        super().__init__()
         self.real, self.fake, self.part_of = real, fake, part_of
-        self.found: dict[tuple[Any, ...], Any] = {}
 
     def with_rows(self, rows: np.ndarray) -> "Pair":
         """The real set beside some of the fake one."""
@@ -97,13 +104,6 @@ class Pair:
     def turned(self) -> "Pair":
         """The same with the real set in the fake one's place."""
         return TurnedPair(self)
-
-    def once(self, find: Callable[..., Found], *options: Any) -> Found:
-        """What a function finds of this pair, kept."""
-        key = find, *options
-        if key not in self.found:
-            self.found[key] = find(self, *options)
-        return self.found[key]
 
     def either_way(self, find: Callable[["Pair"], Found]) -> Found:
         """The same, where it does not depend on which set is the real one."""

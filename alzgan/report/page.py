@@ -14,6 +14,15 @@ from alzgan.text import printable
 
 MOST_COLUMNS = 8  # candidates side by side; more of them have a row each
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+# What an evaluation without a stage, or an older one, does not have.
+LACKING = {
+    "notes": [],
+    "seconds": {},
+    "expected_coverage": None,
+    "copies": None,
+    "anatomy": None,
+    "utility": None,
+}
 MARKS = {"good": "✓", "bad": "✗", "cannot tell": "?"}
 
 
@@ -66,6 +75,7 @@ def page(evaluation: dict[str, Any], pictures: Sequence[Picture]) -> str:
 def with_records(candidate: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
     """A candidate whose numbers and curves have the records of their metrics, "of"."""
     return {
+        **LACKING,
         **candidate,
         **{
             name: [{**each, "of": metrics[each["metric"]]} for each in candidate.get(name) or []]
@@ -101,15 +111,9 @@ def section(
     beside = [each for each in overall if each["stage"] == "fidelity" and each["against"] == "held-out"]
     main = [each for metric in metrics for each in beside if each["metric"] == metric]
     curves = grouped(candidate["curves"], "metric")
-    copies, anatomy, utility = (candidate.get(stage) for stage in ("copies", "anatomy", "utility"))
+    copies, anatomy, utility = (candidate[stage] for stage in ("copies", "anatomy", "utility"))
     return {
         **candidate,
-        "copies": copies,
-        "anatomy": anatomy,
-        "utility": utility,
-        "notes": candidate.get("notes") or [],
-        "seconds": candidate.get("seconds") or {},
-        "expected_coverage": candidate.get("expected_coverage"),
         "pictures": {
             kind: [each for each in pictures if each.kind == kind]
             for kind in ("real", "samples", "pairs", "anatomy")

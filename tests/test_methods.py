@@ -47,7 +47,7 @@ class Table:
     name = space = extractor = "table"
 
     def __init__(self):
-        self.values = torch.randn(250, 4, generator=torch.Generator().manual_seed(0)).double()
+        self.values = torch.from_numpy(np.random.default_rng(0).normal(size=(250, 4)))
 
     def probabilities(self, features: torch.Tensor) -> None:
         return None
@@ -231,3 +231,27 @@ def test_candidates_are_compared_as_is_told(told: dict[str, str]):
     assert len(paired.shown(several[:many])) == many * (many - 1) / 2
     assert len(paired.shown(several)) == many
     assert numbers.BAND == 0.95
+
+
+# The value, what unseen people get in the mean, and the limit, as they were before metrics had records.
+GOLDEN = {
+    ("frechet", "held-out"): (0.379293685, 0.588528234, 1.25900136),
+    ("mind", "held-out"): (1.53653245, 2.12604194, 4.08422619),
+    ("vendi", "held-out"): (3.86199338, 3.74902324, 3.14315705),
+    ("kernel_distance", "held-out"): (-0.216145874, -0.03543963, 0.804489754),
+    ("precision", "held-out"): (1, 0.966083333, 0.726512201),
+    ("recall", "held-out"): (0.933333333, 0.916, 0.550888307),
+    ("density", "held-out"): (1.38666667, 1.18963333, 0.826715266),
+    ("coverage", "held-out"): (1, 0.966666667, 0.542192022),
+    ("alpha_precision", "held-out"): (0.832796935, 0.870732567, 0.732484467),
+    ("beta_recall", "held-out"): (0.601532567, 0.531806897, 0.204169489),
+    ("precision", "train"): (0.973333333, 0.916666667, 0.52259082),
+}
+
+
+def test_numbers_are_what_they_have_been():
+    found = fidelity.fidelity(compared(fidelity.INDEPENDENT, 12), [Table()], 0)
+    numbers = {(each.metric.name, each.against): each for each in found}
+    for key, expected in GOLDEN.items():
+        each = numbers[key]
+        assert (each.value, each.unseen.mean, each.limit) == pytest.approx(expected, rel=1e-6), key

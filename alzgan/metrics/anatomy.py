@@ -39,24 +39,6 @@ class Masks(NamedTuple):
     ventricles: np.ndarray
 
 
-def brain_mask(images: Tensor) -> Tensor:
-    """What is brain, or head: the largest bright component without its holes, bool (N, H, W).
-
-    Args:
-        images: uint8 (N, C, H, W).
-    """
-    return torch.from_numpy(np.stack([brain_of(image) for image in grey(images)]))
-
-
-def ventricle_mask(images: Tensor) -> Tensor:
-    """What is dark fluid deep within the brain, bool (N, H, W).
-
-    Args:
-        images: uint8 (N, C, H, W).
-    """
-    return torch.from_numpy(masks_of(grey(images)).ventricles)
-
-
 def brain_area(images: Tensor) -> Tensor:
     """The brain's share of the image (N,), from 0 to 1."""
     return measures(images)["brain_area"]

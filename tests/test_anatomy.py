@@ -11,10 +11,10 @@ from alzgan.metrics.anatomy import (
     BRAIN_COLOUR,
     UNITS,
     VENTRICLE_COLOUR,
-    brain_mask,
+    grey,
+    masks_of,
     measures,
     outlined,
-    ventricle_mask,
 )
 
 Y, X = np.mgrid[-1:1:96j, -1:1:96j]
@@ -38,15 +38,15 @@ def test_fluid_near_the_edge_is_no_ventricle():
     image = brain(ventricle=0)
     image[0, 0, 44:52, 15:22] = 10  # inside the disc, a few pixels from its edge, and as dark as background
     assert float(ventricle_ratio(image)) == 0
-    assert bool(brain_mask(image)[0, 47, 18])  # a hole is filled
+    assert bool(masks_of(grey(image)).brain[0, 47, 18])  # a hole is filled
 
 
 def test_fluid_in_the_fissure_at_the_front_is_no_ventricle():
     image = brain(ventricle=0)
     image[0, 0, 17:29, 46:50] = 30  # deep enough, but more than 0.55 of the half length of 38 above row 48
-    assert int(ventricle_mask(image)[0, :27].sum()) == 0
+    assert int(masks_of(grey(image)).ventricles[0, :27].sum()) == 0
     image[0, 0, 29:41, 46:50] = 30
-    assert int(ventricle_mask(image)[0, 29:41].sum()) == 12 * 4
+    assert int(masks_of(grey(image)).ventricles[0, 29:41].sum()) == 12 * 4
 
 
 def test_a_speck_of_fluid_is_no_ventricle_and_the_fluid_beside_it_is():
@@ -54,7 +54,7 @@ def test_a_speck_of_fluid_is_no_ventricle_and_the_fluid_beside_it_is():
     image[0, 0, 40:43, 40:43] = 30  # 9 of 4,500 pixels; 0.003 of them are 13.6
     assert float(ventricle_ratio(image)) == 0
     image[0, 0, 50:54, 50:54] = 30
-    assert int(ventricle_mask(image).sum()) == 16
+    assert int(masks_of(grey(image)).ventricles.sum()) == 16
 
 
 def test_an_oval_ventricle_has_the_area_of_an_ellipse():
@@ -133,8 +133,8 @@ def test_outlines_are_drawn_on_the_edges_alone():
     shown = outlined(image)[0].permute(1, 2, 0)
     undrawn = torch.ones(96, 96, dtype=torch.bool)
     for colour, mask in (
-        (BRAIN_COLOUR, brain_mask(image)[0].numpy()),
-        (VENTRICLE_COLOUR, ventricle_mask(image)[0].numpy()),
+        (BRAIN_COLOUR, masks_of(grey(image)).brain[0]),
+        (VENTRICLE_COLOUR, masks_of(grey(image)).ventricles[0]),
     ):
         drawn = (shown == torch.tensor(colour)).all(2)
         # On the mask's pixels that have a neighbour, of four, outside of it.

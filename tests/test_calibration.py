@@ -7,12 +7,12 @@ from calibration import World
 from sets import known_sets, wrong
 
 from alzgan.device.streams import stream
-from alzgan.evaluation.copying import Copying, cached_nearest, copying
+from alzgan.evaluation.anatomy import anatomy
+from alzgan.evaluation.copies import FoundCopies, cached_nearest, copies, on_copies
 from alzgan.evaluation.fidelity import fidelity, sets_of
 from alzgan.evaluation.reference import Images, Reference, draw_group
-from alzgan.evaluation.shape import anatomy
 from alzgan.evaluation.spaces import Space
-from alzgan.evaluation.verdicts import notes_on_classes, on_anatomy, on_copies, on_diversity, on_fidelity
+from alzgan.evaluation.verdicts import answered, notes_on_classes, questions_of
 
 pytestmark = pytest.mark.slow
 
@@ -64,23 +64,19 @@ def mixed(images: Images) -> Images:
 def judged(samples: Images, reference: Reference, spaces: list[Space], seed: int = 0) -> dict[str, str]:
     """The answer to each question."""
     sets = sets_of(samples, reference, 160, 2000, 15, seed)
-    numbers = fidelity(sets, spaces, seed, whole=False)
-    verdicts = [
-        on_fidelity(numbers),
-        on_diversity(numbers),
-        on_copies(copied(samples, reference, spaces, seed)),
-        on_anatomy(anatomy(sets, seed).numbers),
-    ]
+    numbers = fidelity(sets, spaces, seed, whole=False) + anatomy(sets, seed).numbers
+    verdicts = [answered(question, numbers) for question in questions_of(numbers)]
+    verdicts.append(on_copies(copied(samples, reference, spaces, seed)))
     return {each["question"]: each["answer"] for each in verdicts}
 
 
-def copied(samples: Images, reference: Reference, spaces: list[Space], seed: int = 0) -> Copying:
+def copied(samples: Images, reference: Reference, spaces: list[Space], seed: int = 0) -> FoundCopies:
     sets = sets_of(samples, reference, 160, 2000, 15, seed)
     ours, theirs = (
         cached_nearest(images.pixels, reference.train.pixels, spaces[0].cache)
         for images in (samples, reference.held_out)
     )
-    return copying(ours, theirs, samples.people, reference, sets, spaces[1:], seed)
+    return copies(ours, theirs, samples.people, reference, sets, spaces[1:], seed)
 
 
 def with_pixels(images: Images, pixels: np.ndarray) -> Images:
@@ -106,7 +102,7 @@ def test_what_is_said_of_sets_of_known_truth(everybody: Images, spaces: list[Spa
     reference, unseen = draw(everybody, 0)
     found = {
         known.name: wrong(known, judged(known.samples, reference, spaces))
-        for known in known_sets(World(reference, unseen))
+        for known in known_sets(World(reference, unseen), 150)
     }
     assert len(found) == 21
     assert {name: questions for name, questions in found.items() if questions} == {}
@@ -118,7 +114,7 @@ def test_one_image_a_class_is_precise_and_not_varied(everybody: Images, spaces: 
     repeated = reference.held_out.of(np.repeat(row, 300))
     samples = Images(repeated.pixels, repeated.labels)
     sets = sets_of(samples, reference, 160, 2000, 15, 0)
-    numbers = {(n.metric, n.space, n.against): n for n in fidelity(sets, spaces, 0, whole=False)}
+    numbers = {(n.metric.name, n.space, n.against): n for n in fidelity(sets, spaces, 0, whole=False)}
     assert numbers["precision", "pixels", "held-out"].value == 1
     assert numbers["recall", "pixels", "held-out"].value < 0.02
     assert judged(samples, reference, spaces)["diversity"] == "bad"

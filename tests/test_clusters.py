@@ -27,7 +27,7 @@ def recall_of(form: str, seed: int) -> bool:
     drawn = world(UNNAMED, "nothing", seed, 256)
     sets = sets_of(drawn.samples, drawn.reference, 256, 2500, 20, seed, form)
     numbers = fidelity(sets, [drawn.space], seed, whole=False)
-    return next(n.within for n in numbers if (n.metric, n.against) == ("recall", "held-out"))
+    return next(n.within for n in numbers if (n.metric.name, n.against) == ("recall", "held-out"))
 
 
 @pytest.mark.slow

@@ -1,15 +1,19 @@
-"""One's own network, loss, penalty, augmentation and metric: a class and a yaml each, elsewhere."""
+"""One's own network, loss, penalty, augmentation, callback, metric and feature space, from elsewhere."""
 
 import os
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from benchmarks.kills import digests
 from conftest import REPOSITORY, SMALL, settings
+from PIL import Image
 from processes import run_verb
+from test_evaluate import SPLIT, evaluate
 from test_game import SMALL_MODEL
 
 from alzgan.augment import Augmentation
@@ -60,6 +64,47 @@ class MeanGrey(Callback):
     def on_train_end(self, trainer, pl_module):
         images = pl_module.sample(pl_module.latents(8, "mean grey"))
         pathlib.Path(trainer.default_root_dir, "grey.txt").write_text(str(images.float().mean().item()))
+'''
+JUDGES = '''
+from alzgan.metrics.features import FeatureExtractor
+from alzgan.metrics.record import FIDELITY, FeatureMetric, Question
+
+class Rows(FeatureExtractor):
+    """The mean grey of each row."""
+    name, space, num_features = "rows-v1", "rows", 32
+    method = "mean grey of each of 32 rows"
+
+    def forward(self, images):
+        return images.double().mean((1, 3)) / 255
+
+def spread_ratio(pair):
+    """The deviation of the samples over that of real images (Nobody 2030)."""
+    return float(pair.fake.values.std() / pair.real.values.std())
+
+SPREAD = FeatureMetric(
+    name="spread_ratio",
+    compute=spread_ratio,
+    bounds=(0, float("inf")),
+    decides=Question(name="spread", asks="Do they spread as far?", bad="They spread less: {told}"),
+)
+def shift(pair):
+    """How far the means lie apart."""
+    return float((pair.fake.values.mean(0) - pair.real.values.mean(0)).norm())
+
+SHIFT = FeatureMetric(
+    name="shift",
+    compute=shift,
+    better="lower",
+    bounds=(0, float("inf")),
+    decides=FIDELITY,
+    headline="shift",
+)
+TWIN = FeatureMetric(name="recall", compute=spread_ratio)
+NO_METRIC = 5
+
+class Nameless(FeatureExtractor):
+    def forward(self, images):
+        return images
 '''
 YAMLS = {
     "loss/squares.yaml": "# @package model.loss\n_target_: outside.LeastSquares\n",
@@ -202,3 +247,69 @@ def test_what_a_piece_of_ones_own_lacks_is_told_before_training(piece: str, told
     with pytest.raises(UserError, match=re.escape(told)) as refused:
         build_model(settings(*SMALL_MODEL, override))
     assert "\n" not in str(refused.value)
+
+
+@pytest.fixture
+def judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with samples, and a module of one's own metrics and spaces where Python looks."""
+    (tmp_path / "judges.py").write_text(JUDGES)
+    (tmp_path / "samples").mkdir()
+    for index in range(24):
+        pixels = np.random.default_rng(index).normal(100, 30, (32, 32)).clip(0, 255).astype("uint8")
+        Image.fromarray(pixels).save(tmp_path / f"samples/{index}.png")
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def judged(judges: Path, slices: Path, *overrides: str) -> dict[str, Any]:
+    real = (f"data.root={slices}", "data.image_size=32", "data.channels=1", SPLIT)
+    return evaluate(judges / "evaluation", f"samples={judges / 'samples'}", *real, *overrides)
+
+
+def test_a_metric_and_a_space_of_ones_own_decide_and_are_told_with_their_methods(judges: Path, slices: Path):
+    own = ("metrics=[fidelity,judges.SPREAD,judges.SHIFT]", "features=[pixels,judges.Rows]")
+    found = judged(judges, slices, *own)
+    (candidate,) = found["candidates"]
+    assert [each["question"] for each in candidate["verdicts"]] == ["fidelity", "diversity", "spread"]
+    assert candidate["verdicts"][2]["asks"] == "Do they spread as far?"
+    numbers = {(each["metric"], each["space"], each["against"]): each for each in candidate["numbers"]}
+    for metric in ("spread_ratio", "shift", "recall"):
+        for against in ("held-out", "train"):
+            mine = numbers[metric, "rows", against]
+            assert mine["unseen"]["draws"] == 10
+            assert mine["unseen"]["low"] < mine["unseen"]["high"]
+    assert numbers["spread_ratio", "rows", "held-out"]["value"] < 0.5  # rows of noise are all alike
+    # A fault that one's own metric would have noticed counts for the verdict that it helps to decide.
+    assert {each["question"] for each in candidate["power"]} == {"fidelity", "diversity"}
+    page = (judges / "evaluation/report.html").read_text()
+    for told in (
+        "Do they spread as far?",
+        "<dt>spread ratio</dt><dd>The deviation of the samples over that of real images (Nobody 2030).",
+        "<dt>shift</dt><dd>How far the means lie apart.",
+        "<dt>rows</dt><dd>mean grey of each of 32 rows; 32 features",
+    ):
+        assert told in page
+
+
+def test_ones_own_metrics_are_computed_alone_where_no_stage_is_named(judges: Path, slices: Path):
+    found = judged(judges, slices, "metrics=[judges.SPREAD]")
+    (candidate,) = found["candidates"]
+    assert {each["metric"] for each in candidate["numbers"]} == {"spread_ratio"}
+    assert [each["question"] for each in candidate["verdicts"]] == ["spread"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("metrics=[judges.NO_METRIC]", r"metrics=judges.NO_METRIC is no alzgan.metrics.record.FeatureMetric"),
+        ("metrics=[judges.ABSENT]", r"metrics=judges.ABSENT: .*; is its folder in PYTHONPATH"),
+        ("metrics=[nowhere.METRIC]", r"metrics=nowhere.METRIC: No module named 'nowhere'"),
+        ("metrics=[fidelity,judges.TWIN]", r"recall is the name of two metrics"),
+        ("features=[pixels,judges.Nameless]", r"features=judges.Nameless has no name, see alzgan.metrics.fe"),
+    ],
+)
+def test_what_is_no_metric_or_space_is_told_before_anything_is_judged(
+    setting: str, told: str, judges: Path, slices: Path
+):
+    with pytest.raises(UserError, match=told):
+        judged(judges, slices, setting)

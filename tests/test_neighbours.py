@@ -11,7 +11,8 @@ from alzgan.metrics import (
     neighbours,
     precision_recall,
 )
-from alzgan.metrics.neighbours import Neighbours, distances, fidelity, radii, radii_of
+from alzgan.metrics.neighbours import Neighbours, distances, radii_of, radius
+from alzgan.metrics.sets import Features
 
 
 def column(*values: float) -> torch.Tensor:
@@ -25,15 +26,14 @@ def test_all_four_are_the_ones_computed_by_hand():
     # Radii of the real ones 1, 1, 1, 8; of the fake ones 1, 1, 18.5. The fake 20 is 10 from the real 10.
     assert precision_recall(REAL, FAKE, k=1) == pytest.approx((2 / 3, 1))
     assert density_coverage(REAL, FAKE, k=1) == pytest.approx((4 / 3, 3 / 4))
-    assert fidelity(REAL, FAKE, k=1) == pytest.approx((2 / 3, 1, 4 / 3, 3 / 4))
 
 
 def test_radii_reach_to_other_people():
     # Two people with two slices each: the nearest other person's slice, not the nearest slice.
     features, people = column(0, 0.1, 5, 5.3), ["a", "a", "b", "b"]
-    assert radii(features, 1).tolist() == pytest.approx([0.1, 0.1, 0.3, 0.3], abs=1e-6)
-    assert radii(features, 1, people).tolist() == pytest.approx([5, 4.9, 4.9, 5.2], abs=1e-6)
-    assert radii(features, 2, people).tolist() == pytest.approx([5.3, 5.2, 5, 5.3], abs=1e-6)
+    assert radius(Features(features), 1).tolist() == pytest.approx([0.1, 0.1, 0.3, 0.3], abs=1e-6)
+    assert radius(Features(features, people), 1).tolist() == pytest.approx([5, 4.9, 4.9, 5.2], abs=1e-6)
+    assert radius(Features(features, people), 2).tolist() == pytest.approx([5.3, 5.2, 5, 5.3], abs=1e-6)
 
 
 @pytest.mark.parametrize("people", [None, np.arange(70) // 3])
@@ -46,7 +46,7 @@ def test_a_part_of_all_distances_at_a_time_tells_the_same(monkeypatch, people):
     for part, whole in (
         (found.forward, between.min(1).values),
         (found.backward, between.min(0).values),
-        (radii_of(rows, two, people), radii(two, 1, people)[rows]),
+        (radii_of(rows, two, people), radius(Features(two, people), 1)[rows]),
     ):
         # A product's kernel, and with it the last bits, depends on the processor and on the product's size.
         torch.testing.assert_close(part, whole, rtol=1e-9, atol=1e-9)
@@ -54,7 +54,7 @@ def test_a_part_of_all_distances_at_a_time_tells_the_same(monkeypatch, people):
 
 def test_people_are_wanted_beyond_the_radius():
     with pytest.raises(ValueError, match="neighbour 3, but a feature has 2 others"):
-        radii(column(0, 1, 2, 3), 3, ["a", "a", "b", "b"])
+        radius(Features(column(0, 1, 2, 3), ["a", "a", "b", "b"]), 3)
 
 
 def test_real_people_get_their_precision_back_where_radii_reach_across_people():

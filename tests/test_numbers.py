@@ -1,6 +1,7 @@
 """A number and what unseen people get in its place; groups of people; verdicts."""
 
 from collections.abc import Callable
+from dataclasses import replace as changed
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +10,30 @@ import torch
 from scipy.stats import gamma, t
 
 from alzgan.evaluation import fidelity as module
-from alzgan.evaluation.copying import Copying
+from alzgan.evaluation.copies import FoundCopies, on_copies
 from alzgan.evaluation.fidelity import curves, fidelity, sets_of
 from alzgan.evaluation.numbers import CHANCE, Law, Number, Unseen, unseen_of
 from alzgan.evaluation.reference import Images, Reference, draw_group, widening
 from alzgan.evaluation.spaces import Space
-from alzgan.evaluation.verdicts import notes_on_classes, on_anatomy, on_copies, on_diversity, on_fidelity
+from alzgan.evaluation.verdicts import answered, notes_on_classes
 from alzgan.images.likeness import LOOKED_FOR, Nearest
-from alzgan.metrics.memorisation import copies_of
+from alzgan.metrics.anatomy import ANATOMY, WASSERSTEIN
+from alzgan.metrics.distances import KERNEL_DISTANCE, MIND
+from alzgan.metrics.diversity import VENDI
+from alzgan.metrics.memorisation import (
+    AUTHENTICITY,
+    MEMBERSHIP_AUC,
+    SHARE_ABOVE_THRESHOLD,
+    TRAIN_TEST_DISTANCE,
+    copies_of,
+)
+from alzgan.metrics.neighbours import COVERAGE, DIVERSITY, PRECISION, RECALL
+from alzgan.metrics.record import FIDELITY, Metric
 
 
 def number(**changes: object) -> Number:
     plain = {
-        "stage": "fidelity",
-        "metric": "kernel_distance",
+        "metric": KERNEL_DISTANCE,
         "space": "pixels",
         "extractor": "pixels-v1",
         "against": "held-out",
@@ -31,7 +42,6 @@ def number(**changes: object) -> Number:
         "n": 100,
         "people": 10,
         "unseen": unseen(2.0, 0.5),
-        "better": "lower",
         "seed": 0,
     }
     return Number(**{**plain, **changes})
@@ -43,7 +53,10 @@ def unseen(mean: float, deviation: float) -> Unseen:
 
 
 def mind(**changes: object) -> Number:
-    return number(**{"metric": "mind", **changes})
+    return number(**{"metric": MIND, **changes})
+
+
+UPWARDS = changed(MIND, better="higher")
 
 
 def images(people: list[str], labels: list[int] | None = None) -> Images:
@@ -58,14 +71,14 @@ def test_a_number_is_within_what_all_but_one_in_700_of_unseen_people_get():
     # Student's distribution with 19 degrees of freedom has 1 / 700 beyond 3.42; one more draw varies more.
     reach = 3.4222 * 0.5 * (1 + 1 / 20) ** 0.5
     assert mind().limit == pytest.approx(2 + reach, abs=1e-3)
-    assert mind(better="higher").limit == pytest.approx(2 - reach, abs=1e-3)
+    assert mind(metric=UPWARDS).limit == pytest.approx(2 - reach, abs=1e-3)
     assert mind(value=2 + reach - 0.01).within
     assert not mind(value=2 + reach + 0.01).within
-    assert mind(value=2 - reach + 0.01, better="higher").within
-    assert not mind(value=2 - reach - 0.01, better="higher").within
+    assert mind(value=2 - reach + 0.01, metric=UPWARDS).within
+    assert not mind(value=2 - reach - 0.01, metric=UPWARDS).within
 
 
-def outside(metric: str, law: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float]:
+def outside(metric: Metric, law: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float]:
     """The shares of one more person's numbers beyond the limit, and outside of the band, of thirty others."""
     draws = law(np.random.default_rng(0).normal(size=(1500, 31)))
     found = [number(metric=metric, value=draw[30], unseen=unseen_of(draw[:30], metric, 30)) for draw in draws]
@@ -74,46 +87,46 @@ def outside(metric: str, law: Callable[[np.ndarray], np.ndarray]) -> tuple[float
 
 
 def test_one_in_700_of_unseen_people_is_beyond_the_limit_and_one_in_20_outside_of_the_band():
-    beyond, out = outside("mind", np.asarray)
+    beyond, out = outside(MIND, np.asarray)
     assert beyond == pytest.approx(1 / 700, abs=3e-3)
     assert out == pytest.approx(0.05, abs=0.02)
 
 
 def test_a_share_near_1_is_judged_on_the_scale_of_its_angle():
     # On the plain scale the limit of such shares would lie above many of them, and the band beyond 1.
-    beyond, _ = outside("recall", lambda draws: np.sin(1.45 + 0.08 * draws) ** 2)
+    beyond, _ = outside(changed(RECALL, better="lower"), lambda draws: np.sin(1.45 + 0.08 * draws) ** 2)
     assert beyond == pytest.approx(1 / 700, abs=3e-3)
-    found = unseen_of([0.99, 1.0, 0.995, 1.0], "recall", 50, n=100)
+    found = unseen_of([0.99, 1.0, 0.995, 1.0], RECALL, 50, n=100)
     assert 0.9 < found.low < found.high <= 1
 
 
 def test_a_share_that_is_1_in_every_group_does_not_make_one_image_less_a_fault():
-    found = unseen_of([1.0] * 20, "precision", 50, n=1000)
-    judged = number(metric="precision", better="higher", unseen=found, value=0.999)
+    found = unseen_of([1.0] * 20, PRECISION, 50, n=1000)
+    judged = number(metric=PRECISION, unseen=found, value=0.999)
     assert judged.within
-    assert not number(metric="precision", better="higher", unseen=found, value=0.99).within
+    assert not number(metric=PRECISION, unseen=found, value=0.99).within
 
 
 def test_the_limit_of_a_kernel_distance_leans_to_the_right_as_its_draws_do():
     skewed = np.random.default_rng(0).gamma(4, size=2000)
     symmetric = np.random.default_rng(0).normal(4, 2, size=2000)
-    right, even = (unseen_of(draws, "kernel_distance", 100) for draws in (skewed, symmetric))
+    right, even = (unseen_of(draws, KERNEL_DISTANCE, 100) for draws in (skewed, symmetric))
     # A gamma of shape 4 has 1 / 700 beyond 12.6; the deviation is known from a hundred people.
     assert number(unseen=right).limit == pytest.approx(gamma.isf(CHANCE, 4), rel=0.06)
     assert number(unseen=even).limit == pytest.approx(4 + 3.06 * 2, rel=0.05)
-    assert unseen_of(skewed, "mind", 100).law.skewness == 0
+    assert unseen_of(skewed, MIND, 100).law.skewness == 0
 
 
 def test_the_fewer_people_the_wider_the_limit():
     draws = np.random.default_rng(0).normal(size=200)
-    limits = [number(unseen=unseen_of(draws, "mind", people)).limit for people in (6, 20, 200)]
+    limits = [number(unseen=unseen_of(draws, MIND, people)).limit for people in (6, 20, 200)]
     assert limits == sorted(limits, reverse=True)
     assert limits[0] / limits[2] == pytest.approx(t.isf(CHANCE, 5) / t.isf(CHANCE, 199), rel=0.1)
 
 
 def test_a_distance_has_a_ratio_where_unseen_peoples_is_clearly_above_0():
     assert number().ratio == pytest.approx(1.5)
-    assert number(metric="membership_auc").ratio is None
+    assert number(metric=MEMBERSHIP_AUC).ratio is None
     assert number(unseen=unseen(0.1, 0.15)).ratio is None
 
 
@@ -124,14 +137,14 @@ def test_the_percentile_is_of_one_more_draw():
 
 def test_the_percentile_is_the_inverse_of_the_limit():
     draws = 0.5 + np.random.default_rng(0).gamma(2, size=1000) / 100
-    for metric, better in (("kernel_distance", "lower"), ("mind", "lower"), ("recall", "higher")):
+    for metric in (KERNEL_DISTANCE, MIND, RECALL):
         law = unseen_of(draws, metric, 30).law
-        chance = 1 - CHANCE if better == "lower" else CHANCE
+        chance = 1 - CHANCE if metric.better == "lower" else CHANCE
         assert law.share_below(law.quantile(chance)) == pytest.approx(chance, abs=1e-6)
 
 
 def test_draws_that_share_people_are_widened():
-    found = unseen_of([1.0, 2.0, 3.0], "mind", people=10, widen=2)
+    found = unseen_of([1.0, 2.0, 3.0], MIND, people=10, widen=2)
     assert (found.mean, found.deviation, found.draws) == pytest.approx((2, 2, 3))
     reach = t.ppf(0.975, 2) * 2 * (1 + 1 / 3) ** 0.5
     assert (found.low, found.high) == pytest.approx((2 - reach, 2 + reach))
@@ -214,31 +227,31 @@ def test_what_unseen_people_get_is_found_once_for_all_candidates_of_the_same_peo
 
 
 def test_a_verdict_says_how_far_and_which_space_would_have_flattered():
-    good = [number(value=2.2), number(metric="precision", better="higher", value=2.0)]
+    good = [number(value=2.2), number(metric=PRECISION, value=2.0)]
     bad = [
         number(value=9.0, space="imagenet-lite0"),
-        number(metric="precision", better="higher", value=0.1, space="imagenet-lite0"),
+        number(metric=PRECISION, value=0.1, space="imagenet-lite0"),
     ]
-    assert on_fidelity(good)["answer"] == "good"
-    found = on_fidelity([*good, *bad])
+    assert answered(FIDELITY, good)["answer"] == "good"
+    found = answered(FIDELITY, [*good, *bad])
     assert found["answer"] == "bad"
     assert "kernel distance 4.5 times theirs in imagenet-lite0" in found["text"]
     assert found["text"].endswith("; pixels alone would have said yes")
 
 
 def test_diversity_is_decided_by_recall_and_coverage_of_all_samples_against_held_out_people():
-    high = {"better": "higher"}
-    whole = [number(metric=metric, value=2, **high) for metric in ("recall", "coverage")]
+    whole = [number(metric=metric, value=2) for metric in (RECALL, COVERAGE)]
     beside = [
-        number(metric="recall", value=0, against="train", **high),
-        number(metric="recall", value=0, label="AD", **high),
-        number(metric="vendi", value=0, **high),
+        number(metric=RECALL, value=0, against="train"),
+        number(metric=RECALL, value=0, label="AD"),
+        number(metric=VENDI, value=0),
     ]
-    assert on_diversity([*whole, *beside])["answer"] == "good"
+    assert answered(DIVERSITY, [*whole, *beside])["answer"] == "good"
     assert notes_on_classes([*whole, *beside]) == ["class AD: recall 0.00 of 2.00 in pixels"]
-    bad = on_diversity([*whole, number(metric="coverage", value=0.11, **high)])
+    bad = answered(DIVERSITY, [*whole, number(metric=COVERAGE, value=0.11)])
     assert bad == {
         "question": "diversity",
+        "asks": "Are they as varied?",
         "answer": "bad",
         "text": "As varied as unseen people: no, coverage 0.11 of 2.00 in pixels",
     }
@@ -254,55 +267,56 @@ def power(noticed: int) -> list[dict[str, object]]:
 def test_a_good_verdict_says_what_it_could_have_seen_and_is_none_where_that_is_nothing():
     numbers = [
         number(value=2.2),
-        *(number(metric=metric, better="higher", value=2) for metric in ("precision", "recall", "coverage")),
+        *(number(metric=metric, value=2) for metric in (PRECISION, RECALL, COVERAGE)),
     ]
-    for judge, fault in ((on_fidelity, "15 % noise"), (on_diversity, "half missing")):
-        found = judge(numbers, power(19))
+    for question, fault in ((FIDELITY, "15 % noise"), (DIVERSITY, "half missing")):
+        found = answered(question, numbers, power(19))
         assert found["answer"] == "good"
         assert found["text"].endswith(f"it would have noticed {fault} in 19 of 20")
-        assert judge(numbers, power(9))["answer"] == "cannot tell"
-        bad = [number(metric=each.metric, better="higher", value=0) for each in numbers[1:]]
-        assert judge(bad, power(9))["answer"] == "bad"
+        assert answered(question, numbers, power(9))["answer"] == "cannot tell"
+        bad = [number(metric=each.metric, value=0) for each in numbers[1:]]
+        assert answered(question, bad, power(9))["answer"] == "bad"
 
 
 def test_noise_is_not_called_varied():
-    high = {"better": "higher"}
-    varied = [number(metric=metric, value=2, **high) for metric in ("recall", "coverage")]
-    found = on_diversity([*varied, number(metric="precision", value=0.1, **high)], power(20))
+    varied = [number(metric=metric, value=2) for metric in (RECALL, COVERAGE)]
+    found = answered(DIVERSITY, [*varied, number(metric=PRECISION, value=0.1)], power(20))
     assert found["answer"] == "cannot tell"
     assert found["text"].startswith("Varied, but unlike real people")
 
 
 def test_anatomy_names_the_farthest_measure():
-    near = number(stage="anatomy", metric="wasserstein", space="brain_area", value=2.1)
-    far = number(stage="anatomy", metric="wasserstein", space="ventricle_ratio", value=8.0)
-    assert on_anatomy([near])["text"].endswith("farthest Wasserstein distance 1.1 times theirs in brain area")
-    assert on_anatomy([near, far])["text"].startswith("1 of 2 measures are not distributed as")
-    assert on_anatomy([near, far])["answer"] == "bad"
+    near = number(metric=WASSERSTEIN, space="brain_area", value=2.1)
+    far = number(metric=WASSERSTEIN, space="ventricle_ratio", value=8.0)
+    assert answered(ANATOMY, [near])["text"].endswith(
+        "farthest Wasserstein distance 1.1 times theirs in brain area"
+    )
+    assert answered(ANATOMY, [near, far])["text"].startswith("1 of 2 measures are not distributed as")
+    assert answered(ANATOMY, [near, far])["answer"] == "bad"
 
 
-def copying_of(**changes: object) -> Copying:
+def found_copies(**changes: object) -> FoundCopies:
     """No copies among 1,000 samples; the number that is told beside is changed."""
     similarity = torch.linspace(0.5, 0.8, 1000)
     nearest = Nearest(similarity, torch.zeros(1000, dtype=torch.long))
     told = unseen(0.5, 0.06)
     share = unseen(0.01, 0.01)
     numbers = [
-        number(metric="share_above_threshold", value=0.01, n=1000, unseen=share),
-        number(**{"metric": "membership_auc", "value": 0.5, "unseen": told, **changes}),
+        number(metric=SHARE_ABOVE_THRESHOLD, value=0.01, n=1000, unseen=share),
+        number(**{"metric": MEMBERSHIP_AUC, "value": 0.5, "unseen": told, **changes}),
     ]
-    return Copying(copies_of(nearest, nearest), numbers, {}, np.arange(12))
+    return FoundCopies(copies_of(nearest, nearest), numbers, {}, np.arange(12))
 
 
 def test_no_copies_is_said_with_what_was_looked_for_and_never_beside_a_sign_of_memorisation():
-    good = on_copies(copying_of())
+    good = on_copies(found_copies())
     assert good["answer"] == "good"
     assert good["text"].startswith(f"No copies (0.3 % at most, with 95 % confidence), also none {LOOKED_FOR}")
     for changes in (
         {"value": 0.86},
-        {"metric": "authenticity", "better": "higher", "value": 0.2},
-        {"metric": "train_test_distance", "better": "higher", "value": -3.0},
+        {"metric": AUTHENTICITY, "value": 0.2},
+        {"metric": TRAIN_TEST_DISTANCE, "value": -3.0},
     ):
-        doubtful = on_copies(copying_of(**changes))
+        doubtful = on_copies(found_copies(**changes))
         assert doubtful["answer"] == "cannot tell"
         assert "beyond what unseen people get" in doubtful["text"]

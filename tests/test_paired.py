@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from alzgan.evaluation.paired import MANY, Contributions, compared, in_groups, pseudo_values, shown
-from alzgan.evaluation.spaces import Features, Pair
-from alzgan.metrics.features import PixelFeatures
+from alzgan.evaluation.paired import MANY, Contributions, compared, pseudo_values, shown
+from alzgan.metrics.distances import KERNEL_DISTANCE, kernel_distance_of, mean_kernel_in
+from alzgan.metrics.neighbours import COVERAGE, RECALL, near_fake, near_real
+from alzgan.metrics.resampling import Groups, in_groups
+from alzgan.metrics.sets import Features, Pair
 
 PEOPLE, SLICES, SIDES = 20, 8, 8
+COMPARED = (KERNEL_DISTANCE, RECALL, COVERAGE)
 Sampler = Callable[[np.random.Generator], np.ndarray]
 
 
@@ -20,7 +23,7 @@ def normal(shift: float = 0.0, scale: float = 1.0) -> Sampler:
 
 
 def features(values: np.ndarray, people: np.ndarray | None = None) -> Features:
-    return Features(torch.from_numpy(values), people, PixelFeatures())
+    return Features(torch.from_numpy(values), people)
 
 
 def trial(seed: int, *laws: Sampler) -> list[dict]:
@@ -29,8 +32,8 @@ def trial(seed: int, *laws: Sampler) -> list[dict]:
     who = np.repeat(np.arange(PEOPLE), SLICES)
     traits = rng.normal(size=(PEOPLE, SIDES))[who]
     real = features(0.9 * traits + 0.19**0.5 * rng.normal(size=traits.shape), who)
-    groups = [in_groups(names, PEOPLE) for names in (who, np.arange(len(who)))]
-    found = [pseudo_values(Pair(real, features(law(rng))), *groups) for law in laws]
+    groups = Groups(*(in_groups(names, PEOPLE) for names in (who, np.arange(len(who)))))
+    found = [pseudo_values(COMPARED, Pair(real, features(law(rng))), groups) for law in laws]
     return compared(
         [Contributions("", {(metric, "x"): each for metric, each in one.items()}) for one in found], 0
     )
@@ -58,27 +61,27 @@ def test_a_contribution_is_what_a_group_of_people_and_samples_changes():
     rng = np.random.default_rng(0)
     who = np.repeat(np.arange(6), 4)
     real, fake = (features(rng.normal(size=(24, SIDES)), people) for people in (who, None))
-    groups = [in_groups(names, 6) for names in (who, np.arange(24))]
+    groups = Groups(*(in_groups(names, 6) for names in (who, np.arange(24))))
     whole = Pair(real, fake)
-    found = pseudo_values(whole, *groups)
-    inside = {"recall": whole.distances < fake.radii[1], "coverage": whole.distances < real.radii[1][:, None]}
+    found = pseudo_values(COMPARED, whole, groups)
+    inside = {RECALL: near_fake(whole), COVERAGE: near_real(whole)}
     without = {metric: [] for metric in found}
     for group in range(6):
         people, samples = (np.flatnonzero(each[:, group] == 0) for each in groups)
         pair = Pair(real.of(people), fake.of(samples))
-        without["kernel_distance"].append(pair.kernel_distance - pair.one.mean_kernel)
+        without[KERNEL_DISTANCE].append(kernel_distance_of(pair) - mean_kernel_in(pair.real))
         for metric, each in inside.items():
             without[metric].append(float(each[people][:, samples].any(1).double().mean()))
-    numbers = whole.two_in_one()
-    numbers["kernel_distance"] -= real.mean_kernel  # which all candidates have
+    numbers = {metric: metric.compute(whole) for metric in COMPARED}
+    numbers[KERNEL_DISTANCE] -= mean_kernel_in(real)  # which all candidates have
     for metric, values in found.items():
         assert values.mean() == pytest.approx(numbers[metric])
         assert values == pytest.approx(numbers[metric] + 5 * (np.mean(without[metric]) - without[metric]))
 
 
 def test_candidates_beside_other_people_are_not_compared():
-    values = {("recall", "x"): np.arange(8.0)}
-    better = {("recall", "x"): np.arange(8.0) + 1}
+    values = {(RECALL, "x"): np.arange(8.0)}
+    better = {(RECALL, "x"): np.arange(8.0) + 1}
     assert compared([Contributions("a", values), Contributions("b", better)], 0) == []
     (found,) = compared([Contributions("a", values), Contributions("a", better)], 0)
     assert found == {"one": 0, "two": 1, "metric": "recall", "space": "x", "p": 2 / 2**8, "better": 1}
@@ -86,7 +89,7 @@ def test_candidates_beside_other_people_are_not_compared():
 
 def test_many_candidates_are_compared_with_the_nearest_and_pay_for_all_pairs():
     count = MANY + 1
-    values = [{("kernel_distance", "x"): np.full(12, abs(index - 2.0))} for index in range(count)]
+    values = [{(KERNEL_DISTANCE, "x"): np.full(12, abs(index - 2.0))} for index in range(count)]
     candidates = [Contributions("a", each) for each in values]
     assert shown(candidates) == [(0, 2), (1, 2), (2, 3), (2, 4)]
     assert [each["better"] for each in compared(candidates, 0)] == [2] * 4

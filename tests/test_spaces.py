@@ -7,18 +7,10 @@ import pytest
 import torch
 
 from alzgan.data import features as data_features
-from alzgan.evaluation.copying import (
-    control,
-    halves,
-    memorised,
-    one_of_each,
-    resampled,
-    shares_above,
-    train_test,
-)
+from alzgan.evaluation.fidelity import METRICS, values_of
 from alzgan.evaluation.reference import Images, middle
-from alzgan.evaluation.spaces import Features, Pair, Space
-from alzgan.evaluation.verdicts import on_utility
+from alzgan.evaluation.spaces import Space
+from alzgan.evaluation.utility import on_utility
 from alzgan.metrics import (
     alpha_precision,
     authenticity,
@@ -33,7 +25,20 @@ from alzgan.metrics import (
     vendi,
 )
 from alzgan.metrics.features import PixelFeatures
-from alzgan.metrics.memorisation import person_medians
+from alzgan.metrics.memorisation import (
+    AUTHENTICITY,
+    MEMBERSHIP_AUC,
+    TRAIN_TEST_DISTANCE,
+    control,
+    nearness,
+    person_medians,
+    shares_above,
+    train_test,
+    train_test_of_halves,
+)
+from alzgan.metrics.record import HELD_OUT
+from alzgan.metrics.resampling import one_of_each, resampled
+from alzgan.metrics.sets import Features, Pair
 
 
 def features(seed: int, scale: float, people: int | None = 10) -> Features:
@@ -48,26 +53,29 @@ def features(seed: int, scale: float, people: int | None = 10) -> Features:
 def test_a_pair_is_judged_as_by_the_public_functions_from_either_side(people: int | None):
     real, fake = features(0, 1.0), features(1, 0.6, people)
     pair = Pair(real, fake)
-    for found, one, two in ((pair.two_in_one(), real, fake), (pair.one_in_two(), fake, real)):
+    for judged, one, two in ((pair, real, fake), (pair.turned(), fake, real)):
         sides = one.values, two.values
         expected = {
+            "frechet": frechet(*sides),
+            "mind": mind(*sides),
+            "vendi": vendi(two.values),
             "kernel_distance": kernel_distance(*sides, one.people, two.people),
             **precision_recall(*sides, 5, one.people, two.people)._asdict(),
             **density_coverage(*sides, 5, one.people)._asdict(),
             "alpha_precision": alpha_precision(*sides),
             "beta_recall": beta_recall(*sides, one.people),
         }
+        found = {metric.name: value for (metric, _), value in values_of(METRICS, judged, HELD_OUT).items()}
         assert found == pytest.approx(expected, rel=1e-9)
-    assert pair.two_in_one()["recall"] != pair.two_in_one()["precision"]
-    by_n = pair.frechet_and_mind()
-    assert by_n["frechet"] == pytest.approx(frechet(real.values, fake.values), rel=1e-9)
-    assert by_n["mind"] == pytest.approx(mind(real.values, fake.values), rel=1e-9)
-    assert fake.vendi == pytest.approx(vendi(fake.values), rel=1e-9)
+        assert found["recall"] != found["precision"]
 
 
 def test_what_is_said_of_memorisation_is_what_the_public_functions_say():
     samples, unseen, train = features(0, 0.8, None), features(1, 1.0), features(2, 1.0)
-    found = memorised(samples, unseen, train, seed=0)
+    near = nearness(samples, unseen, train, seed=0)
+    found = {
+        metric.name: metric.compute(near) for metric in (AUTHENTICITY, TRAIN_TEST_DISTANCE, MEMBERSHIP_AUC)
+    }
     assert found["authenticity"][0] == authenticity(train.values, samples.values, train.people)
     members = person_medians(torch.cdist(train.values, samples.values).min(1).values, train.people)
     others = person_medians(torch.cdist(unseen.values, samples.values).min(1).values, unseen.people)
@@ -124,7 +132,7 @@ def test_a_median_is_not_compared_with_single_images():
 
 def test_innocent_halves_and_members_find_nothing():
     values = torch.rand(60, generator=torch.Generator().manual_seed(0))
-    assert np.mean(halves(values, np.arange(60) // 2, 0)) == pytest.approx(0, abs=0.2)
+    assert np.mean(train_test_of_halves(values, np.arange(60) // 2, 0)) == pytest.approx(0, abs=0.2)
     assert np.mean(control(values.numpy(), 20, 0)) == pytest.approx(0.5, abs=0.03)
 
 

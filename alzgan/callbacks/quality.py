@@ -18,13 +18,14 @@ from alzgan.device.pixels import viewable
 from alzgan.errors import SettingError, UserError, at_least, one_of
 from alzgan.files import cache_folder
 from alzgan.gan import GAN
-from alzgan.metrics.distances import frechet, kernel_distance, mean_kernel, moments
+from alzgan.metrics.distances import FRECHET, KERNEL_DISTANCE, frechet, kernel_distance, mean_kernel, moments
 from alzgan.metrics.features import FeatureExtractor, RandomConvFeatures, feature_space
 from alzgan.metrics.inception import INCEPTION_FILE, InceptionFeatures, is_at_hand, usual_place
 from alzgan.text import counted, printable
 
 log = logging.getLogger(__name__)
 
+DISTANCES = {"frechet": FRECHET, "kernel": KERNEL_DISTANCE}
 LEAST_PEOPLE = 10  # of validation; a run that is chosen by fewer is chosen by their traits
 
 
@@ -68,7 +69,7 @@ class Quality(Callback):
         cache_dir: str | None = None,
     ):
         at_least(2, n_samples=n_samples)  # a covariance needs two
-        one_of(("frechet", "kernel"), distance=distance)
+        one_of(DISTANCES, distance=distance)
         if extractor and weights:
             raise SettingError(f"weights={weights} is for extractor=null: give extractor=inception:{weights}")
         at_least(1, every_n_epochs=every_n_epochs, batch_size=batch_size)
@@ -183,7 +184,7 @@ class Quality(Callback):
 def name_of(distance: str, extractor: FeatureExtractor) -> str:
     """What the distance in the extractor's features is called."""
     if isinstance(extractor, InceptionFeatures):
-        return {"frechet": "fid", "kernel": "kid"}[distance]
+        return DISTANCES[distance].in_inception
     return f"{distance}_{extractor.space.replace('-', '_')}"
 
 

@@ -7,12 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm, pearson3, t
 
-DISTANCES = ("frechet", "mind", "kernel_distance", "wasserstein")
-SHARES = ("precision", "recall", "coverage", "authenticity", "share_above_threshold")  # of images
-# Sums over few people, some of whom have most of it, lean; so many draws are made that it shows by how much.
-SKEWED = ("kernel_distance", "precision", "density", "share_above_threshold")
-# What decides; all other numbers are told. More of them would find a fault in every innocent set.
-DECIDES = {"fidelity": ("kernel_distance", "precision"), "diversity": ("recall", "coverage")}
+from alzgan.metrics.record import Metric, told
+
 CHANCE = 1 / 700  # of unseen people whose number is beyond its limit
 MANY = 500  # draws, from which on their skewness is known well enough
 BAND = 0.95  # of unseen people whose number lies between low and high
@@ -23,7 +19,8 @@ class Law:
     """The law of one more value, of people drawn anew, given the values of groups that were drawn.
 
     On its scale the value is Pearson's third type with the mean, deviation and skewness of the draws, and
-    with the tails of Student's distribution, since the deviation is known from few people.
+    with the tails of Student's distribution, for as many degrees of freedom as there are people (or draws,
+    if fewer), less one.
 
     Attributes:
         mean: of the draws, on the scale.
@@ -77,7 +74,7 @@ class Unseen:
 
 def unseen_of(
     values: Sequence[float],
-    metric: str,
+    metric: Metric,
     people: int,
     widen: float = 1.0,
     n: int | None = None,
@@ -95,7 +92,7 @@ def unseen_of(
         beside: values of other draws, whose deviation comes to that of these, and by what it is multiplied.
     """
     values = np.asarray(values, float)
-    is_share = metric in SHARES
+    is_share = metric.is_share
     parts = [(values, widen), *([] if beside is None else [beside])]
 
     def deviation_of(scale: Callable[[np.ndarray], np.ndarray]) -> float:
@@ -108,7 +105,7 @@ def unseen_of(
     law = Law(
         mean=float(places.mean()),
         deviation=deviation,
-        skewness=skewness(places) if metric in SKEWED and len(values) >= MANY else 0.0,
+        skewness=skewness(places) if metric.skewed and len(values) >= MANY else 0.0,
         draws=len(values),
         degrees=max(1, min(people, len(values)) - 1),
         is_share=is_share,
@@ -129,13 +126,23 @@ def scaled(share: np.ndarray | float) -> np.ndarray:
     return np.arcsin(np.sqrt(np.clip(share, 0, 1)))
 
 
+def methods(metrics: Sequence[Metric]) -> str:
+    """How a number is held against its limit, for the report."""
+    shares = ", ".join(metric.words for metric in metrics if metric.is_share)
+    return (
+        f"The interval holds {BAND:.0%} of groups of people drawn anew. {told(Law, 1)} The skewness is that "
+        f"of sums over people with {MANY} draws or more, else 0. Shares of images ({shares}) are judged on "
+        f"the scale arcsin(√x). A number is marked where it lies beyond what 1 in {1 / CHANCE:.0f} of such "
+        "groups would get"
+    )
+
+
 @dataclass(frozen=True)
 class Number:
     """One number of an evaluation.
 
     Attributes:
-        stage: what it was computed for: "fidelity", "copies", "anatomy".
-        metric: its name in `alzgan.metrics`.
+        metric: which.
         space: of the features, or the measure of anatomy.
         extractor: names of the networks.
         against: "train" or "held-out", the people that it compares with.
@@ -144,7 +151,6 @@ class Number:
         n: images on each side.
         people: in the reference.
         unseen: the same number for unseen people.
-        better: "lower" or "higher".
         seed: of the draws of people.
         limit: what 1 in 700 of unseen people is beyond.
         within: whether the value is not.
@@ -152,8 +158,7 @@ class Number:
         percentile: the share of unseen people whose number is below the value, in %.
     """
 
-    stage: str
-    metric: str
+    metric: Metric
     space: str
     extractor: str
     against: str
@@ -162,7 +167,6 @@ class Number:
     n: int
     people: int
     unseen: Unseen
-    better: str
     seed: int
     limit: float = field(init=False)
     within: bool = field(init=False)
@@ -171,9 +175,8 @@ class Number:
 
     def __post_init__(self):
         law = self.unseen.law
-        lower = self.better == "lower"
-        limit = law.quantile(1 - CHANCE if lower else CHANCE)
-        distance = self.metric in DISTANCES and self.unseen.mean > 2 * self.unseen.deviation
+        limit = law.quantile(1 - CHANCE if self.metric.better == "lower" else CHANCE)
+        distance = self.metric.is_distance and self.unseen.mean > 2 * self.unseen.deviation
         object.__setattr__(self, "limit", limit)
         object.__setattr__(self, "within", self.accepts(self.value))
         object.__setattr__(self, "ratio", self.value / self.unseen.mean if distance else None)
@@ -181,13 +184,14 @@ class Number:
 
     def accepts(self, value: float) -> bool:
         """Whether a value is not beyond the limit."""
-        return bool(value <= self.limit if self.better == "lower" else value >= self.limit)
+        return bool(value <= self.limit if self.metric.better == "lower" else value >= self.limit)
 
     def badness(self) -> float:
         """How many deviations it is worse than what unseen people get."""
-        sign = 1 if self.better == "lower" else -1
+        sign = 1 if self.metric.better == "lower" else -1
         return sign * (self.value - self.unseen.mean) / (self.unseen.deviation or 1e-12)
 
     def plain(self) -> dict[str, Any]:
         """As JSON takes it."""
-        return asdict(self)
+        metric = {"stage": self.metric.stage, "metric": self.metric.name, "better": self.metric.better}
+        return {**vars(self), **metric, "unseen": asdict(self.unseen)}

@@ -6,7 +6,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from alzgan.device.streams import stream
-from alzgan.evaluation.copying import Copying
+from alzgan.evaluation.copies import FoundCopies
 from alzgan.evaluation.reference import Images, Reference
 from alzgan.metrics.anatomy import outlined
 from alzgan.report.pictures import Picture
@@ -28,7 +28,7 @@ def grids(index: int, samples: Images, reference: Reference, seed: int) -> list[
     ]
 
 
-def pairs(index: int, samples: Images, reference: Reference, found: Copying) -> Picture:
+def pairs(index: int, samples: Images, reference: Reference, found: FoundCopies) -> Picture:
     """The samples nearest to a training image, above these images."""
     rows = torch.from_numpy(found.rows)
     both = torch.cat([samples.pixels[rows], reference.train.pixels[found.copies.nearest.index[rows]]])

@@ -1,7 +1,7 @@
 """What a verdict could have seen: how often it notices faults planted into unseen people's images."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,13 +10,22 @@ import torch
 from torch import Tensor
 
 from alzgan.device.streams import stream
-from alzgan.evaluation.fidelity import HELD_OUT, INDEPENDENT, UNKNOWN, Sets, Values, mean_values
-from alzgan.evaluation.numbers import DECIDES, Number
+from alzgan.evaluation.fidelity import INDEPENDENT, UNKNOWN, Sets, Values, mean_values, values_of
+from alzgan.evaluation.numbers import Number
 from alzgan.evaluation.reference import draw_group, who_of
-from alzgan.evaluation.spaces import Features, Pair, Space
+from alzgan.evaluation.spaces import Space
+from alzgan.evaluation.verdicts import of_all
+from alzgan.metrics.neighbours import DIVERSITY
+from alzgan.metrics.record import FIDELITY, HELD_OUT, FeatureMetric, Question
+from alzgan.metrics.sets import Features, Pair
 
 DRAWS = 20  # sets with each fault
 NOISE = 3  # deviations: nobody's features are so far from the mean in most of them
+METHOD = (
+    f"Each fault is planted into {DRAWS} groups of unseen people. Noise is images whose features are noise "
+    f"of {NOISE} times their deviation. Missing kinds are the people at one end of the direction in which "
+    "people's mean features differ most"
+)
 
 
 @dataclass(frozen=True)
@@ -31,17 +40,17 @@ class Fault:
             direction in which people differ most.
     """
 
-    question: str
+    question: Question
     words: str
     noise: float = 0.0
     missing: float = 0.0
 
 
 FAULTS = (
-    Fault("fidelity", "5 % noise", noise=0.05),
-    Fault("fidelity", "15 % noise", noise=0.15),
-    Fault("diversity", "a quarter of the kinds of people missing", missing=0.25),
-    Fault("diversity", "half of the kinds of people missing", missing=0.5),
+    Fault(FIDELITY, "5 % noise", noise=0.05),
+    Fault(FIDELITY, "15 % noise", noise=0.15),
+    Fault(DIVERSITY, "a quarter of the kinds of people missing", missing=0.25),
+    Fault(DIVERSITY, "half of the kinds of people missing", missing=0.5),
 )
 
 
@@ -50,37 +59,36 @@ def noticed(
 ) -> list[dict[str, Any]]:
     """How many of `DRAWS` sets with each fault lie beyond a limit of a number that decides its question.
 
-    Args:
-        sets: what is compared; the faults are planted into people of the pool.
-        spaces: of the numbers.
-        numbers: of the samples, whose limits count.
-        seed: of the draws.
-
     Returns:
         For each of `FAULTS` its question, its words, and "noticed" of "draws".
     """
     first = spaces[0].together(sets.pool)[0][0]
     order = kinds_in_order(first, who_of(sets.pool))
+    asked = {fault.question for fault in FAULTS}
+    limits = {(each.space, each.metric): each for each in of_all(numbers) if each.metric.decides in asked}
+    metrics = list(dict.fromkeys(metric for _, metric in limits))
     found = [
-        space.once(f"faults {sets.real} {seed}", partial(with_faults, space, sets, order, seed))
+        space.once(f"faults {sets.real} {seed}", partial(with_faults, space, sets, metrics, order, seed))
         for space in spaces
     ]
-    limits = {(each.space, each.metric): each for each in numbers if each.against == HELD_OUT}
 
     def is_noticed(fault: Fault, draw: int) -> bool:
         return any(
-            not limits[space.name, metric].accepts(values[fault][draw][metric])
+            not limits[space.name, metric].accepts(value)
             for space, values in zip(spaces, found, strict=True)
-            for metric in DECIDES[fault.question]
+            for (metric, _), value in values[fault][draw].items()
+            if metric.decides == fault.question
         )
 
     return [
         {
-            **{name: asdict(fault)[name] for name in ("question", "words")},
+            "question": fault.question.name,
+            "words": fault.words,
             "noticed": sum(is_noticed(fault, draw) for draw in range(DRAWS)),
             "draws": DRAWS,
         }
         for fault in FAULTS
+        if any(metric.decides == fault.question for metric in metrics)
     ]
 
 
@@ -94,7 +102,9 @@ def kinds_in_order(features: Features, people: np.ndarray) -> np.ndarray:
     return names[np.argsort(means @ direction, kind="stable")]
 
 
-def with_faults(space: Space, sets: Sets, order: np.ndarray, seed: int) -> dict[Fault, list[Values]]:
+def with_faults(
+    space: Space, sets: Sets, metrics: Sequence[FeatureMetric], order: np.ndarray, seed: int
+) -> dict[Fault, list[Values]]:
     """What each of the sets with a fault gets beside the held-out people, in the mean over extractors."""
     found: dict[Fault, list[list[Values]]] = {fault: [] for fault in FAULTS}
     noise_count = max(round(fault.noise * len(sets.samples)) for fault in FAULTS)
@@ -103,7 +113,7 @@ def with_faults(space: Space, sets: Sets, order: np.ndarray, seed: int) -> dict[
         pair = Pair(held_out, people.with_others(noise_like(pool.values, noise_count, seed)))
         for fault in FAULTS:
             rows = rows_with(fault, sets, order, seed)
-            found[fault].append([pair.with_rows(each).two_in_one() for each in rows])
+            found[fault].append([values_of(metrics, pair.with_rows(each), HELD_OUT) for each in rows])
     return {
         fault: [mean_values(list(draw)) for draw in zip(*several, strict=True)]
         for fault, several in found.items()

@@ -1,5 +1,6 @@
 """One evaluation: its candidates one after the other, and what is written of them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,29 +11,26 @@ from torch.utils.tensorboard import SummaryWriter
 import alzgan
 from alzgan.device.overhead import tune_process
 from alzgan.errors import SettingError, UserError, at_least, one_of, seed_of_streams
-from alzgan.evaluation import numbers, power, spaces
-from alzgan.evaluation.fidelity import HELD_OUT
+from alzgan.evaluation import copies
+from alzgan.evaluation.fidelity import METRICS
 from alzgan.evaluation.inputs import Judged, judged, listed
+from alzgan.evaluation.methods import methods
+from alzgan.evaluation.numbers import CHANCE
+from alzgan.evaluation.own import is_own, own_metric
 from alzgan.evaluation.paired import compared
 from alzgan.evaluation.reference import ENOUGH_PEOPLE, JUDGES, Reference
 from alzgan.evaluation.seeds import over_seeds
 from alzgan.evaluation.spaces import Space, chosen_spaces
 from alzgan.evaluation.stages import STAGES, Context, Extent, Outcome, assess
 from alzgan.files import cache_folder, write_json
+from alzgan.metrics.anatomy import WASSERSTEIN
+from alzgan.metrics.record import HELD_OUT, FeatureMetric
 from alzgan.report.page import write_report
 from alzgan.runs.load import chosen_device
 from alzgan.runs.provenance import provenance
 from alzgan.runs.signatures import check_types
 from alzgan.text import counted, printable
 
-# What the report's methods tell of the draws.
-METHODS = {
-    "band": numbers.BAND,
-    "chance": numbers.CHANCE,
-    "many": numbers.MANY,
-    "redraws": spaces.REDRAWS,
-    "faulty": power.DRAWS,
-}
 LEAST = {"n": 2, "preset.size": 2, "preset.pool": 4, "preset.unseen": 2, "preset.draws": 2}
 
 
@@ -55,7 +53,9 @@ def evaluate(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> d
     device = chosen_device(settings.device)
     cache = cache_folder(settings.data.cache_dir)
     preset = settings.preset
+    stages, metrics = chosen_metrics(listed(settings.metrics))
     context = Context(
+        metrics,
         chosen_spaces(listed(settings.features), cache, device),
         Extent(preset.size, preset.pool, preset.unseen, preset.draws),
         settings.seed,
@@ -66,11 +66,25 @@ def evaluate(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> d
     for each in judged(settings, overrides, device):
         candidate = each.candidate
         print(f"{printable(candidate.name)}: {len(candidate.images):,} samples", flush=True)
-        outcomes.append(assess(len(outcomes), each, listed(settings.metrics), context))
+        outcomes.append(assess(len(outcomes), each, stages, context))
         # After each: what is done is not lost where a later one fails.
         found = record(outcomes, settings, context.spaces)
         write(found, outcomes, run_dir)
     return found
+
+
+def chosen_metrics(names: Sequence[str]) -> tuple[list[str], list[FeatureMetric]]:
+    """The stages that are asked for, and all metrics of features: ours, if their stage is, and one's own.
+
+    Raises:
+        UserError: a metric of one's own is none, or has the name of another one.
+    """
+    own = {name: own_metric(name) for name in names if is_own(name)}
+    stages = list(dict.fromkeys(own[name].stage if name in own else name for name in names))
+    counts = Counter(metric.name for metric in (*METRICS, *copies.METRICS, WASSERSTEIN, *own.values()))
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise UserError(f"metrics: {twice[0]} is the name of two metrics: give yours another")
+    return stages, [*(metric for metric in METRICS if metric.stage in names), *own.values()]
 
 
 def check(settings: DictConfig) -> None:
@@ -81,8 +95,9 @@ def check(settings: DictConfig) -> None:
     """
     check_types(settings, dict.fromkeys(("seed", *LEAST), int))
     try:
-        for stage in listed(settings.metrics):
-            one_of(tuple(STAGES), metrics=stage)
+        for name in listed(settings.metrics):
+            if not is_own(name):
+                one_of(tuple(STAGES), metrics=name)
         one_of(("average", "raw"), weights=settings.weights)
         one_of(JUDGES, held_out=settings.held_out)
         for name, least in LEAST.items():
@@ -95,6 +110,8 @@ def check(settings: DictConfig) -> None:
 def record(outcomes: Sequence[Outcome], settings: DictConfig, judged_in: Sequence[Space]) -> dict[str, Any]:
     """The content of `evaluation.json`."""
     made, candidates = provenance(), [outcome.plain() for outcome in outcomes]
+    metrics = list(dict.fromkeys(metric for outcome in outcomes for metric in outcome.metrics))
+    pairs = compared([outcome.contributions for outcome in outcomes], settings.seed)
     return {
         "alzgan": alzgan.__version__,
         "command": made["command"],
@@ -112,10 +129,12 @@ def record(outcomes: Sequence[Outcome], settings: DictConfig, judged_in: Sequenc
             }
             for space in judged_in
         ],
-        "methods": METHODS,
+        "metrics": {metric.name: metric.plain() for metric in metrics},
+        "one_in": round(1 / CHANCE),
+        "methods": methods(metrics, {outcome.sets.form for outcome in outcomes}, bool(pairs)),
         "candidates": candidates,
         "over_seeds": over_seeds(candidates),
-        "pairs": compared([outcome.contributions for outcome in outcomes], settings.seed),
+        "pairs": pairs,
     }
 
 
@@ -171,7 +190,7 @@ def log_to_tensorboard(outcome: Outcome, run_dir: Path) -> None:
     with SummaryWriter(str(run_dir / f"candidate_{outcome.index}")) as writer:
         for number in outcome.numbers:
             if number.label is None and number.against == HELD_OUT:
-                tag = f"{number.stage}/{number.metric}/{number.space}"
+                tag = f"{number.metric.stage}/{number.metric.name}/{number.space}"
                 writer.add_scalar(tag, number.value, step)
                 writer.add_scalar(f"{tag}/unseen_people", number.unseen.mean, step)
         for picture in outcome.pictures:

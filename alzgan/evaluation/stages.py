@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from alzgan.errors import UserError
-from alzgan.evaluation import usefulness, verdicts
-from alzgan.evaluation.copying import cached_nearest, copying
+from alzgan.evaluation.anatomy import anatomy
+from alzgan.evaluation.copies import cached_nearest, copies, on_copies
 from alzgan.evaluation.fidelity import Sets, curves, fidelity, sets_of
 from alzgan.evaluation.inputs import Judged
 from alzgan.evaluation.numbers import Number
@@ -19,9 +19,11 @@ from alzgan.evaluation.paired import NO_CONTRIBUTIONS, Contributions, contributi
 from alzgan.evaluation.pictures import grids, measured, pairs
 from alzgan.evaluation.power import noticed
 from alzgan.evaluation.reference import Images, Reference
-from alzgan.evaluation.shape import anatomy
-from alzgan.evaluation.spaces import K, Space
-from alzgan.metrics.neighbours import expected_coverage
+from alzgan.evaluation.spaces import Space
+from alzgan.evaluation.utility import cached_utility, missing, on_utility
+from alzgan.evaluation.verdicts import answered, notes_on_classes, questions_of
+from alzgan.metrics.neighbours import K, expected_coverage
+from alzgan.metrics.record import FeatureMetric, Metric
 from alzgan.people.splits import NEEDED_PEOPLE
 from alzgan.report.pictures import Picture
 from alzgan.text import counted, printable
@@ -46,8 +48,9 @@ class Extent:
 
 @dataclass(frozen=True)
 class Context:
-    """What all stages work with."""
+    """What all stages work with; `metrics` are those of features."""
 
+    metrics: Sequence[FeatureMetric]
     spaces: list[Space]
     extent: Extent
     seed: int
@@ -71,6 +74,11 @@ class Outcome:
     pictures: list[Picture] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def metrics(self) -> list[Metric]:
+        """The metrics of the numbers, each once."""
+        return list(dict.fromkeys(number.metric for number in self.numbers))
+
     def plain(self) -> dict[str, Any]:
         """As JSON takes it."""
         candidate, data, _ = self.judged
@@ -82,23 +90,17 @@ class Outcome:
             "data": data.fingerprint,
             "n": len(candidate.images),
             "expected_coverage": expected_coverage(n, n, K),
-            "notes": [*candidate.notes, *verdicts.notes_on_classes(self.numbers)],
+            "notes": [*candidate.notes, *notes_on_classes(self.numbers)],
             "verdicts": self.verdicts,
             "numbers": [number.plain() for number in self.numbers],
             "curves": self.curves,
-            **{name: self.summaries.get(name) for name in ("power", "copies", "anatomy", "utility")},
+            **{name: self.summaries.get(name) for name in ("power", *STAGES)},
             "seconds": self.seconds,
         }
 
 
 def assess(index: int, judged: Judged, stages: list[str], context: Context) -> Outcome:
     """Run stages on a candidate, in their order.
-
-    Args:
-        index: of the candidate.
-        judged: the candidate, and the real images that it is compared with.
-        stages: names of `STAGES`.
-        context: what they work with.
 
     Raises:
         UserError: there are too few people, or images, to compare with.
@@ -109,10 +111,10 @@ def assess(index: int, judged: Judged, stages: list[str], context: Context) -> O
             f"preset.unseen={context.extent.unseen}: images of {counted(people, 'person', 'people')} of "
             f"{printable(data.root)} do not say what is too near: give as many as {NEEDED_PEOPLE} people have"
         )
-    if "utility" in stages and (missing := usefulness.missing(candidate, reference)):
+    if "utility" in stages and (lacking := missing(candidate, reference)):
         if stages == ["utility"]:
-            raise UserError(f"metrics=[utility]: {printable(candidate.name)}: {missing}")
-        candidate.notes.append(f"utility was not judged: {missing}")
+            raise UserError(f"metrics=[utility]: {printable(candidate.name)}: {lacking}")
+        candidate.notes.append(f"utility was not judged: {lacking}")
         stages = [name for name in stages if name != "utility"]
     outcome = Outcome(index, judged, compared_sets(judged, context), dict(class_sets(judged, context)))
     outcome.pictures += grids(index, candidate.images, reference, context.seed)
@@ -173,16 +175,15 @@ def class_sets(judged: Judged, context: Context) -> Iterator[tuple[str, Sets]]:
 
 def judge_fidelity(outcome: Outcome, context: Context) -> None:
     """Fidelity and diversity."""
-    whole = fidelity(outcome.sets, context.spaces, context.seed)
+    sets, spaces, seed, metrics = outcome.sets, context.spaces, context.seed, context.metrics
+    whole = fidelity(sets, spaces, seed, metrics=metrics)
     outcome.numbers += whole
-    for label, sets in outcome.classes.items():
-        outcome.numbers += fidelity(sets, context.spaces, context.seed, label, whole=False)
-    outcome.contributions = contributions(outcome.sets, context.spaces)
-    outcome.curves += curves(outcome.sets, context.spaces)
-    outcome.summaries["power"] = noticed(outcome.sets, context.spaces, whole, context.seed)
-    outcome.verdicts += [
-        judge(whole, outcome.summaries["power"]) for judge in (verdicts.on_fidelity, verdicts.on_diversity)
-    ]
+    for label, own in outcome.classes.items():
+        outcome.numbers += fidelity(own, spaces, seed, label, whole=False, metrics=metrics)
+    outcome.contributions = contributions(sets, spaces, metrics)
+    outcome.curves += curves(sets, spaces, metrics)
+    power = outcome.summaries["power"] = noticed(sets, spaces, whole, seed)
+    outcome.verdicts += [answered(question, whole, power) for question in questions_of(whole)]
 
 
 def looked_at(reference: Reference, context: Context) -> Images:
@@ -199,11 +200,11 @@ def judge_copies(outcome: Outcome, context: Context) -> None:
         for images in (candidate.images, reference.held_out)
     )
     people = candidate.images.people
-    found = copying(nearest, theirs, people, reference, outcome.sets, context.spaces, context.seed)
+    found = copies(nearest, theirs, people, reference, outcome.sets, context.spaces, context.seed)
     outcome.numbers += found.numbers
     outcome.summaries["copies"] = found.plain
     outcome.pictures.append(pairs(outcome.index, candidate.images, reference, found))
-    outcome.verdicts.append(verdicts.on_copies(found))
+    outcome.verdicts.append(on_copies(found))
 
 
 def judge_anatomy(outcome: Outcome, context: Context) -> None:
@@ -215,15 +216,15 @@ def judge_anatomy(outcome: Outcome, context: Context) -> None:
         outcome.numbers += anatomy(sets, context.seed, label).numbers
     outcome.summaries["anatomy"] = found.plain
     outcome.pictures.append(measured(outcome.index, candidate.images, reference))
-    outcome.verdicts.append(verdicts.on_anatomy(found.numbers))
+    outcome.verdicts += [answered(question, found.numbers) for question in questions_of(found.numbers)]
 
 
 def judge_utility(outcome: Outcome, context: Context) -> None:
     """A classifier for unseen people."""
     candidate, _, reference = outcome.judged
-    found = usefulness.usefulness(candidate, reference, context.cache, context.seed, context.device)
+    found = cached_utility(candidate, reference, context.cache, context.seed, context.device)
     outcome.summaries["utility"] = found
-    outcome.verdicts.append(verdicts.on_utility(found))
+    outcome.verdicts.append(on_utility(found))
 
 
 STAGES: dict[str, Callable[[Outcome, Context], None]] = {

@@ -3,143 +3,61 @@
 from collections.abc import Sequence
 from typing import Any
 
-from alzgan.evaluation.copying import Copying
-from alzgan.evaluation.fidelity import HELD_OUT
-from alzgan.evaluation.numbers import DECIDES, Number
-from alzgan.images.likeness import LOOKED_FOR
-from alzgan.metrics.arms import HALF, SHUFFLED
-from alzgan.report.plots import words
+from alzgan.evaluation.numbers import Number
+from alzgan.metrics.record import HELD_OUT, Question
 
-VAGUE = 0.1  # the share too near above which its limit tells nothing
 Verdict = dict[str, str]
 Power = dict[str, Any]  # see `alzgan.evaluation.power.noticed`
 
 
-def verdict(question: str, good: bool, text: str) -> Verdict:
-    """A verdict as JSON takes it."""
-    return {"question": question, "answer": "good" if good else "bad", "text": text}
+def verdict(question: Question, answer: str, text: str) -> Verdict:
+    """A verdict as JSON takes it; the answer is "good", "bad" or "cannot tell"."""
+    return {"question": question.name, "asks": question.asks, "answer": answer, "text": text}
 
 
-def cannot_tell(question: str, text: str) -> Verdict:
-    """The verdict where the numbers say too little."""
-    return {"question": question, "answer": "cannot tell", "text": text}
-
-
-def on_fidelity(numbers: Sequence[Number], faults: Sequence[Power] = ()) -> Verdict:
-    """Whether the samples are as close to unseen people as other real people are, in every space.
-
-    Args:
-        numbers: of the samples.
-        faults: what `alzgan.evaluation.power.noticed` says the numbers could have seen.
-    """
-    found = deciding(numbers, "fidelity")
+def answered(question: Question, numbers: Sequence[Number], faults: Sequence[Power] = ()) -> Verdict:
+    """The answer of the numbers that decide a question, in every space."""
+    found = deciding(numbers, question)
     outside = [number for number in found if not number.within]
-    told = told_of(worst_of(outside or found))
+    words = {
+        "told": told_of(worst_of(outside or found)),
+        "outside": len(outside),
+        "all": len(found),
+        "flattery": flattery(found),
+    }
     if outside:
-        text = f"Not as close to unseen people as other real people are: {told}{flattery(found)}"
-        return verdict("fidelity", False, text)
-    text = f"As close to unseen people as other real people are; farthest {told}"
-    return as_far_as_seen(verdict("fidelity", True, text), faults)
+        return verdict(question, "bad", question.bad.format(**words))
+    needed = [number for number in of_all(numbers) if number.metric in question.needs]
+    if lacking := [number for number in needed if not number.within]:
+        return verdict(question, "cannot tell", question.lacking.format(told=told_of(worst_of(lacking))))
+    return as_far_as_seen(verdict(question, "good", question.good.format(**words)), question, faults)
 
 
-def on_diversity(numbers: Sequence[Number], faults: Sequence[Power] = ()) -> Verdict:
-    """Whether the samples are as varied as unseen people, in every space; arguments as of `on_fidelity`."""
-    found = deciding(numbers, "diversity")
-    outside = [number for number in found if not number.within]
-    told = told_of(worst_of(outside or found))
-    if outside:
-        text = f"As varied as unseen people: no, {told}{flattery(found)}"
-        return verdict("diversity", False, text)
-    unlike = [
-        each for each in deciding(numbers, "fidelity") if each.metric == "precision" and not each.within
-    ]
-    if unlike:  # noise is varied
-        text = f"Varied, but unlike real people, so that variety says little: {told_of(worst_of(unlike))}"
-        return cannot_tell("diversity", text)
-    return as_far_as_seen(verdict("diversity", True, f"As varied as unseen people: yes, {told}"), faults)
+def questions_of(numbers: Sequence[Number]) -> list[Question]:
+    """The questions that numbers decide, each once."""
+    return list(dict.fromkeys(number.metric.decides for number in of_all(numbers) if number.metric.decides))
 
 
-def as_far_as_seen(good: Verdict, faults: Sequence[Power]) -> Verdict:
+def as_far_as_seen(good: Verdict, question: Question, faults: Sequence[Power]) -> Verdict:
     """A good verdict with what it could have seen; it cannot tell where it would miss the gravest fault."""
-    own = [fault for fault in faults if fault["question"] == good["question"]]
+    own = [fault for fault in faults if fault["question"] == question.name]
     if not own:
         return good
     told = ", ".join(f"{fault['words']} in {fault['noticed']} of {fault['draws']}" for fault in own)
     text = f"{good['text']}. Of sets with a planted fault it would have noticed {told}"
     if 2 * own[-1]["noticed"] < own[-1]["draws"]:
-        return cannot_tell(good["question"], f"Too few people or images to tell. {text}")
+        return verdict(question, "cannot tell", f"Too few people or images to tell. {text}")
     return good | {"text": text}
 
 
-def on_copies(found: Copying) -> Verdict:
-    """Whether any sample is a copy, or more of them are near a training image than of unseen people.
-
-    Never good where another number of memorisation is beyond its limit.
-    """
-    copies, share = found.copies, found.numbers[0]
-    total, count = share.n, copies.certain_count
-    near = (
-        f"{copies.above:,} of {total:,} are nearer to a training image than 99 of 100 images of unseen "
-        f"people ({round(share.unseen.mean * total):,} of them would be)"
-    )
-    if count:
-        text = (
-            f"{count:,} of {total:,} samples {'is a copy' if count == 1 else 'are copies'} of training images"
-        )
-        return verdict("copies", False, f"{text}; {near}")
-    if not share.within:
-        return verdict("copies", False, f"Too near to training images: {near}")
-    none = f"No copies ({100 * copies.upper:.2g} % at most, with 95 % confidence), also none {LOOKED_FOR}"
-    if doubts := [number for number in found.numbers if not number.within]:
-        text = f"No copies were found, but {told_of(worst_of(doubts))} is beyond what unseen people get"
-        return cannot_tell("copies", f"{text}; {near}")
-    if share.limit > VAGUE:
-        text = f"{none}; of so few unseen people up to {100 * min(1, share.limit):.2g} % would be too near"
-        return cannot_tell("copies", f"{text}; {near}")
-    return verdict("copies", True, f"{none}; {near}")
+def of_all(numbers: Sequence[Number]) -> list[Number]:
+    """The numbers of all samples beside held-out people."""
+    return [number for number in numbers if number.against == HELD_OUT and number.label is None]
 
 
-def on_anatomy(numbers: Sequence[Number]) -> Verdict:
-    """Whether each measure is distributed as among real people."""
-    outside = [number for number in numbers if not number.within]
-    told = told_of(worst_of(outside or numbers))
-    if not outside:
-        text = f"All {len(numbers)} measures are distributed as among unseen people; farthest {told}"
-        return verdict("anatomy", True, text)
-    text = f"{len(outside)} of {len(numbers)} measures are not distributed as among unseen people, {told}"
-    return verdict("anatomy", False, text)
-
-
-def on_utility(found: dict[str, Any]) -> Verdict:
-    """Whether synthetic images helped a classifier for unseen people."""
-    arms = [arm for arm in found["arms"] if arm["name"].startswith("real + synthetic")]
-    answers = sorted({arm["verdict"] for arm in arms})
-    agreed = {"helps": "good", "hurts": "bad"}.get(answers[0]) if len(answers) == 1 else None
-    control = next(arm for arm in found["arms"] if arm["name"] == SHUFFLED)["balanced_accuracy"]
-    if not control["low"] <= found["chance"] <= control["high"]:
-        text = (
-            f"The control fails: shuffled labels give {control['mean']:.2f}, chance is {found['chance']:.2f}"
-        )
-        return cannot_tell("utility", text)
-    best = max(arms, key=lambda arm: arm["difference"]["mean"])
-    told = best["difference"]
-    other_people = next(arm for arm in found["arms"] if arm["name"] == HALF)["difference"]["mean"]
-    text = (
-        f"Beside real images: {', '.join(answers)}; the best, {best['name']}, changes the probability "
-        f"of the right class by {told['mean']:+.3f} ({told['low']:+.3f} to {told['high']:+.3f}); "
-        f"{found['people']} people and {found['seeds']} trainings could have shown "
-        f"{found['detectable']:.2g}; half of the real people less change it by {other_people:+.3f}"
-    )
-    return {"question": "utility", "answer": agreed or "cannot tell", "text": text}
-
-
-def deciding(numbers: Sequence[Number], question: str) -> list[Number]:
+def deciding(numbers: Sequence[Number], question: Question) -> list[Number]:
     """The numbers of all samples that decide a question."""
-    return [
-        number
-        for number in numbers
-        if number.metric in DECIDES[question] and number.against == HELD_OUT and number.label is None
-    ]
+    return [number for number in of_all(numbers) if number.metric.decides == question]
 
 
 def worst_of(numbers: Sequence[Number]) -> Number:
@@ -156,8 +74,8 @@ def flattery(numbers: Sequence[Number]) -> str:
 
 def told_of(number: Number) -> str:
     """A number beside what unseen people get, with its place."""
-    name, space = words(number.metric), words(number.space)
-    if number.better == "higher":
+    name, space = number.metric.words, number.space.replace("_", " ")
+    if number.metric.better == "higher":
         return f"{name} {number.value:.2f} of {number.unseen.mean:.2f} in {space}"
     if number.ratio is not None:
         return f"{name} {number.ratio:.1f} times theirs in {space}"
@@ -165,13 +83,9 @@ def told_of(number: Number) -> str:
 
 
 def notes_on_classes(numbers: Sequence[Number]) -> list[str]:
-    """A line for each class of which a deciding number is out of its limit."""
-    decisive = {metric for metrics in DECIDES.values() for metric in metrics} | {"wasserstein"}
-    outside = [
-        n for n in numbers if n.label and not n.within and n.metric in decisive and n.against == HELD_OUT
-    ]
-    notes = []
-    for label in dict.fromkeys(number.label for number in outside):
-        worst = worst_of([number for number in outside if number.label == label])
-        notes.append(f"class {label}: {told_of(worst)}")
-    return notes
+    """A line for each class of which a deciding number is beyond its limit."""
+    outside: dict[str, list[Number]] = {}
+    for number in numbers:
+        if number.label and number.metric.decides and not number.within and number.against == HELD_OUT:
+            outside.setdefault(number.label, []).append(number)
+    return [f"class {label}: {told_of(worst_of(found))}" for label, found in outside.items()]

@@ -12,10 +12,10 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from alzgan.evaluation.copying import QUANTILE, cached_nearest
+from alzgan.evaluation.copies import cached_nearest
 from alzgan.evaluation.reference import middle, reference_of
 from alzgan.images.likeness import Search
-from alzgan.metrics.memorisation import copies_of
+from alzgan.metrics.memorisation import QUANTILE, copies_of
 from alzgan.runs.data import data_of_run, run_and_data
 
 
@@ -55,7 +55,7 @@ class CopyCheck:
         train, unseen = self.reference.train, self.reference.held_out
         theirs = cached_nearest(unseen.pixels, train.pixels, cache)
         self.search = Search(train.pixels)
-        self.threshold = copies_of(theirs, theirs, QUANTILE).threshold
+        self.threshold = copies_of(theirs, theirs).threshold
         # A stack is as near as its nearest image, which is nearer the more there are.
         nearest = [theirs.similarity[rows].max() for rows in rows_of(unseen.people)]
         self.threshold_of_stacks = (

@@ -23,7 +23,7 @@ PUBLIC = {
     "diversity": ("vendi", "inception_score"),
     "memorisation": ("copies", "authenticity", "train_test_distance", "membership_auc"),
     "anatomy": ("brain_area", "ventricle_ratio", "asymmetry", "intensity_quantiles"),
-    "downstream": ("utility",),
+    "utility_study": ("utility",),
     "features": ("feature_space",),
 }
 MODULE_OF = {name: module for module, names in PUBLIC.items() for name in names}

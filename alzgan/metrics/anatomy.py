@@ -4,6 +4,7 @@ For axial T1 slices on black: fluid is dark, white matter bright. No number here
 good as its outline, which `outlined` shows.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,7 +12,10 @@ import numpy as np
 import torch
 from scipy import ndimage
 from scipy.spatial.distance import braycurtis
+from scipy.stats import wasserstein_distance
 from torch import Tensor
+
+from alzgan.metrics.record import Metric, Question
 
 FOREGROUND = 0.15  # of an image's bright level, from which on a pixel is no background
 FLUID = 0.55  # of the brain's median, below which it is fluid
@@ -33,24 +37,6 @@ class Masks(NamedTuple):
 
     brain: np.ndarray
     ventricles: np.ndarray
-
-
-def brain_mask(images: Tensor) -> Tensor:
-    """What is brain, or head: the largest bright component without its holes, bool (N, H, W).
-
-    Args:
-        images: uint8 (N, C, H, W).
-    """
-    return torch.from_numpy(np.stack([brain_of(image) for image in grey(images)]))
-
-
-def ventricle_mask(images: Tensor) -> Tensor:
-    """What is dark fluid deep within the brain, bool (N, H, W).
-
-    Args:
-        images: uint8 (N, C, H, W).
-    """
-    return torch.from_numpy(masks_of(grey(images)).ventricles)
 
 
 def brain_area(images: Tensor) -> Tensor:
@@ -169,3 +155,25 @@ def asymmetry_of(image: np.ndarray, brain: np.ndarray) -> float:
     excess = brain.shape[1] - 1 - round(2 * np.nonzero(brain)[1].mean())
     centred = np.pad(np.where(brain, image, 0), [(0, 0), (max(excess, 0), max(-excess, 0))])
     return float(braycurtis(centred.ravel(), centred[:, ::-1].ravel()))
+
+
+def wasserstein(real: np.ndarray, fake: np.ndarray) -> float:
+    """The mean distance between the sorted values of a measure, in its own unit."""
+    return float(wasserstein_distance(real, fake))
+
+
+ANATOMY = Question(
+    name="anatomy",
+    asks="Is the anatomy right?",
+    good="All {all} measures are distributed as among unseen people; farthest {told}",
+    bad="{outside} of {all} measures are not distributed as among unseen people, {told}",
+)
+WASSERSTEIN = Metric(
+    name="wasserstein",
+    called="Wasserstein distance",
+    compute=wasserstein,
+    better="lower",
+    bounds=(0, math.inf),
+    stage="anatomy",
+    decides=ANATOMY,
+)

@@ -1,8 +1,13 @@
 """How many kinds of images a set holds."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from alzgan.metrics.record import HELD_OUT, FeatureMetric
+from alzgan.metrics.sets import Pair
 
 
 def vendi(features: Tensor) -> float:
@@ -33,3 +38,28 @@ def inception_score(probabilities: Tensor) -> float:
     probabilities = probabilities.double()
     mean = probabilities.mean(0)
     return float(torch.exp((torch.special.entr(mean) - torch.special.entr(probabilities).mean(0)).sum()))
+
+
+def inception_score_of(pair: Pair) -> float | None:
+    """The score of the fake set; None where its extractor knows no classes."""
+    probabilities = pair.fake.extractor.probabilities(pair.fake.values)
+    return None if probabilities is None else inception_score(probabilities)
+
+
+VENDI = FeatureMetric(
+    name="vendi",
+    doc=vendi,
+    called="Vendi score",
+    compute=lambda pair: vendi(pair.fake.values),
+    bounds=(1, math.inf),
+    against=(HELD_OUT,),
+    slow=True,
+)
+INCEPTION_SCORE = FeatureMetric(
+    name="inception_score",
+    doc=inception_score,
+    compute=inception_score_of,
+    bounds=(1, math.inf),
+    against=(HELD_OUT,),
+    slow=True,
+)

@@ -3,6 +3,9 @@
 Slices of one person are nearly one picture. A radius to the k-th nearest neighbour is then a distance to the
 same person's other slices, and few images of others fall within it: on the Kaggle set unseen real people get
 a precision of 0.6. So wherever people are given, radii reach to other people's images alone, and it is 0.84.
+
+Real features are (N, F), fake ones (M, F). People are (N,) or (M,), who is in each; without them each image
+is somebody of its own. Where a radius finds no k others, there is a ValueError.
 """
 
 import math
@@ -11,8 +14,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from alzgan.metrics.pairs import People, numbered, others
+from alzgan.metrics.pairs import People, numbered
+from alzgan.metrics.record import FIDELITY, FeatureMetric, Question
+from alzgan.metrics.sets import Features, Pair
 
+K = 5  # the neighbour that makes a radius
+LEVELS = 30  # balls of alpha-precision and beta-recall
 BLOCK = 512  # features whose distances to all others are held at a time
 
 
@@ -30,19 +37,10 @@ class DensityCoverage(NamedTuple):
     coverage: float
 
 
-class Fidelity(NamedTuple):
-    """All that the distances between two sets tell."""
-
-    precision: float
-    recall: float
-    density: float
-    coverage: float
-
-
 def precision_recall(
     real: Tensor,
     fake: Tensor,
-    k: int = 5,
+    k: int = K,
     real_people: People | None = None,
     fake_people: People | None = None,
 ) -> PrecisionRecall:
@@ -51,75 +49,24 @@ def precision_recall(
     One is among the others where it is nearer to one of them than that one's k-th nearest neighbour
     (Kynkäänniemi et al. 2019, "Improved precision and recall metric for assessing generative models"). Both
     grow with N: compare at equal N.
-
-    Args:
-        real: features (N, F).
-        fake: features (M, F).
-        k: which neighbour makes the radius.
-        real_people: (N,) who is in each; radii then reach to other people's features alone.
-        fake_people: (M,) the same of the fake ones, None where each is somebody of its own.
-
-    Raises:
-        ValueError: there are not k others that a radius could reach to.
     """
-    found = fidelity(real, fake, k, real_people, fake_people)
-    return PrecisionRecall(found.precision, found.recall)
+    pair = Pair(Features(real, real_people), Features(fake, fake_people))
+    return PrecisionRecall(precision_of(pair, k), recall_of(pair, k))
 
 
 def density_coverage(
-    real: Tensor, fake: Tensor, k: int = 5, real_people: People | None = None
+    real: Tensor, fake: Tensor, k: int = K, real_people: People | None = None
 ) -> DensityCoverage:
     """How many real neighbourhoods hold a fake feature, over k; and the share of them that hold any.
 
     A neighbourhood reaches to the k-th nearest real feature (Naeem et al. 2020, "Reliable fidelity and
     diversity metrics for generative models"). `expected_coverage` says what coverage one law gets.
-
-    Args:
-        real: features (N, F).
-        fake: features (M, F).
-        k: which neighbour makes the radius.
-        real_people: (N,) who is in each; radii then reach to other people's features alone.
-
-    Raises:
-        ValueError: there are not k others that a radius could reach to.
     """
-    radius, between = radii(real, k, real_people), distances(real, fake)
-    inside = between < radius[:, None]
-    return DensityCoverage(float(inside.double().sum(0).mean() / k), float(inside.any(1).double().mean()))
+    pair = Pair(Features(real, real_people), Features(fake))
+    return DensityCoverage(density_of(pair, k), coverage_of(pair, k))
 
 
-def fidelity(
-    real: Tensor,
-    fake: Tensor,
-    k: int = 5,
-    real_people: People | None = None,
-    fake_people: People | None = None,
-) -> Fidelity:
-    """`precision_recall` and `density_coverage` at once: the distances are computed one time."""
-    return within_radii(distances(real, fake), radii(real, k, real_people), radii(fake, k, fake_people), k)
-
-
-def within_radii(between: Tensor, real_radius: Tensor, fake_radius: Tensor, k: int) -> Fidelity:
-    """`fidelity` from the distances (N, M) and the radii (N,) and (M,)."""
-    in_real, in_fake = between < real_radius[:, None], between < fake_radius
-    return Fidelity(
-        precision=float(in_real.any(0).double().mean()),
-        recall=float(in_fake.any(1).double().mean()),
-        density=float(in_real.double().sum(0).mean() / k),
-        coverage=float(in_real.any(1).double().mean()),
-    )
-
-
-def expected_coverage(real: int, fake: int, k: int = 5) -> float:
-    """The coverage that M independent features of the law of N real ones get.
-
-    1 - prod (N - i) / (N + M - i) over i = 1..k (Naeem et al. 2020). Where images have people it is not what
-    unseen people get.
-    """
-    return 1 - math.prod((real - i) / (real + fake - i) for i in range(1, k + 1))
-
-
-def alpha_precision(real: Tensor, fake: Tensor, levels: int = 30) -> float:
+def alpha_precision(real: Tensor, fake: Tensor) -> float:
     """How well the fake features fill the real ones' balls, from 0 to 1; 1 where each holds its share.
 
     The ball of level a, around the real mean, holds the share a of the real features; of the fake ones it
@@ -127,20 +74,15 @@ def alpha_precision(real: Tensor, fake: Tensor, levels: int = 30) -> float:
     Sample-level metrics for evaluating and auditing generative models"), in the features as they are. The
     integral is a sum over the levels divided by the levels' sum, 15 for 30 of them, so that the worst value
     is 0; their code divides by 14.5.
-
-    Args:
-        real: features (N, F).
-        fake: features (M, F).
-        levels: number of balls.
     """
     centre = real.double().mean(0)
     one, two = ((features.double() - centre).norm(dim=1) for features in (real, fake))
-    level = torch.linspace(0, 1, levels, dtype=torch.double, device=real.device)
+    level = torch.linspace(0, 1, LEVELS, dtype=torch.double, device=real.device)
     held = (two[:, None] <= one.quantile(level)).double().mean(0)
     return float(1 - (held - level).abs().sum() / level.sum())
 
 
-def beta_recall(real: Tensor, fake: Tensor, real_people: People | None = None, levels: int = 30) -> float:
+def beta_recall(real: Tensor, fake: Tensor, real_people: People | None = None) -> float:
     """How evenly the fake features' balls cover the real ones, from 0 to 1.
 
     A real feature is covered where its nearest fake one is no farther than its nearest other real one. The
@@ -149,34 +91,32 @@ def beta_recall(real: Tensor, fake: Tensor, real_people: People | None = None, l
     quantile of how far the fake ones that are nearest to real ones lie from the mean; the sum is divided as
     in `alpha_precision`). Two sets of one law do not get 1: each covers about half of the other, which gives
     about 0.5.
-
-    Args:
-        real: features (N, F).
-        fake: features (M, F).
-        real_people: (N,) who is in each; the nearest other is then another person's.
-        levels: number of balls.
     """
-    return even_cover(distances(real, fake), radii(real, 1, real_people), fake, levels)
+    return beta_recall_of(Pair(Features(real, real_people), Features(fake)))
 
 
-def even_cover(between: Tensor, real_radius: Tensor, fake: Tensor, levels: int = 30) -> float:
-    """`beta_recall` from the distances (N, M) and the radii (N,) to the nearest other real one."""
-    nearest = between.min(1)
-    covered = nearest.values <= real_radius
-    fake = fake.double()
+def beta_recall_of(pair: Pair) -> float:
+    """`beta_recall` of a pair."""
+    nearest, fake = pair.table(distances_of).min(1), pair.fake.values
+    covered = nearest.values <= pair.real.once(radius, 1)
     off_centre = (fake - fake.mean(0)).norm(dim=1)[nearest.indices]
-    level = torch.linspace(0, 1, levels, dtype=torch.double, device=fake.device)
+    level = torch.linspace(0, 1, LEVELS, dtype=torch.double, device=fake.device)
     held = (covered[:, None] & (off_centre[:, None] <= off_centre.quantile(level))).double().mean(0)
     return float(1 - (held - level).abs().sum() / level.sum())
 
 
-def radii(features: Tensor, k: int, people: People | None = None) -> Tensor:
-    """The distance (N,) of each feature to its k-th nearest other, or other person's.
+def expected_coverage(real: int, fake: int, k: int = K) -> float:
+    """The coverage that M independent features of the law of N real ones get.
 
-    Raises:
-        ValueError: one has not so many.
+    1 - prod (N - i) / (N + M - i) over i = 1..k (Naeem et al. 2020). Where images have people it is not what
+    unseen people get.
     """
-    return nearest(between_others(features, people), k)
+    return 1 - math.prod((real - i) / (real + fake - i) for i in range(1, k + 1))
+
+
+def radius(features: Features, k: int = K) -> Tensor:
+    """The distance (N,) of each feature to its k-th nearest other, or other person's."""
+    return nearest(features.table(between_others), k)
 
 
 def radii_of(rows: Tensor, features: Tensor, people: People | None = None) -> Tensor:
@@ -226,10 +166,45 @@ class Neighbours(NamedTuple):
         )
 
 
-def between_others(features: Tensor, people: People | None = None) -> Tensor:
+def between_others(features: Features) -> Tensor:
     """Distances (N, N), infinite to oneself, or to one's own person's features."""
-    between = distances(features, features)
-    return between.masked_fill_(~others(people, len(features), features.device), math.inf)
+    return distances(features.values, features.values).masked_fill_(~features.pairs(), math.inf)
+
+
+def distances_of(pair: Pair) -> Tensor:
+    """The distances (N, M) of each real feature to each fake one."""
+    return distances(pair.real.values, pair.fake.values)
+
+
+def near_real(pair: Pair, k: int = K) -> Tensor:
+    """Which fake features are in which real one's neighbourhood, (N, M)."""
+    return pair.table(distances_of) < pair.real.once(radius, k)[:, None]
+
+
+def near_fake(pair: Pair, k: int = K) -> Tensor:
+    """Which real features are in which fake one's neighbourhood, (N, M)."""
+    return pair.table(distances_of) < pair.fake.once(radius, k)
+
+
+def precision_of(pair: Pair, k: int = K) -> float:
+    return share(pair.once(near_real, k).any(0))
+
+
+def recall_of(pair: Pair, k: int = K) -> float:
+    return share(pair.once(near_fake, k).any(1))
+
+
+def density_of(pair: Pair, k: int = K) -> float:
+    return float(pair.once(near_real, k).double().sum(0).mean() / k)
+
+
+def coverage_of(pair: Pair, k: int = K) -> float:
+    return share(pair.once(near_real, k).any(1))
+
+
+def share(there: Tensor) -> float:
+    """The share of images that something is true of."""
+    return float(there.double().mean())
 
 
 def nearest(between: Tensor, k: int) -> Tensor:
@@ -247,3 +222,60 @@ def nearest(between: Tensor, k: int) -> Tensor:
 def distances(one: Tensor, two: Tensor) -> Tensor:
     """Euclidean distances (N, M), in float64: the fast way through products loses digits of near ones."""
     return torch.cdist(one.double(), two.double())
+
+
+PRECISION = FeatureMetric(
+    name="precision",
+    doc=precision_recall,
+    compute=precision_of,
+    is_share=True,
+    skewed=True,
+    decides=FIDELITY,
+    headline="precision",
+    redrawn=lambda pair, draws: draws.mean(pair.once(near_real, K).any(0).double()).numpy(),
+)
+DIVERSITY = Question(
+    name="diversity",
+    asks="Are they as varied?",
+    good="As varied as unseen people: yes, {told}",
+    bad="As varied as unseen people: no, {told}{flattery}",
+    needs=(PRECISION,),  # noise is varied
+    lacking="Varied, but unlike real people, so that variety says little: {told}",
+    claim="covers more of",
+)
+RECALL = FeatureMetric(
+    name="recall",
+    doc=precision_recall,
+    compute=recall_of,
+    is_share=True,
+    decides=DIVERSITY,
+    headline="recall",
+    without=lambda pair, groups: groups.covered(pair.once(near_fake, K)),
+)
+DENSITY = FeatureMetric(
+    name="density",
+    doc=density_coverage,
+    compute=density_of,
+    bounds=(0, math.inf),
+    skewed=True,
+    redrawn=lambda pair, draws: draws.mean(pair.once(near_real, K).double().sum(0) / K).numpy(),
+)
+COVERAGE = FeatureMetric(
+    name="coverage",
+    doc=density_coverage,
+    compute=coverage_of,
+    is_share=True,
+    decides=DIVERSITY,
+    without=lambda pair, groups: groups.covered(pair.once(near_real, K)),
+)
+ALPHA_PRECISION = FeatureMetric(
+    name="alpha_precision",
+    doc=alpha_precision,
+    compute=lambda pair: alpha_precision(pair.real.values, pair.fake.values),
+)
+BETA_RECALL = FeatureMetric(
+    name="beta_recall",
+    doc=beta_recall,
+    compute=beta_recall_of,
+)
+METRICS = PRECISION, RECALL, DENSITY, COVERAGE, ALPHA_PRECISION, BETA_RECALL

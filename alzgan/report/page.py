@@ -10,23 +10,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from alzgan.files import replacing
 from alzgan.report import plots
 from alzgan.report.pictures import Picture
-from alzgan.report.plots import words
 from alzgan.text import printable
 
-# What a candidate that is better in a number is, or does.
-CLAIMS = {"kernel_distance": "is closer to", "recall": "covers more of", "coverage": "covers more of"}
 MOST_COLUMNS = 8  # candidates side by side; more of them have a row each
-AGAINST = {"share_above_threshold": "train"}  # all else in that table: held-out people
-HEADLINES = ("kernel_distance", "frechet", "precision", "recall", "share_above_threshold")
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-MARKS = {"good": "✓", "bad": "✗", "cannot tell": "?"}
-QUESTIONS = {
-    "fidelity": "Do they look like real scans?",
-    "diversity": "Are they as varied?",
-    "copies": "Are they copies?",
-    "anatomy": "Is the anatomy right?",
-    "utility": "Do they help?",
+# What an evaluation without a stage, or an older one, does not have.
+LACKING = {
+    "notes": [],
+    "seconds": {},
+    "expected_coverage": None,
+    "copies": None,
+    "anatomy": None,
+    "utility": None,
 }
+MARKS = {"good": "✓", "bad": "✗", "cannot tell": "?"}
 
 
 def write_report(path: Path, evaluation: dict[str, Any], pictures: Sequence[Picture]) -> None:
@@ -55,31 +52,45 @@ def page(evaluation: dict[str, Any], pictures: Sequence[Picture]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "words": words, "share": share, "printable": printable}
-    candidates = evaluation["candidates"]
+    metrics = evaluation["metrics"]
+    candidates = [with_records(candidate, metrics) for candidate in evaluation["candidates"]]
+    evaluation = {**evaluation, "candidates": candidates}
     settings = settings_table(evaluation)
     return environment.get_template("report.html.jinja").render(
         evaluation=evaluation,
         candidates=[
-            section(index, candidate, [each for each in pictures if each.candidate == index])
+            section(index, candidate, metrics, [each for each in pictures if each.candidate == index])
             for index, candidate in enumerate(candidates)
         ],
         overview=overview(candidates) if len(candidates) > 1 else [],
         comparison=comparison(evaluation) if 1 < len(candidates) <= MOST_COLUMNS else [],
+        compared=dict.fromkeys(metrics[each["metric"]]["words"] for each in evaluation["pairs"]),
         paired=paired(evaluation),
         settings=settings,
-        tradeoff=plots.tradeoff("tradeoff", settings),
+        tradeoff=settings and plots.tradeoff("tradeoff", settings, *axes_of(metrics)),
         marks=MARKS,
-        questions=QUESTIONS,
-        methods=evaluation["methods"],
     )
+
+
+def with_records(candidate: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
+    """A candidate whose numbers and curves have the records of their metrics, "of"."""
+    return {
+        **LACKING,
+        **candidate,
+        **{
+            name: [{**each, "of": metrics[each["metric"]]} for each in candidate.get(name) or []]
+            for name in ("numbers", "curves")
+        },
+    }
 
 
 def overview(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """A row for each candidate with its answer to each question, those with the most good ones first."""
+    questions = dict.fromkeys(each["asks"] for candidate in candidates for each in candidate["verdicts"])
     rows = [
         {
             "name": candidate["name"],
-            "answers": {each["question"]: each["answer"] for each in candidate["verdicts"]},
+            "answers": questions | {each["asks"]: each["answer"] for each in candidate["verdicts"]},
         }
         for candidate in candidates
     ]
@@ -91,42 +102,44 @@ def overview(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=order)
 
 
-def section(index: int, candidate: dict[str, Any], pictures: Sequence[Picture]) -> dict[str, Any]:
+def section(
+    index: int, candidate: dict[str, Any], metrics: dict[str, Any], pictures: Sequence[Picture]
+) -> dict[str, Any]:
     """What the page shows of one candidate: tables and plots beside what is known."""
     numbers = candidate["numbers"]
     overall = [each for each in numbers if each["label"] is None]
-    main = [each for each in overall if each["stage"] == "fidelity" and each["against"] == "held-out"]
-    found = {each["metric"]: [] for each in candidate.get("curves") or []}
-    for each in candidate.get("curves") or []:
-        found[each["metric"]].append(each)
-    copies, anatomy, utility = (candidate.get(stage) for stage in ("copies", "anatomy", "utility"))
+    beside = [each for each in overall if each["stage"] == "fidelity" and each["against"] == "held-out"]
+    main = [each for metric in metrics for each in beside if each["metric"] == metric]
+    curves = grouped(candidate["curves"], "metric")
+    copies, anatomy, utility = (candidate[stage] for stage in ("copies", "anatomy", "utility"))
     return {
         **candidate,
-        "copies": copies,
-        "anatomy": anatomy,
-        "utility": utility,
-        "notes": candidate.get("notes") or [],
-        "seconds": candidate.get("seconds") or {},
-        "expected_coverage": candidate.get("expected_coverage"),
         "pictures": {
             kind: [each for each in pictures if each.kind == kind]
             for kind in ("real", "samples", "pairs", "anatomy")
         },
-        "tables": {
-            stage: [each for each in overall if each["stage"] == stage]
-            for stage in ("fidelity", "copies", "anatomy")
-        },
-        "classes": {
-            label: [each for each in numbers if each["label"] == label]
-            for label in dict.fromkeys(each["label"] for each in numbers if each["label"])
-        },
-        "distances": plots.distances(f"distances-{index}", main),
-        "shares": plots.shares(f"shares-{index}", main),
-        "curve_plots": [plots.curves(f"curves-{metric}-{index}", each) for metric, each in found.items()],
+        "tables": grouped(overall, "stage"),
+        "classes": grouped([each for each in numbers if each["label"]], "label"),
+        "distances": plots.distances(
+            f"distances-{index}", [each for each in main if each["of"]["is_distance"]]
+        ),
+        "shares": plots.shares(
+            f"shares-{index}",
+            [each for each in main if each["of"]["bounds"][0] == 0 and not each["of"]["is_distance"]],
+        ),
+        "curve_plots": [plots.curves(f"curves-{name}-{index}", each) for name, each in curves.items()],
         "similarities": copies and plots.similarities(f"similarities-{index}", copies),
         "anatomies": anatomy and plots.anatomy(f"anatomy-{index}", anatomy["measures"]),
         "effects": utility and plots.effects(f"effects-{index}", utility),
     }
+
+
+def grouped(rows: Sequence[dict[str, Any]], name: str) -> dict[str, list[dict[str, Any]]]:
+    """Rows by what they have of this name."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        found[row[name]].append(row)
+    return found
 
 
 def comparison(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
@@ -162,17 +175,25 @@ def paired(evaluation: dict[str, Any]) -> list[str]:
     tests: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
     for each in evaluation["pairs"]:
         tests[each["one"], each["two"]].append(each)
-    return [findings(names, *pair, found) for pair, found in tests.items()]
+    metrics = evaluation["metrics"]
+    return [findings(names, metrics, *pair, found) for pair, found in tests.items()]
 
 
-def findings(names: Sequence[str], one: int, two: int, tests: Sequence[dict[str, Any]]) -> str:
+def findings(
+    names: Sequence[str],
+    metrics: dict[str, Any],
+    one: int,
+    two: int,
+    tests: Sequence[dict[str, Any]],
+) -> str:
     """What the tests of one pair say."""
     found: dict[str, list[str]] = defaultdict(list)
     for each in tests:
         if each["better"] is not None:
             better, worse = names[each["better"]], names[two if each["better"] == one else one]
-            claim = f"{better} {CLAIMS[each['metric']]} unseen people than {worse}"
-            found[claim].append(f"{words(each['metric'])} in {words(each['space'])}, p = {number(each['p'])}")
+            metric = metrics[each["metric"]]
+            claim = f"{better} {metric['claim']} unseen people than {worse}"
+            found[claim].append(f"{metric['words']} in {words(each['space'])}, p = {number(each['p'])}")
     if not found:
         smallest = min(each["p"] for each in tests)
         return f"{names[one]} and {names[two]}: cannot tell apart (smallest p = {number(smallest)})"
@@ -187,24 +208,41 @@ def settings_table(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
         ", ".join(f"{name}={printable(str(value))}" for name, value in row["settings"].items())
         for row in rows
     ]
+    metrics = {name: each for name, each in evaluation["metrics"].items() if each["headline"]}
     table = []
     for name, row in zip(names, rows, strict=True):
-        decisive = {
-            number["metric"]: number
-            for number in row["numbers"]
-            if number["space"] in (space, "aligned pixels")
-            and number["against"] == AGAINST.get(number["metric"], "held-out")
-        }
         steps = [f"{row['step']:,} steps"] if names.count(name) > 1 or not name else []
         table.append(
             {
                 **row,
                 "group": name,
                 "name": ", ".join([*([name] if name else []), *steps]),
-                "cells": {metric: decisive.get(metric) for metric in HEADLINES},
+                "cells": {
+                    name: found and {**found, "of": metrics[name]}
+                    for name, found in ((name, headline(row["numbers"], name, space)) for name in metrics)
+                },
             }
         )
     return table if len(table) > 1 else []
+
+
+def headline(numbers: Sequence[dict[str, Any]], metric: str, space: str | None) -> dict[str, Any] | None:
+    """The first number of a metric, in this feature space where it has one there."""
+    found = [each for each in numbers if each["metric"] == metric]
+    return next((each for each in found if each["space"] == space), found[0] if found else None)
+
+
+def axes_of(metrics: dict[str, Any]) -> tuple[str, str]:
+    """The headlines that say how far samples are from unseen people, and how near to training images."""
+    heads = {name: each for name, each in metrics.items() if each["headline"]}
+    far = (name for name, each in heads.items() if each["is_distance"])
+    near = (name for name, each in heads.items() if each["stage"] == "copies")
+    return next(far, ""), next(near, "")
+
+
+def words(name: str) -> str:
+    """A name of a space or a measure as one reads it."""
+    return name.replace("_", " ")
 
 
 def number(value: float | None) -> str:

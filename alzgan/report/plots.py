@@ -13,9 +13,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 INK = "#010203"  # no colour of a plot: replaced by the page's text colour
 SAMPLES, UNSEEN, TRAIN = "#D55E00", "#0072B2", "#009E73"  # told apart by the colour-blind, too
-SHARES = ("precision", "recall", "density", "coverage", "alpha_precision", "beta_recall")
 LEAST = 0.01  # of the limit: what is below, or below 0, is drawn there
-DISTANCES = ("kernel_distance", "frechet", "mind")
 STYLE = {
     "font.family": "sans-serif",
     "font.size": 11,
@@ -57,46 +55,50 @@ def drawn(name: str, size: tuple[float, float], draw: Callable[[Figure], None]) 
 
 def distances(name: str, numbers: Sequence[dict[str, Any]]) -> str:
     """Distances to the held-out people over the limit of unseen people's, with their interval."""
-    rows = [n for metric in DISTANCES for n in numbers if n["metric"] == metric and n["limit"] > 0]
+    rows = [number for number in numbers if number["limit"] > 0]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for place, number in enumerate(rows):
-            unit = number["limit"]
-            low, high = (max(number["unseen"][end] / unit, LEAST) for end in ("low", "high"))
-            axes.plot(
-                [low, high], [place, place], color=UNSEEN, linewidth=7, alpha=0.55, solid_capstyle="butt"
-            )
-            axes.plot(max(number["value"] / unit, LEAST), place, "o", color=SAMPLES, markersize=7)
         axes.axvline(1, color=UNSEEN, linewidth=1)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(ScalarFormatter())
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        units = [number["limit"] for number in rows]
+        beside_unseen(axes, rows, lambda place, value: max(value / units[place], LEAST))
+        as_multiples(axes)
         axes.set_xlabel("times the limit of unseen people")
-        label_rows(axes, rows)
 
     return drawn(name, (7, 0.8 + 0.34 * len(rows)), draw) if rows else ""
 
 
 def shares(name: str, numbers: Sequence[dict[str, Any]]) -> str:
-    """Precision, recall and their like, beside unseen people's interval."""
-    rows = [n for metric in SHARES for n in numbers if n["metric"] == metric]
+    """Numbers from 0 to about 1, with unseen people's interval."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for place, number in enumerate(rows):
-            ends = [number["unseen"][end] for end in ("low", "high")]
-            axes.plot(ends, [place, place], color=UNSEEN, linewidth=7, alpha=0.55, solid_capstyle="butt")
-            axes.plot(number["value"], place, "o", color=SAMPLES, markersize=7)
+        beside_unseen(axes, numbers, lambda _, value: value)
         axes.set_xlim(left=min(0, *axes.get_xlim()))
-        label_rows(axes, rows)
 
-    return drawn(name, (7, 0.6 + 0.34 * len(rows)), draw) if rows else ""
+    return drawn(name, (7, 0.6 + 0.34 * len(numbers)), draw) if numbers else ""
 
 
-def label_rows(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
-    """Name each row, the first one on top."""
-    axes.set_yticks(range(len(rows)), [f"{words(n['metric'])}, {n['space']}" for n in rows])
+def as_multiples(axes: Axes) -> None:
+    """A logarithmic scale whose numbers are written out."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def beside_unseen(axes: Axes, rows: Sequence[dict[str, Any]], scaled: Callable[[int, float], float]) -> None:
+    """A row for each number, the first one on top: a dot for the samples, a band for unseen people.
+
+    Args:
+        axes: to draw on.
+        rows: the numbers.
+        scaled: gives the place of a row's value.
+    """
+    for place, number in enumerate(rows):
+        band = [scaled(place, number["unseen"][end]) for end in ("low", "high")]
+        axes.plot(band, [place, place], color=UNSEEN, linewidth=7, alpha=0.55, solid_capstyle="butt")
+        axes.plot(scaled(place, number["value"]), place, "o", color=SAMPLES, markersize=7)
+    axes.set_yticks(range(len(rows)), [f"{each['of']['words']}, {each['space']}" for each in rows])
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
     axes.plot([], [], "o", color=SAMPLES, label="samples")
@@ -122,7 +124,7 @@ def curves(name: str, found: Sequence[dict[str, Any]]) -> str:
             axes.set_ylim(bottom=min(0, *axes.get_ylim()))
         for axes in grid.flat[len(found) :]:
             axes.set_axis_off()
-        figure.axes[0].set_ylabel(words(found[0]["metric"]))
+        figure.axes[0].set_ylabel(found[0]["of"]["words"])
         figure.axes[0].legend()
 
     return drawn(name, (3.1 * columns + 0.4, 2.9 * rows), draw) if found else ""
@@ -153,7 +155,7 @@ def anatomy(name: str, measures: Sequence[dict[str, Any]]) -> str:
         grid = figure.subplots(-(-len(measures) // columns), columns, squeeze=False)
         for axes, measure in zip(grid.flat, measures, strict=False):
             steps(axes, measure["edges"], {side: measure[side] for side in ("samples", "held_out", "train")})
-            axes.set_title(words(measure["name"]), fontsize=11)
+            axes.set_title(measure["name"].replace("_", " "), fontsize=11)
             axes.set_xlabel(measure["unit"], fontsize=9)
             axes.set_yticks([])
         for axes in grid.flat[len(measures) :]:
@@ -196,32 +198,36 @@ def effects(name: str, utility: dict[str, Any]) -> str:
     return drawn(name, (7, 1 + 0.4 * len(arms)), draw) if arms else ""
 
 
-def tradeoff(name: str, rows: Sequence[dict[str, Any]]) -> str:
+def tradeoff(name: str, rows: Sequence[dict[str, Any]], far: str, near: str) -> str:
     """How far from unseen people against how near to training images; the steps of one run are a line.
 
     A run is named at its last step, together with those that end at the same place. Distances are over those
     of unseen people, which depend on size.
+
+    Args:
+        name: of the figure.
+        rows: of the table of settings.
+        far: metric of the distance to unseen people.
+        near: metric of the share of samples that are too near to training images.
     """
-    known = [row for row in rows if row["cells"]["frechet"] and row["cells"]["share_above_threshold"]]
+    known = [row["cells"] | row for row in rows if row["cells"].get(far) and row["cells"].get(near)]
 
     def draw(figure: Figure) -> None:
         axes, ends = figure.subplots(), []
         for group in dict.fromkeys(row["group"] for row in known):
             steps = sorted((row for row in known if row["group"] == group), key=lambda row: row["step"])
-            x = [row["cells"]["frechet"]["mean"] / row["cells"]["frechet"]["unseen"]["mean"] for row in steps]
-            y = [100 * row["cells"]["share_above_threshold"]["mean"] for row in steps]
+            x = [row[far]["mean"] / row[far]["unseen"]["mean"] for row in steps]
+            y = [100 * row[near]["mean"] for row in steps]
             axes.plot(x, y, "o-", color=SAMPLES, markersize=5, linewidth=1)
             ends.append((x[-1], y[-1], steps[-1]["name"]))
         for *end, name in together(ends):
             axes.annotate(name, end, (4, 3), textcoords="offset points", fontsize=8, color=INK, rotation=20)
-        place = 1, 100 * known[0]["cells"]["share_above_threshold"]["unseen"]["mean"]
+        place = 1, 100 * known[0][near]["unseen"]["mean"]
         axes.plot(*place, "D", color=UNSEEN)
         axes.annotate("unseen people", place, (6, 4), textcoords="offset points", fontsize=8, color=UNSEEN)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(ScalarFormatter())
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        as_multiples(axes)
         axes.set_ylim(bottom=0)
-        axes.set_xlabel("Fréchet distance to held-out people, over that of unseen people")
+        axes.set_xlabel(f"{known[0][far]['of']['words']} to held-out people, over that of unseen people")
         axes.set_ylabel("% nearer to a training image")
 
     return drawn(name, (8, 5), draw) if known else ""
@@ -237,15 +243,3 @@ def together(ends: Sequence[tuple[float, float, str]]) -> list[tuple[float, floa
         else:
             found[found.index(near)] = (*near[:2], f"{near[2]}, {name}")
     return found
-
-
-def words(name: str) -> str:
-    """A name as one reads it."""
-    return {
-        "frechet": "Fréchet distance",
-        "mind": "MIND",
-        "vendi": "Vendi score",
-        "wasserstein": "Wasserstein distance",
-        "membership_auc": "membership AUC",
-        "train_test_distance": "C_T",
-    }.get(name, name.replace("_", " "))

@@ -21,15 +21,16 @@ from torch import Tensor
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.device.overhead import tune_process
 from alzgan.device.streams import stream
-from alzgan.evaluation import verdicts
-from alzgan.evaluation.copying import copying, one_of_each
-from alzgan.evaluation.fidelity import HELD_OUT, INDEPENDENT, PEOPLE, UNKNOWN, fidelity, sets_of
+from alzgan.evaluation.anatomy import anatomy
+from alzgan.evaluation.copies import copies, on_copies
+from alzgan.evaluation.fidelity import INDEPENDENT, PEOPLE, UNKNOWN, fidelity, sets_of
 from alzgan.evaluation.numbers import Number
 from alzgan.evaluation.reference import Images, Reference, images_of
-from alzgan.evaluation.shape import anatomy
 from alzgan.evaluation.spaces import chosen_spaces
+from alzgan.evaluation.verdicts import answered, notes_on_classes, of_all, questions_of
 from alzgan.files import cache_folder, digest_of
 from alzgan.images.likeness import Nearest, Search
+from alzgan.metrics.resampling import one_of_each
 from alzgan.people.subjects import PARTS
 
 SIZE, POOL, DRAWS = 1000, 2500, 100  # as of preset=fast
@@ -93,20 +94,13 @@ class Judge:
     ) -> tuple[dict[str, str], list[Number]]:
         """The answer to each question, with how many copies there are, and the numbers."""
         sets = sets_of(samples, reference, SIZE, POOL, DRAWS, seed, form)
-        numbers = fidelity(sets, self.spaces, seed, whole=False)
+        numbers = fidelity(sets, self.spaces, seed, whole=False) + anatomy(sets, seed).numbers
         nearest, theirs = (self.nearest(images, reference) for images in (samples, reference.held_out))
-        copied = copying(nearest, theirs, samples.people, reference, sets, self.spaces, seed)
-        measured = anatomy(sets, seed).numbers
-        found = [
-            verdicts.on_fidelity(numbers),
-            verdicts.on_diversity(numbers),
-            verdicts.on_copies(copied),
-            verdicts.on_anatomy(measured),
-        ]
+        copied = copies(nearest, theirs, samples.people, reference, sets, self.spaces, seed)
+        found = [answered(question, numbers) for question in questions_of(numbers)] + [on_copies(copied)]
         answers = {each["question"]: each["answer"] for each in found}
         share = f"{copied.copies.above / len(samples):.1%}, certain {copied.copies.certain_count}"
-        everything = [number for number in numbers if number.against == HELD_OUT]
-        return answers | {"above": share}, [*everything, *copied.numbers, *measured]
+        return answers | {"above": share}, [*of_all(numbers), *copied.numbers]
 
     def nearest(self, images: Images, reference: Reference) -> Nearest:
         """By the search for copies."""
@@ -128,7 +122,7 @@ class Judge:
             if sets is not None:
                 numbers += fidelity(sets, self.spaces, seed, name, whole=False)
                 numbers += anatomy(sets, seed, name).numbers
-        return verdicts.notes_on_classes(numbers)
+        return notes_on_classes(numbers)
 
 
 def main(root: str, draws: int = 100, first: int = 0) -> None:
@@ -142,7 +136,7 @@ def main(root: str, draws: int = 100, first: int = 0) -> None:
             print(f"{form[0]}, draw {seed}: {found}", flush=True)
             sums[f"{form[0]}, bad"].update(question for question in found if found[question] == "bad")
             for each in numbers:
-                name = f"{each.metric} {each.space}"
+                name = f"{each.metric.name} {each.space}"
                 sums[f"{form[0]}, beyond"][name] += not each.within
                 sums[f"{form[0]}, off the band"][name] += (
                     not each.unseen.low <= each.value <= each.unseen.high

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 
 from alzgan.device.streams import stream
-from alzgan.evaluation import verdicts
-from alzgan.evaluation.fidelity import HELD_OUT, INDEPENDENT, PEOPLE, UNKNOWN, fidelity, sets_of
+from alzgan.evaluation.fidelity import INDEPENDENT, PEOPLE, UNKNOWN, fidelity, sets_of
 from alzgan.evaluation.numbers import Number
 from alzgan.evaluation.power import noticed
 from alzgan.evaluation.reference import Images, Reference
-from alzgan.evaluation.spaces import Features
+from alzgan.evaluation.verdicts import answered, of_all, questions_of
+from alzgan.metrics.sets import Features
 
 DIMENSIONS, SLICES = 32, 16
 SCALE = np.arange(1, DIMENSIONS + 1) ** -0.5  # of the features' deviations
@@ -144,10 +144,9 @@ def judged(
 ) -> tuple[list[Number], dict[str, str]]:
     """The numbers beside held-out people, and the answers."""
     sets = sets_of(drawn.samples, drawn.reference, size, POOL, groups, seed, form.form)
-    found = fidelity(sets, [drawn.space], seed, whole=False)
-    numbers = [number for number in found if number.against == HELD_OUT]
+    numbers = of_all(fidelity(sets, [drawn.space], seed, whole=False))
     faults = noticed(sets, [drawn.space], numbers, seed) if with_power else []
-    answers = (judge(numbers, faults) for judge in (verdicts.on_fidelity, verdicts.on_diversity))
+    answers = (answered(question, numbers, faults) for question in questions_of(numbers))
     return numbers, {each["question"]: each["answer"] for each in answers}
 
 
@@ -158,8 +157,8 @@ def false_alarms(form: Form, seeds: range, size: int) -> dict[str, Counter]:
         numbers, answers = judged(world(form, "nothing", seed, size), form, seed, size)
         found["bad"].update(question for question, answer in answers.items() if answer == "bad")
         for number in numbers:
-            found["beyond"][number.metric] += not number.within
-            found["off the band"][number.metric] += (
+            found["beyond"][number.metric.name] += not number.within
+            found["off the band"][number.metric.name] += (
                 not number.unseen.low <= number.value <= number.unseen.high
             )
     return found

@@ -58,7 +58,8 @@ def publish() -> None:
     """Write the picture and the page."""
     found = Found.read(FOLDER)
     with replacing(FOLDER / "tradeoff.svg") as part:
-        part.write_text(tradeoff("study", found.rows).replace("currentColor", "#777"), encoding="utf-8")
+        svg = tradeoff("study", found.rows, "frechet", "share_above_threshold")
+        part.write_text(svg.replace("currentColor", "#777"), encoding="utf-8")
     with replacing(PAGE) as part:
         part.write_text(page(found), encoding="utf-8")
 

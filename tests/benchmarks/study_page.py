@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from alzgan.evaluation import copies, fidelity
 from alzgan.report.page import number, settings_table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -65,7 +66,8 @@ class Found(NamedTuple):
 
 def named(results: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows by the names of their cells; of one with several steps, with the step."""
-    rows = settings_table({**results, "over_seeds": pooled(results["over_seeds"])})
+    metrics = {metric.name: metric.plain() for metric in (*fidelity.METRICS, *copies.METRICS)}
+    rows = settings_table({**results, "metrics": metrics, "over_seeds": pooled(results["over_seeds"])})
     return [
         {**row, "name": row["name"].replace("study=", ""), "group": row["settings"]["study"]} for row in rows
     ]

@@ -9,7 +9,7 @@ from torchmetrics.functional.classification import multiclass_accuracy, multicla
 
 from alzgan.device.streams import stream
 from alzgan.errors import SettingError, UserError
-from alzgan.evaluation.verdicts import on_utility
+from alzgan.evaluation.utility import on_utility
 from alzgan.metrics.arms import (
     AGAIN,
     ARMS,
@@ -23,8 +23,8 @@ from alzgan.metrics.arms import (
     judged_sets,
 )
 from alzgan.metrics.classifier import augment, classifier, draw_batch, predicted, trained
-from alzgan.metrics.downstream import held_out_votes, reduced, utility, verdict
 from alzgan.metrics.significance import crossed, holm, sign_flip
+from alzgan.metrics.utility_study import held_out_votes, reduced, utility, verdict
 from alzgan.metrics.votes import auc, mean_scores, person_labels, redrawn, scores, vote
 
 CLASSES = ["across", "along"]
@@ -420,7 +420,7 @@ def test_all_arms_train_as_long_and_from_the_same_seeds(monkeypatch: pytest.Monk
         trainings.append((updates, batch_size, seed))
         return trained(images, rows, updates, batch_size, seed, augmented)
 
-    monkeypatch.setattr("alzgan.metrics.downstream.trained", spied)
+    monkeypatch.setattr("alzgan.metrics.utility_study.trained", spied)
     utility(patients(2), patients(2, seed=1), patients(2, seed=2), CLASSES, seeds=7, **QUICK)
     counts = Counter(trainings)
     # Real images are trained on again by seven other seeds.

@@ -3,53 +3,45 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import wasserstein_distance
 
-from alzgan.evaluation.fidelity import HELD_OUT, Sets
+from alzgan.evaluation.fidelity import Sets
 from alzgan.evaluation.numbers import Number, unseen_of
-from alzgan.metrics.anatomy import UNITS, measures
+from alzgan.metrics.anatomy import UNITS, WASSERSTEIN, measures
+from alzgan.metrics.record import HELD_OUT
 
 BINS = 32
 
 
-class Shape(NamedTuple):
+class Anatomy(NamedTuple):
     """The numbers, and the summary as JSON takes it."""
 
     numbers: list[Number]
     plain: dict[str, Any]
 
 
-def anatomy(sets: Sets, seed: int, label: str | None = None) -> Shape:
-    """Wasserstein distances between the samples' and the held-out people's measures, beside unseen people's.
-
-    Args:
-        sets: what is compared.
-        seed: of the draws of people.
-        label: of the class; None: of all.
-    """
+def anatomy(sets: Sets, seed: int, label: str | None = None) -> Anatomy:
+    """Wasserstein distances between the samples' and the held-out people's measures, with unseen people's."""
     samples, held_out, pool = (measures(images.pixels) for images in (sets.samples, sets.held_out, sets.pool))
     numbers, plain = [], []
     for name, unit in UNITS.items():
         ours, theirs, seen = (found[name].double().numpy() for found in (samples, held_out, pool))
-        unseen = [wasserstein_distance(theirs, seen[rows]) for rows in sets.groups]
+        unseen = [WASSERSTEIN.compute(theirs, seen[rows]) for rows in sets.groups]
         numbers.append(
             Number(
-                stage="anatomy",
-                metric="wasserstein",
+                metric=WASSERSTEIN,
                 space=name,
                 extractor="alzgan.metrics.anatomy",
                 against=HELD_OUT,
                 label=label,
-                value=float(wasserstein_distance(theirs, ours)),
+                value=WASSERSTEIN.compute(theirs, ours),
                 n=len(ours),
                 people=sets.people[HELD_OUT],
-                unseen=unseen_of(unseen, "wasserstein", sets.pool.person_count(), sets.widen),
-                better="lower",
+                unseen=unseen_of(unseen, WASSERSTEIN, sets.pool.person_count(), sets.widen),
                 seed=seed,
             )
         )
         plain.append({"name": name, "unit": unit, **histograms(ours, theirs, seen)})
-    return Shape(numbers, {"measures": plain})
+    return Anatomy(numbers, {"measures": plain})
 
 
 def histograms(ours: np.ndarray, theirs: np.ndarray, seen: np.ndarray) -> dict[str, Any]:

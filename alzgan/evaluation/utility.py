@@ -9,11 +9,14 @@ import torch
 from alzgan.errors import UserError
 from alzgan.evaluation.candidates import Candidate
 from alzgan.evaluation.reference import Reference
+from alzgan.evaluation.verdicts import Verdict, verdict
 from alzgan.files import cache_path, cached
-from alzgan.metrics.arms import RATIOS, Labelled, judged_classes, known
-from alzgan.metrics.downstream import utility
+from alzgan.metrics.arms import HALF, RATIOS, SHUFFLED, Labelled, judged_classes, known
+from alzgan.metrics.record import Question
+from alzgan.metrics.utility_study import utility
 from alzgan.text import printable
 
+UTILITY = Question(name="utility", asks="Do they help?")
 VERSION = 2  # raise it when the same images would give other numbers
 
 
@@ -40,10 +43,10 @@ def missing(candidate: Candidate, reference: Reference) -> str | None:
     return None
 
 
-def usefulness(
+def cached_utility(
     candidate: Candidate, reference: Reference, cache: Path, seed: int, device: torch.device
 ) -> dict[str, Any]:
-    """See `alzgan.metrics.downstream.utility`; the samples' classes are as frequent as those trained on."""
+    """See `alzgan.metrics.utility_study`; the samples' classes are as frequent as those trained on."""
     train, held_out = reference.train.labelled(), reference.held_out.labelled()
     shares = np.bincount(train.labels, minlength=len(reference.classes))
     made = candidate.more(round(max(RATIOS.values()) * len(train)), shares)
@@ -56,3 +59,26 @@ def usefulness(
         lambda: utility(*sets, reference.classes, seed=seed, device=device),
         dict,
     )
+
+
+def on_utility(found: dict[str, Any]) -> Verdict:
+    """Whether synthetic images helped a classifier for unseen people."""
+    arms = [arm for arm in found["arms"] if arm["name"] in RATIOS]
+    answers = sorted({arm["verdict"] for arm in arms})
+    agreed = {"helps": "good", "hurts": "bad"}.get(answers[0]) if len(answers) == 1 else None
+    control = next(arm for arm in found["arms"] if arm["name"] == SHUFFLED)["balanced_accuracy"]
+    if not control["low"] <= found["chance"] <= control["high"]:
+        text = (
+            f"The control fails: shuffled labels give {control['mean']:.2f}, chance is {found['chance']:.2f}"
+        )
+        return verdict(UTILITY, "cannot tell", text)
+    best = max(arms, key=lambda arm: arm["difference"]["mean"])
+    told = best["difference"]
+    other_people = next(arm for arm in found["arms"] if arm["name"] == HALF)["difference"]["mean"]
+    text = (
+        f"Beside real images: {', '.join(answers)}; the best, {best['name']}, changes the probability "
+        f"of the right class by {told['mean']:+.3f} ({told['low']:+.3f} to {told['high']:+.3f}); "
+        f"{found['people']} people and {found['seeds']} trainings could have shown "
+        f"{found['detectable']:.2g}; half of the real people less change it by {other_people:+.3f}"
+    )
+    return verdict(UTILITY, agreed or "cannot tell", text)

@@ -1,0 +1,217 @@
+"""Are samples copies of training images: aligned pixels decide, features are told beside them."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alzgan.evaluation.fidelity import Sets
+from alzgan.evaluation.numbers import Number, unseen_of
+from alzgan.evaluation.reference import Reference
+from alzgan.evaluation.spaces import Space
+from alzgan.evaluation.verdicts import Verdict, told_of, verdict, worst_of
+from alzgan.files import cache_path, cached
+from alzgan.images import likeness
+from alzgan.images.likeness import (
+    LEVELS,
+    LOOKED_FOR,
+    SCALES,
+    SHIFTS,
+    SMALL,
+    TURNS,
+    VERSION,
+    Nearest,
+    Search,
+)
+from alzgan.metrics import memorisation
+from alzgan.metrics.memorisation import (
+    AUTHENTICITY,
+    BESIDE,
+    COPIES,
+    MEMBERSHIP_AUC,
+    SHARE_ABOVE_THRESHOLD,
+    TRAIN_TEST_DISTANCE,
+    Copies,
+    copies_of,
+    nearness,
+    shares_above,
+    train_test,
+    train_test_of_halves,
+)
+from alzgan.metrics.record import TRAIN, told
+
+ALIGNED = "aligned pixels"
+IN_SPACES = (AUTHENTICITY, TRAIN_TEST_DISTANCE, MEMBERSHIP_AUC)
+METRICS = (SHARE_ABOVE_THRESHOLD, *IN_SPACES)
+VAGUE = 0.1  # the share too near above which its limit tells nothing
+BINS = 40
+PAIRS = 12  # closest ones, in the picture and the table
+METHOD = (
+    f"{told(likeness, 1)} The grid has {2 * len(TURNS) * len(SCALES) * len(SHIFTS) ** 2} poses of {SMALL} × "
+    f"{SMALL} pixels; {LEVELS[0][1]} candidates of each image are aligned at up to {LEVELS[-1][0]} × "
+    f"{LEVELS[-1][0]} pixels. {told(memorisation, 1)} {BESIDE}. In feature spaces the training images are "
+    "those that groups are drawn from, whose people the table counts; aligned pixels look at all"
+)
+
+
+class FoundCopies(NamedTuple):
+    """What was found.
+
+    Attributes:
+        copies: of the samples.
+        numbers: with what unseen people get.
+        plain: the summary, as JSON takes it.
+        rows: of the closest samples.
+    """
+
+    copies: Copies
+    numbers: list[Number]
+    plain: dict[str, Any]
+    rows: np.ndarray
+
+
+def copies(
+    nearest: Nearest,
+    theirs: Nearest,
+    people: np.ndarray | None,
+    reference: Reference,
+    sets: Sets,
+    spaces: list[Space],
+    seed: int,
+) -> FoundCopies:
+    """Judge how near the samples are to the training images, beside what unseen people get."""
+    train, unseen = reference.train, reference.held_out
+    found, size = copies_of(nearest, theirs), len(nearest.similarity)
+    distances = 1 - nearest.similarity, people, 1 - theirs.similarity, unseen.people
+    about = {"against": TRAIN, "label": None, "seed": seed}
+    aligned = about | {"space": ALIGNED, "extractor": ALIGNED, "n": size, "people": train.person_count()}
+    shares = shares_above(theirs.similarity, unseen.people, size, seed)
+    statistics = train_test_of_halves(*distances[2:], seed)
+    numbers = [
+        Number(
+            metric=SHARE_ABOVE_THRESHOLD,
+            value=SHARE_ABOVE_THRESHOLD.compute(found),
+            unseen=unseen_of(shares, SHARE_ABOVE_THRESHOLD, unseen.person_count(), n=size),
+            **aligned,
+        ),
+        Number(
+            metric=TRAIN_TEST_DISTANCE,
+            value=train_test(*distances, seed),
+            unseen=unseen_of(statistics, TRAIN_TEST_DISTANCE, unseen.person_count()),
+            **aligned,
+        ),
+    ]
+    for space in spaces:
+        numbers += in_space(space, sets, about)
+    rows = np.argsort(-nearest.similarity.numpy(), kind="stable")[:PAIRS]
+    return FoundCopies(found, numbers, plain(found, theirs, numbers[0], reference, rows), rows)
+
+
+def in_space(space: Space, sets: Sets, about: dict[str, Any]) -> list[Number]:
+    """The numbers of a feature space, means over its extractors."""
+    sides = space.together(sets.samples, sets.held_out, sets.pool)
+    found = [nearness(*each, about["seed"]) for each in sides]
+    people, size = sets.held_out.person_count(), len(sets.samples)
+    numbers = []
+    for metric in IN_SPACES:
+        values, unseen = zip(*map(metric.compute, found), strict=True)
+        beside = unseen_of(np.mean(unseen, 0), metric, people, metric.widen, size)
+        numbers.append(
+            Number(
+                metric=metric,
+                space=space.name,
+                extractor=space.extractor,
+                value=float(np.mean(values)),
+                unseen=beside,
+                n=size,
+                people=sets.pool.person_count(),
+                **about,
+            )
+        )
+    return numbers
+
+
+def on_copies(found: FoundCopies) -> Verdict:
+    """Whether any sample is a copy, or more of them are near a training image than of unseen people.
+
+    Never good where another number of memorisation is beyond its limit.
+    """
+    copies, share = found.copies, found.numbers[0]
+    total, count = share.n, copies.certain_count
+    near = (
+        f"{copies.above:,} of {total:,} are nearer to a training image than 99 of 100 images of unseen "
+        f"people ({round(share.unseen.mean * total):,} of them would be)"
+    )
+    if count:
+        text = (
+            f"{count:,} of {total:,} samples {'is a copy' if count == 1 else 'are copies'} of training images"
+        )
+        return verdict(COPIES, "bad", f"{text}; {near}")
+    if not share.within:
+        return verdict(COPIES, "bad", f"Too near to training images: {near}")
+    none = f"No copies ({100 * copies.upper:.2g} % at most, with 95 % confidence), also none {LOOKED_FOR}"
+    if doubts := [number for number in found.numbers if not number.within]:
+        text = f"No copies were found, but {told_of(worst_of(doubts))} is beyond what unseen people get"
+        return verdict(COPIES, "cannot tell", f"{text}; {near}")
+    if share.limit > VAGUE:
+        text = f"{none}; of so few unseen people up to {100 * min(1, share.limit):.2g} % would be too near"
+        return verdict(COPIES, "cannot tell", f"{text}; {near}")
+    return verdict(COPIES, "good", f"{none}; {near}")
+
+
+def cached_nearest(images: Tensor, references: Tensor, cache: Path) -> Nearest:
+    """The most alike reference of each image, from the cache or put there."""
+
+    def compute() -> dict[str, np.ndarray]:
+        found = Search(references).nearest(images)
+        return {"similarity": found.similarity.numpy(), "index": found.index.numpy()}
+
+    return cached(
+        cache_path(cache, "nearest.npz", VERSION, images, references),
+        compute,
+        lambda kept: Nearest(torch.from_numpy(kept["similarity"]), torch.from_numpy(kept["index"])),
+    )
+
+
+def plain(
+    found: Copies, theirs: Nearest, share: Number, reference: Reference, rows: np.ndarray
+) -> dict[str, Any]:
+    """The summary as JSON takes it."""
+    similarity = found.nearest.similarity
+    lowest = min(float(similarity.min()), float(theirs.similarity.min()))
+    edges = np.linspace(lowest, 1, BINS + 1)
+
+    def counts(values: Tensor) -> list[int]:
+        return np.histogram(values.numpy().clip(lowest, 1), edges)[0].tolist()
+
+    train = reference.train
+    return {
+        "samples": len(similarity),
+        "threshold": found.threshold,
+        "above": found.above,
+        "share": found.above / len(similarity),
+        "share_upper": found.upper,
+        "certain": found.certain,
+        "certain_count": found.certain_count,
+        "unseen_share": share.unseen.mean,
+        "unseen_low": share.unseen.low,
+        "unseen_high": share.unseen.high,
+        "held_out_images": len(reference.held_out),
+        "held_out_people": reference.held_out.person_count(),
+        "histogram": {
+            "edges": edges.tolist(),
+            "samples": counts(similarity),
+            "unseen": counts(theirs.similarity),
+        },
+        "pairs": [
+            {
+                "sample": int(row),
+                "file": train.files[index] if train.files else None,
+                "person": None if train.people is None else str(train.people[index]),
+                "r": float(similarity[row]),
+            }
+            for row, index in zip(rows, found.nearest.index[torch.from_numpy(rows)].tolist(), strict=True)
+        ],
+    }

@@ -1,0 +1,33 @@
+"""The report's page of methods: what was computed, each sentence from the code that it describes."""
+
+from collections.abc import Collection, Sequence
+
+from alzgan.evaluation import copies, fidelity, numbers, paired, power
+from alzgan.metrics.distances import at_infinity
+from alzgan.metrics.record import FeatureMetric, Metric, told
+
+
+def methods(metrics: Sequence[Metric], forms: Collection[str], pairs: bool) -> dict[str, str]:
+    """Texts by what they are of.
+
+    Args:
+        metrics: that were computed.
+        forms: how samples came, of `alzgan.evaluation.fidelity.FORMS`.
+        pairs: whether candidates were compared.
+    """
+    of_features = [metric for metric in metrics if isinstance(metric, FeatureMetric)]
+    stages = {metric.stage for metric in metrics}
+    found = {"unseen people": fidelity.methods(of_features, forms), "limits": numbers.methods(metrics)}
+    if any(metric.decides for metric in of_features):
+        found["power"] = power.METHOD
+    words: dict[str, list[str]] = {}
+    for metric in metrics:
+        words.setdefault(metric.method, []).append(metric.words)
+    found |= {", ".join(names): text for text, names in words.items()}
+    if any(metric.by_n for metric in of_features):
+        found["at infinite N"] = told(at_infinity)
+    if "copies" in stages:
+        found["copies"] = copies.METHOD
+    if pairs:
+        found["two candidates"] = paired.METHOD
+    return {name: text.rstrip(".") for name, text in found.items()}

@@ -1,0 +1,131 @@
+"""Sets of features with people, alone and in pairs, with what several metrics need computed once."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alzgan.metrics.features import FeatureExtractor
+from alzgan.metrics.pairs import others
+
+Found = TypeVar("Found")
+
+
+class Keeping:
+    """Something of which what functions find is kept."""
+
+    def __init__(self):
+        self.found: dict[tuple[Any, ...], Any] = {}
+
+    def once(self, find: Callable[..., Found], *options: Any) -> Found:
+        """What a function finds of it, with these options."""
+        key = find, *options
+        if key not in self.found:
+            self.found[key] = find(self, *options)
+        return self.found[key]
+
+
+class Features(Keeping):
+    """Features (N, F) of one extractor, with people.
+
+    Args:
+        values: (N, F).
+        people: (N,) None where each is somebody of its own.
+        extractor: of the features, where it is known.
+        part_of: a larger set and which rows of it these are: its tables of all pairs are made once.
+    """
+
+    def __init__(
+        self,
+        values: Tensor,
+        people: np.ndarray | None = None,
+        extractor: FeatureExtractor | None = None,
+        part_of: "tuple[Features, Tensor] | None" = None,
+    ):
+        super().__init__()
+        self.values, self.people, self.extractor, self.part_of = values.double(), people, extractor, part_of
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def of(self, rows: np.ndarray) -> "Features":
+        """Some of them."""
+        chosen = torch.from_numpy(rows)
+        people = None if self.people is None else self.people[rows]
+        return Features(self.values[chosen], people, self.extractor, (self, chosen))
+
+    def first(self, count: int) -> "Features":
+        """The first of them."""
+        return self.of(np.arange(count))
+
+    def without_names(self) -> "Features":
+        """The same, where nobody knows who is who."""
+        return Features(self.values, None, self.extractor)
+
+    def with_others(self, extra: Tensor) -> "Features":
+        """The same and other features (M, F), each somebody of its own."""
+        people = None
+        if self.people is not None:
+            names = np.unique(self.people, return_inverse=True)[1]
+            people = np.concatenate([names, names.max() + 1 + np.arange(len(extra))])
+        return Features(torch.cat([self.values, extra.double()]), people, self.extractor)
+
+    def pairs(self) -> Tensor:
+        """Which pairs (N, N) are of two people, bool."""
+        return others(self.people, len(self), self.values.device)
+
+    def table(self, find: Callable[["Features"], Tensor]) -> Tensor:
+        """What a function finds of all pairs (N, N); of a part, the rows and columns of the whole set's."""
+        if self.part_of is not None and (find,) not in self.found:
+            whole, rows = self.part_of
+            self.found[find,] = whole.table(find)[rows][:, rows]
+        return self.once(find)
+
+
+class Pair(Keeping):
+    """A real set of features and a fake one, which is judged by it.
+
+    Args:
+        real: (N, F).
+        fake: (M, F).
+        part_of: a pair with a larger fake set, and which rows of it these are.
+    """
+
+    def __init__(self, real: Features, fake: Features, part_of: "tuple[Pair, Tensor] | None" = None):
+        super().__init__()
+        self.real, self.fake, self.part_of = real, fake, part_of
+
+    def with_rows(self, rows: np.ndarray) -> "Pair":
+        """The real set beside some of the fake one."""
+        return Pair(self.real, self.fake.of(rows), (self, torch.from_numpy(rows)))
+
+    def turned(self) -> "Pair":
+        """The same with the real set in the fake one's place."""
+        return TurnedPair(self)
+
+    def either_way(self, find: Callable[["Pair"], Found]) -> Found:
+        """The same, where it does not depend on which set is the real one."""
+        return self.once(find)
+
+    def table(self, find: Callable[["Pair"], Tensor]) -> Tensor:
+        """What a function finds of each fake feature, (..., M); of a part, the whole pair's."""
+        if self.part_of is not None and (find,) not in self.found:
+            whole, rows = self.part_of
+            self.found[find,] = whole.table(find)[..., rows]
+        return self.once(find)
+
+
+class TurnedPair(Pair):
+    """A pair from the other side."""
+
+    def __init__(self, pair: Pair):
+        super().__init__(pair.fake, pair.real)
+        self.pair = pair
+
+    def either_way(self, find: Callable[[Pair], Found]) -> Found:
+        return self.pair.either_way(find)
+
+    def table(self, find: Callable[[Pair], Tensor]) -> Tensor:
+        return self.pair.table(find).T

@@ -156,9 +156,14 @@ def kernels_in(features: Features) -> Tensor:
     return kernel(features.values, features.values) * features.pairs()
 
 
+def pairs_in(features: Features) -> Tensor:
+    """Which pairs (N, N) are of two people, as ones and zeros."""
+    return features.pairs().double()
+
+
 def mean_kernel_in(features: Features) -> float:
     """The mean kernel of two people's features."""
-    return float(features.table(kernels_in).sum() / features.pairs().sum())
+    return features.sum_of(kernels_in) / features.sum_of(pairs_in)
 
 
 def kernels_to_real(pair: Pair) -> Tensor:
@@ -179,7 +184,7 @@ def kernel_distance_of(pair: Pair) -> float:
 
 def redrawn_kernel_distance(pair: Pair, draws: Redraws) -> np.ndarray:
     """The kernel distance (D,) of people of the fake set who were drawn with replacement."""
-    fake = draws.mean_of_pairs(pair.fake.table(kernels_in), pair.fake.pairs().double())
+    fake = draws.mean_of_pairs(pair.fake.table(kernels_in), pair.fake.table(pairs_in))
     cross = draws.mean(pair.table(kernels_to_real))
     return (pair.real.once(mean_kernel_in) + fake - 2 * cross).numpy()
 
@@ -189,7 +194,7 @@ def kernel_distance_without(pair: Pair, groups: Groups) -> Tensor:
     between = groups.real.T @ kernel(pair.real.values, pair.fake.values) @ groups.fake
     within, pairs = (
         groups.fake.T @ table @ groups.fake
-        for table in (pair.fake.table(kernels_in), pair.fake.pairs().double())
+        for table in (pair.fake.table(kernels_in), pair.fake.table(pairs_in))
     )
     crossed = torch.outer(groups.real.sum(0), groups.fake.sum(0))
     return groups.means(within, pairs) - 2 * groups.means(between, crossed)

@@ -213,10 +213,11 @@ def nearest(between: Tensor, k: int) -> Tensor:
     Raises:
         ValueError: there are not so many.
     """
-    there = int(between.isfinite().sum(1).min())
-    if there < k:
+    found = between.topk(min(k, between.shape[1]), 1, largest=False).values.amax(1)
+    if k > between.shape[1] or not found.isfinite().all():
+        there = int(between.isfinite().sum(1).min())
         raise ValueError(f"a radius reaches to neighbour {k}, but a feature has {there} others")
-    return between.kthvalue(k, 1).values
+    return found
 
 
 def distances(one: Tensor, two: Tensor) -> Tensor:

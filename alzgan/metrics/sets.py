@@ -80,8 +80,16 @@ class Features(Keeping):
         """What a function finds of all pairs (N, N); of a part, the rows and columns of the whole set's."""
         if self.part_of is not None and (find,) not in self.found:
             whole, rows = self.part_of
-            self.found[find,] = whole.table(find)[rows][:, rows]
+            self.found[find,] = whole.table(find)[rows[:, None], rows]
         return self.once(find)
+
+    def sum_of(self, find: Callable[["Features"], Tensor]) -> float:
+        """The sum of a table that is 0 within a person; that of a part is not made."""
+        if self.part_of is None:
+            return float(self.table(find).sum())
+        whole, rows = self.part_of
+        often = torch.bincount(rows, minlength=len(whole)).double()
+        return float(often @ (whole.table(find) @ often))
 
 
 class Pair(Keeping):

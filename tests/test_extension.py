@@ -1,5 +1,6 @@
 """One's own network, loss, penalty, augmentation, callback, metric and feature space, from elsewhere."""
 
+import json
 import os
 import re
 import subprocess
@@ -313,3 +314,21 @@ def test_what_is_no_metric_or_space_is_told_before_anything_is_judged(
 ):
     with pytest.raises(UserError, match=told):
         judged(judges, slices, setting)
+
+
+def test_the_example_of_the_settings_page_trains_and_judges(tmp_path: Path, slices: Path):
+    page = (REPOSITORY / "conf/README.md").read_text()
+    (tmp_path / "mylab.py").write_text(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1])
+    real = (f"data.root={slices}", "data.image_size=32", "data.channels=1", SPLIT)
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    commands = re.findall(r"PYTHONPATH=\. python -m alzgan\.(\w+) (.*)", page)
+    assert [verb for verb, _ in commands] == ["train", "evaluate"]
+    for verb, words in commands:
+        run = str(tmp_path / verb)
+        own = [word.replace("RUN", str(tmp_path / "train")) for word in words.split()]
+        more = (*SMALL, *real, "trainer.max_steps=1") if verb == "train" else ("n=24", "preset.draws=10")
+        found = run_verb(verb, (*own, *more, f"run_dir={run}"), tmp_path, environment, 240)
+        assert found.returncode == 0, found.stderr
+    (candidate,) = json.loads((tmp_path / "evaluate/evaluation.json").read_text())["candidates"]
+    assert {"spread"} < {each["question"] for each in candidate["verdicts"]}
+    assert {"pixels", "coarse"} == {each["space"] for each in candidate["numbers"]}

@@ -7,7 +7,7 @@ the game's modules whose types say so (a penalty's weight, the average's half-li
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -101,7 +101,10 @@ class Schedules:
             delattr(module, name)
             kept = name in getattr(module, "kept_schedules", ())
             module.register_buffer(name, torch.tensor(schedule(0.0)), persistent=kept)
-        self.of_optimizers = [dict(changing(getattr(factory, "keywords", {}))) for factory in factories]
+        self.of_optimizers = [
+            {name: value for name, value in getattr(factory, "keywords", {}).items() if has_schedule(value)}
+            for factory in factories
+        ]
 
     def __bool__(self) -> bool:
         return bool(self.of_modules) or any(self.of_optimizers)
@@ -122,9 +125,7 @@ def in_float32(value: Any) -> Any:
     return torch.tensor(value, dtype=torch.float32).item()
 
 
-def changing(options: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The options that are schedules or lists with schedules."""
-    for name, value in options.items():
-        items = value if isinstance(value, list | tuple) else [value]
-        if any(isinstance(item, Schedule) for item in items):
-            yield name, value
+def has_schedule(value: Any) -> bool:
+    """Whether an option is a schedule or a list with one."""
+    items = value if isinstance(value, list | tuple) else [value]
+    return any(isinstance(item, Schedule) for item in items)

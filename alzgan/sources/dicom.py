@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -34,14 +34,6 @@ class Series:
     files: tuple[Path, ...]
     patient: str  # ID, may be empty
     lost: int = 0  # unreadable files in the folder: as many slices may be missing
-
-
-class Scan(NamedTuple):
-    """A series as a volume, and an error for each file that is left out."""
-
-    voxels: np.ndarray  # float32 (columns, rows, slices), NaN in missing slices
-    affine: np.ndarray  # (4, 4) from voxels to mm towards the patient's right, front and top
-    odd: list[BadVolume]
 
 
 @dataclass(frozen=True)
@@ -94,8 +86,6 @@ def series_among(paths: Sequence[Path]) -> tuple[list[Series], list[BadVolume]]:
     Raises:
         UserError: pydicom is missing.
     """
-    if not paths:
-        return [], []
     files: dict[tuple[Path, str, str], list[Path]] = defaultdict(list)
     imageless: list[tuple[Path, str]] = []
     classes = {""}  # of files with images; "" is that of a file that ends before its class
@@ -119,11 +109,15 @@ def series_among(paths: Sequence[Path]) -> tuple[list[Series], list[BadVolume]]:
     return series, odd
 
 
-def read_series(series: Series) -> Scan:
+def read_series(series: Series) -> tuple[np.ndarray, np.ndarray, list[BadVolume]]:
     """Read a series as a volume, rescaled, with inverted greys (MONOCHROME1) turned back.
 
     A file is left out if it is damaged, in colour, a copy of another file, or differs from most slices in
     size, direction or spacing. Other gaps are errors.
+
+    Returns:
+        Voxels, float32 (columns, rows, slices), NaN in missing slices; the affine (4, 4) to mm towards the
+        patient's right, front and top; an error for each file that is left out.
 
     Raises:
         UserError: pydicom is missing.
@@ -150,7 +144,7 @@ def read_series(series: Series) -> Scan:
     planes = without(planes, twice)
     if not planes:
         raise BadVolume(series.folder, (odd + twice)[0].reason)
-    return Scan(*stacked(series.folder, planes, lost), odd + twice)
+    return *stacked(series.folder, planes, lost), odd + twice
 
 
 def without(planes: Sequence[Plane], odd: Sequence[BadVolume]) -> list[Plane]:

@@ -84,8 +84,12 @@ def load_volume(path: Path, series: Series | None = None, orientation: str | Non
     no_scan = nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # values beyond float32 become infinite
-            scan = read_series(series) if series else None
-            image = nibabel.Nifti1Image(scan.voxels, scan.affine) if scan else opened(path, nibabel)
+            odd: Sequence[BadVolume] = ()
+            if series:
+                *scan, odd = read_series(series)
+                image = nibabel.Nifti1Image(*scan)
+            else:
+                image = opened(path, nibabel)
             check_header(path, image)
             if not is_oriented(image):
                 image = oriented(path, image, orientation, nibabel)
@@ -96,7 +100,7 @@ def load_volume(path: Path, series: Series | None = None, orientation: str | Non
     except (OSError, EOFError, ValueError, OverflowError, zlib.error, *no_scan) as error:
         raise BadVolume(path, f"damaged or no scan ({error})") from None
     spacing = nibabel.affines.voxel_sizes(canonical.affine)
-    return Volume(path, voxels, spacing, window_of(voxels), scan.odd if scan else (), scan is not None)
+    return Volume(path, voxels, spacing, window_of(voxels), odd, series is not None)
 
 
 def opened(path: Path, nibabel: Any) -> Any:

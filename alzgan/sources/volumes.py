@@ -269,14 +269,7 @@ def volume_file(root: Path, file: ImageFile, series: Series | None, people: Subj
     )
 
 
-def slices(
-    path: Path | str,
-    *,
-    plane: str = "axial",
-    between: tuple[float, float] = (0.0, 1.0),
-    central: int | None = None,
-    orientation: str | None = None,
-) -> np.ndarray:
+def slices(path: Path | str, **choice: Any) -> np.ndarray:
     """Cut neighbouring slices out of one volume.
 
     The 0.5th and 99.5th percentile of the volume's foreground become 0 and 255. The background becomes 0: the
@@ -285,19 +278,16 @@ def slices(
 
     Args:
         path: a file, or the folder of one DICOM series.
-        plane: "axial" (from the bottom up), "coronal" (from the back) or "sagittal" (from the left).
-        between: the part of the volume to cut, as fractions of its extent across the plane.
-        central: number of slices to take from the middle of that part; None takes all.
-        orientation: directions of the three voxel axes ("RAS", "LPI") for a file without an orientation.
+        **choice: see `Choice`.
 
     Returns:
         uint8 (K, H, W).
 
     Raises:
-        UserError: nibabel or pydicom is missing; there is no such plane, part or orientation.
+        UserError: nibabel or pydicom is missing; a value of the choice is out of its range.
         BadVolume: see `alzgan.sources.scans.load_volume` and `Choice.cut`; a file of the series is unusable.
     """
-    choice = Choice(plane, between, central, orientation)
+    chosen = Choice(**choice)
     path, series = Path(path), None
     if path.is_dir():
         several, odd = series_among(sorted(file for file in path.iterdir() if is_dicom(file)))
@@ -306,25 +296,22 @@ def slices(
         if len(several) != 1:
             raise BadVolume(path, f"{len(several)} DICOM series", "give the folder of one")
         series = several[0]
-    volume = load_volume(path, series, orientation)
+    volume = load_volume(path, series, chosen.orientation)
     if volume.odd:
         raise volume.odd[0]
-    return choice.cut(volume)[1]
+    return chosen.cut(volume)[1]
 
 
 def write_slices(
     root: Path | str,
     destination: Path | str,
     *,
-    plane: str = "axial",
-    between: tuple[float, float] = (0.0, 1.0),
-    central: int | None = None,
-    orientation: str | None = None,
     exclude: Sequence[str] = (),
     classes: str = "auto",
     subjects: str = "auto",
     bad_files: str = "error",
     progress: bool = True,
+    **choice: Any,
 ) -> Sliced:
     """Cut a folder of volumes (see `find_volumes`) into an image folder of slices (see `slices`).
 
@@ -339,10 +326,10 @@ def write_slices(
             can be used.
     """
     optional_package("nibabel", "nifti")
-    choice = Choice(plane, between, central, orientation)
+    chosen = Choice(**choice)
     found = find_volumes(root, exclude, classes, subjects)
     with new_folder(Path(destination).absolute()) as folder:
-        slicer = Slicer(folder, choice, bad_files == "skip")
+        slicer = Slicer(folder, chosen, bad_files == "skip")
         slicer.leave_out(found.odd)
         for file in tqdm(found.volumes, "slicing", unit=" volumes", disable=not progress):
             slicer.add(file)
@@ -402,12 +389,22 @@ class Slicer:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which slices of a volume to cut; UserError if a value is out of its range."""
+    """Which slices of a volume to cut.
 
-    plane: str
-    between: Sequence[float]
-    central: int | None
-    orientation: str | None
+    Args:
+        plane: "axial" (from the bottom up), "coronal" (from the back) or "sagittal" (from the left).
+        between: the part of the volume to cut, as fractions of its extent across the plane.
+        central: number of slices to take from the middle of that part; None takes all.
+        orientation: directions of the three voxel axes ("RAS", "LPI") for a file without an orientation.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+
+    plane: str = "axial"
+    between: tuple[float, float] = (0.0, 1.0)
+    central: int | None = None
+    orientation: str | None = None
 
     def __post_init__(self):
         if self.plane not in PLANES:

@@ -52,15 +52,12 @@ def shell_word(text: str) -> str:
     Unprintable characters become octal escapes, which bash, zsh and ksh read.
     """
     if not text.isprintable():
-        plain = [c if " " <= c <= "~" and c not in "\\'" else octal(c) for c in text]
+        octal = {c: "".join(f"\\{byte:03o}" for byte in os.fsencode(c)) for c in text}
+        plain = [c if " " <= c <= "~" and c not in "\\'" else octal[c] for c in text]
         return f"$'{''.join(plain)}'"
     if "'" not in text or re.search(r'["$`!]|\\(\\|\Z)', text):
         return shlex.quote(text)
     return f'"{text}"'
-
-
-def octal(text: str) -> str:
-    return "".join(f"\\{byte:03o}" for byte in os.fsencode(text))
 
 
 def numbers_by_name(text: str) -> dict[str, float] | None:

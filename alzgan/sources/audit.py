@@ -168,7 +168,7 @@ def lines(report: dict[str, Any]) -> list[str]:
     """The report as lines for the terminal; the last is the verdict."""
     count, intensity, skipped = report["images"], report["intensity"], report.get("skipped_volumes")
     classes = (f"{printable(name)} {n} ({n / count:.1%})" for name, n in report["classes"].items())
-    copies = f"copies, {'mirrored' if too_many(report) else 'near, mirrored and turned'} ones included"
+    copies = f"copies, {'mirrored' if count > MANY else 'near, mirrored and turned'} ones included"
     return [
         f"images: {count} in {counted(len(report['classes']), 'class', 'classes')}: {', '.join(classes)}",
         f"width x height: {most_frequent(report['sizes'])}",
@@ -238,14 +238,9 @@ def aside(report: dict[str, Any]) -> str:
     return " (constant images aside)" if report["intensity"]["constant"] else ""
 
 
-def too_many(report: dict[str, Any]) -> bool:
-    """Whether there are too many images to compare all pairs."""
-    return report["images"] > MANY
-
-
 def leak_line(report: dict[str, Any]) -> str:
     leaks = report["near_duplicates_across_splits"]
-    if too_many(report):
+    if report["images"] > MANY:
         return f"not sought, there are more than {MANY} images"
     test = counted(report["split"]["test"]["images"], "test image")
     return f"{leaks} of {test} {'has' if leaks == 1 else 'have'} a train image correlated above {NEAR}"
@@ -312,7 +307,7 @@ def describe_people(people: People | None) -> dict[str, Any]:
 def notes_on(report: dict[str, Any], said: Sequence[str]) -> list[str]:
     """Notes that do not change the verdict."""
     notes = list(said)
-    if too_many(report):
+    if report["images"] > MANY:
         notes.append(f"of more than {MANY} images, copies are found where thumbnails are equal, mirrored say")
     if report["images"] > SEARCHED:
         notes.append(f"of more than {SEARCHED} images, turned or otherwise altered copies are not looked for")
@@ -347,7 +342,7 @@ def verdict_on(report: dict[str, Any], fault: str | None) -> str:
     word = f"according to data.subjects={printable(report['subject_rule'])}"
     if harm := harm_in(report):
         return f"ready to train, not safe to evaluate, {word}: {harm}"
-    kept_apart = "person" if too_many(report) else "person, copy or near-duplicate"
+    kept_apart = "person" if report["images"] > MANY else "person, copy or near-duplicate"
     return (
         f"ready to train: {counted(report['images'], 'image')} of "
         f"{counted(report['subjects'], 'person', 'people')} in "

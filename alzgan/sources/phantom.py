@@ -320,8 +320,7 @@ def write_phantom(
         people: at least 12, since each class has at least 3.
         slices: of each person.
         size: side of a slice in pixels.
-        spacing: of slices, in mm. At the default, neighbouring slices of a person resemble each other far
-            more than slices of two people do; from about 5 mm on they do not.
+        spacing: of slices, in mm; below about 5 mm neighbouring slices are more alike than two people's.
         seed: of everything random.
 
     Raises:

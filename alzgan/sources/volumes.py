@@ -41,14 +41,7 @@ from alzgan.people.subjects import (
 )
 from alzgan.sources.bad_volume import BadVolume, optional_package
 from alzgan.sources.dicom import Series, is_dicom, series_among
-from alzgan.sources.scans import (
-    MANY_VALUES,
-    ORIENTATION,
-    PLANES,
-    SUFFIXES,
-    Volume,
-    load_volume,
-)
+from alzgan.sources.scans import MANY_VALUES, ORIENTATION, PLANES, SUFFIXES, Volume, load_volume
 from alzgan.text import counted, printable, shell_override
 
 SUFFIX = re.compile(rf"(?:{'|'.join(map(re.escape, SUFFIXES))})\Z", re.IGNORECASE)

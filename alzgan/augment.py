@@ -6,6 +6,7 @@ respect to the augmented images: a paper that penalises gradients at the images 
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from alzgan.device.ranks import mean_of_ranks
 from alzgan.errors import SettingError, at_least, fraction
 from alzgan.schedules import Schedule
 
-BLACK = -1.0  # what lies outside of an MRI slice
+BLACK = -1.0  # the background of an MRI slice
 
 
 class Augmentation(nn.Module, ABC):
@@ -39,16 +40,16 @@ class Augmentation(nn.Module, ABC):
 
 
 class TranslateFlip(Augmentation):
-    """Shift by whole pixels in both directions, black coming in, and mirror every other image left to right.
+    """Shift every image by whole pixels, filling with black, and mirror a share of them left to right.
 
-    Slices that are registered to each other have one place and one side: there a shift or a mirror teaches
-    the discriminator to forgive what no real image shows. They help where heads lie as they happened to.
-    What happens to every image leaks: samples are shifted, and mirrored, as often as what D sees.
+    Use it where heads lie in varying places. Registered slices all lie in one place, on one side: there it
+    teaches the discriminator to accept shifts and mirrors that no real image shows. It leaks: samples are
+    shifted and mirrored as often as the images that the discriminator sees.
 
     Args:
-        shift: the largest shift, as a share of the side, in [0, 1]; of whole pixels, rounded down: 0.03 is 1
-            of 64, and none of 32.
-        flip: the share of images that are mirrored, in [0, 1].
+        shift: largest shift as a share of the side, in [0, 1], rounded down to whole pixels: 0.03 is 1 pixel
+            of 64, and 0 of 32.
+        flip: share of the images that are mirrored, in [0, 1].
 
     Raises:
         SettingError: a value is out of its range.
@@ -63,7 +64,7 @@ class TranslateFlip(Augmentation):
         self.flip = flip
 
     def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        """Augment images (N, C, H, W) by uniforms (N, 3): of both shifts and of the mirror."""
+        """Augment images (N, C, H, W) by uniforms (N, 3): for shifts down and right, and the mirror."""
         height, width = images.shape[2:]
         down, right, mirror = uniforms.unbind(1)
         rows, rows_inside = self.sources(down, height)
@@ -75,7 +76,7 @@ class TranslateFlip(Augmentation):
         return torch.where(inside, taken.view_as(images), BLACK)
 
     def sources(self, uniforms: Tensor, side: int) -> tuple[Tensor, Tensor]:
-        """Where each pixel (N, side) along one axis comes from, and whether that is inside of the image."""
+        """The source (N, side) of each pixel along one axis, and whether it is inside the image."""
         most = int(self.shift * side)
         shift = (uniforms * (2 * most + 1)).floor().long() - most
         source = torch.arange(side, device=uniforms.device) - shift[:, None]
@@ -83,26 +84,27 @@ class TranslateFlip(Augmentation):
 
 
 class MRIAugmentation(Augmentation):
-    """What may happen to a head in a scanner: each operation by itself happens to a share of the images.
+    """Changes of a head as in a scanner, each applied to its own random share of the images.
 
-    Left-right mirror; shift, rotation and scale, in one bilinear look-up with black from outside; contrast;
-    brightness; cutout, off as it comes, since it has been seen in samples. Each is drawn by itself, as in
-    Karras et al. 2020, "Training generative adversarial networks with limited data" (ADA), appendix B, whose
-    turns by 90 degrees and inversions of grey values are left out: these are no heads.
+    The operations are a left-right mirror; shift, rotation and scale, in one bilinear look-up with black
+    outside; contrast; brightness; and cutout, which is off by default because it has leaked into samples.
+    Each is drawn independently, as in Karras et al. 2020, "Training generative adversarial networks with
+    limited data" (ADA), appendix B. Their rotations by 90 degrees and inversions are left out, since no scan
+    looks like that.
 
-    An operation that happens to some images only does not leak into samples: nothing but what looks like the
-    data looks, augmented, like the augmented data. At `probability` 1 a mirror of every other image would: a
-    generator of mirrored heads is then as good.
+    An operation on only some of the images does not leak into samples: augmented samples match augmented data
+    only if the samples match the data. At `probability` 1 it can: where every other image is mirrored, a
+    generator of mirrored heads matches too.
 
     Args:
-        probability: the share of the images that an operation happens to, in [0, 1], or a schedule.
-        flip: the share of those images that are mirrored, in [0, 1].
-        shift: largest shift, as a share of the side, in [0, 1].
-        rotation: largest angle, in degrees, from 0 on.
-        scale: largest change of size, as a share, in [0, 1).
+        probability: share of the images that each operation changes, in [0, 1], or a schedule.
+        flip: share of those images that are mirrored, in [0, 1].
+        shift: largest shift as a share of the side, in [0, 1].
+        rotation: largest angle in degrees, at least 0.
+        scale: largest change of size, as a share, in [0, 1].
         brightness: largest change of the distance from black, as a share, in [0, 1].
-        contrast: how far greys u, from 0 to 1, are bent at most, to u + c u (1 - u); in [0, 1].
-        cutout: side of the square that becomes black, as a share of the image's, in [0, 1].
+        contrast: largest c of the curve u + c u (1 - u) of greys u in [0, 1]; in [0, 1].
+        cutout: side of the black square as a share of the image's, in [0, 1]; 0: off.
 
     Raises:
         SettingError: a value is out of its range.
@@ -127,7 +129,7 @@ class MRIAugmentation(Augmentation):
             fraction(probability=end)
         fraction(flip=flip, shift=shift, scale=scale, brightness=brightness, contrast=contrast, cutout=cutout)
         at_least(0, rotation=rotation)
-        self.probability = probability
+        self.probability: Any = probability  # a number, or a tensor that follows a schedule
         self.flip = flip
         self.shift = shift
         self.rotation = rotation
@@ -141,7 +143,7 @@ class MRIAugmentation(Augmentation):
         said["augment/probability"] = torch.ones_like(said["overfitting/r_t"]) * self.probability
 
     def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        """Augment images (N, C, H, W) by uniforms (N, 16): which operations happen, and how far they go."""
+        """Augment images (N, C, H, W) by uniforms (N, 16): which operations happen, and how strongly."""
         happens = (uniforms[:, :7] < self.probability).to(uniforms.dtype)
         mirror, down, right, turn, grow, bright, sharp, top, left = (2 * uniforms[:, 7:] - 1).unbind(1)
         flipped = happens[:, 0] * (mirror < 2 * self.flip - 1)
@@ -151,7 +153,7 @@ class MRIAugmentation(Augmentation):
         images = look_up(images, (1 - 2 * flipped) / size, 1 / size, angle, shifts)
         bend = self.contrast * happens[:, 4] * sharp
         gain = (1 + self.brightness) ** (happens[:, 5] * bright)
-        # Black stays black: outside of the head there is nothing to be brighter.
+        # Black stays black, since the background emits no signal.
         light = (images - BLACK) / 2
         bend, gain = (each[:, None, None, None].to(images.dtype) for each in (bend, gain))
         light = (light + bend * light * (1 - light)) * gain
@@ -159,7 +161,7 @@ class MRIAugmentation(Augmentation):
         return self.cut(images, happens[:, 6], top, left) if self.cutout else images
 
     def cut(self, images: Tensor, happens: Tensor, top: Tensor, left: Tensor) -> Tensor:
-        """Make a square black, whose centre is anywhere in the image."""
+        """Make a square black, with its centre anywhere in the image."""
         inside = [
             (torch.arange(1 - side, side, 2, device=images.device) / side - centre[:, None]).abs()
             < self.cutout
@@ -170,20 +172,20 @@ class MRIAugmentation(Augmentation):
 
 
 def look_up(images: Tensor, across: Tensor, along: Tensor, angle: Tensor, shifts: Tensor) -> Tensor:
-    """Images (N, C, H, W) seen through an affine map, bilinearly; outside of them all is black.
+    """Transform images (N, C, H, W) by affine maps with bilinear interpolation; outside them all is black.
 
-    By `gather`: torch's own grid_sample has no deterministic derivative on CUDA (`gather` has, under
-    `trainer.deterministic`), and no second one, for what differentiates through the augmentation.
+    This uses `gather` because torch's grid_sample has no second derivative, and no deterministic first one on
+    CUDA; `gather` has both, the latter under `trainer.deterministic`.
 
     Args:
         images: in [-1, 1].
-        across: (N,) step in the source, from left to right, for one in the result.
-        along: (N,) the same from top to bottom.
-        angle: (N,) in radians, about the middle.
-        shifts: (N, 2) of the result, to the right and down; the image goes from -1 to 1.
+        across: (N,) horizontal step in the source for one pixel of the result; negative values mirror.
+        along: (N,) the vertical step.
+        angle: (N,) rotation about the centre in radians.
+        shifts: (N, 2) of the result to the right and down, in half sides.
     """
     height, width = images.shape[2:]
-    # Twice the pixels from the middle: whole numbers, so that a map that changes nothing is exact.
+    # Twice the distance from the centre in pixels: whole numbers, so that the identity is exact.
     y = (
         torch.arange(1 - height, height, 2, device=images.device)[None, :, None]
         - shifts[:, 1, None, None] * height
@@ -209,21 +211,25 @@ def look_up(images: Tensor, across: Tensor, along: Tensor, angle: Tensor, shifts
 
 
 class AdaptiveAugmentation(MRIAugmentation):
-    """The same, as often as keeps the discriminator from knowing its training images by heart (ADA).
+    """MRI augmentation with a probability that adapts to how far the discriminator overfits (ADA).
 
-    Every `interval` steps the probability goes up or down, by what leads from 0 to 1 in `length` images, as
-    r_t, the mean sign of D(x), is above or below its target. Karras et al. 2020, section 3.1.
+    Overfitting is measured by r_t, the mean sign of D(x) on training images. Every `interval` steps the
+    probability rises if r_t is above its target, and falls if it is below. Karras et al. 2020, section 3.1.
 
     Args:
-        target: of r_t.
+        target: of r_t, in [0, 1].
         interval: steps over which r_t is averaged.
-        length: images in which the probability could go from 0 to 1.
-        limit: of the probability; at 1 augmentations leak.
-        **operations: as of `MRIAugmentation`; `probability` is the first one.
+        length: number of images in which the probability could rise from 0 to 1.
+        limit: largest probability; at 1 augmentations leak.
+        probability: the first one.
+        **operations: see `MRIAugmentation`.
 
     Raises:
         SettingError: a value is out of its range.
     """
+
+    steps: Tensor
+    signs: Tensor
 
     def __init__(
         self,
@@ -231,16 +237,16 @@ class AdaptiveAugmentation(MRIAugmentation):
         interval: int = 4,
         length: int = 500_000,
         limit: float = 0.8,
-        probability: float | Schedule = 0.0,  # a schedule gets a line of its own
+        probability: float | Schedule = 0.0,  # a schedule is refused below
         **operations,
     ):
         if isinstance(probability, Schedule):
-            raise SettingError("probability is what ADA adapts: give it a number to begin with")
+            raise SettingError("probability is adapted by ADA: give its first value, a number")
         fraction(target=target, limit=limit, probability=probability)
         at_least(1, interval=interval, length=length)
         super().__init__(probability, **operations)
         del self.probability
-        # On the device, and in checkpoints: a step that is replayed as a graph goes on with them.
+        # Buffers, so that CUDA graphs update them in place and checkpoints keep them.
         self.register_buffer("probability", torch.tensor(float(probability)))
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
         self.register_buffer("signs", torch.zeros(()))

@@ -5,7 +5,7 @@ from typing import Any
 
 
 class UserError(Exception):
-    """Something that the user can mend: what is wrong, where, and what to do, in one line.
+    """An error that the user can fix: one line says what is wrong, where, and what to do.
 
     The verbs print it as ``alzgan: <message>`` and exit with code 1, without a traceback.
     Any other exception is a bug and keeps its traceback.
@@ -13,15 +13,15 @@ class UserError(Exception):
 
 
 class SettingError(ValueError):
-    """A setting's value is out of its range; the message begins with the setting's own name.
+    """A setting's value is out of its range; the message begins with the setting's name.
 
-    Raised by constructors, which a notebook may call too; whoever builds one from a config puts the place in
-    front: ``data.batch_size=0 must be at least 1``.
+    Constructors raise it. Code that builds an object from a config prefixes the place of the setting:
+    ``data.batch_size=0 must be at least 1``.
     """
 
 
 def at_least(least: float, **settings: float | None) -> None:
-    """Check that settings are numbers from `least` on; None is off.
+    """Check that settings are finite and at least `least`; None passes.
 
     Raises:
         SettingError: one is not.
@@ -32,10 +32,10 @@ def at_least(least: float, **settings: float | None) -> None:
 
 
 def one_of(choices: Collection[Any], **settings: Any) -> None:
-    """Check that settings are words (or numbers) of the choices.
+    """Check that settings are among the choices.
 
     Raises:
-        SettingError: one is not; the line lists them.
+        SettingError: one is not; the line lists the choices.
     """
     for name, value in settings.items():
         if value not in choices:
@@ -43,7 +43,7 @@ def one_of(choices: Collection[Any], **settings: Any) -> None:
 
 
 def fraction(**settings: float | None) -> None:
-    """Check that settings lie in [0, 1]; None is off.
+    """Check that settings lie in [0, 1]; None passes.
 
     Raises:
         SettingError: one does not.
@@ -54,10 +54,10 @@ def fraction(**settings: float | None) -> None:
 
 
 def seed_of_streams(**settings: int) -> None:
-    """Check that settings can key `alzgan.device.streams.stream`.
+    """Check that settings are valid seeds of `alzgan.device.streams.stream`.
 
     Raises:
-        SettingError: one cannot.
+        SettingError: one is not.
     """
     for name, value in settings.items():
         if not 0 <= value < 2**63:
@@ -77,14 +77,14 @@ def derives(base: type, **pieces: object) -> None:
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The exception and those which it was raised from, or while handling."""
+    """The exception and its chain of causes and contexts."""
     seen = set()
-    while error is not None and id(error) not in seen:  # one that is raised again can go round in a circle
+    while error is not None and id(error) not in seen:  # a chain can be circular
         seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
 
 
 def user_error(error: BaseException) -> UserError | None:
-    """What the user is to read of it, however deeply others have wrapped it."""
+    """The first `UserError` in the exception's chain of causes, if there is one."""
     return next((cause for cause in causes(error) if isinstance(cause, UserError)), None)

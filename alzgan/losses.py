@@ -57,11 +57,11 @@ class NonSaturatingLoss(AdversarialLoss):
         return logits.sigmoid()
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """The discriminator's loss, 2 log 2 where it cannot tell real from fake."""
+        """The discriminator's loss, 2 log 2 if it cannot tell real from fake."""
         return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
 
     def generator(self, fake_logits: Tensor, real: Callable[[], Tensor]) -> Tensor:
-        """The generator's loss, log 2 where the discriminator cannot tell real from fake."""
+        """The generator's loss, log 2 if the discriminator cannot tell real from fake."""
         return F.softplus(-fake_logits).mean()
 
 
@@ -87,31 +87,31 @@ class LeastSquaresLoss(AdversarialLoss):
     """
 
     def signs(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """On which side of 1/2, halfway between the targets, each real image is."""
+        """1 for each real image whose logit is above 1/2, halfway between the targets; -1 below."""
         return (real_logits - 0.5).sign()
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """The discriminator's loss: 1/4 at best where it cannot tell real from fake."""
+        """The discriminator's loss, at least 1/4 if it cannot tell real from fake."""
         return ((real_logits - 1).square().mean() + fake_logits.square().mean()) / 2
 
     def generator(self, fake_logits: Tensor, real: Callable[[], Tensor]) -> Tensor:
-        """The generator's loss: 0 where all fakes are at the target of the reals."""
+        """The generator's loss, 0 if all fake logits are 1, the target of real ones."""
         return (fake_logits - 1).square().mean() / 2
 
 
 class WassersteinLoss(AdversarialLoss):
     """The critic's difference of Arjovsky et al. 2017, "Wasserstein GAN": L_D = E[D(G(z))] - E[D(x)].
 
-    L_G = -E[D(G(z))]. The critic must be kept smooth by a penalty on its gradient; minus its loss then
-    estimates a distance, which goes down as the samples get better. Both are without bounds.
+    L_G = -E[D(G(z))]. A gradient penalty must keep the critic smooth. Its negated loss then estimates a
+    distance, which falls as the samples improve. Both losses are unbounded.
     """
 
     def signs(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """Whether each real image is above the mean fake one: only differences mean anything."""
+        """1 for each real image whose logit is above the mean fake logit; -1 below."""
         return (real_logits - fake_logits.mean()).sign()
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """The critic's loss, 0 where it cannot tell real from fake."""
+        """The critic's loss, 0 if it cannot tell real from fake."""
         return fake_logits.mean() - real_logits.mean()
 
     def generator(self, fake_logits: Tensor, real: Callable[[], Tensor]) -> Tensor:
@@ -122,20 +122,20 @@ class WassersteinLoss(AdversarialLoss):
 class RelativisticLoss(AdversarialLoss):
     """The relativistic pairing loss: is this real image more real than that fake one?
 
-    L_D = E[softplus(-(D(x) - D(G(z))))] and L_G = E[softplus(-(D(G(z)) - D(x)))] in [0, inf), each image of a
-    batch paired with one of the other kind. Jolicoeur-Martineau 2018, "The relativistic discriminator"; Huang
-    et al. 2024, "The GAN is dead; long live the GAN! A modern GAN baseline", with R1 and R2. Only differences
-    of logits mean anything.
+    L_D = E[softplus(-(D(x) - D(G(z))))] and L_G = E[softplus(-(D(G(z)) - D(x)))] in [0, inf), where each real
+    image of a batch is paired with a fake one. Only differences of logits have a meaning. Jolicoeur-Martineau
+    2018, "The relativistic discriminator"; Huang et al. 2024, "The GAN is dead; long live the GAN! A modern
+    GAN baseline", with R1 and R2.
     """
 
     def signs(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """Whether each real image is told to be more real than the fake one that it is paired with."""
+        """1 for each real image whose logit is above that of its fake partner; -1 below."""
         return (real_logits - fake_logits).sign()
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """The discriminator's loss, log 2 where it cannot tell real from fake."""
+        """The discriminator's loss, log 2 if it cannot tell real from fake."""
         return F.softplus(fake_logits - real_logits).mean()
 
     def generator(self, fake_logits: Tensor, real: Callable[[], Tensor]) -> Tensor:
-        """The generator's loss, log 2 where the discriminator cannot tell real from fake."""
+        """The generator's loss, log 2 if the discriminator cannot tell real from fake."""
         return F.softplus(real() - fake_logits).mean()

@@ -76,7 +76,7 @@ class R1(Penalty):
 
 
 class R2(R1):
-    """The same at fake images, E[|grad D(G(z))|^2] / 2; equation 10 of the same paper."""
+    """Half the squared gradient at fake images, E[|grad D(G(z))|^2] / 2; equation 10 of R1's paper."""
 
     def forward(self, judge: Judge, real: Seen, fake: Seen) -> Tensor:
         """The penalty in [0, inf)."""
@@ -84,14 +84,14 @@ class R2(R1):
 
 
 class GradientPenalty(Penalty):
-    """How far the gradient's norm is from 1 between real and fake, E[(|grad D(x)| - 1)^2].
+    """The squared distance of the gradient's norm from 1 between real and fake, E[(|grad D(x)| - 1)^2].
 
-    Gulrajani et al. 2017, "Improved training of Wasserstein GANs": weight 10 at every step, between pairs of
-    images x = e real + (1 - e) fake. The paper draws e uniformly for each pair; here a batch of N has
-    e = (1/2, 3/2, ..., N - 1/2) / N: its images come in random order, so nothing more need be drawn.
+    Gulrajani et al. 2017, "Improved training of Wasserstein GANs": weight 10 at every step, at images
+    x = e real + (1 - e) fake. The paper draws e uniformly for each pair. Here a batch of N pairs, which are
+    in random order, has e = (1/2, 3/2, ..., N - 1/2) / N.
     """
 
-    differentiates = False  # it looks anew
+    differentiates = False  # it judges other images
 
     def forward(self, judge: Judge, real: Seen, fake: Seen) -> Tensor:
         """The penalty in [0, inf)."""
@@ -99,20 +99,20 @@ class GradientPenalty(Penalty):
         share = (torch.arange(count, device=real.images.device)[:, None, None, None] + 0.5) / count
         mixed = fake.images + share * (real.images - fake.images)
         seen = judge(mixed.detach().requires_grad_(), real.labels)
-        # Where the gradient is 0, that of its norm is not defined.
+        # The norm has no derivative where the gradient is 0.
         return (squared_gradient(seen).clamp(min=1e-12).sqrt() - 1).square().mean()
 
 
 class LeCam(Penalty):
-    """Logits held at the running means of the other kind's, so that little data is not learned by heart.
+    """Limits how far logits pass the running mean of the other kind's, against overfitting of small data.
 
-    E[relu(D(x) - a_fake)^2] + E[relu(a_real - D(G(z)))^2], the anchors a being moving averages of both kinds'
-    mean logits. Tseng et al. 2021, "Regularizing generative adversarial networks under limited data",
-    equations 3 and 5, as their code has it: weight 0.3, momentum 0.99.
+    E[relu(D(x) - a_fake)^2] + E[relu(a_real - D(G(z)))^2], where the anchors a are moving averages of the
+    mean logits of real and fake images. Tseng et al. 2021, "Regularizing generative adversarial networks
+    under limited data", equations 3 and 5 as in their code, with weight 0.3 and momentum 0.99.
 
     Args:
-        weight: of the penalty.
-        interval: steps from one time that it is due to the next.
+        weight: of the penalty, at least 0.
+        interval: the penalty is due at every `interval`-th step.
         momentum: of the anchors, in [0, 1].
     """
 

@@ -16,7 +16,7 @@ from alzgan.runs import cli
 from alzgan.runs.config import check_missing
 from alzgan.runs.signatures import check_arguments, check_types
 from alzgan.sources.audit import Audit, audit, contact_sheet, lines
-from alzgan.sources.volumes import Sliced, volume_paths, write_slices
+from alzgan.sources.volumes import Choice, Sliced, volume_paths, write_slices
 from alzgan.text import printable, shell_override, shell_word
 
 NOT_READY = 2  # exit code where the verdict is so; 1 is an error
@@ -29,7 +29,7 @@ def prepare(settings: DictConfig) -> None:
     of_cohort = {field.name: data[field.name] for field in fields(Cohort) if field.name in data}
     check_arguments("data", of_cohort, Cohort, "data")
     check_types(settings, {"data.batch_size": int})
-    check_arguments("volumes", settings.volumes, write_slices, "volumes")
+    check_arguments("volumes", settings.volumes, Choice, "volumes")
     hydra = HydraConfig.get()
     run_dir = Path(hydra.runtime.output_dir)
     try:

@@ -1,13 +1,13 @@
-"""Values that change over a run, as functions of the fraction of it that is done.
+"""Values that change over a run, as functions of the fraction of the run that is done.
 
-A schedule may stand wherever a number does in an optimizer (its learning rate, one of its betas) and in the
-modules of the game that say so (a penalty's weight, the average's half-life)::
+A schedule may replace any number of an optimizer (its learning rate, one of its betas), and those numbers of
+the game's modules whose types say so (a penalty's weight, the average's half-life)::
 
     model.generator_optimizer.lr: {_target_: alzgan.schedules.Cosine, start: 2e-4, end: 5e-5}
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -21,60 +21,60 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
 class Schedule:
-    """From `start` to `end`, between the fractions `since` and `until` of the run.
+    """A value that goes from `start` to `end` between the fractions `since` and `until` of the run.
 
     Args:
-        start: the first value.
-        end: the last value.
-        until: in [0, 1]; from there on the value stays.
-        since: in [0, 1]; up to there it is the first one.
+        start: the value up to `since`.
+        end: the value from `until` on.
+        until: fraction of the run, in [0, 1].
+        since: fraction of the run, in [0, `until`].
 
     Raises:
-        SettingError: one of these is no fraction, or the end lies before the beginning.
+        SettingError: `since` or `until` is out of its range.
     """
 
     def __init__(self, start: float, end: float, until: float = 1.0, since: float = 0.0):
         fraction(until=until, since=since)
         if since > until:
-            raise SettingError(f"since={since} must not be behind until={until}")
+            raise SettingError(f"since={since} must not be after until={until}")
         self.start, self.end, self.until, self.since = start, end, until, since
 
     def __call__(self, done: float) -> float:
-        """The value when the fraction `done` in [0, 1] of the run is done."""
+        """The value at the fraction `done` of the run, in [0, 1]."""
         length = self.until - self.since
         way = min(1.0, max(0.0, (done - self.since) / length)) if length > 0 else float(done >= self.until)
         return self.start + (self.end - self.start) * self.shape(way)
 
     def shape(self, way: float) -> float:
-        """Which part of the change is made on which part of the way, both from 0 to 1."""
+        """The part of the change that is complete at the part `way` of its time; both go from 0 to 1."""
         raise NotImplementedError
 
 
 class Linear(Schedule):
-    """Evenly."""
+    """A value that changes at a constant rate."""
 
     def shape(self, way: float) -> float:
-        """As far as the way."""
+        """The part itself."""
         return way
 
 
 class Cosine(Schedule):
-    """Slowly at both ends (Loshchilov & Hutter 2017, "SGDR", without restarts)."""
+    """A value that changes slowly at both ends (Loshchilov & Hutter 2017, "SGDR", without restarts)."""
 
     def shape(self, way: float) -> float:
-        """Half a wave of the cosine."""
+        """Half a period of a cosine."""
         return (1 - math.cos(math.pi * way)) / 2
 
 
 def value_at(value: Any, done: float) -> Any:
-    """The value of a schedule, or of each in a list of them; what is none stays as it is."""
+    """Evaluate a schedule, or each in a list; return any other value unchanged."""
     if isinstance(value, list | tuple) and any(isinstance(item, Schedule | float) for item in value):
-        return tuple(float(value_at(item, done)) for item in value)  # Adam takes no 0 beside a 0.99
+        return tuple(float(value_at(item, done)) for item in value)  # Adam refuses an int beside a float
     return value(done) if isinstance(value, Schedule) else value
 
 
 def make_optimizer(factory: OptimizerFactory, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """The optimizer with the values that its schedules begin with."""
+    """Make the optimizer with the first values of its schedules."""
     options = {name: value_at(value, 0.0) for name, value in getattr(factory, "keywords", {}).items()}
     return partial(factory, **options)(parameters)
 
@@ -82,12 +82,12 @@ def make_optimizer(factory: OptimizerFactory, parameters: Iterable[nn.Parameter]
 class Schedules:
     """All schedules of a game's modules and optimizers.
 
-    A schedule in a module's attribute is replaced by a tensor, which follows it: what a CUDA graph has
-    recorded reads the tensor anew. Checkpoints have those that a module names in `kept_schedules`.
+    Each module's schedule is replaced by a tensor that follows it, because a CUDA graph can read a tensor
+    anew. Checkpoints keep the tensors that a module names in `kept_schedules`.
 
     Args:
-        game: the module that holds all others.
-        factories: of its optimizers, in their order.
+        game: the module that contains all others.
+        factories: of its optimizers, in order.
     """
 
     def __init__(self, game: nn.Module, factories: Iterable[OptimizerFactory]):
@@ -101,13 +101,16 @@ class Schedules:
             delattr(module, name)
             kept = name in getattr(module, "kept_schedules", ())
             module.register_buffer(name, torch.tensor(schedule(0.0)), persistent=kept)
-        self.of_optimizers = [dict(changing(getattr(factory, "keywords", {}))) for factory in factories]
+        self.of_optimizers = [
+            {name: value for name, value in getattr(factory, "keywords", {}).items() if has_schedule(value)}
+            for factory in factories
+        ]
 
     def __bool__(self) -> bool:
         return bool(self.of_modules) or any(self.of_optimizers)
 
     def follow(self, done: float, optimizers: Iterable[Optimizer]) -> None:
-        """Set every value to where it is when the fraction `done` of the run is done."""
+        """Set every value to that at the fraction `done` of the run."""
         for module, name, schedule in self.of_modules:
             getattr(module, name).fill_(schedule(done))
         for optimizer, options in zip(optimizers, self.of_optimizers, strict=True):
@@ -116,15 +119,13 @@ class Schedules:
 
 
 def in_float32(value: Any) -> Any:
-    """The nearest float32 of a number, or of each in a tuple: what a captured step reads from a tensor."""
+    """Round a number, or each in a tuple, to float32, as a captured step reads it from a tensor."""
     if isinstance(value, tuple):
         return tuple(map(in_float32, value))
     return torch.tensor(value, dtype=torch.float32).item()
 
 
-def changing(options: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The options that are, or hold, a schedule."""
-    for name, value in options.items():
-        items = value if isinstance(value, list | tuple) else [value]
-        if any(isinstance(item, Schedule) for item in items):
-            yield name, value
+def has_schedule(value: Any) -> bool:
+    """Whether an option is a schedule or a list with one."""
+    items = value if isinstance(value, list | tuple) else [value]
+    return any(isinstance(item, Schedule) for item in items)

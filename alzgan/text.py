@@ -1,4 +1,4 @@
-"""Lines that a terminal, a log and a shell can take."""
+"""Text that terminals, logs, shells and Hydra read as meant."""
 
 import os
 import re
@@ -8,66 +8,62 @@ from pathlib import Path
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-# What Hydra reads as this very string: a number, true or null would become another value.
+# Strings that Hydra reads as they are. It would turn a number, true or null into another type.
 PLAIN = re.compile(r"(?ai)(?!(?:true|false|null|nan|inf)\Z)(?:[a-z_]|\.{0,2}/)[a-z0-9_/.:+-]*")
 NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]+)?"
 NAMED_NUMBER = re.compile(rf"""\s*(["']?)(.+?)\1\s*:\s*({NUMBER})\s*(?:,|\Z)""", re.IGNORECASE | re.DOTALL)
 
 
 def printable(path: Path | str) -> str:
-    """The path on one line that any terminal and log can take: odd characters as escapes."""
+    """The path on one line, with unprintable characters as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in os.fspath(path))
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """The number with its noun: "1 image", "2 images"; `plural` where an "s" does not make it."""
+    """The number with its noun: "1 image", "2 images"; give `plural` if it is not the noun with an "s"."""
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def encodable(text: str) -> str:
-    """The text with bytes of odd file names, which are no UTF-8, as escapes."""
+    """The text with escapes for bytes that are no UTF-8, which file names may contain."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def shell_override(name: str, value: str | Path | Sequence[str]) -> str:
-    """`name=value` for a shell: pasted, it sets exactly this value, or this list of strings."""
+    """`name=value` for a shell: Hydra reads exactly this value, or this list of strings."""
     return shell_word(f"{name}={quoted(value)}")
 
 
 def quoted(value: str | Path | Sequence[str]) -> str:
-    """The value as Hydra reads it, in quotes unless Hydra and every shell take it as it is."""
+    """The value in Hydra's syntax, quoted unless Hydra and every shell read it unquoted."""
     if not isinstance(value, str | Path):
         return f"[{','.join(map(quoted, value))}]"
     text = str(value)
     if PLAIN.fullmatch(text):
         return text
-    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # else OmegaConf takes it for an interpolation
-    quote = Quote.double if re.search(r'["$`!\\]', text) else Quote.single  # the other is then the shell's
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # or OmegaConf would interpolate
+    quote = Quote.double if re.search(r'["$`!\\]', text) else Quote.single  # the shell gets the other quotes
     return QuotedString(text, quote).with_quotes()
 
 
 def shell_word(text: str) -> str:
-    """The text as one word of a shell, in double quotes where they do, as in `"data.root='a b'"`.
+    """The text as one word of a shell, in double quotes where possible: `"data.root='a b'"`.
 
-    What cannot be printed, line breaks and bytes that are no UTF-8 say, becomes octal escapes, as bash, zsh
-    and ksh read them.
+    Unprintable characters become octal escapes, which bash, zsh and ksh read.
     """
     if not text.isprintable():
-        plain = [c if " " <= c <= "~" and c not in "\\'" else octal(c) for c in text]
+        octal = {c: "".join(f"\\{byte:03o}" for byte in os.fsencode(c)) for c in text}
+        plain = [c if " " <= c <= "~" and c not in "\\'" else octal[c] for c in text]
         return f"$'{''.join(plain)}'"
     if "'" not in text or re.search(r'["$`!]|\\(\\|\Z)', text):
         return shlex.quote(text)
     return f'"{text}"'
 
 
-def octal(text: str) -> str:
-    return "".join(f"\\{byte:03o}" for byte in os.fsencode(text))
-
-
 def numbers_by_name(text: str) -> dict[str, float] | None:
-    """The mapping that a text like `{Très léger: 30, "a: b": 2}` stands for; None where it is none.
+    """Parse a mapping like `{Très léger: 30, "a: b": 2}`; None if the text is no such mapping.
 
-    Hydra's own braces take no quoted names, and no letters beyond ASCII.
+    Hydra's own mappings allow neither quoted keys nor letters beyond ASCII.
     """
     if not (text.startswith("{") and text.endswith("}")) or NAMED_NUMBER.sub("", text[1:-1]).strip():
         return None
@@ -76,6 +72,6 @@ def numbers_by_name(text: str) -> dict[str, float] | None:
 
 
 def aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    """The rows as lines with columns of equal width."""
+    """The rows of a table as lines, with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table]

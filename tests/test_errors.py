@@ -99,7 +99,7 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Pat
             "must be float",
         ),
         ("+trainer.limit_train_batches=3", "limit_train_batches is not used here: set trainer.max_steps"),
-        ("model=r3gan augment=ada", "model.augment.probability is what ADA adapts: give it a number"),
+        ("model=r3gan augment=ada", "model.augment.probability is adapted by ADA: give its first value"),
         ("model.turns=3", "data.batch_size=32 must be a multiple of model.turns=3"),
         ("+trainer.logger=true", "trainer.logger is not used here: choose one with logger=tensorboard"),
         ("+trainer.profiler=simple", "trainer.profiler is not used here"),

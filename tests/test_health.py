@@ -65,7 +65,7 @@ def test_a_discriminator_that_has_won_is_warned_of_once(warnings_of):
     game.play(20, loss=0.01)
     (line,) = warnings_of()
     assert (
-        "the discriminator has won: its loss has been below 4% of that of one that cannot tell, for 6 steps"
+        "the discriminator has won: for 6 steps its loss has been below 4% of a guessing discriminator's"
         in line
     )
     assert "model.discriminator_optimizer.lr" in line

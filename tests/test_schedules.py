@@ -22,7 +22,7 @@ def test_schedules_go_from_start_to_end_as_their_shape_says():
     with pytest.raises(SettingError, match=r"until=2 must be from 0 to 1"):
         Linear(0, 1, until=2)
     assert [Linear(2, 4, since=0.5, until=0.75)(done) for done in (0.4, 0.625, 0.9)] == [2, 3, 4]
-    with pytest.raises(SettingError, match=r"since=0.9 must not be behind until=0.5"):
+    with pytest.raises(SettingError, match=r"since=0.9 must not be after until=0.5"):
         Linear(0, 1, until=0.5, since=0.9)
 
 

@@ -321,8 +321,8 @@ def test_a_gz_that_unpacks_without_end_is_stopped(tmp_path, monkeypatch):
         ({"between": (0.6, 0.4)}, r"^volumes\.between=\[0\.6, 0\.4\]: give two fractions"),
         ({"between": (0, 2)}, r"^volumes\.between=\[0, 2\]: give two fractions"),
         ({"between": (0.1,)}, r"^volumes\.between=\[0\.1\]: give two fractions"),
-        ({"orientation": "RRS"}, r"^volumes\.orientation=RRS: say where the three voxel axes run to"),
-        ({"orientation": "ras"}, r"^volumes\.orientation=ras: say where"),
+        ({"orientation": "RRS"}, r"^volumes\.orientation=RRS: give the directions of the three voxel axes"),
+        ({"orientation": "ras"}, r"^volumes\.orientation=ras: give the directions"),
         ({"central": 0}, r"^volumes\.central=0: give 1 or more"),
         (
             {"central": 13},

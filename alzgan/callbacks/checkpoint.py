@@ -1,28 +1,28 @@
-"""`checkpoints/last.ckpt`, where a run goes on, `best.ckpt`, what it is worth, and how it got there."""
+"""Write `checkpoints/last.ckpt`, from which a run continues, and `best.ckpt`, the one of best quality."""
 
 from pathlib import Path
 from typing import Any, Self
 
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from alzgan.callbacks.schedule import run_is_over
 from alzgan.errors import at_least
-from alzgan.gan import GAN
 
 
 class RunCheckpoint(Checkpoint):
-    """Save the last state every n steps and at the end, and the best one by the quality metric.
+    """Save the last state every n steps and at the end, and the state with the best quality so far.
 
     Lightning's own ModelCheckpoint warns of a "pre-optimization state" at every save of a manually
-    optimized module and returns silently where it cannot write; two files need none of its bookkeeping.
+    optimized module, and returns silently where it cannot write.
 
     Args:
-        every_n_train_steps: between two saves of `last.ckpt`.
-        keep_every_n_epochs: the state is also kept as `epoch_N.ckpt`, to be judged later; None: it is not.
+        every_n_train_steps: steps between two saves of `last.ckpt`.
+        keep_every_n_epochs: also keep a checkpoint `epoch_N.ckpt` every n epochs, to evaluate later; None
+            keeps none.
 
     Raises:
-        SettingError: a number of steps or epochs is not positive.
+        SettingError: a number of steps or epochs is below 1.
     """
 
     def __init__(self, every_n_train_steps: int = 200, keep_every_n_epochs: int | None = None):
@@ -33,13 +33,13 @@ class RunCheckpoint(Checkpoint):
         self.best_step: int | None = None
         self.last_saved_step = -1
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: GAN, *args: Any) -> None:
-        """Save every n steps; an epoch's last step is saved when the epoch has ended."""
+    def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        """Save every n steps. The last step of an epoch is saved when the epoch has ended."""
         if trainer.global_step % trainer.num_training_batches != 0:
             self.save_if_due(trainer)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: GAN) -> None:
-        """Save where the quality metric, lower is better, has just got better, every n steps, and to keep."""
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save `best.ckpt` if the objective has just improved, and the other checkpoints if due."""
         objective = float(trainer.callback_metrics.get("objective", float("inf")))
         if objective < self.best_objective:
             self.best_objective, self.best_step = objective, trainer.global_step
@@ -49,41 +49,42 @@ class RunCheckpoint(Checkpoint):
             self.save(trainer, f"epoch_{epoch}")
         self.save_if_due(trainer)
 
-    def on_train_end(self, trainer: Trainer, pl_module: GAN) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the end of the run."""
         self.save_last(trainer)
 
     def save_if_due(self, trainer: Trainer) -> None:
-        """Write `last.ckpt` every n steps; the run's last step is saved at its end."""
+        """Write `last.ckpt` every n steps; `on_train_end` saves the run's last step."""
         if trainer.global_step % self.every_n_train_steps == 0 and not run_is_over(trainer):
             self.save_last(trainer)
 
     def save_last(self, trainer: Trainer) -> None:
-        """Write `last.ckpt`, once a step."""
+        """Write `last.ckpt`, at most once a step."""
         if trainer.global_step != self.last_saved_step:
             self.save(trainer, "last")
             self.last_saved_step = trainer.global_step
 
     def save(self, trainer: Trainer, name: str) -> None:
-        """Write a checkpoint; what was logged before it is on the disk before it."""
+        """Write a checkpoint, after the logs of the steps before it."""
         for logger in trainer.loggers:
             logger.save()
         trainer.save_checkpoint(self.path(trainer, name))
 
     @classmethod
     def of(cls, trainer: Trainer) -> Self | None:
-        """The trainer's, if it has one."""
-        return next((callback for callback in trainer.callbacks if isinstance(callback, cls)), None)
+        """The trainer's `RunCheckpoint`, if it has one."""
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it without declaring it
+        return next((callback for callback in callbacks if isinstance(callback, cls)), None)
 
     @staticmethod
     def path(trainer: Trainer, name: str) -> Path:
-        """Where the run keeps the checkpoint of that name."""
+        """The path of a checkpoint in the run's folder."""
         return Path(trainer.default_root_dir) / "checkpoints" / f"{name}.ckpt"
 
     def state_dict(self) -> dict[str, Any]:
-        """What the best was, so that a resumed run replaces it only with a better one."""
+        """The best objective and its step: a resumed run replaces `best.ckpt` only with a better one."""
         return {"best_objective": self.best_objective, "best_step": self.best_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore it."""
+        """Restore them."""
         self.best_objective, self.best_step = state_dict["best_objective"], state_dict["best_step"]

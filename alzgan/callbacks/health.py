@@ -1,12 +1,13 @@
-"""Warn of the two ways in which a GAN's training dies while its numbers stay finite."""
+"""Warn of two failures of a GAN that keep all numbers finite: an unbeatable discriminator, mode collapse."""
 
 import logging
 from typing import Any
 
 import torch
-from lightning import Callback, Trainer
+from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from alzgan.callbacks import data_of, gan_of
 from alzgan.callbacks.logging import log_metrics
 from alzgan.errors import at_least
 from alzgan.gan import GAN
@@ -15,32 +16,33 @@ log = logging.getLogger(__name__)
 
 ADVICE = {
     "won": (
-        "the discriminator has won: its loss has been below {limit:.0%} of that of one that cannot tell, for "
-        "{steps} steps, so the generator learns nothing more. Try a lower model.discriminator_optimizer.lr, "
-        "a smaller model.discriminator.width or more data"
+        "the discriminator has won: for {steps} steps its loss has been below {limit:.0%} of a guessing "
+        "discriminator's, so the generator no longer learns. Try a lower model.discriminator_optimizer.lr, a "
+        "smaller model.discriminator.width or more data"
     ),
     "collapsed": (
         "the generator has collapsed: for {steps} steps its samples have differed by less than {limit:.0%} "
-        "of what real images do. Try a lower model.generator_optimizer.lr, a larger "
+        "of the difference between real images. Try a lower model.generator_optimizer.lr, a larger "
         "data.batch_size or another seed"
     ),
 }
 
 
 class TrainingHealth(Callback):
-    """Warn once where the discriminator has won and once where the generator has collapsed.
+    """Warn once if the discriminator has won, and once if the generator has collapsed.
 
-    `health/discriminator_won` in TensorBoard counts the steps for which the discriminator's loss has been
-    near 0 without a break. `health/sample_diversity` is the root mean square distance between samples of
-    fixed latents, relative to that between real images: 1 is as diverse as they, 0 is one image.
+    `health/discriminator_won` in TensorBoard counts the steps in a row for which the discriminator's loss has
+    been near 0. `health/sample_diversity` is the root mean square distance between samples of fixed latents
+    over that between real images: 1 is as diverse as the data, 0 is one image.
 
     Args:
-        every_n_train_steps: between two looks at the samples and two reads of the count.
-        patience: steps for which it must last; a healthy game comes back within some ten.
-        won_share: of the loss of a discriminator whose logits are all 0; with the cross-entropy, D(x) and
-            1 - D(G(z)) are then above 0.97 on average. A loss that is 0 there has no such end.
-        collapsed_diversity: real slices of one class alone still have about 0.9 of all classes' diversity.
-        count: of samples and of real images compared.
+        every_n_train_steps: steps between two checks.
+        patience: steps that a failure must last; a healthy game recovers within about ten.
+        won_share: the discriminator has won below this share of the loss at logits of 0; with cross-entropy,
+            D(x) and 1 - D(G(z)) are then above 0.97 on average. Wasserstein's loss is 0 there: no warning.
+        collapsed_diversity: the generator has collapsed below this diversity; real slices of a single class
+            still have about 0.9.
+        count: number of samples, and of real images, that are compared.
     """
 
     def __init__(
@@ -62,26 +64,26 @@ class TrainingHealth(Callback):
         self.collapsed_for = 0
         self.warned: list[str] = []
 
-    def on_train_start(self, trainer: Trainer, pl_module: GAN) -> None:
-        """Look at the real images, once, and at what a discriminator that cannot tell would lose."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure the diversity of real images and the loss of a discriminator that guesses."""
         self.won_for = torch.as_tensor(self.won_for, device=pl_module.device)
-        self.real_spread = spread(trainer.datamodule.sample_real(self.count)[0])
+        self.real_spread = spread(data_of(trainer).sample_real(self.count)[0])
         nothing = torch.zeros(1)
-        self.won_loss = self.won_share * float(pl_module.loss.discriminator(nothing, nothing))
+        self.won_loss = self.won_share * float(gan_of(pl_module).loss.discriminator(nothing, nothing))
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: GAN, outputs: dict[str, Tensor], *args: Any
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: Any, **kwargs: Any
     ) -> None:
-        """Count on the device; every n steps, read the count and look at samples."""
+        """Count on the device; every n steps, read the count and check samples."""
         if self.won_loss > 0:
             won = outputs["loss/discriminator"] < self.won_loss
             self.won_for = torch.where(won, self.won_for + 1, 0)
         if trainer.global_step % self.every_n_train_steps == 0 and trainer.is_global_zero:
-            self.look(trainer, pl_module)
+            self.check(trainer, gan_of(pl_module))
 
-    def look(self, trainer: Trainer, gan: GAN) -> None:
-        """Log both, and warn where one has lasted."""
-        labels = trainer.datamodule.draw_labels(self.count, "health").to(gan.device)
+    def check(self, trainer: Trainer, gan: GAN) -> None:
+        """Log both numbers, and warn of a failure that has lasted."""
+        labels = data_of(trainer).draw_labels(self.count, "health").to(gan.device)
         diversity = spread(gan.sample(gan.latents(self.count, "health"), labels)) / self.real_spread
         collapsed = diversity < self.collapsed_diversity
         self.collapsed_for = self.collapsed_for + self.every_n_train_steps if collapsed else 0
@@ -91,13 +93,13 @@ class TrainingHealth(Callback):
         self.warn("collapsed", self.collapsed_for, self.collapsed_diversity)
 
     def warn(self, what: str, steps: int, limit: float) -> None:
-        """Say it and what to try, the first time that it has lasted."""
+        """Warn the first time that a failure has lasted, and say what to try."""
         if steps >= self.patience and what not in self.warned:
             self.warned.append(what)
             log.warning(ADVICE[what].format(steps=steps, limit=limit))
 
     def state_dict(self) -> dict[str, Any]:
-        """The counts, and what has been said."""
+        """The counts, and which warnings have been given."""
         return {
             "won_for": int(self.won_for),
             "collapsed_for": self.collapsed_for,
@@ -111,6 +113,6 @@ class TrainingHealth(Callback):
 
 
 def spread(images: Tensor) -> float:
-    """Root mean square distance, per pixel value, between two of the images (N, C, H, W), in their unit."""
+    """Root mean square difference of a pixel between two of the images (N, C, H, W), in grey levels."""
     # Two independent draws are sqrt(2) standard deviations apart.
     return float((2 * images.float().var(dim=0).mean()).sqrt())

@@ -1,4 +1,4 @@
-"""To all of a run's loggers at once; what one of them cannot show is left out there."""
+"""Log to all loggers of a run at once. A logger that cannot show something is skipped."""
 
 from typing import Any
 
@@ -22,8 +22,8 @@ def show_text(trainer: Trainer, tag: str, text: str) -> None:
     show(trainer, "show_text", tag, text)
 
 
-def show(trainer: Trainer, method: str, tag: Any, what: Any) -> None:
-    """Let each logger show it that has the method."""
+def show(trainer: Trainer, method: str, tag: Any, value: Any) -> None:
+    """Call a method of each logger that has it."""
     for logger in trainer.loggers:
         if hasattr(logger, method):
-            getattr(logger, method)(tag, what, trainer.global_step)
+            getattr(logger, method)(tag, value, trainer.global_step)

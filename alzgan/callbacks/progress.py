@@ -1,29 +1,29 @@
-"""Losses, verdicts and speed: to TensorBoard, and on one line of the terminal for the whole run."""
+"""Log losses and speed, and show a progress bar."""
 
 import logging
 import sys
 import time
 from typing import Any
 
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from torch import Tensor
 from tqdm import tqdm
 
+from alzgan.callbacks import data_of
 from alzgan.callbacks.logging import log_metrics
-from alzgan.gan import GAN
 
-LINES = 20  # of a run, where no terminal shows the bar
+LINES = 20  # progress lines of a run whose stderr is no terminal
 
 log = logging.getLogger(__name__)
 
 
 class TrainingProgress(ProgressBar):
-    """What the steps say, every `trainer.log_every_n_steps` steps, and a bar that counts images.
+    """Log the steps' scalars every `trainer.log_every_n_steps` steps, and show a bar that counts images.
 
-    Where stderr is no terminal, a file say, a line now and then takes the place of the bar. Between two logs
-    no value is read from the device, so that training never waits for it. What a step does not say, a penalty
-    that was not due, is logged as it was said last.
+    Where stderr is no terminal, a line now and then replaces the bar. Training waits for the device only when
+    values are logged. A scalar that this step does not have, such as a penalty that was not due, is logged
+    with its last value.
 
     Args:
         bar: whether to show the bar.
@@ -33,20 +33,20 @@ class TrainingProgress(ProgressBar):
         super().__init__()
         self.enabled = bar
         self.in_lines = bar and not sys.stderr.isatty()
-        self.bar: tqdm | None = None
+        self.bar = tqdm(disable=True)
         self.said: dict[str, Tensor | float] = {}
 
     def disable(self) -> None:
-        """Show no bar; scalars are logged all the same."""
+        """Hide the bar; scalars are still logged."""
         self.enabled = False
 
     def enable(self) -> None:
         """Show the bar."""
         self.enabled = True
 
-    def on_train_start(self, trainer: Trainer, pl_module: GAN) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock and the bar."""
-        self.images_a_step = trainer.datamodule.batch_size * trainer.world_size
+        self.images_a_step = data_of(trainer).batch_size * trainer.world_size
         self.last_step, self.last_time = trainer.global_step, time.perf_counter()
         steps = trainer.estimated_stepping_batches
         self.bar = tqdm(
@@ -61,15 +61,16 @@ class TrainingProgress(ProgressBar):
         self.next_line = trainer.global_step + self.steps_a_line
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: GAN, outputs: dict[str, Tensor], *args: Any
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: Any, **kwargs: Any
     ) -> None:
         """Log this step if it is one of every n."""
         self.said |= outputs
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning does not declare it
+        if trainer.global_step % every == 0:
             self.report(trainer)
 
     def report(self, trainer: Trainer) -> None:
-        """Read the values and show them."""
+        """Read the scalars from the device, log them and move the bar."""
         values = {name: float(value) for name, value in self.said.items()}
         now, steps = time.perf_counter(), trainer.global_step - self.last_step
         values["speed/images_per_second"] = steps * self.images_a_step / (now - self.last_time)
@@ -84,20 +85,19 @@ class TrainingProgress(ProgressBar):
             speed = f"{values['speed/images_per_second']:.0f} images/s"
             log.info(f"Step {trainer.global_step}{of}: {speed}, D {losses['D']}, G {losses['G']}")
 
-    def on_train_end(self, trainer: Trainer, pl_module: GAN) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Complete the bar."""
         self.bar.update(trainer.global_step * self.images_a_step - self.bar.n)
         self.bar.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """What was said last, for a resumed run to log."""
+        """The last scalars, which a resumed run logs until it has new ones."""
         return {"said": {name: float(value) for name, value in self.said.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore it."""
+        """Restore them."""
         self.said = dict(state_dict["said"])
 
-    def on_exception(self, trainer: Trainer, pl_module: GAN, exception: BaseException) -> None:
-        """Leave the terminal clean for what follows."""
-        if self.bar is not None:
-            self.bar.close()
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the bar, so that the error begins on its own line."""
+        self.bar.close()

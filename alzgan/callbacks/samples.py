@@ -1,14 +1,15 @@
-"""What the generator makes of the same latents, all through the run, beside what is real."""
+"""Grids of samples from the same latents throughout the run, and one grid of real images."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, Trainer
+from lightning import Callback, LightningModule, Trainer
 from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from alzgan.callbacks import data_of, gan_of
 from alzgan.callbacks.logging import show_image
 from alzgan.callbacks.schedule import epoch_is_due, run_is_over
 from alzgan.device.pixels import viewable
@@ -20,14 +21,15 @@ from alzgan.gan import GAN
 class FixedLatentSamples(Callback):
     """A grid of `count` samples from fixed latents, in TensorBoard and as `samples/step_*.png`.
 
-    Drawn at the start, every n epochs (or steps, if set) and at the end; a conditional model's has a row for
-    each of its first `count` classes, and one whose labels have numbers shows one latent a row, the first
-    number rising from column to column. One grid of real images is logged at the start: `samples/real.png`.
+    A grid is drawn at the start, every n epochs (or steps, if set) and at the end. A conditional model's grid
+    has one row for each of its first `count` classes. If its labels have numbers, each row shows one latent
+    while the first number rises from column to column. The start also logs a grid of real images,
+    `samples/real.png`.
 
     Args:
         count: images in the grid.
-        every_n_epochs: None: at the start and end only.
-        every_n_train_steps: in place of every_n_epochs.
+        every_n_epochs: epochs between two grids; None: only at the start and the end.
+        every_n_train_steps: steps between two grids, in place of every_n_epochs.
 
     Raises:
         SettingError: a value is out of its range.
@@ -41,28 +43,29 @@ class FixedLatentSamples(Callback):
         self.every_n_epochs = None if every_n_train_steps else every_n_epochs
         self.every_n_train_steps = every_n_train_steps
 
-    def on_train_start(self, trainer: Trainer, pl_module: GAN) -> None:
-        """Log the real grid and the untrained generator's."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log a grid of real images and one of the untrained generator."""
         if not trainer.is_global_zero or trainer.global_step > 0:
             return
-        images, _ = trainer.datamodule.sample_real(self.count)
+        images, _ = data_of(trainer).sample_real(self.count)
         self.write(trainer, images, "real/grid", "real", round(self.count**0.5))
-        self.draw(trainer, pl_module)
+        self.draw(trainer)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: GAN, *args: Any) -> None:
-        """Draw where the steps are counted."""
+    def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        """Draw every n steps."""
         every = self.every_n_train_steps
         if every and trainer.global_step % every == 0 and not run_is_over(trainer):
-            self.draw(trainer, pl_module)
+            self.draw(trainer)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: GAN) -> None:
-        """Draw where the epochs are counted, and at the end."""
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw every n epochs and at the end."""
         if epoch_is_due(trainer, self.every_n_epochs):
-            self.draw(trainer, pl_module)
+            self.draw(trainer)
 
-    def draw(self, trainer: Trainer, gan: GAN) -> None:
+    def draw(self, trainer: Trainer) -> None:
         """Sample, and write the grid of this step."""
         if trainer.is_global_zero:
+            gan = gan_of(trainer.lightning_module)
             rows = min(gan.classes or round(self.count**0.5), self.count)
             columns = self.count // rows
             labels = torch.arange(rows, device=gan.device).repeat_interleave(columns)
@@ -75,7 +78,7 @@ class FixedLatentSamples(Callback):
             self.write(trainer, images, "samples/grid", f"step_{trainer.global_step:07d}", columns)
 
     def write(self, trainer: Trainer, images: Tensor, tag: str, name: str, columns: int) -> None:
-        """Write uint8 images (N, C, H, W) as one grid, to TensorBoard and to a PNG file."""
+        """Write uint8 images (N, C, H, W) as one grid, to the loggers and to a PNG file."""
         grid = make_grid(viewable(images).cpu(), nrow=columns, padding=2)
         folder = Path(trainer.default_root_dir) / "samples"
         folder.mkdir(exist_ok=True)
@@ -85,7 +88,7 @@ class FixedLatentSamples(Callback):
 
 
 def rising(rows: int, columns: int, gan: GAN) -> Tensor:
-    """Numbers (rows * columns, m) of labels: the first from -1 to 1 in each row, the others in the middle."""
+    """Numbers (rows * columns, m) of labels: the first goes from -1 to 1 in each row, the others are 0."""
     numbers = torch.zeros(rows, columns, gan.numbers, device=gan.device)
     numbers[:, :, 0] = torch.linspace(-1, 1, columns, device=gan.device)
     return numbers.flatten(0, 1)

@@ -1,4 +1,4 @@
-"""Stop where a run can be continued: SIGTERM, SIGHUP and Ctrl-C wait for the end of the step and save."""
+"""Save and exit after the current step on SIGTERM, SIGHUP or Ctrl-C, so that the run can continue."""
 
 import logging
 import os
@@ -11,18 +11,17 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from alzgan.callbacks.checkpoint import RunCheckpoint
 from alzgan.callbacks.schedule import run_is_over
-from alzgan.gan import GAN
 from alzgan.text import shell_override
 from alzgan.upstream.lightning import kill_other_ranks, requeue_signal
 
 log = logging.getLogger(__name__)
 
-# 128 + the signal's number, as shells have it; Windows knows no SIGHUP.
+# 128 + the signal's number, as in shells. Windows has no SIGHUP.
 EXIT_CODES = {
     getattr(signal, name): 128 + getattr(signal, name)
     for name in ("SIGTERM", "SIGINT", "SIGHUP")
@@ -31,11 +30,11 @@ EXIT_CODES = {
 
 
 class Stopped(SystemExit):
-    """The end of a run that was told to stop and has saved its state.
+    """A signal has stopped the run, whose state is saved.
 
     Args:
-        number: of the signal.
-        code: of the process's exit; 0 on all ranks but the first, whose launcher would kill the others.
+        number: the signal's number.
+        code: the process's exit code; 0 on all ranks but the first, whose launcher would kill the others.
     """
 
     def __init__(self, number: int, code: int):
@@ -46,52 +45,53 @@ class Stopped(SystemExit):
 class StopOnSignal(Checkpoint):
     """On SIGTERM, SIGHUP (a closed terminal) or Ctrl-C, save `last.ckpt` after the step and exit.
 
-    A second Ctrl-C exits at once. An epoch's last step ends with the epoch, its measurements included, and a
-    run's last one with the run.
-    Slurm's requeue signal, which Lightning would answer in the middle of a step, waits too. A `Checkpoint`,
-    since Lightning calls these last: what the step has to log and write is done.
+    A second Ctrl-C exits at once. After the last step of an epoch the run stops once the epoch's callbacks
+    are done; after the last step of the run it ends as usual. Slurm's requeue signal, which Lightning would
+    handle in the middle of a step, waits for the end of the step too.
+
+    This is a `Checkpoint` because Lightning calls those last, after all others have logged and written.
 
     Raises:
         Stopped: with exit code 143 (SIGTERM), 129 (SIGHUP) or 130 (Ctrl-C).
     """
 
-    def on_train_start(self, trainer: Trainer, pl_module: GAN) -> None:
-        """Take over from Lightning, which puts everything back when the run ends."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Replace Lightning's signal handlers. Lightning restores the old ones when the run ends."""
         self.received = int(signal.SIGTERM) if trainer.received_sigterm else 0
         self.requeue: Callable[[], None] | None = None
-        # Of the processes, not of their devices, whose work would have to be waited for at each step.
-        self.hosts = dist.new_group(backend="gloo") if trainer.world_size > 1 else None
+        # A group on the CPU: one on the GPUs would wait for them at every step.
+        self.hosts: Any = dist.new_group(backend="gloo") if trainer.world_size > 1 else None
         if threading.current_thread() is not threading.main_thread():
-            return  # Python allows no handlers there
+            return  # Python allows no signal handlers here
         for number in EXIT_CODES:
-            if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
                 signal.signal(number, self.remember)
         if (number := requeue_signal(trainer)) is not None:
             self.defer(number)
 
     def remember(self, number: int, frame: FrameType | None) -> None:
-        """Note the signal; at the second Ctrl-C, leave: checkpoints are whole or not there."""
+        """Note the signal. A second Ctrl-C exits at once, which cannot damage a checkpoint."""
         if number == self.received == signal.SIGINT:
             os._exit(EXIT_CODES[signal.SIGINT])
         self.received = number
 
     def defer(self, number: int) -> None:
-        """Let what is installed for the signal happen after the step."""
+        """Call the installed handler of a signal after the step."""
         handler = signal.getsignal(number)
         if callable(handler):
             signal.signal(number, lambda *arguments: setattr(self, "requeue", lambda: handler(*arguments)))
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: GAN, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Stop after the step, unless the epoch ends with it."""
         if trainer.global_step % trainer.num_training_batches != 0:
             self.stop_if_told(trainer)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: GAN) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop after the epoch."""
         self.stop_if_told(trainer)
 
     def stop_if_told(self, trainer: Trainer) -> None:
-        """Save and leave, all ranks at the same step; a run that is over ends by itself."""
+        """Save and exit if a signal has arrived, on all ranks at the same step."""
         if run_is_over(trainer):
             return
         if self.requeue is not None:
@@ -104,8 +104,8 @@ class StopOnSignal(Checkpoint):
             checkpoint.save_last(trainer)
         raise Stopped(number, EXIT_CODES[number] if trainer.is_global_zero else 0)
 
-    def on_exception(self, trainer: Trainer, pl_module: GAN, exception: BaseException) -> None:
-        """Say how to go on; at a failure, end the other ranks, whose complaints would bury its cause."""
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Say how to continue. After a failure, end the other ranks, whose errors would bury its cause."""
         if isinstance(exception, Stopped):
             log.info(
                 f"Stopped by {exception.signal.name} after step {trainer.global_step}; continue with: "
@@ -115,7 +115,7 @@ class StopOnSignal(Checkpoint):
             log.info("Interrupted before the first step: there is nothing to continue")
             raise SystemExit(EXIT_CODES[signal.SIGINT])
         elif not trainer.is_global_zero:
-            time.sleep(5)  # if the first rank has failed of the same, it says so and ends this one meanwhile
+            time.sleep(5)  # a first rank with the same failure reports it and ends this rank meanwhile
         else:
             kill_other_ranks(trainer)
 
@@ -124,8 +124,8 @@ def agreed(number: int, hosts: dist.ProcessGroup | None) -> int:
     """The signal that any rank has received, 0 for none.
 
     Args:
-        number: that this one has received.
-        hosts: the ranks' group on the CPU; None: there is one process.
+        number: the signal that this rank has received, 0 for none.
+        hosts: the ranks' process group on the CPU; None if there is one process.
     """
     if hosts is None:
         return number

@@ -1,4 +1,4 @@
-"""Torch's own random generators, for what draws from them: dropout, or a network of one's own."""
+"""Seed torch's global random generators, from which dropout and some custom networks draw."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from alzgan.device.streams import stream
 def torch_stream(
     device: torch.device, seed: int, purpose: str, step: int = 0, rank: int = 0
 ) -> Iterator[None]:
-    """Let what draws from torch's own generators draw as from a stream; they are left as before."""
+    """Seed torch's global generators from a stream, and restore their states afterwards."""
     generators = [torch.default_generator]
     if device.type == "cuda":
         generators.append(torch.cuda.default_generators[device.index])
     before = [generator.get_state() for generator in generators]
-    # A CPU generator takes 32 bits of its seed.
+    # A CPU generator uses only 32 bits of its seed.
     key = int(stream(seed, purpose, step, rank).integers(2**32))
     for generator in generators:
         generator.manual_seed(key)

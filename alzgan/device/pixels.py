@@ -20,9 +20,9 @@ def quantized(images: Tensor, most: int) -> Tensor:
 
 
 def viewable(images: Tensor) -> Tensor:
-    """Images (N, C, H, W) as a picture or a network of photographs takes them: C = 1 or 3.
+    """Images (N, C, H, W) with C = 1 or 3, as picture files and networks of photographs take them.
 
-    Of neighbouring slices as channels the one in the middle stands for all, unless they are three.
+    Of any other number of channels, which are neighbouring slices, only the middle one is kept.
     """
     channels = images.shape[1]
     return images if channels in (1, 3) else images[:, channels // 2, None]

@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other in a step."""
+"""Communication between the processes of a run."""
 
 import contextlib
 from collections.abc import Iterator
@@ -27,10 +27,10 @@ def count_of_ranks() -> int:
 
 @contextlib.contextmanager
 def reporting_lost_ranks(then: str) -> Iterator[None]:
-    """Tell in a line that another process has ended, which this one only sees as a broken connection.
+    """Turn a broken connection into one line: another process has ended.
 
     Args:
-        then: what to do.
+        then: what the line tells the user to do.
 
     Raises:
         UserError: a connection between processes has failed.

@@ -1,7 +1,7 @@
 """Counter-based randomness: every draw is a function of (seed, purpose, step, rank).
 
-Nothing about randomness is ever saved, restored or disturbed: a run resumed at step k asks for the
-streams of step k and gets the numbers that the undisturbed run would have drawn there.
+No random state is saved, restored or disturbed: a run resumed at step k asks for the streams of step k and
+gets the numbers that an uninterrupted run would have drawn there.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ def purpose_key(purpose: str) -> int:
 
 
 def stream(seed: int, purpose: str, step: int = 0, rank: int = 0) -> np.random.Generator:
-    """A generator of its own for (seed, purpose, step, rank).
+    """An independent generator for each (seed, purpose, step, rank).
 
     Philox4x64 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") keyed by seed and
     purpose; step and rank fill the counter's upper half, so each stream has 2**128 blocks before it

@@ -1,8 +1,8 @@
-"""How labels enter a network: a class, numbers (the place of a slice, an age), or both; else nothing does.
+"""How labels enter a network: a class, numbers (such as a slice's position or an age), or both.
 
-Labels are class indices (N,), or a table (N, 1 + m): the class index, then m numbers in [-1, 1]. In a table
-(N, 2 + m) the last column is 1 where the label is known. Where it is 0 the label stands in for an unknown
-one: the generator takes it, and the discriminator judges the image without it.
+Labels are class indices (N,), or a table (N, 1 + m): the class index, then m numbers in [-1, 1]. A table
+(N, 2 + m) ends with a column that is 1 where the label is known. Where it is 0, the label only stands in for
+an unknown one: the generator uses it, but the discriminator judges the image without it.
 """
 
 import math
@@ -13,25 +13,25 @@ from torch import Tensor, nn
 from alzgan.errors import fraction
 from alzgan.schedules import Schedule
 
-FREQUENCIES = (0.5, 1.0, 2.0)  # half waves over a number's range, as many sines and cosines as numbers
+FREQUENCIES = (0.5, 1.0, 2.0)  # of the sines and cosines of a number, in periods over its range
 
 
 class Conditioned(nn.Module):
-    """What takes labels in: a vector for each class, and one that is linear in waves of each number.
+    """Embeds labels as vectors: one vector for each class, plus a linear map of waves of the numbers.
 
     Args:
-        features: length of the vector.
-        classes: 0: there are none.
-        numbers: m; 0: there are none.
-        strength: how much of the vector is taken, from 0, the unconditional network, to 1. A schedule brings
-            the labels in gradually: small data sets collapse onto a few images of each class where they come
-            at once (Shahbazi et al. 2022, "Collapse by conditioning").
+        features: length of the vectors.
+        classes: how many classes there are; 0: labels have no class.
+        numbers: how many numbers a label has, m.
+        strength: factor of the vectors, from 0 (an unconditional network) to 1. A schedule introduces the
+            labels gradually. With labels from the start, small data sets collapse onto a few images of each
+            class (Shahbazi et al. 2022, "Collapse by conditioning").
 
     Raises:
         SettingError: `strength` is no fraction.
     """
 
-    kept_schedules = ("strength",)  # a generator that is loaded again makes the same images
+    kept_schedules = ("strength",)  # checkpoints keep it: a loaded generator makes the same images
 
     def __init__(self, features: int, classes: int = 0, numbers: int = 0, strength: float | Schedule = 1.0):
         super().__init__()
@@ -48,7 +48,7 @@ class Conditioned(nn.Module):
         return self.embedding is not None or self.waves is not None
 
     def condition(self, labels: Tensor) -> Tensor:
-        """The vectors (N, features) of labels."""
+        """Embed labels as vectors (N, features)."""
         table = labels if labels.dim() == 2 else labels[:, None]
         parts = []
         if self.embedding is not None:
@@ -59,19 +59,19 @@ class Conditioned(nn.Module):
 
 
 def waves_of(numbers: Tensor) -> Tensor:
-    """Numbers (N, m) in [-1, 1] with sines and cosines of them (N, 7 m)."""
+    """Append the sines and cosines of numbers (N, m) in [-1, 1]: (N, 7 m)."""
     phases = [math.pi * frequency * numbers for frequency in FREQUENCIES]
     return torch.cat([numbers, *(wave(phase) for phase in phases for wave in (torch.sin, torch.cos))], 1)
 
 
 class LabelledLatents(Conditioned):
-    """Latents (N, latent_dim), joined with the labels' vectors of the same length, as (N, width).
+    """Appends the labels' vectors to the latents.
 
     Mirza & Osindero 2014, "Conditional generative adversarial nets".
 
     Args:
-        latent_dim: length of a latent vector.
-        **conditions: as of `Conditioned`.
+        latent_dim: length of a latent vector, and of a label's.
+        **conditions: see `Conditioned`.
     """
 
     def __init__(self, latent_dim: int, **conditions):
@@ -79,8 +79,11 @@ class LabelledLatents(Conditioned):
         self.width = latent_dim * (2 if self.conditional else 1)
 
     def forward(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """Join latents and labels."""
-        return torch.cat([latents, self.condition(labels)], 1) if self.conditional else latents
+        """Latents (N, latent_dim) and labels to (N, width)."""
+        if not self.conditional:
+            return latents
+        assert labels is not None, "a conditional network needs labels"
+        return torch.cat([latents, self.condition(labels)], 1)
 
 
 class Projection(Conditioned):
@@ -90,12 +93,11 @@ class Projection(Conditioned):
 
     Args:
         features: channels of the last map h.
-        unlabelled: in training, the share of a batch's images that are judged by psi(h) alone. So the
-            unconditional game goes on beside the conditional one, and sees where all samples of a label are
-            one (Shahbazi et al. 2022 add both losses). They are spread evenly over the batch, whose order is
-            random: real and fake pairs are judged alike.
-
-        **conditions: as of `Conditioned`.
+        unlabelled: in training, the share of a batch's images that are judged by psi(h) alone. This keeps an
+            unconditional game beside the conditional one, in which identical samples of a label are noticed
+            (Shahbazi et al. 2022 add both losses). These images have the same places in every batch of real
+            or fake images; batches are in random order.
+        **conditions: see `Conditioned`.
 
     Raises:
         SettingError: `unlabelled` is no fraction.
@@ -105,13 +107,15 @@ class Projection(Conditioned):
         super().__init__(features, **conditions)
         fraction(unlabelled=unlabelled)
         self.unlabelled = unlabelled
-        for module in self.children():
-            nn.init.normal_(module.weight, 0.0, 0.02)  # a game that begins without its labels
+        for module in (self.embedding, self.waves):
+            if module is not None:
+                nn.init.normal_(module.weight, 0.0, 0.02)  # labels matter little at first
 
     def forward(self, score: Tensor, maps: Tensor, labels: Tensor | None) -> Tensor:
         """Logits (N,) of scores psi (N, ...), last maps (N, features, H, W) and labels."""
         logits = score.flatten()
         if self.conditional:
+            assert labels is not None, "a conditional network needs labels"
             with_label = (self.condition(labels) * maps.sum((2, 3))).sum(1)
             if labels.dim() == 2 and labels.shape[1] > self.columns:
                 with_label = with_label * labels[:, -1].to(with_label.dtype)

@@ -1,10 +1,11 @@
 """The DCGAN of Radford et al. 2016, "Unsupervised Representation Learning with Deep Convolutional GANs".
 
-The well-known 64 x 64 form, and the same construction at any power of two from 32 to 256: each doubling
-of the size adds one stage of stride-2 convolution and doubles the width of the deepest stage. With classes it
-is conditional (`alzgan.networks.conditioning`).
+Images are 64 x 64, as in the paper, or of any power of two from 32 to 256: each doubling of the size adds a
+stage of stride-2 convolution and doubles the width of the deepest stage. With classes the networks are
+conditional (`alzgan.networks.conditioning`).
 """
 
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 
@@ -16,7 +17,7 @@ from alzgan.networks.conditioning import LabelledLatents, Projection
 from alzgan.networks.resampling import UpsampledConvolution
 from alzgan.schedules import Schedule
 
-GROWTH = {
+GROWTH: dict[str, Callable[[int, int], nn.Module]] = {
     "transposed": partial(nn.ConvTranspose2d, kernel_size=4, stride=2, padding=1, bias=False),
     "nearest": UpsampledConvolution,
 }
@@ -50,12 +51,12 @@ class Generator(nn.Sequential):
         latent_dim: length of a latent vector.
         image_size: 32, 64, 128 or 256.
         channels: of the images.
-        width: channels of the last stage; each stage before has twice as many.
-        classes: 0 where the class is no condition.
-        numbers: how many other conditions there are.
-        strength: of the conditions, see `alzgan.networks.conditioning`.
-        upsampling: "transposed" convolutions, as in the paper, or "nearest" neighbours and a convolution,
-            which leave no checkerboard and cost the same.
+        width: channels of the last stage; each stage before it has twice as many as the next.
+        classes: how many classes there are; 0: labels have no class.
+        numbers: how many numbers a label has.
+        strength: of the labels, see `alzgan.networks.conditioning.Conditioned`.
+        upsampling: "transposed" convolutions, as in the paper, or "nearest": nearest-neighbour upsampling and
+            a convolution, which leave no checkerboard artifacts at the same cost.
 
     Raises:
         SettingError: a value is out of its range.
@@ -91,7 +92,7 @@ class Generator(nn.Sequential):
         self.apply(initialize)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Generate images of labels, see `alzgan.networks.conditioning`; None of an unconditional network."""
+        """Generate images of labels, or of None if the network is unconditional."""
         labelled, *layers = self
         maps = labelled(latents, labels)[:, :, None, None]
         for layer in layers:
@@ -100,20 +101,20 @@ class Generator(nn.Sequential):
 
 
 class Discriminator(nn.Sequential):
-    """Images (N, channels, image_size, image_size) in [-1, 1] to logits (N,), high where they look real.
+    """Images (N, channels, image_size, image_size) in [-1, 1] to logits (N,), higher for more real images.
 
     Args:
         image_size: 32, 64, 128 or 256.
         channels: of the images.
-        width: channels of the first stage; each stage behind it has twice as many.
-        classes: 0 where the class is no condition.
-        numbers: how many other conditions there are.
-        strength: of the conditions, see `alzgan.networks.conditioning`.
-        unlabelled: share of the images that are judged without their labels, see there.
-        normalization: "batch", as in the paper; "none", for penalties on the gradient, which is then each
-            image's own; "spectral" (Miyato et al. 2018, "Spectral normalization for GANs"). Without batch
-            norm the convolutions have biases and PyTorch's own first weights: N(0, 0.02) relies on batch norm
-            to bring the maps back to scale.
+        width: channels of the first stage; each later stage has twice as many as the one before.
+        classes: how many classes there are; 0: labels have no class.
+        numbers: how many numbers a label has.
+        strength: of the labels, see `alzgan.networks.conditioning.Conditioned`.
+        unlabelled: see `alzgan.networks.conditioning.Projection`.
+        normalization: "batch", as in the paper; "none", for gradient penalties, since batch norm makes an
+            image's gradient depend on the other images; "spectral" (Miyato et al. 2018, "Spectral
+            normalization for GANs"). Without batch norm the convolutions have biases and PyTorch's default
+            initialization: N(0, 0.02) relies on batch norm to rescale the maps.
 
     Raises:
         SettingError: a value is out of its range.
@@ -135,7 +136,7 @@ class Discriminator(nn.Sequential):
         one_of(("batch", "none", "spectral"), normalization=normalization)
         widths = stage_widths(image_size, width)[::-1]
         batch, bias = normalization == "batch", normalization != "batch"
-        # The paper: no batch norm directly on the image.
+        # As in the paper, the first layer has no batch norm.
         layers: list[nn.Module] = [
             nn.Conv2d(channels, widths[0], 4, 2, 1, bias=bias),
             nn.LeakyReLU(0.2, inplace=True),
@@ -157,7 +158,7 @@ class Discriminator(nn.Sequential):
                     spectral_norm(module)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Judge images with their labels; None of an unconditional network."""
+        """Judge images with their labels, or None if the network is unconditional."""
         *layers, score, projection = self
         maps = images
         for layer in layers:

@@ -1,4 +1,4 @@
-"""Convolutions that change the size of a map by 2, without the checkerboard of a plain transposed one."""
+"""An upsampling convolution without the checkerboard artifacts of a transposed one."""
 
 import math
 
@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 
 class UpsampledConvolution(nn.Module):
-    """Nearest-neighbour upsampling by 2 and a 3 x 3 convolution, in one transposed convolution of 4 x 4.
+    """Nearest-neighbour upsampling by 2 and a 3 x 3 convolution, as one 4 x 4 transposed convolution.
 
-    Odena et al. 2016, "Deconvolution and checkerboard artifacts": every pixel of the result sees as many of
-    the source. The two linear maps are one, whose 4 x 4 weights are the 3 x 3 ones smeared by 2 x 2; so it
-    costs what the DCGAN's layer costs, 4 products a pixel and pair of channels in place of 9.
+    Odena et al. 2016, "Deconvolution and checkerboard artifacts": every output pixel depends on equally many
+    input pixels. The two linear maps are fused: the 4 x 4 weights are the 3 x 3 ones convolved with a 2 x 2
+    box. This takes 4 products for each output pixel and pair of channels in place of 9, as in the DCGAN.
 
     Args:
-        inputs: channels of the source.
-        outputs: channels of the result.
+        inputs: channels of the input.
+        outputs: channels of the output.
     """
 
     def __init__(self, inputs: int, outputs: int):

@@ -1,8 +1,8 @@
 """Residual networks without normalization, as in R3GAN.
 
-Huang et al. 2024, "The GAN is dead; long live the GAN! A modern GAN baseline": a learned 4 x 4 map, modulated
-by the latents, grows by interpolation and residual blocks; the discriminator is its mirror image. At first a
-block changes nothing: its last convolution is 0, the others are drawn from N(0, gain^2 / fan-in) with
+Huang et al. 2024, "The GAN is dead; long live the GAN! A modern GAN baseline": the latents modulate a learned
+4 x 4 map, which grows by interpolation and residual blocks. The discriminator mirrors the generator. Each
+block begins as the identity: its last convolution is 0, the others are drawn from N(0, gain^2 / fan-in) with
 gain = sqrt(2 / 1.04) L^(-1/(2m - 2)), L blocks of m convolutions (Zhang et al. 2019, "Fixup initialization").
 """
 
@@ -19,7 +19,7 @@ from alzgan.networks.conditioning import LabelledLatents, Projection
 from alzgan.schedules import Schedule
 
 SLOPE = 0.2  # of the leaky ReLU
-DEEPEST = 8  # the widest stages have so many times the width
+DEEPEST = 8  # channels of the widest stages, in widths
 
 
 def stage_channels(image_size: int, width: int) -> list[int]:
@@ -35,7 +35,7 @@ def stage_channels(image_size: int, width: int) -> list[int]:
 
 
 def convolution(inputs: int, outputs: int, size: int, gain: float = 1.0, groups: int = 1) -> nn.Conv2d:
-    """A convolution without bias that keeps the map's size, its weights from N(0, gain^2 / fan-in)."""
+    """A convolution without bias that keeps the map's size, with weights from N(0, gain^2 / fan-in)."""
     made = nn.Conv2d(inputs, outputs, size, padding=size // 2, groups=groups, bias=False)
     nn.init.normal_(made.weight, 0.0, gain / math.sqrt(inputs // groups * size**2))
     return made
@@ -54,13 +54,13 @@ class BiasedActivation(nn.Module):
 
 
 class Block(nn.Module):
-    """Maps plus what convolutions make of them.
+    """A residual block: the maps plus convolutions of them.
 
     Args:
         channels: of the maps.
-        blocks: of the whole network, L.
-        group: 0: two dense 3 x 3 convolutions, which CPUs are good at. Else R3GAN's block for GPUs: 1 x 1 to
-            twice the channels, 3 x 3 in groups of so many, 1 x 1 back.
+        blocks: number of blocks in the whole network, L.
+        group: 0: two dense 3 x 3 convolutions, which are fast on CPUs. Otherwise R3GAN's block for GPUs:
+            1 x 1 to twice the channels, 3 x 3 in groups of this many channels, 1 x 1 back.
     """
 
     def __init__(self, channels: int, blocks: int, group: int = 0):
@@ -91,7 +91,7 @@ class Block(nn.Module):
 
 
 def check_group(group: int, width: int) -> None:
-    """Check that the channels of every stage, doubled, come in groups of so many.
+    """Check that twice the channels of every stage can be divided into groups of `group` channels.
 
     Raises:
         SettingError: they do not.
@@ -108,12 +108,13 @@ class Generator(nn.Module):
         latent_dim: length of a latent vector.
         image_size: 32, 64, 128 or 256.
         channels: of the images.
-        width: channels of the last stage; each stage before has twice as many, at most 8 times.
+        width: channels of the last stage; each stage before it has twice as many as the next, at most 8
+            widths.
         group: see `Block`.
-        blocks: in each stage.
-        classes: 0 where the class is no condition.
-        numbers: how many other conditions there are.
-        strength: of the conditions, see `alzgan.networks.conditioning`.
+        blocks: number of blocks in each stage.
+        classes: how many classes there are; 0: labels have no class.
+        numbers: how many numbers a label has.
+        strength: of the labels, see `alzgan.networks.conditioning.Conditioned`.
 
     Raises:
         SettingError: a value is out of its range.
@@ -141,9 +142,9 @@ class Generator(nn.Module):
         self.basis = nn.Parameter(torch.randn(widths[0], 4, 4))
         self.modulation = nn.Linear(self.labelled.width, widths[0], bias=False)
         nn.init.normal_(self.modulation.weight, 0.0, 1 / math.sqrt(self.labelled.width))
-        stages = [[Block(widths[0], count, group) for _ in range(blocks)]]
+        stages: list[list[nn.Module]] = [[Block(widths[0], count, group) for _ in range(blocks)]]
         for wide, narrow in pairwise(widths):
-            # The convolution and the interpolation commute: it comes first, on a quarter of the pixels.
+            # Convolution and interpolation commute; the convolution comes first, on a quarter of the pixels.
             grow = [convolution(wide, narrow, 1), nn.Upsample(scale_factor=2, mode="bilinear")]
             stages.append([*grow, *(Block(narrow, count, group) for _ in range(blocks))])
         self.stages = nn.Sequential(*(nn.Sequential(*stage) for stage in stages))
@@ -151,24 +152,25 @@ class Generator(nn.Module):
         self.image = nn.Sequential(BiasedActivation(widths[-1]), image, nn.Tanh())
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Generate images of labels, see `alzgan.networks.conditioning`; None of an unconditional network."""
+        """Generate images of labels, or of None if the network is unconditional."""
         modulation = self.modulation(self.labelled(latents, labels))
         return self.image(self.stages(self.basis * modulation[:, :, None, None]))
 
 
 class Discriminator(nn.Module):
-    """Images (N, channels, image_size, image_size) in [-1, 1] to logits (N,), high where they look real.
+    """Images (N, channels, image_size, image_size) in [-1, 1] to logits (N,), higher for more real images.
 
     Args:
         image_size: 32, 64, 128 or 256.
         channels: of the images.
-        width: channels of the first stage; each stage behind it has twice as many, at most 8 times.
+        width: channels of the first stage; each later stage has twice as many as the one before, at most 8
+            widths.
         group: see `Block`.
-        blocks: in each stage.
-        classes: 0 where the class is no condition.
-        numbers: how many other conditions there are.
-        strength: of the conditions, see `alzgan.networks.conditioning`.
-        unlabelled: share of the images that are judged without their labels, see there.
+        blocks: number of blocks in each stage.
+        classes: how many classes there are; 0: labels have no class.
+        numbers: how many numbers a label has.
+        strength: of the labels, see `alzgan.networks.conditioning.Conditioned`.
+        unlabelled: see `alzgan.networks.conditioning.Projection`.
         normalization: "none", or "spectral" (Miyato et al. 2018, "Spectral normalization for GANs").
 
     Raises:
@@ -196,7 +198,7 @@ class Discriminator(nn.Module):
         widths = stage_channels(image_size, width)[::-1]
         count = blocks * len(widths)
         self.image = convolution(channels, widths[0], 3)
-        stages = [[Block(widths[0], count, group) for _ in range(blocks)]]
+        stages: list[list[nn.Module]] = [[Block(widths[0], count, group) for _ in range(blocks)]]
         for narrow, wide in pairwise(widths):
             shrink = [nn.AvgPool2d(2), convolution(narrow, wide, 1)]
             stages.append([*shrink, *(Block(wide, count, group) for _ in range(blocks))])
@@ -214,6 +216,6 @@ class Discriminator(nn.Module):
                     spectral_norm(module)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Judge images with their labels; None of an unconditional network."""
+        """Judge images with their labels, or None if the network is unconditional."""
         features = self.basis(self.stages(self.image(images)))
         return self.projection(self.score(features.flatten(1)), features, labels)

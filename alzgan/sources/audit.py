@@ -1,7 +1,6 @@
-"""What is in an image folder, and whether a model can be trained and evaluated on it.
+"""Report what is in an image folder, and whether a model can be trained and evaluated on it.
 
-Every image is read once for its facts. Who is in which slice and the split come from the modules that
-training uses, so the verdict is about what training would do.
+People and split come from the modules that training uses, so the verdict holds for training.
 """
 
 from collections import Counter, defaultdict
@@ -28,17 +27,17 @@ from alzgan.people.splits import HOLD_OUT_MORE, NEEDED_PEOPLE
 from alzgan.people.subjects import LEFT_OUT, PARTS
 from alzgan.text import counted, printable
 
-MOSTLY_CONSTANT = 0.25  # share of constant images from which on a set is no training set
-NEAR = 0.98  # correlation of thumbnails from which on a test image is a near-duplicate of a train image
-LISTED = 20  # unreadable files on the terminal; the report has all
-LONG = 3  # times as long as wide: training would crop most of such an image, or pad it with as much
-BITS = {"1": 1, "I": 32, "F": 32}  # a channel, by Pillow's mode; "I;16..." has 16, any other 8
+MOSTLY_CONSTANT = 0.25  # a set with this share of constant images is no training set
+NEAR = 0.98  # a test image whose thumbnail correlates this much with a train image's is a near-duplicate
+LISTED = 20  # unreadable files on the terminal; the report lists all
+LONG = 3  # aspect ratio above which training would crop or pad most of an image
+BITS = {"1": 1, "I": 32, "F": 32}  # of a channel, by Pillow's mode; "I;16..." has 16, any other 8
 SHEET_ROWS, SHEET_COLUMNS, SHEET_SIDE, SHEET_LABEL = 24, 10, 96, 16  # classes, images, pixels, pixels
 
 
 @dataclass(frozen=True)
 class Facts:
-    """One image: as stored (mode, bits a channel) and as read, in 0..255 (the rest)."""
+    """One image: mode and bits a channel as stored, all else as read, in 0..255."""
 
     file: ImageFile
     mode: str
@@ -47,39 +46,39 @@ class Facts:
     digest: str
     lowest: int
     highest: int
-    values: int | None  # 1 or 2; None: more
+    values: int | None  # number of different grey levels, 1 or 2; None: more
     mean: float
     zeros: float
 
 
 @dataclass(frozen=True)
 class Audit:
-    """The report, and what it was made from."""
+    """The report and its sources."""
 
-    report: dict[str, Any]  # plain containers that JSON takes; the keys are explained at `audit`
-    files: list[ImageFile]  # the images that can be read, without masks
-    copies: list[Copy]  # pairs among them that show one image
-    people: People | None  # who is in them; None where the folder does not say
-    is_ready: bool  # to be trained on
+    report: dict[str, Any]  # for JSON; see `audit` for the keys
+    files: list[ImageFile]  # the readable images, without masks
+    copies: list[Copy]  # pairs of them that show the same image
+    people: People | None  # in the images; None if unknown
+    is_ready: bool  # for training
 
 
 def audit(cohort: Cohort, progress: bool = True) -> Audit:
     """Read a whole image folder and judge it.
 
-    Keys of the report: `images` (number that can be read), `classes` (images of each), `class_balance`
-    (smallest / largest class), `empty_classes`, `ignored_files` (number), `unreadable` ([file, reason] each);
-    `sizes` ("WIDTHxHEIGHT"), `modes`, `bit_depths` (images of each); `intensity` (range and mean as read,
-    0..255, share of pixels at 0, files of one constant value); `duplicates` (groups of files with the same
-    pixels, constant ones and those left out by a table aside), `duplicates_in_two_classes`,
+    Keys of the report: `images` (number of readable ones), `classes` (images of each), `class_balance`
+    (smallest / largest class), `empty_classes`, `ignored_files` (number), `unreadable` ([file, reason] of
+    each); `sizes` ("WIDTHxHEIGHT"), `modes`, `bit_depths` (images of each); `intensity` (range and mean in
+    0..255, share of pixels at 0, constant files); `duplicates` (groups of files with the same pixels, except
+    constant ones and those that a table leaves out), `duplicates_in_two_classes` and
     `duplicates_of_two_subjects` (number of such groups), `copies` (number of pairs, see
     `alzgan.people.copies`); `subject_rule`, `subjects` (number), `slices_per_subject`; `split` (images and
-    subjects of each part), `named_people_across_splits` (number of people of the files' names whom a table
-    splits and who are in several parts), `near_duplicates_across_splits` (number of test images with a train
-    image correlated above `NEAR`; None of more than `MANY` images); `notes`, `verdict`. What needs to know
-    the people is None where nobody does.
+    subjects of each part), `named_people_across_splits` (number of people, by the files' names, whom a table
+    puts into several parts), `near_duplicates_across_splits` (number of test images that correlate with a
+    train image above `NEAR`; None above `MANY` images); `notes`, `verdict`. Keys about people are None if the
+    people are unknown.
 
     Raises:
-        UserError: no image to read, or a rule other than auto and content that does not fit the folder.
+        UserError: no image can be read, or a rule other than auto and content does not fit the folder.
     """
     there = cohort.scan()
     cohort.check_table(there)
@@ -118,12 +117,13 @@ def audit(cohort: Cohort, progress: bool = True) -> Audit:
 def inspect(
     root: Path | str, files: Sequence[ImageFile], progress: bool = True
 ) -> tuple[list[Facts], list[tuple[str, str]], Thumbnails]:
-    """Read each file: facts and thumbnails of those that can be read, and (path, reason) of the others.
+    """Read all files: facts and thumbnails of the readable ones, (path, reason) of the others.
 
     Raises:
-        UserError: not one can be read.
+        UserError: no file can be read.
     """
-    facts, unreadable = [], []
+    facts: list[Facts] = []
+    unreadable: list[tuple[str, str]] = []
     small = Thumbnails.room_for(len(files))
     with decoding.quiet():
         results = decoding.in_threads(lambda file: facts_or_error(Path(root), file), files)
@@ -166,9 +166,10 @@ def facts_or_error(
 
 
 def lines(report: dict[str, Any]) -> list[str]:
-    """The report for people, ending with the verdict."""
+    """The report as lines for the terminal; the last is the verdict."""
     count, intensity, skipped = report["images"], report["intensity"], report.get("skipped_volumes")
     classes = (f"{printable(name)} {n} ({n / count:.1%})" for name, n in report["classes"].items())
+    copies = f"copies, {'mirrored' if count > MANY else 'near, mirrored and turned'} ones included"
     return [
         f"images: {count} in {counted(len(report['classes']), 'class', 'classes')}: {', '.join(classes)}",
         f"width x height: {most_frequent(report['sizes'])}",
@@ -180,8 +181,7 @@ def lines(report: dict[str, Any]) -> list[str]:
         *([f"volumes and files of volumes left out: {len(skipped)}", *listed(skipped)] if skipped else []),
         f"exact duplicates{aside(report)}: {counted(len(report['duplicates']), 'group')}, "
         f"{report['duplicates_in_two_classes']} of them in two classes; "
-        f"copies, {'mirrored' if too_many(report) else 'near, mirrored and turned'} ones included: "
-        f"{counted(report['copies'], 'pair')}",
+        f"{copies}: {counted(report['copies'], 'pair')}",
         *(people_lines(report) if report["split"] else ["subjects: unknown"]),
         *(f"note: {note}" for note in report["notes"]),
         f"verdict: {report['verdict']}",
@@ -189,15 +189,15 @@ def lines(report: dict[str, Any]) -> list[str]:
 
 
 def listed(bad: Sequence[tuple[str, str]]) -> list[str]:
-    """Files and what is wrong with them, the first ones."""
+    """The first files and what is wrong with them."""
     return [f"  {path}: {reason}" for path, reason in bad[:LISTED]] + ["  ..."] * (len(bad) > LISTED)
 
 
 def contact_sheet(root: Path | str, files: Sequence[ImageFile], path: Path | str) -> None:
-    """Write a PNG with a row for each class (the first 24), of 10 images spread evenly over its files.
+    """Write a PNG with a row for each of the first 24 classes: 10 images spread evenly over its files.
 
     Raises:
-        BadImage: a file cannot be read; pass only files that can.
+        BadImage: a file cannot be read.
     """
     by_class: dict[str, list[ImageFile]] = defaultdict(list)
     for file in files:
@@ -207,7 +207,7 @@ def contact_sheet(root: Path | str, files: Sequence[ImageFile], path: Path | str
     sheet = Image.new("RGB", (SHEET_COLUMNS * SHEET_SIDE, len(rows) * height))
     draw = ImageDraw.Draw(sheet)
     for row, (label, members) in enumerate(rows):
-        # Pillow's built-in font may have no other letters.
+        # Pillow's built-in font may lack other letters.
         name = printable(label).encode("ascii", "backslashreplace").decode()
         draw.text((2, row * height + 2), f"{name}, {len(members)} images", fill="white")
         places = np.linspace(0, len(members) - 1, min(SHEET_COLUMNS, len(members))).round().astype(int)
@@ -235,25 +235,20 @@ def people_lines(report: dict[str, Any]) -> list[str]:
 
 
 def aside(report: dict[str, Any]) -> str:
-    """That constant images are no duplicates, where there are any."""
+    """The words that constant images are no duplicates, if there are any."""
     return " (constant images aside)" if report["intensity"]["constant"] else ""
-
-
-def too_many(report: dict[str, Any]) -> bool:
-    """Whether the images were too many for each to be compared with each."""
-    return report["images"] > MANY
 
 
 def leak_line(report: dict[str, Any]) -> str:
     leaks = report["near_duplicates_across_splits"]
-    if too_many(report):
+    if report["images"] > MANY:
         return f"not sought, there are more than {MANY} images"
     test = counted(report["split"]["test"]["images"], "test image")
     return f"{leaks} of {test} {'has' if leaks == 1 else 'have'} a train image correlated above {NEAR}"
 
 
 def most_frequent(numbers: dict[str, int]) -> str:
-    """The most frequent ones, so that a folder of odd sizes still fits on a line."""
+    """The five most frequent names with their counts, on one line."""
     shown = [f"{name} ({count})" for name, count in list(numbers.items())[:5]]
     return ", ".join(shown + [f"and {len(numbers) - 5} more"] * (len(numbers) > 5))
 
@@ -282,7 +277,7 @@ def describe_duplicates(facts: Sequence[Facts], people: People | None) -> dict[s
     parts = people.split.parts if people else [None] * len(facts)
     same: dict[str, list[tuple[ImageFile, str | None]]] = defaultdict(list)
     for fact, name, part in zip(facts, names, parts, strict=True):
-        # All black slices are the same, whoever they are from.
+        # All constant slices are the same, whoever they show.
         if fact.lowest < fact.highest and part != LEFT_OUT:
             same[fact.digest].append((fact.file, name))
     groups = [group for group in same.values() if len(group) > 1]
@@ -311,29 +306,26 @@ def describe_people(people: People | None) -> dict[str, Any]:
 
 
 def notes_on(report: dict[str, Any], said: Sequence[str]) -> list[str]:
-    """What a reader should know that changes no verdict."""
+    """Notes that do not change the verdict."""
     notes = list(said)
-    if too_many(report):
+    if report["images"] > MANY:
         notes.append(f"of more than {MANY} images, copies are found where thumbnails are equal, mirrored say")
     if report["images"] > SEARCHED:
         notes.append(f"of more than {SEARCHED} images, turned or otherwise altered copies are not looked for")
-    if report["split"] and (out := report["images"] - sum(n["images"] for n in report["split"].values())):
-        notes.append(f"{counted(out, 'image')} left out by the column split")
-    if report["split"] and 0 < (held_out := held_out_people(report)) < NEEDED_PEOPLE:
-        people = counted(held_out, "person", "people")
-        notes.append(f"{people} held out, alzgan.evaluate needs {NEEDED_PEOPLE}: {HOLD_OUT_MORE}")
+    if split := report["split"]:
+        if out := report["images"] - sum(part["images"] for part in split.values()):
+            notes.append(f"{counted(out, 'image')} left out by the column split")
+        held_out = sum(split[part]["subjects"] for part in PARTS if part != "train")
+        if 0 < held_out < NEEDED_PEOPLE:
+            people = counted(held_out, "person", "people")
+            notes.append(f"{people} held out, alzgan.evaluate needs {NEEDED_PEOPLE}: {HOLD_OUT_MORE}")
     if len(report["sizes"]) > 1:
         notes.append("images of several sizes: training resizes each to one square, see data.fit")
     return notes
 
 
-def held_out_people(report: dict[str, Any]) -> int:
-    """The number of people who are not trained on."""
-    return sum(report["split"][part]["subjects"] for part in PARTS if part != "train")
-
-
 def long_images(facts: Sequence[Facts]) -> list[str]:
-    """One line on images that are far from square, if there are any."""
+    """A note on images that are far from square, if there are any."""
     sides = [sorted(map(int, fact.size.split("x"))) for fact in facts]
     long = [fact for fact, (short, side) in zip(facts, sides, strict=True) if side > LONG * short]
     if not long:
@@ -345,13 +337,13 @@ def long_images(facts: Sequence[Facts]) -> list[str]:
 
 
 def verdict_on(report: dict[str, Any], fault: str | None) -> str:
-    """One line: the gravest finding and what to do about it, or that there is none."""
+    """One line: the most serious finding and what to do about it, or that there is none."""
     if fault:
         return f"not ready to train: {fault}"
     word = f"according to data.subjects={printable(report['subject_rule'])}"
     if harm := harm_in(report):
         return f"ready to train, not safe to evaluate, {word}: {harm}"
-    kept_apart = "person" if too_many(report) else "person, copy or near-duplicate"
+    kept_apart = "person" if report["images"] > MANY else "person, copy or near-duplicate"
     return (
         f"ready to train: {counted(report['images'], 'image')} of "
         f"{counted(report['subjects'], 'person', 'people')} in "
@@ -361,7 +353,7 @@ def verdict_on(report: dict[str, Any], fault: str | None) -> str:
 
 
 def fault_in(report: dict[str, Any], bad_files: str) -> str | None:
-    """Why it cannot be trained on as it is."""
+    """Why the folder cannot be trained on, if it cannot."""
     if report["unreadable"] and bad_files == "error":
         path, reason = report["unreadable"][0]
         return (
@@ -381,7 +373,7 @@ def fault_in(report: dict[str, Any], bad_files: str) -> str | None:
 
 
 def harm_in(report: dict[str, Any]) -> str | None:
-    """Why a score on the test part would mean little."""
+    """Why a score on the test part would mean little, if so."""
     if not report["split"]["test"]["images"]:
         return "the test part is empty: give more people, or other split fractions"
     if several := report["named_people_across_splits"]:

@@ -1,6 +1,8 @@
-"""What every reader of volumes refuses in the same words, and from which size on."""
+"""What all readers of volumes share: their error, their size limit and their optional packages."""
 
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from alzgan.errors import UserError
 from alzgan.text import printable
@@ -9,10 +11,18 @@ MAX_VOXELS = 512**3  # 0.5 GiB as float32; a whole head at 0.4 mm has 1e8
 
 
 class BadVolume(UserError):
-    """A file that is no scan, or one too small for what is asked: `reason` is the line's reason alone."""
+    """A file that is no scan, or too small for the request; `reason` is the middle part of the line."""
 
     def __init__(self, path: Path, reason: str, advice: str = "mend or remove it"):
+        self.path, self.reason = path, printable(" ".join(map(str.strip, reason.splitlines())))
         super().__init__(
-            f"cannot use the volume {printable(path)}: {reason}; {advice}, or set data.bad_files=skip"
+            f"cannot use the volume {printable(path)}: {self.reason}; {advice}, or set data.bad_files=skip"
         )
-        self.path, self.reason = path, reason
+
+
+def optional_package(name: str, extra: str) -> Any:
+    """Import a package of one of alzgan's extras; UserError if it is missing."""
+    try:
+        return import_module(name)
+    except ImportError:
+        raise UserError(f"reading volumes needs {name}: run pip install 'alzgan[{extra}]'") from None

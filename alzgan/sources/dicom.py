@@ -1,31 +1,29 @@
-"""DICOM series as volumes: slices by where they lie in the patient, never by the names of their files.
+"""Read DICOM series as volumes, ordering slices by their position in the patient.
 
-PS3.3 of the standard, C.7.6.2 (image plane) and C.7.6.16 (multi-frame functional groups). pydicom reads the
-files; nothing in them is run.
+See PS3.3 of the standard, C.7.6.2 (image plane) and C.7.6.16 (multi-frame functional groups).
 """
 
 import contextlib
+import re
 import struct
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from alzgan.errors import UserError
-from alzgan.sources.bad_volume import MAX_VOXELS, BadVolume
+from alzgan.sources.bad_volume import MAX_VOXELS, BadVolume, optional_package
 from alzgan.text import counted, printable
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
-PREAMBLE = 128  # bytes before the four letters that every file begins with
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])  # the standard's axes run to the left, the back and up
-ALIKE = 1e-3  # how far directions (of unit length) and spacings (mm) of slices of a series may differ
-EVEN = 0.1  # how far gaps between slices may differ from their median, as a share of it
-HEADER = ("SeriesInstanceUID", "PatientID", "SOPClassUID", "Rows")  # what is read to sort files into series
+MARK = re.compile(rb".{128}DICM", re.DOTALL)
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])  # DICOM's axes point to the left, the back and the top
+ALIKE = 1e-3  # tolerance of the direction cosines and spacings (mm) of a series
+EVEN = 0.1  # tolerance of the gaps between slices, as a share of their median
+HEADER = ("SeriesInstanceUID", "PatientID", "SOPClassUID", "Rows")  # read to sort files into series
 
 
 @dataclass(frozen=True)
@@ -34,27 +32,19 @@ class Series:
 
     folder: Path
     files: tuple[Path, ...]
-    patient: str  # its ID, perhaps empty
-    lost: int = 0  # files beside them that cannot be read: that many slices may be missing
-
-
-class Scan(NamedTuple):
-    """A series as a volume, and why some of its files are not in it."""
-
-    voxels: np.ndarray  # float32 (columns, rows, slices), NaN in slices that are missing
-    affine: np.ndarray  # (4, 4) from the voxels to mm to the patient's right, front and top
-    odd: list[BadVolume]
+    patient: str  # ID, may be empty
+    lost: int = 0  # unreadable files in the folder: as many slices may be missing
 
 
 @dataclass(frozen=True)
 class Plane:
-    """A slice: its pixels, and where they lie in the patient in mm."""
+    """The pixels of a slice and their position in the patient, in mm."""
 
     path: Path
     pixels: np.ndarray  # (rows, columns), as stored
     slope: float
     intercept: float
-    corner: np.ndarray  # (3,) the first pixel
+    corner: np.ndarray  # (3,) position of the first pixel
     across: np.ndarray  # (3,) unit vector from column to column
     down: np.ndarray  # (3,) unit vector from row to row
     spacing: np.ndarray  # (2,) from column to column and from row to row
@@ -62,10 +52,9 @@ class Plane:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file is one, by its suffix or by its first bytes."""
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    return is_marked(start := start_of(path)) or is_bare(start)
+    """Whether a file is DICOM, by its suffix or its first bytes."""
+    start = start_of(path)
+    return path.suffix.lower() in SUFFIXES or MARK.match(start) is not None or is_bare(start)
 
 
 def start_of(path: Path) -> bytes:
@@ -76,16 +65,12 @@ def start_of(path: Path) -> bytes:
         return b""
 
 
-def is_marked(start: bytes) -> bool:
-    return start[PREAMBLE : PREAMBLE + 4] == b"DICM"
-
-
 def is_bare(start: bytes) -> bool:
-    """Whether a file that has no preamble begins with two little endian elements, of groups 2 or 8."""
+    """Whether a file without a preamble begins with two little-endian elements of groups 2 or 8."""
     if len(start) < 8:
         return False
     group, element, length = struct.unpack_from("<HHI", start)
-    if start[4:6].isalpha():  # an explicit value representation, and a shorter length
+    if start[4:6].isalpha():  # explicit value representation, with a shorter length
         length = struct.unpack_from("<H", start, 6)[0]
     if group not in (2, 8) or 12 + length > len(start):
         return False
@@ -94,21 +79,20 @@ def is_bare(start: bytes) -> bool:
 
 
 def series_among(paths: Sequence[Path]) -> tuple[list[Series], list[BadVolume]]:
-    """The series of files, by folder, series UID and patient, and why some files are in none.
+    """Group files into series by folder, series UID and patient; return the series and the bad files.
 
-    A file without an image, such as a report, is in none, and nothing is said of it.
+    Files without an image, such as reports, are ignored.
 
     Raises:
         UserError: pydicom is missing.
     """
-    if not paths:
-        return [], []
-    pydicom = import_pydicom()
     files: dict[tuple[Path, str, str], list[Path]] = defaultdict(list)
-    imageless, classes, odd = [], set(), []
+    imageless: list[tuple[Path, str]] = []
+    classes = {""}  # of files with images; "" is that of a file that ends before its class
+    odd: list[BadVolume] = []
     for path in paths:
         try:
-            header = read(path, pydicom, stop_before_pixels=True, specific_tags=list(HEADER))
+            header = read(path, stop_before_pixels=True, specific_tags=list(HEADER))
         except BadVolume as error:
             odd.append(error)
             continue
@@ -119,31 +103,33 @@ def series_among(paths: Sequence[Path]) -> tuple[list[Series], list[BadVolume]]:
             classes.add(kind)
         else:
             imageless.append((path, kind))
-    classes.add("")  # of a file that ends even before that
     odd += [BadVolume(path, "it ends before its image") for path, kind in imageless if kind in classes]
     lost = Counter(error.path.parent for error in odd)
     series = [Series(key[0], tuple(paths), key[2], lost[key[0]]) for key, paths in files.items()]
     return series, odd
 
 
-def read_series(series: Series) -> Scan:
-    """One series as a volume, rescaled, dark for dark.
+def read_series(series: Series) -> tuple[np.ndarray, np.ndarray, list[BadVolume]]:
+    """Read a series as a volume, rescaled, with inverted greys (MONOCHROME1) turned back.
 
-    A file that cannot be used is left out: it is damaged, in colour, a copy of another file, or of another
-    size, direction or spacing than most slices. Only such a file may leave a gap.
+    A file is left out if it is damaged, in colour, a copy of another file, or differs from most slices in
+    size, direction or spacing. Other gaps are errors.
+
+    Returns:
+        Voxels, float32 (columns, rows, slices), NaN in missing slices; the affine (4, 4) to mm towards the
+        patient's right, front and top; an error for each file that is left out.
 
     Raises:
         UserError: pydicom is missing.
-        BadVolume: no file can be used; no size, direction and spacing is that of most slices; two slices at
-            one place; gaps; too large.
+        BadVolume: no file can be used; no size, direction and spacing is that of most slices; two slices are
+            in one place; slices are missing; the volume is too large.
     """
-    pydicom = import_pydicom()
     planes: list[Plane] = []
     odd: list[BadVolume] = []
     size = 0
     for path in series.files:
         try:
-            several = list(planes_of(path, read(path, pydicom)))
+            several = list(planes_of(path, read(path)))
         except BadVolume as error:
             odd.append(error)
             continue
@@ -158,7 +144,7 @@ def read_series(series: Series) -> Scan:
     planes = without(planes, twice)
     if not planes:
         raise BadVolume(series.folder, (odd + twice)[0].reason)
-    return Scan(*stacked(series.folder, planes, lost), odd + twice)
+    return *stacked(series.folder, planes, lost), odd + twice
 
 
 def without(planes: Sequence[Plane], odd: Sequence[BadVolume]) -> list[Plane]:
@@ -167,7 +153,7 @@ def without(planes: Sequence[Plane], odd: Sequence[BadVolume]) -> list[Plane]:
 
 
 def strangers(folder: Path, planes: Sequence[Plane]) -> list[BadVolume]:
-    """The files whose slices are not cut like most others; BadVolume if no more than half are cut alike."""
+    """The files whose slices differ from most in geometry; BadVolume if no majority is alike."""
     if not planes:
         return []
     cuts = np.array([(*plane.pixels.shape, *plane.across, *plane.down, *plane.spacing) for plane in planes])
@@ -181,7 +167,7 @@ def strangers(folder: Path, planes: Sequence[Plane]) -> list[BadVolume]:
 
 
 def copies(planes: Sequence[Plane]) -> list[BadVolume]:
-    """The files with a slice that another file has, too: the same pixels at the same place."""
+    """The files with a slice that an earlier file also has: the same pixels in the same place."""
     first: dict[tuple[Any, ...], Path] = {}
     found: dict[Path, Path] = {}
     for plane in planes:
@@ -194,7 +180,7 @@ def copies(planes: Sequence[Plane]) -> list[BadVolume]:
 
 
 def stacked(folder: Path, planes: Sequence[Plane], lost: int) -> tuple[np.ndarray, np.ndarray]:
-    """Slices in the order of their places, of which up to `lost` may be missing, and the affine."""
+    """Stack slices by position, of which up to `lost` may be missing; return the voxels and the affine."""
     first = planes[0]
     normal = np.cross(first.across, first.down)
     heights = np.array([plane.corner @ normal for plane in planes])
@@ -222,7 +208,7 @@ def stacked(folder: Path, planes: Sequence[Plane], lost: int) -> tuple[np.ndarra
 
 
 def planes_of(path: Path, file: Any) -> Iterator[Plane]:
-    """The slices of a file, one or one a frame."""
+    """The slices of a file, one for each frame."""
     if "MOSAIC" in (file.get("ImageType") or ()):
         raise BadVolume(path, "a Siemens mosaic, many slices in one image: convert it with dcm2niix")
     if file.get("SamplesPerPixel", 1) != 1:
@@ -230,14 +216,12 @@ def planes_of(path: Path, file: Any) -> Iterator[Plane]:
     if not file.get("Rows") or not file.get("Columns"):
         raise BadVolume(path, "it does not say how many rows and columns it has")
     frames = int(file.get("NumberOfFrames") or 1)
-    if frames * file.Rows * file.Columns > MAX_VOXELS:  # before any is decoded
+    if frames * file.Rows * file.Columns > MAX_VOXELS:  # checked before decoding
         raise BadVolume(path, f"more than the limit of {MAX_VOXELS} voxels")
     try:
         pixels = file.pixel_array.reshape(frames, file.Rows, file.Columns)
     except Exception as error:  # a decoder may raise anything on damaged data
-        raise BadVolume(
-            path, f"its pixels cannot be read ({printable(' '.join(str(error).split()))})"
-        ) from None
+        raise BadVolume(path, f"its pixels cannot be read ({error})") from None
     dark = -1.0 if file.get("PhotometricInterpretation") == "MONOCHROME1" else 1.0
     shared = next(iter(file.get("SharedFunctionalGroupsSequence") or [file]))
     each = file.get("PerFrameFunctionalGroupsSequence") or [file] * frames
@@ -248,7 +232,7 @@ def planes_of(path: Path, file: Any) -> Iterator[Plane]:
 
 
 def plane_of(path: Path, places: tuple[Any, ...], pixels: np.ndarray, dark: float) -> Plane:
-    """A slice, by what its frame, the frames' shared group or the whole file says."""
+    """A slice; its geometry is that of its frame, else of the shared group, else of the file."""
 
     def numbers(name: str, group: str, count: int, default: float | None = None) -> np.ndarray:
         for place in places:
@@ -278,25 +262,17 @@ def plane_of(path: Path, places: tuple[Any, ...], pixels: np.ndarray, dark: floa
     )
 
 
-def read(path: Path, pydicom: ModuleType, **options: Any) -> Any:
-    """A file; one without a preamble is little endian, and implicit unless its first element is explicit."""
+def read(path: Path, **options: Any) -> Any:
+    """Read a file; one without a preamble must be little endian."""
+    pydicom = optional_package("pydicom", "dicom")
     start = start_of(path)
     bare = is_bare(start)
-    if not bare and not is_marked(start):
+    if not bare and not MARK.match(start):
         raise BadVolume(path, "damaged or no DICOM" if start else "the file is empty")
     try:
         file = pydicom.dcmread(path, force=bare, **options)
     except Exception as error:  # a parser may raise anything on damaged data
-        reason = printable(" ".join(str(error).split()))
-        raise BadVolume(path, f"damaged or no DICOM ({reason})") from None
-    if "TransferSyntaxUID" not in file.file_meta:  # which the decoder of pixels asks for
+        raise BadVolume(path, f"damaged or no DICOM ({error})") from None
+    if "TransferSyntaxUID" not in file.file_meta:  # the pixel decoder needs it
         file.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
     return file
-
-
-def import_pydicom() -> ModuleType:
-    try:
-        import pydicom
-    except ImportError:
-        raise UserError("DICOM needs pydicom: run pip install 'alzgan[dicom]'") from None
-    return pydicom

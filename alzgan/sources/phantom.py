@@ -1,9 +1,9 @@
-"""Procedural brains: a folder of T1-looking axial slices of people who never lived.
+"""Procedural brains: a folder of T1-like axial slices of people who never lived.
 
-The anatomy is a function of (x, y, z) in mm with each person's own parameters: x from left to right, y from
-back to front, z upwards from the commissures. Distances to surfaces become tissues, tissues a skull-stripped
-T1 image, and the scanner adds its bias field, noise and blur. From NonDemented to ModerateDemented the
-ventricles grow, the cortex thins and the sulci open.
+The anatomy is a function of (x, y, z) in mm with random parameters for each person: x goes from left to
+right, y from back to front, z upwards from the commissures. Distances to surfaces decide the tissue, tissues
+the skull-stripped T1 signal, and a simulated scanner adds a bias field, noise and blur. From NonDemented to
+ModerateDemented the ventricles grow, the cortex thins and the sulci open.
 """
 
 import os
@@ -19,15 +19,15 @@ from alzgan.errors import UserError
 from alzgan.files import read_json, replacing, scratch, write_json, write_table
 from alzgan.people.splits import MANIFEST
 
-# Share of people in a class, as in the Kaggle 4-class set, from the healthiest to the most affected.
+# Share of the people in each class, as in the Kaggle 4-class set, from healthy to most affected.
 CLASS_SHARES = {"NonDemented": 0.50, "VeryMildDemented": 0.35, "MildDemented": 0.14, "ModerateDemented": 0.01}
-LEAST_PEOPLE = 3  # in a class: one each for training, validation and test
-FIELD_OF_VIEW = 184.0  # mm; leaves 45-50 % of the pixels outside the brain, as in the Kaggle set
+LEAST_PEOPLE = 3  # in each class: one each for training, validation and test
+FIELD_OF_VIEW = 184.0  # mm; 45-50 % of the pixels are outside the brain, as in the Kaggle set
 MIDDLE_HEIGHT = 13.0  # mm above the commissures: thalami in the lowest slices, ventricle roofs in the highest
-TALLEST_STACK = 48.0  # mm; beyond it the model has no anatomy to show
-VERSION = 1  # counted up whenever the same settings give other pixels
+TALLEST_STACK = 48.0  # mm that the model covers
+VERSION = 1  # raised whenever the same settings give other pixels
 
-# T1 signal; 1 is the brightest that a file can hold.
+# T1 signal; 1 is white.
 CSF, CORTEX, STRIATUM, THALAMUS, PALLIDUM, WHITE = 0.10, 0.47, 0.62, 0.72, 0.78, 0.92
 
 # The lateral ventricle from its frontal to its occipital horn: x, y, z and radius in mm.
@@ -45,7 +45,7 @@ LATERAL_VENTRICLE = (
 class Waves:
     """A smooth random function of space with mean 0 and variance 1: a sum of plane waves.
 
-    They have one length in mm and random directions; their z components are multiplied by `rise`.
+    The waves have one length in mm and random directions; their z components are multiplied by `rise`.
     """
 
     def __init__(self, rng: np.random.Generator, wavelength: float, count: int, rise: float = 1.0):
@@ -62,29 +62,29 @@ class Waves:
 
 
 class Brain:
-    """A random person's anatomy, lengths in mm; severity is 0 (NonDemented) to 1 (ModerateDemented)."""
+    """A random person's anatomy, in mm; severity goes from 0 (NonDemented) to 1 (ModerateDemented)."""
 
     def __init__(self, rng: np.random.Generator, severity: float):
         self.half_width = rng.uniform(63, 69)
         self.half_length = rng.uniform(81, 87)
-        self.taper = rng.uniform(0.05, 0.13)  # how much narrower the front is than the back
+        self.taper = rng.uniform(0.05, 0.13)  # how much narrower the front is
         self.squareness = rng.uniform(2.1, 2.35)  # exponent of the outline: 2 is an ellipse
-        self.ventricle_size = rng.uniform(0.8, 1.15) + 0.9 * severity  # 1 is a healthy one
-        self.ventricle_splay = rng.uniform(0.85, 1.15)  # how far its horns point outwards
+        self.ventricle_size = rng.uniform(0.8, 1.15) + 0.9 * severity  # 1 is healthy
+        self.ventricle_splay = rng.uniform(0.85, 1.15)  # how far the horns point outwards
         self.ventricle_height = rng.uniform(-3, 3)
         self.cortex = rng.uniform(3.4, 3.7) - 1.2 * severity  # thickness
-        # Half the width of the fluid in a sulcus; below 0 its banks touch.
+        # Half the width of the fluid in a sulcus; below 0 the banks touch.
         self.sulcus_opening = rng.uniform(0.0, 0.4) + 0.9 * severity
         self.sulcus_depth = rng.uniform(19, 24)
-        # The folds of the right side are those of the left, seen this much higher up.
+        # The right side has the folds that the left side has this much higher.
         self.asymmetry = rng.uniform(5, 9)
         self.warp = [Waves(rng, 110, 4) for _ in range(3)]
         self.folds = Waves(rng, 20, 16, rise=0.48)  # zero along the middle of each sulcus
-        self.relief = Waves(rng, 32, 8, rise=0.55)  # makes some sulci deep and some shallow
+        self.relief = Waves(rng, 32, 8, rise=0.55)  # some sulci are deep, some shallow
 
 
 def slice_points(brain: Brain, z: float, size: int) -> np.ndarray:
-    """Positions (3, size, size) in mm of an axial slice in the person's own, gently bent space."""
+    """Positions (3, size, size) in mm of an axial slice in the person's slightly warped space."""
     across = ((np.arange(size, dtype=np.float32) + 0.5) / size - 0.5) * FIELD_OF_VIEW
     x, y = np.meshgrid(across, -across)
     points = np.stack([x, y, np.full_like(x, z)])
@@ -92,7 +92,7 @@ def slice_points(brain: Brain, z: float, size: int) -> np.ndarray:
 
 
 def mirrored(points: np.ndarray) -> np.ndarray:
-    """Both hemispheres folded onto the one with x >= 0."""
+    """Fold both hemispheres onto the one with x >= 0."""
     x, y, z = points
     return np.stack([np.abs(x), y, z])
 
@@ -108,9 +108,9 @@ def hull_depth(brain: Brain, points: np.ndarray) -> np.ndarray:
     return radius / np.maximum(reach, 1e-3) - radius
 
 
-def cone_distance(points: np.ndarray, start: tuple, end: tuple) -> np.ndarray:
+def cone_distance(points: np.ndarray, *ends: tuple[float, ...]) -> np.ndarray:
     """Distance in mm to a round-ended cone between two (x, y, z, radius); negative inside."""
-    start, end = (np.array(node, dtype=np.float32)[:, None, None] for node in (start, end))
+    start, end = (np.array(node, dtype=np.float32)[:, None, None] for node in ends)
     axis = (end - start)[:3]
     offset = points - start[:3]
     along = np.clip((offset * axis).sum(0) / (axis**2).sum(), 0, 1)
@@ -127,8 +127,8 @@ def ellipsoid_distance(points: np.ndarray, centre: tuple, radii: tuple, tilt: fl
 
 def ventricle_distance(brain: Brain, points: np.ndarray) -> np.ndarray:
     """Distance in mm to the lateral and the third ventricles; negative inside."""
-    halve_z = np.float32([1, 1, 0.5])[:, None, None]  # the ventricles are taller than they are wide
-    height = np.float32([0, 0, brain.ventricle_height])[:, None, None]
+    halve_z = np.array([1, 1, 0.5], np.float32)[:, None, None]  # ventricles are taller than wide
+    height = np.array([0, 0, brain.ventricle_height], np.float32)[:, None, None]
     squeezed = (mirrored(points) - height) * halve_z
     nodes = [
         (x * brain.ventricle_splay, y, z / 2, r * brain.ventricle_size) for x, y, z, r in LATERAL_VENTRICLE
@@ -140,14 +140,14 @@ def ventricle_distance(brain: Brain, points: np.ndarray) -> np.ndarray:
 
 
 def fissure_distance(points: np.ndarray) -> np.ndarray:
-    """Distance in mm to the cleft between the hemispheres, which the callosal arch interrupts."""
+    """Distance in mm to the fissure between the hemispheres, which the corpus callosum interrupts."""
     x, y, z = points
     arch = 38 * np.sqrt(np.clip(1 - ((z - 4) / 30) ** 2, 0, 1))
     return np.hypot(x, np.maximum(arch - np.abs(y + 3), 0))
 
 
 def sylvian_distance(points: np.ndarray, ripple: np.ndarray) -> np.ndarray:
-    """Distance in mm to the Sylvian fissure: a cleft from the side, then along the insula; fades upwards."""
+    """Distance in mm to the Sylvian fissure: inwards from the side, then along the insula; fades upwards."""
     x, y, z = mirrored(points)
     insula = np.hypot(x + (y - 3) ** 2 / 80 - 42 + ripple, np.maximum(np.abs(y - 3) - 17, 0))
     cleft = np.hypot(y - 2 - 0.12 * (x - 42) - ripple, np.maximum(42 - x, 0))
@@ -159,17 +159,17 @@ def sulcus_distance(
 ) -> np.ndarray:
     """Distance in mm to the fluid of the nearest sulcus or fissure; negative inside.
 
-    Sulci are the zero lines of a random field. It is stretched along the way inwards, so that they
-    run inwards rather than along the surface, and each ends at its own depth.
+    Sulci are the zero lines of a random field, which is stretched inwards so that they do not run along the
+    surface. Each ends at its own depth.
     """
     x, y, z = mirrored(points)
     z = z + brain.asymmetry * (points[0] > 0).astype(np.float32)
     relief = brain.relief(np.stack([x, y, z]))
     stretch = 1 + 0.35 * np.clip(depth, 0, 25) / np.maximum(np.hypot(x, y), 30)
-    field = brain.folds(np.stack([x * stretch, y * stretch, z + 4 * relief]))  # relief: no two folds alike
+    field = brain.folds(np.stack([x * stretch, y * stretch, z + 4 * relief]))  # relief makes folds differ
     slope = np.hypot(*np.gradient(field)) * (points.shape[-1] / FIELD_OF_VIEW)
     fissure = fissure_distance(points)
-    below = np.minimum(depth, 2 * fissure)  # the sulci of the inner wall are half as deep
+    below = np.minimum(depth, 2 * fissure)  # sulci of the medial wall are half as deep
     beyond_floor = np.maximum(below - brain.sulcus_depth * (1 + 0.35 * np.minimum(relief, 1)), 0)
     folds = np.hypot(np.abs(field) / np.hypot(slope, 0.14), beyond_floor)
     folds = np.maximum(folds, 8 - ventricles)  # white matter around the ventricles
@@ -185,7 +185,7 @@ def draw_slice(brain: Brain, z: float, size: int) -> tuple[np.ndarray, np.ndarra
     depth = hull_depth(brain, points)
     ventricles = ventricle_distance(brain, points)
     sulci = sulcus_distance(brain, points, depth, ventricles)
-    layers = (  # later ones cover earlier ones
+    layers = (  # later layers cover earlier ones
         (ellipsoid_distance(side, (20, 2, 0), (5, 11, 9), 0.25), PALLIDUM),
         (ellipsoid_distance(side, (27, 4, 4), (4.5, 17, 15), 0.2), STRIATUM),
         (ellipsoid_distance(side, (11, -13, 5), (9, 15, 11), 0.35), THALAMUS),
@@ -195,17 +195,17 @@ def draw_slice(brain: Brain, z: float, size: int) -> tuple[np.ndarray, np.ndarra
         (ventricles, CSF),
     )
     signal = np.full_like(depth, WHITE)
-    edge = 1.2 * FIELD_OF_VIEW / size  # a voxel on a border holds both tissues
+    edge = 1.2 * FIELD_OF_VIEW / size  # voxels at a border contain both tissues
     for distance, value in layers:
         signal += np.clip(0.5 - distance / edge, 0, 1) * (value - signal)
-    return signal, (depth > 0) & ((sulci > 0) | (depth > 3))  # stripping takes the fluid of the surface
+    return signal, (depth > 0) & ((sulci > 0) | (depth > 3))  # skull stripping removes the surface's fluid
 
 
 def acquire(rng: np.random.Generator, signals: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Scan one person: uint8 images from signals and masks, all (slices, H, W); 0 outside the masks only.
+    """Scan one person: signals and masks to uint8 images, all (slices, H, W), 0 only outside the masks.
 
-    A scan has a smooth bias field, a contrast and a brightness of its own, which drifts from slice to slice,
-    Rician noise (Gudbjartsson & Patz 1995) and a slight blur.
+    Each scan has a random smooth bias field, a contrast, a brightness that drifts from slice to slice, Rician
+    noise (Gudbjartsson & Patz 1995) and a slight blur.
     """
     y, x = np.meshgrid(*[np.linspace(-1, 1, n, dtype=np.float32) for n in signals.shape[1:]], indexing="ij")
     weights = rng.uniform(-0.08, 0.08, 5).astype(np.float32)
@@ -221,9 +221,10 @@ def acquire(rng: np.random.Generator, signals: np.ndarray, masks: np.ndarray) ->
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides a phantom's bytes, on one kind of processor; kept in its `phantom.json`.
+    """The settings of a phantom, kept in its `phantom.json`.
 
-    Between processors with AVX2 and with AVX-512 one pixel of 17 million differed by a grey level.
+    They decide every byte on one kind of processor. Between AVX2 and AVX-512, one pixel of 17 million
+    differed by one grey level.
     """
 
     people: int
@@ -248,7 +249,7 @@ class Settings:
             )
 
     def grades(self) -> np.ndarray:
-        """The class of each person, (people,), as an index into `CLASS_SHARES`, in random order."""
+        """The class of each person (people,) as an index of `CLASS_SHARES`, in random order."""
         spare = self.people - LEAST_PEOPLE * len(CLASS_SHARES)
         counts = [LEAST_PEOPLE + int(share * spare) for share in CLASS_SHARES.values()]
         counts[0] += self.people - sum(counts)
@@ -283,10 +284,10 @@ def fill(folder: Path, settings: Settings) -> None:
 
 
 def is_already_there(root: Path, settings: Settings) -> bool:
-    """Whether `root` holds this very phantom: not where there is nothing, or one that another version drew.
+    """Whether `root` has this phantom; not if it is free, or another version drew its phantom.
 
     Raises:
-        UserError: it holds anything else.
+        UserError: it has anything else.
     """
     if is_free(root):
         return False
@@ -296,9 +297,7 @@ def is_already_there(root: Path, settings: Settings) -> bool:
     if {**found, "version": VERSION} != asdict(settings):
         raise UserError(f"{root} holds a phantom of other settings; delete it or choose another folder")
     if sum(1 for _ in root.glob("*/*.png")) != settings.people * settings.slices:
-        raise UserError(
-            f"{root} holds a phantom with images missing or added; delete it to have it made anew"
-        )
+        raise UserError(f"{root} holds a phantom with images missing or added; delete it to draw it again")
     return found.get("version") == VERSION
 
 
@@ -309,17 +308,23 @@ def is_free(root: Path) -> bool:
 def write_phantom(
     root: Path, *, people: int = 64, slices: int = 16, size: int = 128, spacing: float = 1.25, seed: int = 0
 ) -> None:
-    """Write a phantom of `people * slices` PNG files (8-bit grey) in four class folders, or find it there.
+    """Write a phantom in four class folders, unless `root` already has it.
 
-    Files are `CLASS/sub-012_slice-07.png`, `size` pixels square; `manifest.csv` says the same, with the split
-    left empty. Slices are axial, numbered from the lowest up, the front of the brain at the top. At the
-    default `spacing` in mm, neighbours resemble each other far more than any two people do; from about 5 mm
-    on they no longer do. Each class has 3 people or more, so `people` is 12 or more. The folder appears whole
-    or not at all, also when two processes make it at once; a killed one leaves a `.part` folder beside it.
-    One that another version of alzgan drew with the same settings is replaced.
+    Files are `CLASS/sub-012_slice-07.png`, 8-bit grey; `manifest.csv` lists them, without a split. Slices are
+    axial, numbered from the bottom up, with the front of the brain at the top. The folder appears whole or
+    not at all, even if two processes write it at once; a killed process leaves a `.part` folder beside it. A
+    phantom with the same settings that another version of alzgan drew is replaced.
+
+    Args:
+        root: the folder.
+        people: at least 12, since each class has at least 3.
+        slices: of each person.
+        size: side of a slice in pixels.
+        spacing: of slices, in mm; below about 5 mm neighbouring slices are more alike than two people's.
+        seed: of everything random.
 
     Raises:
-        UserError: settings that cannot be drawn, a folder that holds anything else or cannot be written.
+        UserError: these settings cannot be drawn; `root` has anything else or cannot be written.
     """
     root = Path(os.path.realpath(root))
     settings = Settings(people, slices, size, float(spacing), seed)
@@ -334,7 +339,7 @@ def write_phantom(
                 with scratch(root) as older:
                     os.replace(root, older)
     except OSError as error:
-        if not is_already_there(root, settings):  # another process was not faster
+        if not is_already_there(root, settings):  # another process has not written it
             raise UserError(
                 f"cannot write a phantom to {root}: {error.strerror or error}; choose another folder"
             ) from error

@@ -1,8 +1,7 @@
-"""One scan, from whatever file it lies in, in the canonical frame.
+"""Read a scan into the canonical frame: first axis to the patient's right, second to the front, third up.
 
-That is: first axis to the patient's right, second to the front, third up. NIfTI (.nii, .nii.gz, pairs of .hdr
-and .img), FreeSurfer (.mgh, .mgz), Analyze 7.5 (.hdr and .img) and DICOM (`alzgan.sources.dicom`) are read. A
-file that does not say how the head lies is refused unless an orientation is given.
+Formats are NIfTI (.nii, .nii.gz, pairs of .hdr and .img), FreeSurfer (.mgh, .mgz), Analyze 7.5 (.hdr and
+.img) and DICOM (`alzgan.sources.dicom`). A file without an orientation is refused unless one is given.
 """
 
 import gzip
@@ -13,23 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from alzgan.errors import UserError
 from alzgan.images.decoding import Window, window_of
-from alzgan.sources.bad_volume import MAX_VOXELS, BadVolume
+from alzgan.sources.bad_volume import MAX_VOXELS, BadVolume, optional_package
 from alzgan.sources.dicom import Series, read_series
-from alzgan.text import printable
 
-PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}  # the axis of the canonical frame that a plane cuts
+PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}  # the axis across each plane
 SUFFIXES = (".nii", ".nii.gz", ".mgh", ".mgz", ".hdr")
-NIFTI_PAIR = (b"ni1\0", b"ni2\0")  # magic of a NIfTI header whose voxels are in an .img
+NIFTI_PAIR = (b"ni1\0", b"ni2\0")  # magic of a NIfTI header with its voxels in an .img
 MAX_SIDE = 4096  # pixels of a slice
-MANY_VALUES = 64  # whole numbers: a volume of fewer holds labels; FreeSurfer's aseg has 45
+MANY_VALUES = 64  # a volume of fewer different whole numbers holds labels; FreeSurfer's aseg has 45
 ORIENTATION = re.compile(r"(?=.*[RL])(?=.*[AP])(?=.*[SI])[RLAPSI]{3}")
 
 
@@ -40,56 +36,60 @@ class Volume:
     path: Path
     voxels: np.ndarray  # float32 (right, front, up)
     spacing: np.ndarray  # (3,) mm from voxel to voxel
-    window: Window | None  # None: no contrast
-    odd: Sequence[BadVolume] = ()  # files of a DICOM series that are not in it
+    window: Window | None  # None: the volume has no contrast
+    odd: Sequence[BadVolume] = ()  # files of a DICOM series that are left out
     is_series: bool = False
 
     @cached_property
     def holds_labels(self) -> bool:
-        """Whether the voxels are few whole numbers, as of a segmentation or a mask."""
+        """Whether the voxels are few whole numbers, as in a segmentation or a mask."""
         values = self.voxels[np.isfinite(self.voxels)]
-        for some in (values[:: len(values) // 10_000 + 1], values):  # a few suffice to recognise a scan
+        for some in (values[:: len(values) // 10_000 + 1], values):  # a sample suffices to recognise a scan
             different = np.unique(some)
             if len(different) >= MANY_VALUES or (different % 1).any():
                 return False
         return len(different) > 1
 
     def missing(self, axis: int) -> np.ndarray:
-        """Indices of the slices across an axis that a DICOM series lacks; the first one is always there."""
+        """Indices of the slices across an axis that a DICOM series lacks; it never lacks the first."""
         line = np.moveaxis(self.voxels, axis, 0)[:, 0, 0]
         return np.flatnonzero(np.isnan(line)) if self.is_series else np.array([], int)
 
     def slice(self, plane: str, index: int) -> np.ndarray:
-        """One slice, uint8 (H, W), as it is to be looked at."""
+        """One slice, uint8 (H, W), as it is shown."""
+        assert self.window is not None, "without contrast there is nothing to show"
         axis = PLANES[plane]
-        # Of the two axes left, the first runs to the right of the image and the second up.
+        # Of the two remaining axes, the first points to the right of the image and the second up.
         values = np.moveaxis(self.voxels, axis, 0)[index].T[::-1]
         image = Image.fromarray(np.rint(self.window.show(values)).astype(np.uint8))
         across, up = np.delete(self.spacing, axis)
-        finer = min(across, up)  # the coarser axis is interpolated: no detail is lost, nothing can alias
+        finer = min(across, up)  # interpolating the coarser axis loses no detail and cannot alias
         size = round(image.width * across / finer), round(image.height * up / finer)
         return np.asarray(image.resize(size, Image.Resampling.BICUBIC))
 
 
 def load_volume(path: Path, series: Series | None = None, orientation: str | None = None) -> Volume:
-    """Read a scan into the canonical frame, slope and intercept applied.
+    """Read a scan into the canonical frame, and apply slope and intercept.
 
     Args:
-        path: of the file, or of the folder of a DICOM series.
-        series: that one; None for a volume of one file.
-        orientation: where the three voxel axes run to, as "RAS" or "LPI", in a volume that does not say it.
+        path: the file, or the folder of a DICOM series.
+        series: the DICOM series; None for a file.
+        orientation: directions of the three voxel axes ("RAS", "LPI") for a file without an orientation.
 
     Raises:
         UserError: a package is missing.
-        BadVolume: the file is truncated or damaged, too large, not one 3-D scan of real numbers, without
-            orientation.
+        BadVolume: the file is damaged, too large, not one 3-D scan of real numbers, or has no orientation.
     """
-    nibabel = import_nibabel()
+    nibabel = optional_package("nibabel", "nifti")
     no_scan = nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError
     try:
-        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold becomes infinite
-            scan = read_series(series) if series else None
-            image = nibabel.Nifti1Image(scan.voxels, scan.affine) if scan else opened(path, nibabel)
+        with np.errstate(over="ignore", invalid="ignore"):  # values beyond float32 become infinite
+            odd: Sequence[BadVolume] = ()
+            if series:
+                *scan, odd = read_series(series)
+                image = nibabel.Nifti1Image(*scan)
+            else:
+                image = opened(path, nibabel)
             check_header(path, image)
             if not is_oriented(image):
                 image = oriented(path, image, orientation, nibabel)
@@ -98,22 +98,13 @@ def load_volume(path: Path, series: Series | None = None, orientation: str | Non
             canonical = nibabel.as_closest_canonical(image)
             voxels = canonical.get_fdata(dtype=np.float32).reshape(canonical.shape[:3])
     except (OSError, EOFError, ValueError, OverflowError, zlib.error, *no_scan) as error:
-        reason = printable(" ".join(str(error).split()))
-        raise BadVolume(path, f"damaged or no scan ({reason})") from None
+        raise BadVolume(path, f"damaged or no scan ({error})") from None
     spacing = nibabel.affines.voxel_sizes(canonical.affine)
-    return Volume(path, voxels, spacing, window_of(voxels), scan.odd if scan else (), scan is not None)
+    return Volume(path, voxels, spacing, window_of(voxels), odd, series is not None)
 
 
-def import_nibabel() -> ModuleType:
-    try:
-        import nibabel
-    except ImportError:
-        raise UserError("volumes need nibabel: run pip install 'alzgan[nifti]'") from None
-    return nibabel
-
-
-def opened(path: Path, nibabel: ModuleType) -> Any:
-    """The file as a nibabel image; no voxel is read yet."""
+def opened(path: Path, nibabel: Any) -> Any:
+    """Open a file as a nibabel image, without reading its voxels."""
     if path.suffix.lower() == ".mgh":  # nibabel would leave the file open
         return nibabel.MGHImage.from_bytes(path.read_bytes())
     if path.suffix.lower() != ".hdr":
@@ -122,12 +113,12 @@ def opened(path: Path, nibabel: ModuleType) -> Any:
         magic = header.read(348)[344:]
     if magic in NIFTI_PAIR or path.stat().st_size >= 540:  # the header of NIfTI-2
         return nibabel.load(path, mmap=False)
-    # Not by `nibabel.load`, which would read a MATLAB file beside it for SPM's sake.
+    # `nibabel.load` would also read a MATLAB file beside it, as SPM writes them.
     return nibabel.analyze.AnalyzeImage.from_filename(path, mmap=False)
 
 
 def check_header(path: Path, image: Any) -> None:
-    """Refuse what the header already shows to be unusable, before a voxel is read."""
+    """Refuse a scan that its header shows to be unusable, before reading voxels."""
     shape, kind = image.shape, image.get_data_dtype()
     if len(shape) < 3 or min(shape) < 1 or math.prod(shape[3:]) != 1:
         raise BadVolume(path, f"not one 3-D scan but of shape {shape}")
@@ -138,15 +129,15 @@ def check_header(path: Path, image: Any) -> None:
 
 
 def is_oriented(image: Any) -> bool:
-    """Whether the file says how the head lies: NIfTI and FreeSurfer may, Analyze cannot."""
+    """Whether the file has an orientation: NIfTI and FreeSurfer may, Analyze cannot."""
     header = image.header
     if "sform_code" in header:
         return bool(header["sform_code"] or header["qform_code"])
     return "goodRASFlag" in header and bool(header["goodRASFlag"])
 
 
-def oriented(path: Path, image: Any, orientation: str | None, nibabel: ModuleType) -> Any:
-    """The image with the orientation that is to be assumed."""
+def oriented(path: Path, image: Any, orientation: str | None, nibabel: Any) -> Any:
+    """The image in the given orientation; BadVolume if none is given."""
     if orientation is None:
         raise BadVolume(
             path, "it does not say how the head lies", "if you know it, set volumes.orientation, to RAS say"
@@ -167,7 +158,7 @@ def check_affine(path: Path, image: Any) -> None:
 
 
 def check_compression(path: Path) -> None:
-    """Read a .gz to its end, in blocks: only there stands the checksum of all the voxels."""
+    """Read a .gz to its end, in blocks: the checksum of the voxels is there."""
     if path.suffix.lower() not in (".gz", ".mgz"):
         return
     limit = 16 * MAX_VOXELS  # the widest voxels have 16 bytes

@@ -1,9 +1,8 @@
-"""From volumes to a folder of 8-bit slices, with a manifest that says who is in which slice.
+"""Cut volumes into a folder of 8-bit slices, with a manifest that says who is in which slice.
 
-Every volume is turned to the canonical frame (first axis to the patient's right, second to the front, third
-up), whatever order its file stores, and shown in the neurological convention: the patient's left is on the
-left of axial and coronal slices, the front is up in axial and on the right in sagittal ones, and the top of
-the head is up in coronal and sagittal ones. Pixels are square: voxel sizes are honoured.
+Slices follow the neurological convention, however a file stores its voxels: the patient's left is on the left
+of axial and coronal slices, the front is at the top of axial and on the right of sagittal ones, and the top
+of the head is at the top of coronal and sagittal ones. Pixels are square.
 """
 
 import re
@@ -40,22 +39,14 @@ from alzgan.people.subjects import (
     nobody,
     refuse_spellings,
 )
-from alzgan.sources.bad_volume import BadVolume
+from alzgan.sources.bad_volume import BadVolume, optional_package
 from alzgan.sources.dicom import Series, is_dicom, series_among
-from alzgan.sources.scans import (
-    MANY_VALUES,
-    ORIENTATION,
-    PLANES,
-    SUFFIXES,
-    Volume,
-    import_nibabel,
-    load_volume,
-)
+from alzgan.sources.scans import MANY_VALUES, ORIENTATION, PLANES, SUFFIXES, Volume, load_volume
 from alzgan.text import counted, printable, shell_override
 
-LONGEST_FIRST = sorted(SUFFIXES, key=len, reverse=True)
+SUFFIX = re.compile(rf"(?:{'|'.join(map(re.escape, SUFFIXES))})\Z", re.IGNORECASE)
 LABELS = re.compile(rf"(?:.+[_-])?(?:{MASK_WORDS})", re.IGNORECASE)
-THIN = 8  # voxels along a side of a slice, below which it is a stripe
+THIN = 8  # a slice with a side of fewer voxels is a stripe
 CHOICES_OF_VOLUMES = (
     "data.subjects=csv:FILE (columns file, subject), data.subjects=regex:PATTERN (with a group 'subject') "
     "or data.subjects=none (each volume is a person of its own)"
@@ -64,19 +55,19 @@ CHOICES_OF_VOLUMES = (
 
 @dataclass(frozen=True)
 class VolumeFile:
-    """A volume on disk, its class, its person, and the name that its slices begin with."""
+    """A volume on disk, with its class, its person and the name of its slices."""
 
-    path: Path  # of the file, or of the folder of a DICOM series
+    path: Path  # the file, or the folder of a DICOM series
     label: str
-    subject: str  # "" where only the slices can tell
+    subject: str  # "" if only the slices can tell
     name: str
-    part: str = ""  # one of `alzgan.people.subjects.PARTS`, where the folders or a table say so
+    part: str = ""  # one of `alzgan.people.subjects.PARTS`, if the folders or a table give it
     series: Series | None = None
-    columns: dict[str, str] = field(default_factory=dict)  # what else a table says
+    columns: dict[str, str] = field(default_factory=dict)  # the other columns of a table
 
 
 class Found(NamedTuple):
-    """The volumes of a folder, lines on how it was read, and the DICOM files that cannot be read."""
+    """The volumes of a folder, notes on how it was read, and the DICOM files that cannot be read."""
 
     volumes: list[VolumeFile]
     notes: list[str]
@@ -85,33 +76,29 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class Sliced:
-    """What became of a folder of volumes."""
+    """The result of cutting a folder of volumes."""
 
     skipped: list[tuple[str, str]]  # (path relative to the root, reason) of each volume or file left out
-    notes: list[str] = field(default_factory=list)  # lines on how the folder was read
+    notes: list[str]  # on how the folder was read
 
 
 def volume_paths(root: Path | str, exclude: Sequence[str] = ()) -> list[str]:
-    """Paths, relative to the root, of the volumes of a folder and of all files of DICOM series, sorted.
+    """Sorted paths, relative to the root, of the volumes of a folder and of all files of DICOM series.
 
-    A file counts as of a series, whatever it holds, if its name differs from that of a DICOM file beside it
-    in numbers alone.
+    A file belongs to a series, whatever its content, if its name differs only in numbers from that of a DICOM
+    file beside it.
 
     Raises:
         UserError: the root is missing, is no folder or cannot be listed.
     """
     paths = [path for path, is_folder in sorted(walk(str(root))) if not is_folder]
     paths = [path for path in paths if not has_image_suffix(path) and not is_excluded(path, exclude)]
-    dicom = {form_of(path) for path in paths if not is_file_volume(path) and is_dicom(Path(root, path))}
-    return [path for path in paths if is_file_volume(path) or form_of(path) in dicom]
-
-
-def is_file_volume(path: str) -> bool:
-    return path.lower().endswith(SUFFIXES)
+    dicom = {form_of(path) for path in paths if not SUFFIX.search(path) and is_dicom(Path(root, path))}
+    return [path for path in paths if SUFFIX.search(path) or form_of(path) in dicom]
 
 
 def form_of(path: str) -> tuple[str, str]:
-    """The folder of a file, and its name without its numbers."""
+    """The folder of a file, and its name with all numbers replaced by 0."""
     folder, _, name = path.rpartition("/")
     return folder, re.sub(r"\d+", "0", name)
 
@@ -119,23 +106,23 @@ def form_of(path: str) -> tuple[str, str]:
 def find_volumes(
     root: Path | str, exclude: Sequence[str] = (), classes: str = "auto", subjects: str = "auto"
 ) -> Found:
-    """The volumes of a folder, by class folder, sorted by path.
+    """Find the volumes of a folder, with their classes and people, sorted by path.
 
-    Classes and parts are read as of images (`alzgan.images.folder.survey`). Volumes whose names say that they
-    hold labels are left out, unless all do.
+    Classes and parts are found as for images (`alzgan.images.folder.survey`). Volumes named as labels are
+    left out, unless all are.
 
     Args:
         root: the folder.
-        exclude: patterns of paths and names that are left out.
-        classes: what a class is, as of images.
+        exclude: patterns of paths and names to leave out.
+        classes: what a class is, as for images.
         subjects: who is in which volume: a rule of `alzgan.people.subjects.identify`; "content" leaves it to
-            the slices. "auto" takes a table in the root, else a data set's names that fit every volume, else
-            the patients of DICOM, else folders: those that are named like people, or those in class folders
-            (`AD/p7/scan1.nii`) unless one person seems to have several.
+            the slices. "auto" uses the first of these that fits: a table in the root, names of a known data
+            set, DICOM patients, folders named like people, folders in class folders (`AD/p7/scan1.nii`)
+            unless one person seems to have several.
 
     Raises:
-        UserError: no volumes; some in class folders and some beside them; two volumes whose slices would have
-            the same names; nobody knows who is who.
+        UserError: there are no volumes, or some in class folders and some beside them; slices of two volumes
+            would have the same names; the people are unknown.
     """
     root = Path(root)
     found, odd = volumes_and_series(root, volume_paths(root, exclude))
@@ -147,7 +134,12 @@ def find_volumes(
         )
     labels = label_volumes(found)
     paths = sorted(set(found).difference(labels))
-    refuse_beside(root, paths)
+    beside = [path for path in paths if "/" not in path]
+    if beside and len(beside) < len(paths):
+        raise UserError(
+            f"{printable(root)} has volumes in class folders and {printable(beside[0])} beside them: "
+            "move it into a class folder"
+        )
     folders = sorted({path.partition("/")[0] for path in paths if "/" in path})
     listing = laid_out(paths, folders, [], [], classes)
     people = people_of(root, listing, found, subjects)
@@ -162,18 +154,8 @@ def find_volumes(
     return Found(volumes, notes, odd)
 
 
-def refuse_beside(root: Path, paths: Sequence[str]) -> None:
-    """Raise UserError where some volumes lie in folders and others beside these."""
-    beside = [path for path in paths if "/" not in path]
-    if beside and len(beside) < len(paths):
-        raise UserError(
-            f"{printable(root)} has volumes in class folders and {printable(beside[0])} beside them: "
-            "move it into a class folder"
-        )
-
-
 def with_folders(files: Sequence[ImageFile], table: Subjects) -> list[ImageFile]:
-    """The files with the classes of a table; UserError unless each class can name a folder of slices."""
+    """Give files the classes of a table; UserError unless each class can name a folder."""
     files = with_classes(files, table)
     if not all(file.label for file in files):
         raise UserError(CLASS_COLUMN)
@@ -194,8 +176,8 @@ def refuse_twins(volumes: Sequence[VolumeFile]) -> None:
 
 
 def volumes_and_series(root: Path, paths: Sequence[str]) -> tuple[dict[str, Series | None], list[BadVolume]]:
-    """Each volume under the path that names it, with its series if it is DICOM; and what cannot be read."""
-    found: dict[str, Series | None] = {path: None for path in paths if is_file_volume(path)}
+    """The volumes by path, each with its series if it is DICOM, and the files that cannot be read."""
+    found: dict[str, Series | None] = {path: None for path in paths if SUFFIX.search(path)}
     by_folder: dict[Path, list[Series]] = defaultdict(list)
     all_series, odd = series_among([root / path for path in paths if path not in found])
     for series in all_series:
@@ -207,15 +189,9 @@ def volumes_and_series(root: Path, paths: Sequence[str]) -> tuple[dict[str, Seri
     return found, odd
 
 
-def stem_of(path: str) -> str:
-    """The path of a file without the suffix of its kind of volume."""
-    suffix = next((suffix for suffix in LONGEST_FIRST if path.lower().endswith(suffix)), "")
-    return path[: len(path) - len(suffix)]
-
-
 def label_volumes(found: dict[str, Series | None]) -> list[str]:
-    """The volumes that are segmentations or masks by their names; none where all are."""
-    stems = {path: stem_of(path) for path, series in found.items() if series is None}
+    """The volumes whose names are those of segmentations or masks; none if all are."""
+    stems = {path: SUFFIX.sub("", path) for path, series in found.items() if series is None}
     beside = set(masks_of(stems.values()))
     labels = [
         path for path, stem in stems.items() if stem in beside or LABELS.fullmatch(PurePosixPath(stem).name)
@@ -225,7 +201,8 @@ def label_volumes(found: dict[str, Series | None]) -> list[str]:
 
 def people_of(root: Path, listing: Listing, found: dict[str, Series | None], rule: str) -> Subjects:
     """Who is in the volumes; see `find_volumes`."""
-    files, unknown = listing.images, [None] * len(listing.images)
+    files = listing.images
+    unknown: list[Any] = [None] * len(files)
     if rule == "content":
         return Subjects(rule, [""] * len(files), unknown, unknown)
     if rule == "none":
@@ -250,14 +227,14 @@ def people_of(root: Path, listing: Listing, found: dict[str, Series | None], rul
 
 
 def owner_of(root: Path, file: ImageFile, series: Series | None) -> str:
-    """The folder in its class folder that a volume lies in; "" where there is none."""
+    """The folder of a volume in its class folder; "" if there is none."""
     folder = series.folder.relative_to(root) if series else PurePosixPath(file.path).parent
     parts = folder.parts[file.part is not None :]
     return next(iter(parts[1:] if parts[:1] == (file.label,) else parts), "")
 
 
 def unknown_people(files: Sequence[ImageFile], suggested: tuple[str, str] | None) -> UserError:
-    """That no rule knows the names of the volumes, with a pattern if one looks like an id."""
+    """The error that no rule fits the volumes, with a pattern to try if names seem to contain an ID."""
     suggested = suggested or suggest_pattern([file.path for file in files], least_each=1)
     advice = ""
     if suggested:
@@ -272,7 +249,7 @@ def unknown_people(files: Sequence[ImageFile], suggested: tuple[str, str] | None
 
 def volume_file(root: Path, file: ImageFile, series: Series | None, people: Subjects, row: int) -> VolumeFile:
     """A volume with its person and the name of its slices."""
-    parts = PurePosixPath(file.path if series else stem_of(file.path)).parts[file.part is not None :]
+    parts = PurePosixPath(file.path if series else SUFFIX.sub("", file.path)).parts[file.part is not None :]
     inner = parts[1:] if len(parts) > 1 and parts[0] == file.label else parts
     return VolumeFile(
         series.folder if series else root / file.path,
@@ -285,117 +262,97 @@ def volume_file(root: Path, file: ImageFile, series: Series | None, people: Subj
     )
 
 
-def slices(
-    path: Path | str,
-    *,
-    plane: str = "axial",
-    between: tuple[float, float] = (0.0, 1.0),
-    central: int | None = None,
-    orientation: str | None = None,
-) -> np.ndarray:
-    """Neighbouring slices of one volume, as they are to be looked at.
+def slices(path: Path | str, **choice: Any) -> np.ndarray:
+    """Cut neighbouring slices out of one volume.
 
-    The 0.5th and 99.5th percentile of the whole volume's foreground become 0 and 255. Foreground is what is
-    finite and differs from the value that most corners of the volume have; the rest becomes 0. The coarser
-    of the two in-plane spacings is interpolated (bicubic) to the finer one.
+    The 0.5th and 99.5th percentile of the volume's foreground become 0 and 255. The background becomes 0: the
+    value that most corners of the volume have, and what is not finite. The coarser of the two in-plane
+    spacings is interpolated to the finer one (bicubic).
 
     Args:
         path: a file, or the folder of one DICOM series.
-        plane: "axial" (from the lowest up), "coronal" (from the back) or "sagittal" (from the left).
-        between: the part of the volume to take slices from, as fractions of its extent across the plane.
-        central: how many slices to take, from the middle of that part; None takes all of it.
-        orientation: where the three voxel axes run to ("RAS", "LPI") in a volume that does not say it.
+        **choice: see `Choice`.
 
     Returns:
         uint8 (K, H, W).
 
     Raises:
-        UserError: nibabel or pydicom is missing; there is no such plane, part or orientation.
-        BadVolume: as of `alzgan.sources.scans.load_volume` and `Choice.cut`; or a file of the series is odd.
+        UserError: nibabel or pydicom is missing; a value of the choice is out of its range.
+        BadVolume: see `alzgan.sources.scans.load_volume` and `Choice.cut`; a file of the series is unusable.
     """
-    choice = Choice(plane, tuple(between), central, orientation)
-    path, several, odd = Path(path), [None], []
+    chosen = Choice(**choice)
+    path, series = Path(path), None
     if path.is_dir():
         several, odd = series_among(sorted(file for file in path.iterdir() if is_dicom(file)))
-        if len(several) != 1 and not odd:
+        if odd:
+            raise odd[0]
+        if len(several) != 1:
             raise BadVolume(path, f"{len(several)} DICOM series", "give the folder of one")
-    if not odd:
-        volume = load_volume(path, several[0], orientation)
-        odd = volume.odd
-    if odd:
-        raise odd[0]
-    return choice.cut(volume)[1]
+        series = several[0]
+    volume = load_volume(path, series, chosen.orientation)
+    if volume.odd:
+        raise volume.odd[0]
+    return chosen.cut(volume)[1]
 
 
 def write_slices(
     root: Path | str,
     destination: Path | str,
     *,
-    plane: str = "axial",
-    between: tuple[float, float] = (0.0, 1.0),
-    central: int | None = None,
-    orientation: str | None = None,
     exclude: Sequence[str] = (),
     classes: str = "auto",
     subjects: str = "auto",
     bad_files: str = "error",
     progress: bool = True,
+    **choice: Any,
 ) -> Sliced:
-    """Turn a folder of volumes (see `find_volumes`) into an image folder of their slices (see `slices`).
+    """Cut a folder of volumes (see `find_volumes`) into an image folder of slices (see `slices`).
 
-    Writes `<class>/<volume>_slice-<index>.png`, 8-bit grey, where index counts from the volume's lowest,
-    rearmost or leftmost slice, and `manifest.csv` with the columns file, class, subject, slice, split (empty,
-    unless the folders or a table say it), scan (the volume) and what else a table of `subjects` says. The
-    folder, new or empty before, is there whole or not at all. A volume, or a file of a DICOM series, that
-    cannot be used is an error, or is left out where `bad_files` is "skip". Volumes of few whole numbers hold
-    labels and are left out, unless there are no others.
+    Writes 8-bit grey `<class>/<volume>_slice-<index>.png`, where the index counts from the lowest, rearmost
+    or leftmost slice, and `manifest.csv` with the columns file, class, subject, slice, split (if the folders
+    or a table give it), scan (the volume) and the other columns of a table. The folder appears whole or not
+    at all. A volume or a file of a DICOM series that cannot be used is an error, or left out if `bad_files`
+    is "skip". Volumes of few whole numbers are labels and left out, unless there are no others.
 
     Raises:
-        UserError: as `find_volumes` and `slices`; `destination` is there already or cannot be written; no
-            volume can be used.
+        UserError: see `find_volumes` and `slices`; `destination` is not empty or cannot be written; no volume
+            can be used.
     """
-    import_nibabel()
-    choice = Choice(plane, tuple(between), central, orientation)
+    optional_package("nibabel", "nifti")
+    chosen = Choice(**choice)
     found = find_volumes(root, exclude, classes, subjects)
-    notes = found.notes
     with new_folder(Path(destination).absolute()) as folder:
-        slicer = Slicer(folder, choice, bad_files == "skip")
+        slicer = Slicer(folder, chosen, bad_files == "skip")
         slicer.leave_out(found.odd)
         for file in tqdm(found.volumes, "slicing", unit=" volumes", disable=not progress):
             slicer.add(file)
         if len(slicer.labels) == len(found.volumes):
             for file in slicer.labels:
                 slicer.add(file, labels=True)
-        elif slicer.labels:
-            notes.append(note_on_labels(Path(root), slicer.labels))
+        elif labels := slicer.labels:
+            said = f"{counted(len(labels), 'volume')} of fewer than {MANY_VALUES} whole numbers left out"
+            first = printable(labels[0].path.relative_to(root))
+            found.notes.append(f"{said} as labels, the first is {first}; prepare such alone to keep them")
         skipped = [(error.path.relative_to(root).as_posix(), error.reason) for error in slicer.skipped]
         if not slicer.rows:
-            path, reason = skipped[-1]  # a volume: files of a series come before it
+            path, reason = skipped[-1]  # a volume: it follows the files of its series
             raise UserError(
                 f"cannot use the volume {printable(path)}: {reason}; "
                 f"nor can any other one in {printable(root)}"
             )
         write_table(folder / "manifest.csv", (*MANIFEST, SCAN, *found.volumes[0].columns), slicer.rows)
-    return Sliced(skipped, notes)
-
-
-def note_on_labels(root: Path, labels: Sequence[VolumeFile]) -> str:
-    """One line on volumes that are left out for what is in them."""
-    return (
-        f"{counted(len(labels), 'volume')} of fewer than {MANY_VALUES} whole numbers left out as labels, the "
-        f"first is {printable(labels[0].path.relative_to(root))}; prepare such alone to keep them"
-    )
+    return Sliced(skipped, found.notes)
 
 
 @dataclass
 class Slicer:
-    """Writes the slices of volumes, and keeps account of what is left out."""
+    """Writes the slices of volumes, and records what is left out."""
 
     folder: Path
     choice: "Choice"
-    skip: bool  # what cannot be used; else it is an error
+    skip: bool  # volumes that cannot be used; else they are an error
     rows: list[list[Any]] = field(default_factory=list)  # of the manifest
-    labels: list[VolumeFile] = field(default_factory=list)  # left out
+    labels: list[VolumeFile] = field(default_factory=list)  # volumes put aside as labels
     skipped: list[BadVolume] = field(default_factory=list)
 
     def leave_out(self, odd: Sequence[BadVolume]) -> None:
@@ -404,7 +361,7 @@ class Slicer:
         self.skipped += odd
 
     def add(self, file: VolumeFile, labels: bool = False) -> None:
-        """Write the slices of a volume; one that holds labels is put aside unless `labels` is true."""
+        """Write the slices of a volume. Put it aside if it holds labels, unless `labels` is true."""
         try:
             volume = load_volume(file.path, file.series, self.choice.orientation)
             if volume.holds_labels and not labels:
@@ -425,12 +382,22 @@ class Slicer:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which slices of a volume; UserError where a value is out of its range."""
+    """Which slices of a volume to cut.
 
-    plane: str
-    between: tuple[float, float]
-    central: int | None
-    orientation: str | None
+    Args:
+        plane: "axial" (from the bottom up), "coronal" (from the back) or "sagittal" (from the left).
+        between: the part of the volume to cut, as fractions of its extent across the plane.
+        central: number of slices to take from the middle of that part; None takes all.
+        orientation: directions of the three voxel axes ("RAS", "LPI") for a file without an orientation.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+
+    plane: str = "axial"
+    between: tuple[float, float] = (0.0, 1.0)
+    central: int | None = None
+    orientation: str | None = None
 
     def __post_init__(self):
         if self.plane not in PLANES:
@@ -443,12 +410,12 @@ class Choice:
             raise UserError(f"volumes.central={self.central}: give 1 or more, or null for all")
         if self.orientation is not None and not ORIENTATION.fullmatch(self.orientation):
             raise UserError(
-                f"volumes.orientation={printable(self.orientation)}: say where the three voxel axes run to, "
-                "with one letter each of R or L, A or P, S or I: RAS"
+                f"volumes.orientation={printable(self.orientation)}: give the directions of the three voxel "
+                "axes by one letter each, R or L, A or P, S or I: RAS"
             )
 
     def cut(self, volume: Volume) -> tuple[list[int], np.ndarray]:
-        """The chosen slices, uint8 (K, H, W), and where they lie along the canonical axis.
+        """The indices of the chosen slices along the canonical axis, and the slices, uint8 (K, H, W).
 
         Raises:
             BadVolume: no contrast; slices of fewer than `THIN` voxels across, or with gaps; too few slices.
@@ -464,8 +431,8 @@ class Choice:
             raise BadVolume(path, reason, "give a wider part")
         if self.central is not None:
             if self.central > len(indices):
-                there = counted(len(indices), f"{self.plane} slice")
-                reason = f"volumes.central={self.central}, but it has {there} in volumes.between="
+                several = counted(len(indices), f"{self.plane} slice")
+                reason = f"volumes.central={self.central}, but it has {several} in volumes.between="
                 raise BadVolume(path, f"{reason}{list(self.between)}", "give fewer")
             start = (len(indices) - self.central) // 2
             indices = indices[start : start + self.central]
@@ -475,7 +442,7 @@ class Choice:
         return there, np.stack([volume.slice(self.plane, index) for index in there])
 
     def refuse_stripes(self, volume: Volume) -> None:
-        """Raise BadVolume where the slices would be stripes or have gaps."""
+        """Raise BadVolume if the slices would be stripes or have gaps."""
         shape = volume.voxels.shape
         for other, axis in PLANES.items():
             if other == self.plane:

@@ -1,4 +1,4 @@
-"""What alzgan uses of other libraries that they do not promise to keep: one file a library.
+"""Private names of other libraries that alzgan uses, which an upgrade may remove: one file a library.
 
-`tests/test_upstream.py` says which of these names is gone after an upgrade.
+`tests/test_upstream.py` names those that are gone.
 """

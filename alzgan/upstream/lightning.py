@@ -15,25 +15,26 @@ from lightning.pytorch.utilities import rank_zero_only
 
 HARMLESS = (
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning 2.6 on torch from 2.13 on
-    "The 'train_dataloader' does not have many workers",  # the data is decoded already
-    "The number of training batches",  # fewer batches in an epoch than log_every_n_steps: small data
-    "The `srun` command is available on your system",  # and so it may be; one process needs none
-    "GPU available but not used",  # trainer.accelerator=cpu says so
-    "You're resuming from a checkpoint that ended before the epoch ended",  # ShuffledBatches goes on there
+    "The 'train_dataloader' does not have many workers",  # none are needed: the data is already decoded
+    "The number of training batches",  # small data: an epoch is shorter than log_every_n_steps
+    "The `srun` command is available on your system",  # a single process needs no srun
+    "GPU available but not used",  # as trainer.accelerator=cpu asks
+    "You're resuming from a checkpoint that ended before the epoch ended",  # ShuffledBatches continues there
 )
+RANK_ZERO: Any = rank_zero_only  # a function with an attribute `rank`, which its annotations lack
 
 
 def count_step(optimizer: LightningOptimizer) -> None:
-    """Let `trainer.global_step` count one step, which each `LightningOptimizer.step` would."""
+    """Add one to `trainer.global_step`, as each `LightningOptimizer.step` would."""
     optimizer._on_before_step()
     optimizer._on_after_step()
 
 
 def set_progress(checkpoint: dict[str, Any], batches: int) -> None:
-    """Let a checkpoint's counters say exactly: `global_step` steps are done, of epochs of so many batches.
+    """Set a checkpoint's counters to exactly `global_step` steps, in epochs of `batches` steps.
 
-    Lightning's own depend on the hook that a checkpoint was saved in, and on how the run ended; the epoch
-    that follows would then be skipped, begun anew or counted twice.
+    Lightning's counters depend on the hook in which a checkpoint was saved and on how the run ended: a
+    resumed run would skip the next epoch, restart it or count it twice.
     """
     step = checkpoint["global_step"]
     epoch, batch = divmod(step, batches)
@@ -52,7 +53,7 @@ def set_progress(checkpoint: dict[str, Any], batches: int) -> None:
 
 
 def has_progress(checkpoint: dict[str, Any]) -> bool:
-    """Whether `set_progress` can be told of a checkpoint."""
+    """Whether a checkpoint has the counters that `set_progress` sets."""
     try:
         loop = checkpoint["loops"]["fit_loop"]
         progress = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
@@ -63,7 +64,7 @@ def has_progress(checkpoint: dict[str, Any]) -> bool:
 
 
 def requeue_signal(trainer: Trainer) -> int | None:
-    """The signal at which Lightning puts a Slurm job back into its queue; None where it does not."""
+    """The signal on which Lightning requeues a Slurm job; None if it does not."""
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
         return environment.requeue_signal or signal.SIGUSR1
@@ -71,40 +72,41 @@ def requeue_signal(trainer: Trainer) -> int | None:
 
 
 def know_the_node(num_nodes: int) -> None:
-    """Let `rank_zero_only` know, before there is a trainer, that this is not the first of several nodes.
+    """Set the rank of `rank_zero_only` on nodes after the first, before there is a trainer.
 
-    Of nodes that are told their number by NODE_RANK, Lightning takes each for the first one until then.
+    Until then, Lightning takes every node that gets its number from NODE_RANK for the first.
     """
     if num_nodes > 1:
-        rank_zero_only.rank = rank_zero_only.rank or LightningEnvironment().node_rank()
+        RANK_ZERO.rank = RANK_ZERO.rank or LightningEnvironment().node_rank()
 
 
 def kill_other_ranks(trainer: Trainer) -> None:
-    """End the processes that Lightning has started for the other ranks, if it has."""
-    if hasattr(trainer.strategy.launcher, "procs"):
-        trainer.strategy.launcher.kill(signal.SIGKILL)
+    """Kill the processes that Lightning has started for the other ranks, if there are any."""
+    launcher = trainer.strategy.launcher
+    if launcher is not None and hasattr(launcher, "procs"):
+        launcher.kill(signal.SIGKILL)
 
 
 def scales_losses(trainer: Trainer) -> bool:
-    """Whether the precision is float16 with its loss scale, which leaves steps out."""
+    """Whether the precision is float16 with loss scaling, which skips steps whose gradients overflow."""
     return getattr(trainer.precision_plugin, "scaler", None) is not None
 
 
 def ask_the_runtime_for_devices() -> None:
-    """Take back Lightning's choice that torch asks NVIDIA's management library whether there is a device.
+    """Undo Lightning's setting that lets torch ask NVIDIA's management library for devices.
 
-    Where there is none, each step of Adam searches the disk for that library: 0.4 ms for both players' steps.
+    Without that library each step of Adam searches the disk for it: 0.4 ms for both players' steps.
     """
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hide Lightning's tips and the warnings listed here; all others pass.
+    """Hide Lightning's tips and the warnings in `HARMLESS`; show all others.
 
-    Of several processes only the first says what is not a warning.
+    Of several processes only the first logs anything below a warning.
     """
-    names = ["lightning.pytorch", "lightning.fabric"] + (["alzgan"] if rank_zero_only.rank else [])
+    names = ["lightning.pytorch", "lightning.fabric"] + (["alzgan"] if RANK_ZERO.rank else [])
     levels = {name: logging.getLogger(name).level for name in names}
     for name in names:
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -31,7 +31,7 @@ def alike(person: int, slice: int) -> np.ndarray:
     """(40, 36) smooth image of its own for each person, with noise of its own: alike, but no copies."""
     own = Image.fromarray(np.random.default_rng(person).integers(0, 256, (5, 4), np.uint8))
     smooth = np.asarray(own.resize((36, 40), Image.Resampling.BICUBIC)).astype(int) // 2 + 60
-    noise = np.random.default_rng([person, slice]).integers(0, 6, smooth.shape)
+    noise = np.random.default_rng([person, slice]).integers(0, 10, smooth.shape)
     return (smooth + noise).astype(np.uint8)
 
 

@@ -326,7 +326,11 @@ def test_the_example_of_the_settings_page_trains_and_judges(tmp_path: Path, slic
     for verb, words in commands:
         run = str(tmp_path / verb)
         own = [word.replace("RUN", str(tmp_path / "train")) for word in words.split()]
-        more = (*SMALL, *real, "trainer.max_steps=1") if verb == "train" else ("n=24", "preset.draws=10")
+        more = (
+            (*SMALL, "data=mri", *real, "trainer.max_steps=1")
+            if verb == "train"
+            else ("n=24", "preset.draws=10")
+        )
         found = run_verb(verb, (*own, *more, f"run_dir={run}"), tmp_path, environment, 240)
         assert found.returncode == 0, found.stderr
     (candidate,) = json.loads((tmp_path / "evaluate/evaluation.json").read_text())["candidates"]

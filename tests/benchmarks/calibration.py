@@ -3,10 +3,11 @@
     python tests/benchmarks/calibration.py DIR [DRAWS] [FIRST]
 
 DIR is a folder of real slices. In each draw a fifth of the people stand for the samples, a fifth are held out
-and the rest were trained on, all drawn anew. The samples come as stacks with names, as stacks without, and as
-one slice of each person. A line for each form and draw, then the share that each verdict calls bad, and that
-each number puts beyond its limit and off its band. FIRST is the first draw's number. `clusters.py` does the
-same with simulated people and says which faults are noticed; `sets.py` has samples that are bad.
+and the rest were trained on, all drawn anew. The samples come as stacks with names and as stacks without. A
+line for each form and draw, then the share that each verdict calls bad, and that each number puts beyond its
+limit and off its band. FIRST is the first draw's number. `clusters.py` does the same with simulated people, also
+for independent images, of which a folder has too few, and says which faults are noticed; `sets.py` has samples
+that are bad.
 """
 
 import sys
@@ -23,14 +24,13 @@ from alzgan.device.overhead import tune_process
 from alzgan.device.streams import stream
 from alzgan.evaluation.anatomy import anatomy
 from alzgan.evaluation.copies import copies, on_copies
-from alzgan.evaluation.fidelity import INDEPENDENT, PEOPLE, UNKNOWN, fidelity, sets_of
+from alzgan.evaluation.fidelity import PEOPLE, UNKNOWN, fidelity, sets_of
 from alzgan.evaluation.numbers import Number
 from alzgan.evaluation.reference import Images, Reference, images_of
 from alzgan.evaluation.spaces import chosen_spaces
 from alzgan.evaluation.verdicts import answered, notes_on_classes, of_all, questions_of
 from alzgan.files import cache_folder, digest_of
 from alzgan.images.likeness import Nearest, Search
-from alzgan.metrics.resampling import one_of_each
 from alzgan.people.subjects import PARTS
 
 SIZE, POOL, DRAWS = 1000, 2500, 100  # as of preset=fast
@@ -65,9 +65,9 @@ def shuffled(images: Images, seed: int) -> Images:
 
 
 def nearest_others(images: Images) -> Tensor:
-    """Similarities (N, N) of each image to the 16 most alike ones of other people; -1 to all others."""
+    """Similarities (N, N) of each image to the 6 most alike ones of other people; -1 to all others."""
     who = torch.from_numpy(np.unique(images.people, return_inverse=True)[1])
-    found = Search(images.pixels, who).several(images.pixels, 8, who)
+    found = Search(images.pixels, who).several(images.pixels, 3, who)
     return torch.full((len(who), len(who)), -1.0).scatter_(1, found.index, found.similarity)
 
 
@@ -131,7 +131,7 @@ def main(root: str, draws: int = 100, first: int = 0) -> None:
     sums: dict[str, Counter] = defaultdict(Counter)
     for seed in range(first, first + draws):
         drawn = world(root, seed)
-        for form, samples in forms_of(drawn.unseen, seed).items():
+        for form, samples in forms_of(drawn.unseen).items():
             found, numbers = judge.verdicts(samples, drawn.reference, seed, *form[1:])
             print(f"{form[0]}, draw {seed}: {found}", flush=True)
             sums[f"{form[0]}, bad"].update(question for question in found if found[question] == "bad")
@@ -152,13 +152,11 @@ def print_rates(sums: dict[str, Counter], draws: int) -> None:
         print(f"{draws} draws, {what}: {shares}", flush=True)
 
 
-def forms_of(unseen: Images, seed: int) -> dict[tuple[str, str], Images]:
+def forms_of(unseen: Images) -> dict[tuple[str, str], Images]:
     """The same people as samples may come, by what that is called and `sets_of` calls it."""
-    one_each = unseen.of(one_of_each(unseen.people, seed, 0))
     return {
         ("stacks with names", PEOPLE): unseen,
         ("stacks without names", UNKNOWN): replace(unseen, people=None),
-        ("one slice of each person", INDEPENDENT): replace(one_each, people=None),
     }
 
 

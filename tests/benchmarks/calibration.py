@@ -5,9 +5,9 @@
 DIR is a folder of real slices. In each draw a fifth of the people stand for the samples, a fifth are held out
 and the rest were trained on, all drawn anew. The samples come as stacks with names and as stacks without. A
 line for each form and draw, then the share that each verdict calls bad, and that each number puts beyond its
-limit and off its band. FIRST is the first draw's number. `clusters.py` does the same with simulated people, also
-for independent images, of which a folder has too few, and says which faults are noticed; `sets.py` has samples
-that are bad.
+limit and off its band. FIRST is the first draw's number. `clusters.py` does the same with simulated people,
+also for independent images, of which a folder has too few, and says which faults are noticed; `sets.py` has
+samples that are bad.
 """
 
 import sys

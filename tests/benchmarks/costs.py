@@ -142,7 +142,7 @@ class BetweenSteps(Callback):
             elif isinstance(callback, FixedLatentSamples):
                 steps = callback.every_n_train_steps or (callback.every_n_epochs or 0) * epoch
                 if steps:
-                    tasks["grid"] = partial(callback.draw, trainer, gan), steps
+                    tasks["grid"] = partial(callback.draw, trainer), steps
             elif isinstance(callback, RunCheckpoint):
                 tasks["checkpoint"] = partial(callback.save, trainer, "last"), callback.every_n_train_steps
         return tasks

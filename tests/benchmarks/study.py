@@ -6,6 +6,10 @@ The files are evaluations of the study's runs, `python -m alzgan.evaluate ckpt_p
 benchmarks of its cells on a machine left alone, `python -m alzgan.benchmark study=CELL data.root=DIR
 loops=[fast]`; with `.github/study/results.json` among them, runs are added to those that it has. Writes that
 file, the picture beside it, and `conf/study/README.md`. Without files it writes picture and page alone.
+
+    python tests/benchmarks/study.py again FILE.json [FILE.json ...]
+
+What later evaluations say of copies and utility goes to `.github/study/again.json`, and to the page.
 """
 
 import json
@@ -52,6 +56,25 @@ def gather(files: Sequence[Path]) -> None:
         "over_seeds": rows,
     }
     write_json(FOLDER / "results.json", results)
+
+
+def gather_again(files: Sequence[Path]) -> None:
+    """Write what newer searches and tests say of runs of the study."""
+    found = []
+    for path in files:
+        for run in json.loads(path.read_text(encoding="utf-8"))["candidates"]:
+            cell = next(word for word in run["trained_by"]["overrides"] if word.startswith("study="))
+            kept = [each for each in run["numbers"] if each["space"] == "aligned pixels"]
+            found.append(
+                {
+                    "cell": cell.partition("=")[2],
+                    "step": run["step"],
+                    "numbers": {each["metric"]: each for each in kept},
+                    "answers": {each["question"]: each["answer"] for each in run["verdicts"]},
+                    "utility": run["utility"],
+                }
+            )
+    write_json(FOLDER / "again.json", sorted(found, key=lambda each: (each["cell"], each["step"])))
 
 
 def publish() -> None:
@@ -123,6 +146,9 @@ def seconds_a_step(found: dict[str, Any]) -> tuple[str, float]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        gather([Path(name) for name in sys.argv[1:]])
+    words = sys.argv[1:]
+    if words[:1] == ["again"]:
+        gather_again([Path(name) for name in words[1:]])
+    elif words:
+        gather([Path(name) for name in words])
     publish()

@@ -1,11 +1,12 @@
 """How often perfect samples are called bad: false alarms of every verdict and number, on real slices.
 
-    python tests/benchmarks/calibration.py DIR [DRAWS] [FIRST]
+    python tests/benchmarks/calibration.py DIR [DRAWS] [FIRST] [copies]
 
 DIR is a folder of real slices. In each draw a fifth of the people stand for the samples, a fifth are held out
 and the rest were trained on, all drawn anew. The samples come as stacks with names and as stacks without. A
 line for each form and draw, then the share that each verdict calls bad, and that each number puts beyond its
-limit and off its band. FIRST is the first draw's number. `clusters.py` does the same with simulated people,
+limit and off its band. FIRST is the first draw's number; with `copies` nothing else is judged, which takes a
+tenth of the time. `clusters.py` does the same with simulated people,
 also for independent images, of which a folder has too few, and says which faults are noticed; `sets.py` has
 samples that are bad.
 """
@@ -90,11 +91,13 @@ class Judge:
             self.similarity = nearest_others(everything)
 
     def verdicts(
-        self, samples: Images, reference: Reference, seed: int, form: str = PEOPLE
+        self, samples: Images, reference: Reference, seed: int, form: str = PEOPLE, alone: bool = False
     ) -> tuple[dict[str, str], list[Number]]:
-        """The answer to each question, with how many copies there are, and the numbers."""
+        """The answer to each question, or to that on copies alone, with how many there are, and the numbers."""
         sets = sets_of(samples, reference, SIZE, POOL, DRAWS, seed, form)
-        numbers = fidelity(sets, self.spaces, seed, whole=False) + anatomy(sets, seed).numbers
+        numbers = []
+        if not alone:
+            numbers = fidelity(sets, self.spaces, seed, whole=False) + anatomy(sets, seed).numbers
         nearest, theirs = (self.nearest(images, reference) for images in (samples, reference.held_out))
         copied = copies(nearest, theirs, samples.people, reference, sets, self.spaces, seed)
         found = [answered(question, numbers) for question in questions_of(numbers)] + [on_copies(copied)]
@@ -125,14 +128,14 @@ class Judge:
         return notes_on_classes(numbers)
 
 
-def main(root: str, draws: int = 100, first: int = 0) -> None:
+def main(root: str, draws: int = 100, first: int = 0, alone: bool = False) -> None:
     """Print a line for each set of samples, and the sums over the draws."""
     judge = Judge(everybody(root))
     sums: dict[str, Counter] = defaultdict(Counter)
     for seed in range(first, first + draws):
         drawn = world(root, seed)
         for form, samples in forms_of(drawn.unseen).items():
-            found, numbers = judge.verdicts(samples, drawn.reference, seed, *form[1:])
+            found, numbers = judge.verdicts(samples, drawn.reference, seed, form[1], alone)
             print(f"{form[0]}, draw {seed}: {found}", flush=True)
             sums[f"{form[0]}, bad"].update(question for question in found if found[question] == "bad")
             for each in numbers:
@@ -163,4 +166,5 @@ def forms_of(unseen: Images) -> dict[tuple[str, str], Images]:
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    numbers = [word for word in sys.argv[2:] if word != "copies"]
+    main(sys.argv[1], *map(int, numbers), alone="copies" in sys.argv[2:])

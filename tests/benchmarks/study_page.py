@@ -308,8 +308,8 @@ cell, seed 0, was trained in bfloat16 and judged beside the same 80 people. Of u
 {100 * theirs["unseen"]["mean"]:.1f} % are too near; 1 in 700 sets of them have more than
 {100 * theirs["limit"]:.1f} %.
 
-By this search all shares are higher. The fall along `small_hour` remains: its end is just within the limit, and
-its C_T is beyond unseen people's. Check each sample before you share it: `alzgan.generate ... check=true
+By this search all shares are higher. The fall along `small_hour` remains: its end is just within the limit,
+and its C_T is beyond unseen people's. Check each sample before you share it: `alzgan.generate ... check=true
 copies=drop`.
 
 | cell | minutes | too near | by the old search, mean of its runs | C_T | copies |

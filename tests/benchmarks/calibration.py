@@ -6,9 +6,8 @@ DIR is a folder of real slices. In each draw a fifth of the people stand for the
 and the rest were trained on, all drawn anew. The samples come as stacks with names and as stacks without. A
 line for each form and draw, then the share that each verdict calls bad, and that each number puts beyond its
 limit and off its band. FIRST is the first draw's number; with `copies` nothing else is judged, which takes a
-tenth of the time. `clusters.py` does the same with simulated people,
-also for independent images, of which a folder has too few, and says which faults are noticed; `sets.py` has
-samples that are bad.
+tenth of the time. `clusters.py` does the same with simulated people, also for independent images, of which a
+folder has too few, and says which faults are noticed; `sets.py` has samples that are bad.
 """
 
 import sys
@@ -93,7 +92,7 @@ class Judge:
     def verdicts(
         self, samples: Images, reference: Reference, seed: int, form: str = PEOPLE, alone: bool = False
     ) -> tuple[dict[str, str], list[Number]]:
-        """The answer to each question, or to that on copies alone, with how many there are, and the numbers."""
+        """The answers, or that on copies `alone`, with how many copies there are, and the numbers."""
         sets = sets_of(samples, reference, SIZE, POOL, DRAWS, seed, form)
         numbers = []
         if not alone:

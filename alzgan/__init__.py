@@ -1,6 +1,18 @@
 """A laboratory for small-data medical image GANs.
 
 ``alzgan.load(RUN)`` gives a trained generator back; ``alzgan.metrics`` has what samples are judged by.
+
+The words of this project:
+    person: one patient or volunteer, with all images. Settings and tables that users type say ``subject``.
+    held out: a person of the validation or test part, on whom nothing is trained.
+    unseen: a real person who stands in the samples' place in a comparison, and was not trained on either.
+    sample: a generated image. A stack is all slices of one person, real or generated.
+    copy: an image that shows the same slice as another one, whatever happened to it in between.
+    stage: a part of an evaluation: fidelity, copies, anatomy, utility.
+    metric: one number of a stage. Several decide a verdict.
+    space: features in which images are compared.
+    step: one update of the generator, after the discriminator's turns.
+    cell: a recipe with its settings in the study.
 """
 
 import importlib

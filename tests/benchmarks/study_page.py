@@ -335,8 +335,8 @@ def useful_again(found: Found) -> str:
     return f"""## Whether samples help, tested again
 
 The test now counts people and trainings: {one["people"]} people, {one["seeds"]} seeds, one run. A change of
-{one["detectable"]:.3f} could have shown. "Real again" is the classifier of real images with other seeds, "split
-by image" the one that has seen half of each test person's slices.
+{one["detectable"]:.3f} could have shown. "Real again" is the classifier of real images with other seeds,
+"split by image" the one that has seen half of each test person's slices.
 
 | samples of | trained on | balanced accuracy | change of the right class's probability | verdict |
 | --- | --- | --- | --- | --- |

@@ -1,10 +1,9 @@
-"""Files that are there whole or not at all, locks that end with their process, and the cache's place."""
+"""Files written whole or not at all, locks that end with their process, and the cache."""
 
 import contextlib
 import csv
 import errno
 import hashlib
-import itertools
 import json
 import os
 import re
@@ -18,34 +17,41 @@ from typing import Any, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from alzgan.errors import UserError, causes, user_error
 from alzgan.text import printable, shell_override
 
 try:
     import fcntl
-except ImportError:  # Windows: everything works there but the locks
-    fcntl = None
+except ImportError:  # Windows: everything works but the locks
+    fcntl = None  # type: ignore[assignment]  # a module that may be missing
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE)
 
 Found = TypeVar("Found")
 held_locks: set[int] = set()
 if fcntl:
-    # A loader's worker that outlives its killed run for a while must not keep the run's lock meanwhile.
-    os.register_at_fork(after_in_child=lambda: [os.close(held_locks.pop()) for _ in range(len(held_locks))])
+    # A loader's worker may outlive its killed run for a while; it must not keep the run's lock.
+    os.register_at_fork(after_in_child=lambda: close_locks())
+
+
+def close_locks() -> None:
+    """Close the locks that a forked process has inherited."""
+    while held_locks:
+        os.close(held_locks.pop())
 
 
 @contextlib.contextmanager
 def locked(place: Path, held_by_another: Callable[[], None]) -> Iterator[bool]:
-    """Hold a lock on a file or a folder, which ends with the process and leaves no file.
+    """Hold a lock on a file or a folder; it ends with the process and leaves no file.
 
     Args:
-        place: exists.
-        held_by_another: called where the lock is taken; if it returns, the lock is waited for.
+        place: an existing file or folder.
+        held_by_another: called if another process holds the lock; if it returns, the lock is waited for.
 
     Yields:
-        Whether the system has locks there.
+        Whether the file system supports locks.
     """
     if not fcntl:
         yield False
@@ -63,7 +69,7 @@ def locked(place: Path, held_by_another: Callable[[], None]) -> Iterator[bool]:
             lockable = False
         yield lockable
     finally:
-        if descriptor in held_locks:  # in a forked process, which has closed it, there is none
+        if descriptor in held_locks:  # a forked process has closed it
             held_locks.remove(descriptor)
             os.close(descriptor)
 
@@ -86,9 +92,9 @@ def written_by_one_process(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path beside `path`, to write a file or make a folder at; rename it if the block succeeds.
+    """Yield a scratch path for a file or folder; rename it to `path` if the block succeeds.
 
-    The rename is durable, and replaces a file but no folder that holds anything.
+    The rename is durable. It replaces a file, but no folder that is not empty.
     """
     with scratch(path) as part:
         yield part
@@ -97,7 +103,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def scratch(path: Path) -> Iterator[Path]:
-    """A name beside `path` that no other process, on whatever machine, is given; gone after the block."""
+    """Yield a name beside `path` that no other process is given; remove what is there after the block."""
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.part")
     try:
         yield part
@@ -106,17 +112,17 @@ def scratch(path: Path) -> Iterator[Path]:
 
 
 def publish(part: Path, path: Path) -> None:
-    """Give what is finished its name, even if the machine stops here."""
+    """Give a finished file its name, durably."""
     sync(part)
     os.replace(part, path)
     sync(path.parent)
 
 
 def folder_name(name: str) -> str:
-    """Return the name of a class that is to name a folder; it may come from anywhere.
+    """Return the name of a class if it can name a folder.
 
     Raises:
-        UserError: the name would lead out of the folder above it.
+        UserError: the name, which may come from an untrusted file, would lead out of its parent folder.
     """
     if not name or any(sign in name for sign in "/\\:\0") or name.startswith("."):
         raise UserError(f"the class {printable(name)!r} is no name of a folder: nothing is written")
@@ -125,10 +131,10 @@ def folder_name(name: str) -> str:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a folder to fill, which becomes `path` if the block succeeds.
+    """Yield a folder to fill; it becomes `path` if the block succeeds.
 
     Raises:
-        UserError: there is something already, or the folder cannot be written.
+        UserError: `path` exists already, or cannot be written.
     """
     try:
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
@@ -142,17 +148,20 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def numbered_folder(path: Path) -> Path:
-    """Make a new folder: `path`, or where that is taken the first free one of `path_2`, `path_3`, ..."""
+    """Make a new folder: `path`, or if that exists the first free one of `path_2`, `path_3`, ..."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for number in itertools.count(1):
-        folder = path if number == 1 else path.with_name(f"{path.name}_{number}")
-        with contextlib.suppress(FileExistsError):
+    folder, number = path, 1
+    while True:
+        try:
             folder.mkdir()
             return folder
+        except FileExistsError:
+            number += 1
+            folder = path.with_name(f"{path.name}_{number}")
 
 
 def sync(path: Path) -> None:
-    """Flush a file, or a folder's list of names where the system can, to the disk."""
+    """Flush a file to the disk, or a folder's list of names if the system can."""
     if not fcntl and path.is_dir():
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -166,33 +175,34 @@ def sync(path: Path) -> None:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what killed processes were writing; for the one process that writes to the folder now."""
+    """Remove the scratch files of killed processes; only the process that owns the folder may call it."""
     for part in folder.rglob("*.part"):
         if not re.search(r"\.[0-9a-f]{12}\.part$", part.name):
-            continue  # another program's, of a download say
+            continue  # another program's, for example of a download
         shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def reporting_disk_errors(folder: Path, then: str | None = None) -> Iterator[None]:
-    """Report in one line that the folder cannot be written to any more, whoever was writing.
+    """Turn any failure to write to the folder into one line, whichever library was writing.
 
     Args:
         folder: of a run or a set.
-        then: what to do when there is room; None: to continue the run.
+        then: what to do once there is room; None: continue the run.
 
     Raises:
-        UserError: it cannot; or what the block raised, where failures of closing files have covered it.
+        UserError: a write failed; or the block's own UserError, if failures to close files have covered it.
     """
     report = threading.excepthook
-    # TensorBoard's writing thread hands its failure to the main thread, too.
+    # TensorBoard's writing thread also hands its failure to the main thread.
     threading.excepthook = lambda failure: concerns(failure.exc_value, folder) or report(failure)
     try:
         yield
     except Exception as error:
         if (told := user_error(error)) is not None:
             raise told from None
-        failed = next((cause for cause in causes(error) if concerns(cause, folder)), None)
+        system = (cause for cause in causes(error) if isinstance(cause, OSError))
+        failed = next((cause for cause in system if concerns(cause, folder)), None)
         if failed is None:
             raise
         then = then or f"continue with {shell_override('ckpt_path', folder)}"
@@ -203,8 +213,8 @@ def reporting_disk_errors(folder: Path, then: str | None = None) -> Iterator[Non
         threading.excepthook = report
 
 
-def concerns(error: BaseException, folder: Path) -> bool:
-    """Whether it is the system's answer to writing in the folder."""
+def concerns(error: BaseException | None, folder: Path) -> bool:
+    """Whether the error comes from writing to the folder."""
     if not isinstance(error, OSError):
         return False
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | Path) else ""
@@ -212,7 +222,7 @@ def concerns(error: BaseException, folder: Path) -> bool:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file's content; None where it is missing or no JSON."""
+    """A JSON file's content; None if it is missing or not JSON."""
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -220,13 +230,13 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write indented JSON, ended by a newline."""
+    """Write indented JSON with a final newline."""
     with replacing(path) as part:
         part.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV in UTF-8; bytes that are none, of odd file names, are written as they are."""
+    """Write a CSV in UTF-8; file names that are not UTF-8 keep their bytes."""
     with (
         replacing(path) as part,
         part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
@@ -237,7 +247,7 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[objec
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows that `write_table` wrote, by the header's names; none where there is no file."""
+    """The rows that `write_table` wrote, by column name; none if there is no file."""
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             return list(csv.DictReader(file))
@@ -246,9 +256,9 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays that `write_arrays` wrote, by name; none where the file is missing or damaged."""
+    """The arrays that `write_arrays` wrote, by name; none if the file is missing or damaged."""
     try:
-        # Opened here: numpy leaves a file that is no zip archive open.
+        # Opened here, because numpy does not close a file that is not a zip archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, BadZipFile, zlib.error):
@@ -258,19 +268,19 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Write arrays of numbers, with checksums."""
     with replacing(path) as part, part.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub allows only allow_pickle by name
 
 
 def cache_folder(cache_dir: Path | str | None = None) -> Path:
-    """The folder asked for, else $ALZGAN_CACHE, else $XDG_CACHE_HOME/alzgan, else ~/.cache/alzgan."""
+    """The given folder, else $ALZGAN_CACHE, else $XDG_CACHE_HOME/alzgan, else ~/.cache/alzgan."""
     chosen = cache_dir or os.environ.get("ALZGAN_CACHE")
     if chosen:
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "alzgan"
 
 
-def cache_path(folder: Path, name: str, version: int, *key: "bytes | str | np.ndarray") -> Path:
-    """Where the cache keeps one result, which depends on the key and on the version of the code alone.
+def cache_path(folder: Path, name: str, version: int, *key: ArrayLike) -> Path:
+    """The cache file of one result, which must depend on the key and the code's version alone.
 
     The name ends with `.json` for plain containers, or with `.npz` for a dictionary of arrays.
     """
@@ -279,10 +289,10 @@ def cache_path(folder: Path, name: str, version: int, *key: "bytes | str | np.nd
 
 
 def cached(path: Path, compute: Callable[[], Any], read: Callable[[Any], Found]) -> Found:
-    """The result that a `cache_path` holds; a missing or damaged one is computed and kept.
+    """The result stored at a `cache_path`; a missing or damaged one is computed and stored.
 
-    `read` makes the result of what `compute` gives, and raises KeyError, TypeError or ValueError where a file
-    holds something else. Where a result cannot be kept, it is computed again next time: that is no error.
+    `read` converts the content that `compute` returns to the result, and raises KeyError, TypeError or
+    ValueError on other content. A result that cannot be stored is computed again next time.
     """
     arrays = path.suffix == ".npz"
     with contextlib.suppress(KeyError, TypeError, ValueError):
@@ -294,15 +304,15 @@ def cached(path: Path, compute: Callable[[], Any], read: Callable[[Any], Found])
     return read(found)
 
 
-def digest_of(*parts: "bytes | str | np.ndarray") -> str:
-    """Hexadecimal digest of bytes, texts and arrays; tensors of the CPU are arrays, too."""
+def digest_of(*parts: ArrayLike) -> str:
+    """Hexadecimal digest of bytes, texts and arrays; tensors of the CPU are arrays too."""
     return hash_of(*parts).hexdigest()
 
 
-def hash_of(*parts: "bytes | str | np.ndarray") -> "hashlib.blake2b":
-    """The same before it is read, so that more can be added.
+def hash_of(*parts: ArrayLike) -> hashlib.blake2b:
+    """The hash object of `digest_of`, to which more can be added.
 
-    Lengths and shapes are hashed, too: no two sequences of parts run together.
+    Lengths and shapes are hashed too, so different sequences of parts cannot collide.
     """
     found = hashlib.blake2b(digest_size=16)
     for part in parts:
@@ -316,9 +326,9 @@ def hash_of(*parts: "bytes | str | np.ndarray") -> "hashlib.blake2b":
 
 
 def unwritable_cache(cache: Path, error: OSError) -> UserError:
-    """The error for a cache that cannot be written; it names the file that stands where a folder should."""
+    """The error for a cache that cannot be written; it names a file that is in the place of a folder."""
     files = [path for path in (cache, *cache.parents) if path.exists() and not path.is_dir()]
-    reason = f"{printable(files[0])} is a file, no folder" if files else error.strerror or error
+    reason = f"{printable(files[0])} is a file, not a folder" if files else error.strerror or error
     return UserError(
         f"cannot write the cache {printable(cache)}: {reason}; "
         "set data.cache_dir or ALZGAN_CACHE to a folder that can be written and has room"

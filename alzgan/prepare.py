@@ -1,11 +1,11 @@
-"""Look into a folder before training on it: ``python -m alzgan.prepare data.root=DIR``."""
+"""Check a folder before training on it: ``python -m alzgan.prepare data.root=DIR``."""
 
 from dataclasses import fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from alzgan.errors import SettingError, UserError
 from alzgan.files import write_json, write_table
@@ -13,20 +13,22 @@ from alzgan.people.cohort import Cohort
 from alzgan.people.splits import write_split
 from alzgan.people.subjects import Subjects
 from alzgan.runs import cli
-from alzgan.runs.config import check_missing
+from alzgan.runs.config import as_mapping, check_missing
 from alzgan.runs.signatures import check_arguments, check_types
 from alzgan.sources.audit import Audit, audit, contact_sheet, lines
 from alzgan.sources.volumes import Choice, Sliced, volume_paths, write_slices
 from alzgan.text import printable, shell_override, shell_word
 
-NOT_READY = 2  # exit code where the verdict is so; 1 is an error
+NOT_READY = 2  # exit code if the folder is not ready to train; 1 is an error
 
 
 def prepare(settings: DictConfig) -> None:
-    """Report what `conf/prepare.yaml` points at; where it is volumes, make an image folder of them first."""
+    """Report on the folder of `conf/prepare.yaml`; cut volumes into an image folder first."""
     check_missing(settings)
-    data = OmegaConf.to_container(settings.data, resolve=True)
-    of_cohort = {field.name: data[field.name] for field in fields(Cohort) if field.name in data}
+    data = as_mapping(settings.data)
+    of_cohort: dict[str, Any] = {
+        field.name: data[field.name] for field in fields(Cohort) if field.name in data
+    }
     check_arguments("data", of_cohort, Cohort, "data")
     check_types(settings, {"data.batch_size": int})
     check_arguments("volumes", settings.volumes, Choice, "volumes")
@@ -43,7 +45,7 @@ def prepare(settings: DictConfig) -> None:
     if holds_volumes(cohort):
         root, sliced = slice_volumes(settings, cohort, run_dir)
         overrides = [text for text in overrides if not answered(text, cohort)]
-        subjects = "content" if cohort.subjects == "content" else "auto"  # the manifest beside the slices
+        subjects = "content" if cohort.subjects == "content" else "auto"  # auto reads the slices' manifest
         cohort, notes = replace(cohort, root=root, exclude=None, subjects=subjects), sliced.notes
         extra["skipped_volumes"] = [(printable(path), reason) for path, reason in sliced.skipped]
     found = audit(cohort)
@@ -59,10 +61,10 @@ def prepare(settings: DictConfig) -> None:
 
 
 def holds_volumes(cohort: Cohort) -> bool:
-    """Whether the folder is one of volumes.
+    """Whether the folder holds volumes.
 
     Raises:
-        UserError: it has both volumes and images, so nobody knows which are meant.
+        UserError: it holds both volumes and images.
     """
     images, volumes = cohort.listing.images, volume_paths(cohort.folder, cohort.excluded)
     if volumes and images:
@@ -76,18 +78,18 @@ def holds_volumes(cohort: Cohort) -> bool:
 
 
 def answered(override: str, cohort: Cohort) -> bool:
-    """Whether an override is about the volumes alone, so that their slices are trained on without it."""
+    """Whether an override concerns the volumes only, and not training on their slices."""
     names = ["data.exclude="] if cohort.subjects == "content" else ["data.exclude=", "data.subjects="]
     return override.startswith(tuple(names))
 
 
 def slice_volumes(settings: DictConfig, cohort: Cohort, run_dir: Path) -> tuple[Path, Sliced]:
-    """Write the slices of the volumes; returns their folder and what became of the volumes."""
+    """Write the slices of the volumes; returns their folder and the result."""
     images = Path(settings.images).expanduser() if settings.images else run_dir / "images"
     return images, write_slices(
         cohort.folder,
         images,
-        **OmegaConf.to_container(settings.volumes, resolve=True),
+        **as_mapping(settings.volumes),
         exclude=cohort.excluded,
         classes=cohort.classes,
         subjects=cohort.subjects,
@@ -96,10 +98,10 @@ def slice_volumes(settings: DictConfig, cohort: Cohort, run_dir: Path) -> tuple[
 
 
 def write(found: Audit, report: dict[str, Any], root: Path, run_dir: Path) -> None:
-    """Write the report, the manifest, the contact sheet and, if there are any, copies and bad files."""
+    """Write the report, the manifest, the contact sheet and, if there are any, copies and skipped files."""
     files, people = found.files, found.people
-    unknown = [None] * len(files)
-    subjects = people.subjects if people else Subjects("none", unknown, unknown, unknown)
+    unknown: list[None] = [None] * len(files)
+    subjects = people.subjects if people else Subjects("none", [""] * len(files), unknown, unknown)
     write_json(run_dir / "report.json", report)
     write_split(run_dir / "manifest.csv", files, subjects, people.without_copies() if people else unknown)
     contact_sheet(root, files, run_dir / "contact_sheet.png")
@@ -111,7 +113,7 @@ def write(found: Audit, report: dict[str, Any], root: Path, run_dir: Path) -> No
 
 
 def next_steps(found: Audit, root: Path, batch: int, run_dir: Path, overrides: list[str]) -> list[str]:
-    """Where everything is, and what can be done with it."""
+    """Lines on what was written and what to do next."""
     written = [path.name for path in sorted(run_dir.iterdir()) if path.is_file()]
     steps = [f"written to {printable(run_dir)}: {', '.join(written)}"]
     manifest = shell_override("data.subjects", f"csv:{run_dir / 'manifest.csv'}")

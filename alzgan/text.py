@@ -1,4 +1,4 @@
-"""Text that terminals, logs, shells and Hydra read as meant."""
+"""Quoting and escaping for terminals, logs, shells and Hydra."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-# Strings that Hydra reads as they are. It would turn a number, true or null into another type.
+# Strings that Hydra keeps without quotes. It would convert a number, true or null to another type.
 PLAIN = re.compile(r"(?ai)(?!(?:true|false|null|nan|inf)\Z)(?:[a-z_]|\.{0,2}/)[a-z0-9_/.:+-]*")
 NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]+)?"
 NAMED_NUMBER = re.compile(rf"""\s*(["']?)(.+?)\1\s*:\s*({NUMBER})\s*(?:,|\Z)""", re.IGNORECASE | re.DOTALL)
@@ -20,12 +20,12 @@ def printable(path: Path | str) -> str:
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """The number with its noun: "1 image", "2 images"; give `plural` if it is not the noun with an "s"."""
+    """The number with its noun: "1 image", "2 images"; `plural` if it is not the noun with an "s"."""
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def encodable(text: str) -> str:
-    """The text with escapes for bytes that are no UTF-8, which file names may contain."""
+    """The text with escapes for bytes that are not UTF-8, which file names may contain."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -35,7 +35,7 @@ def shell_override(name: str, value: str | Path | Sequence[str]) -> str:
 
 
 def quoted(value: str | Path | Sequence[str]) -> str:
-    """The value in Hydra's syntax, quoted unless Hydra and every shell read it unquoted."""
+    """The value in Hydra's syntax, quoted unless Hydra and every shell keep it unquoted."""
     if not isinstance(value, str | Path):
         return f"[{','.join(map(quoted, value))}]"
     text = str(value)
@@ -61,7 +61,7 @@ def shell_word(text: str) -> str:
 
 
 def numbers_by_name(text: str) -> dict[str, float] | None:
-    """Parse a mapping like `{Très léger: 30, "a: b": 2}`; None if the text is no such mapping.
+    """Parse a mapping like `{Très léger: 30, "a: b": 2}`; None if the text is not one.
 
     Hydra's own mappings allow neither quoted keys nor letters beyond ASCII.
     """

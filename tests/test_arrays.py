@@ -262,7 +262,7 @@ def test_a_cache_that_cannot_be_made_ends_in_one_line(root, cache):
         with pytest.raises(UserError) as caught:
             quick(root, folder)
         assert str(caught.value) == (
-            f"cannot write the cache {folder}: {cache} is a file, no folder; "
+            f"cannot write the cache {folder}: {cache} is a file, not a folder; "
             "set data.cache_dir or ALZGAN_CACHE to a folder that can be written and has room"
         )
 

@@ -326,7 +326,7 @@ def test_rows_without_a_class_or_a_number_have_another_ones_label_and_say_so(
     data = build_data(with_numbers(half_known, tmp_path, *options))
     with caplog.at_level("INFO"):
         data.setup()
-    assert "16 of 40 images to train on lack class or age: they are trained without labels" in caplog.messages
+    assert "16 of 40 training images lack class or age: they are trained on without labels" in caplog.messages
     person = np.array([int(name[1:]) for name in data.subjects.subject])
     labels, age = data.dataset.table[:, 0], data.dataset.table[:, 1]
     unlabelled = np.isin(person, (0, 1, 4, 5))
@@ -409,7 +409,7 @@ def test_a_model_with_unlabelled_rows_trains_goes_on_and_is_sampled(
         (["model=dcgan", "data.conditions=[class]"], "column class, filled in every row, or model=cdcgan"),
         (
             ["data.conditions=[class]", "data.sampling=balanced"],
-            "data.sampling=balanced: 8 images to train on",
+            "data.sampling=balanced: 8 training images",
         ),
         (["data.conditions=[class,scanner]"], "there is no scanner"),
     ],

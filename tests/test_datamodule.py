@@ -68,7 +68,7 @@ def test_who_is_in_a_folder_needs_no_batch(slices: Path):
     assert alone.fingerprint == data.fingerprint == module(slices).fingerprint
     assert alone.split.parts == data.split.parts
     assert alone.describe().items() <= data.describe().items()
-    with pytest.raises(UserError, match=r"has 32 images to train on, fewer than a batch"):
+    with pytest.raises(UserError, match=r"has 32 training images, fewer than a batch"):
         data.setup()
 
 
@@ -89,7 +89,7 @@ def test_a_batch_larger_than_the_train_part_is_refused_at_once(slices: Path):
         with pytest.raises(UserError) as caught:
             data.setup()
         assert str(caught.value) == (
-            f"{slices} has 32 images to train on, fewer than a batch; set data.batch_size to 32 or less"
+            f"{slices} has 32 training images, fewer than a batch; set data.batch_size to 32 or less"
         )
 
 

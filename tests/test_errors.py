@@ -20,11 +20,15 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Pat
     ("override", "expected"),
     [
         ("model=foo", "Could not find 'model/foo'; Available options in 'model': cdcgan; csmall; dcgan; "),
-        ("model.foo=1", "model.foo: alzgan.gan.GAN has no such option, only generator, "),
+        ("model.foo=1", "there is no setting model.foo: --help lists them"),
+        ("+model.foo=1", "model.foo: alzgan.gan.GAN has no such option, only generator, "),
         ("epochs=3", "there is no setting epochs: --help lists them"),
         ("model.generator_optimizer.weight_decay=0.1", "use +model.generator_optimizer.weight_decay=0.1"),
-        ("trainer.fast_dev_run=true", "trainer.fast_dev_run is not used here: set trainer.max_steps=1"),
-        ("augment=none model.augment.shift=0.1", "model.augment.shift=0.1: the run has no model.augment; "),
+        ("+trainer.fast_dev_run=true", "trainer.fast_dev_run is not used here: set trainer.max_steps=1"),
+        (
+            "augment=none model.augment.shift=0.1",
+            "there is no setting model.augment.shift: --help lists them",
+        ),
         ("augment=none +model.augment.shift=0.1", "model.augment.shift=0.1: the run has no model.augment; "),
         ("model=small augment=none model.augment.shift=0.1", "the run has no model.augment; choose one with"),
         ("model=small average=none model.average.ramp_up=1", "the run has no model.average; choose one with"),

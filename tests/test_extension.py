@@ -173,7 +173,7 @@ def test_own_pieces_train_resume_to_the_bit_and_are_loaded_where_they_are_named_
     assert refused.returncode == 1
     (line,) = refused.stderr.splitlines()
     assert "outside.LeastSquares, " in line
-    assert "which no run of alzgan is made of: nothing was loaded" in line
+    assert "which is not part of alzgan: nothing was loaded" in line
     again = line.partition("name it again: ")[2].split()
     assert "++model.generator._target_=outside.Sketch" in again
     assert len(again) == len(OWN)

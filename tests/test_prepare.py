@@ -96,7 +96,7 @@ def test_options_of_training_go_into_the_command(brains: Path, error_line: Calla
     line = error_line(f"data.root={brains}", f"run_dir={tmp_path / 'no'}", "data.batch_size=many")
     assert line == "alzgan: data.batch_size=many must be int"
     line = error_line(f"data.root={brains}", f"run_dir={tmp_path / 'no'}", "data.colour=1")
-    assert "data.colour: alzgan.data.datamodule.MRIDataModule has no such option, only root, " in line
+    assert line.startswith("alzgan: there is no setting data.colour: --help lists them")
 
 
 def test_bad_files_are_listed_with_their_reason(brains: Path, tmp_path: Path):
@@ -325,10 +325,7 @@ def test_images_beside_volumes_are_refused(error_line: Callable, brains: Path, t
         (["data.root=.", "data.fractions=[1,1,1]"], "that add up to 1"),
         (["data.root=.", "data.split_seed=x"], "data.split_seed=x must be int"),
         (["data.root=.", "seed=y", "data.split_seed=${seed}"], "data.split_seed=y must be int"),
-        (
-            ["data.root=.", "data.side=64"],
-            "data.side: alzgan.data.datamodule.MRIDataModule has no such option",
-        ),
+        (["data.root=.", "data.side=64"], "there is no setting data.side: --help lists them"),
         (["data.root=.", "volumes.central=few"], "volumes.central=few must be int or null"),
     ],
 )

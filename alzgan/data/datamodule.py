@@ -1,4 +1,4 @@
-"""The Lightning face of the data: a folder of slices becomes batches."""
+"""The LightningDataModule: a folder of slices becomes batches."""
 
 import logging
 from collections.abc import Sequence
@@ -43,12 +43,11 @@ class Batching:
 
     Args:
         batch_size: images in a batch of one device.
-        num_workers: processes that make the batches. Decoded data needs none: with 0 this process makes
-            them, on a CUDA device from a copy there.
-        sampling: how often each class is shown, "as_is", "balanced" or a weight for each, see
-            `alzgan.data.sampling.class_weights`.
-        conditions: what an image is labelled with, see `alzgan.data.slices.SliceFolder`.
-        seed: of the order of the images.
+        num_workers: processes that make the batches. 0 is enough for decoded data: this process makes them,
+            on a CUDA device from a copy in its memory.
+        sampling: how often each class is shown, see `alzgan.data.sampling.class_weights`.
+        conditions: the labels of an image, see `alzgan.data.slices.SliceFolder`.
+        seed: seeds the order of the images.
 
     Raises:
         SettingError: a value is out of its range.
@@ -69,24 +68,24 @@ class Batching:
 class MRIDataModule(SliceFolder, LightningDataModule):
     """A folder of images with a subfolder for each class, decoded once and served in shuffled batches.
 
-    Usable by itself, in a notebook say::
+    It works without a Trainer::
 
         data = MRIDataModule(root="alzheimer", image_size=64)
         data.setup()
         images, labels = next(iter(data.train_dataloader()))  # uint8 (64, 3, 64, 64), int64 (64,)
 
-        held_out = data.part("test")  # of people who are not in train; data.subjects says who is who
+        held_out = data.part("test")  # of people who are not in train; see data.subjects
         images, labels = held_out[np.arange(len(held_out))]
 
-    Under a Trainer the module receives float images in [-1, 1]: they cross to the device as uint8. There is
-    no `val_dataloader`: nothing is fitted to the held-out people, `part` gives them to whoever measures.
+    Under a Trainer the module receives float images in [-1, 1]; they are transferred as uint8. There is no
+    `val_dataloader`, since nothing is fitted to the held-out people; metrics get them from `part`.
 
     Args:
         root: the folder.
         **settings: of `Cohort`, `Preprocessing` and `Batching`, each by its own name.
 
     Attributes:
-        dataset: the images to train on, once `setup` has been called.
+        dataset: the training images, after `setup`.
 
     Raises:
         SettingError: a value is out of its range.
@@ -107,7 +106,18 @@ class MRIDataModule(SliceFolder, LightningDataModule):
         )
         SliceFolder.__init__(self, cohort, preprocessing, self.batching.conditions)
         self.batch_size, self.sampling = self.batching.batch_size, self.batching.sampling
-        self.dataset: SliceDataset | None = None
+
+    @cached_property
+    def dataset(self) -> SliceDataset:
+        """The training images, labelled as training shows them; UserError if there is no batch of them."""
+        _ = self.weights  # before the long work
+        self.read()
+        for note in self.people.notes:
+            log.info(note)
+        if len(self) < self.batch_size:
+            raise UserError(self.too_few(len(self), "a batch", len(self)))
+        self.mark_unlabelled()
+        return self.train
 
     @cached_property
     def weights(self) -> list[float] | None:
@@ -124,23 +134,14 @@ class MRIDataModule(SliceFolder, LightningDataModule):
         Raises:
             UserError: the folder cannot be used, or has no batch to train on; the message says why.
         """
-        if self.dataset is not None:
-            return
-        _ = self.weights  # before the long work
-        self.read()
-        for note in self.people.notes:
-            log.info(note)
-        if len(self) < self.batch_size:
-            raise UserError(self.too_few(len(self), "a batch", len(self)))
-        self.mark_unlabelled()
-        self.dataset = self.train
+        _ = self.dataset
 
     def describe(self) -> dict[str, Any]:
-        """What a run's record says of its data: plain containers."""
+        """The data's part of a run's record, as plain containers."""
         return {**super().describe(), "unlabelled": self.unlabelled, "shares": self.class_shares().tolist()}
 
     def mark_unlabelled(self) -> None:
-        """Mark which of the labels to train on are unknown, see `with_unlabelled`.
+        """Mark the unknown labels of the training images, see `with_unlabelled`.
 
         Raises:
             UserError: `sampling` weighs the classes, and some are unknown.
@@ -148,7 +149,7 @@ class MRIDataModule(SliceFolder, LightningDataModule):
         unknown = self.train.labels < 0
         if self.weights is not None and unknown.any():
             raise UserError(
-                f"data.sampling={self.sampling}: {counted(int(unknown.sum()), 'image')} to train on have no "
+                f"data.sampling={self.sampling}: {counted(int(unknown.sum()), 'training image')} without a "
                 "class: fill in the column class, or leave data.sampling out"
             )
         labels = self.train.table.copy()
@@ -157,13 +158,13 @@ class MRIDataModule(SliceFolder, LightningDataModule):
         self.train.table = with_unlabelled(labels, self.batching.seed)
         if self.unlabelled:
             log.info(
-                f"{self.unlabelled} of {counted(len(self), 'image')} to train on lack "
-                f"{' or '.join(self.conditions)}: they are trained without labels"
+                f"{self.unlabelled} of {counted(len(self), 'training image')} lack "
+                f"{' or '.join(self.conditions)}: they are trained on without labels"
             )
 
     @property
     def unlabelled(self) -> int:
-        """How many of the images to train on lack a condition."""
+        """How many training images lack a condition."""
         marked = self.train.table.ndim == 2 and self.train.table.shape[1] > 1 + len(self.numbers)
         return int((self.train.table[:, -1] == 0).sum()) if marked else 0
 
@@ -175,18 +176,19 @@ class MRIDataModule(SliceFolder, LightningDataModule):
         """
         self.setup()
         trainer = self.trainer
-        course = {
+        course: dict[str, Any] = {
             "batch_size": self.batch_size,
             "seed": self.batching.seed,
             "step": lambda: trainer.global_step if trainer else 0,
             "rank": trainer.global_rank if trainer else 0,
             "world_size": trainer.world_size if trainer else 1,
         }
-        if self.weights is None:
-            batches = ShuffledBatches(len(self), **course)
-        else:
-            batches = WeightedBatches(self.train.labels, self.weights, **course)
-        if len(batches) == 0:  # `setup` knows of no other device
+        batches = (
+            ShuffledBatches(len(self), **course)
+            if self.weights is None
+            else WeightedBatches(self.train.labels, self.weights, **course)
+        )
+        if len(batches) == 0:  # `setup` does not know how many devices there are
             devices = course["world_size"]
             raise UserError(
                 self.too_few(len(self), f"a batch for each of {devices} devices", len(self) // devices)
@@ -198,37 +200,38 @@ class MRIDataModule(SliceFolder, LightningDataModule):
         return Batches(source, batches, pin=on_cuda and source is self.dataset)
 
     def too_few(self, images: int, wanted: str, largest: int) -> str:
-        """The line for a train part that is too small."""
+        """The error line for a training part that is too small."""
         advice = f"set data.batch_size to {largest} or less" if largest else "give more"
-        return f"{self.root} has {counted(images, 'image')} to train on, fewer than {wanted}; {advice}"
+        return f"{self.root} has {counted(images, 'training image')}, fewer than {wanted}; {advice}"
 
     def served_from(self, trainer: Trainer | None) -> SliceDataset | ResidentSlices:
-        """The training images where batches are fastest taken from: on a CUDA device, if there is room."""
+        """The training images where batches are fastest to take: on a CUDA device, if they fit."""
         device = trainer.strategy.root_device if trainer else torch.device("cpu")
         return ResidentSlices(self.dataset, device) if fits_on_device(self.dataset, device) else self.dataset
 
     def on_after_batch_transfer(
         self, batch: tuple[Tensor, Tensor], dataloader_idx: int
     ) -> tuple[Tensor, Tensor]:
-        """Turn the images into floats in [-1, 1], on the device, of the module's precision."""
+        """Convert the images to floats in [-1, 1], on the device, in the module's precision."""
         images, labels = batch
+        assert self.trainer is not None, "Lightning calls this hook under a trainer"
         return to_float(images).to(self.trainer.lightning_module.dtype), labels
 
     def sample_real(self, count: int) -> tuple[Tensor, Tensor]:
-        """A random `count` of the training images, uint8 (N, C, H, W), with labels; the same for a seed."""
+        """Up to `count` random training images, uint8 (N, C, H, W), with labels; a function of the seed."""
         count = min(count, len(self))
         return self.dataset[stream(self.batching.seed, "real grid").choice(len(self), count, replace=False)]
 
     def class_shares(self) -> np.ndarray:
-        """The share of each class (K,) among the images that training shows and whose class is known."""
+        """The share of each class (K,) in training, among the images with a known class."""
         images = self.images_of_classes()
         shown = images if self.weights is None else np.array(self.weights) * (images > 0)
         return shown / shown.sum()
 
     def image_weights(self, images: SliceDataset) -> Tensor:
-        """A weight of each image (N,) that gives each class its share of what is shown in training.
+        """A weight of each image (N,), so that each class has the share that it has in training.
 
-        Where not all have a class, each image has the same.
+        If an image has no class, all weights are equal.
         """
         if (images.labels < 0).any():
             return torch.full((len(images),), 1 / len(images), dtype=torch.float64)
@@ -236,9 +239,9 @@ class MRIDataModule(SliceFolder, LightningDataModule):
         return torch.from_numpy((self.class_shares() / counts.clip(1))[images.labels])
 
     def draw_labels(self, count: int, purpose: str) -> Tensor:
-        """Labels of so many images in random order; each class has its share of what is shown, exactly.
+        """Labels of `count` images in random order; each class has exactly its share in training.
 
-        Their numbers are those of images of the class.
+        Numbers are taken from random images of the class.
         """
         labels = np.repeat(np.arange(len(self.classes)), apportion(count, self.class_shares()))
         draws = stream(self.batching.seed, f"labels/{purpose}")
@@ -257,12 +260,12 @@ class PhantomDataModule(MRIDataModule):
 
     Args:
         root: where to write them; None: a folder in the cache.
-        **settings: as of `MRIDataModule`.
+        **settings: as in `MRIDataModule`.
     """
 
     def __init__(self, root: str | Path | None = None, **settings: Any):
         super().__init__(root or cache_folder(settings.get("cache_dir")) / "phantom", **settings)
 
     def prepare_folder(self) -> None:
-        """Write the phantom unless it is there."""
+        """Write the phantom unless it exists."""
         write_phantom(self.root)

@@ -1,4 +1,4 @@
-"""Features of images, computed once: what is known of an image's pixels is kept in the cache."""
+"""Features of images, computed once and kept in the cache."""
 
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from alzgan.device.pixels import viewable
 from alzgan.files import cache_path, cached
 from alzgan.metrics.features import FeatureExtractor
 
-CHUNK = 256  # images whose features are one file: what an interrupted evaluation loses
-FEATURES = 1  # version; an extractor that computes otherwise has another name
-BATCH = 16  # images at a time: larger ones leave a processor's cache
+CHUNK = 256  # images in one cache file; an interrupted evaluation loses at most one file
+FEATURES = 1  # version of the cached files; a changed extractor takes a new name instead
+BATCH = 16  # images at a time; larger batches overflow a processor's cache
 
 
 def features_of(
@@ -23,17 +23,17 @@ def features_of(
     device: torch.device,
     progress: str | None = None,
 ) -> Tensor:
-    """The features (N, F) of images, on the CPU, from the cache or computed and put there.
+    """The features (N, F) of images, on the CPU, from the cache or computed and stored there.
 
-    What is kept depends on the pixels and the extractor's name alone, not on whose images they are. The last
-    bits are those of the processor that computed it first.
+    The cache key is the pixels and the extractor's name. The last bits come from the processor that computed
+    the features first.
 
     Args:
-        images: uint8 (N, C, H, W); of neighbouring slices as channels the one in the middle is taken.
+        images: uint8 (N, C, H, W); of neighbouring slices as channels the middle one is used.
         extractor: on the device.
         cache: the folder.
-        device: of the computation.
-        progress: what a bar on stderr says; None: there is none.
+        device: where to compute.
+        progress: the text of a progress bar on stderr; None: no bar.
     """
     found = []
     bar = tqdm(total=len(images), desc=progress, unit=" images", disable=progress is None, leave=False)
@@ -47,7 +47,7 @@ def features_of(
 def features_of_chunk(
     images: Tensor, extractor: FeatureExtractor, cache: Path, device: torch.device
 ) -> Tensor:
-    """The features of as many images as one file keeps."""
+    """The features of the images of one cache file."""
 
     def compute() -> dict[str, np.ndarray]:
         found = [extractor(batch.to(device)).cpu() for batch in images.split(BATCH)]

@@ -1,7 +1,8 @@
-"""Batches from the decoded array, in an order that is a function of (seed, epoch) alone."""
+"""Batches from the decoded array; their order is a function of (seed, epoch) alone."""
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,24 +14,24 @@ from alzgan.device.streams import stream
 from alzgan.errors import UserError
 from alzgan.people.splits import apportion
 
-COPIED_AT_ONCE = 1024  # images that are copied to a device at a time
+COPIED_AT_ONCE = 1024  # images copied to a device at a time
 
 
 class SliceDataset(Dataset[tuple[Tensor, Tensor]]):
     """Whole batches of uint8 images (N, C, H, W), stored channels last, with their labels.
 
-    Labels are class indices (N,), or with numbers of each image a table (N, 1 + m), float32.
+    Labels are class indices (N,), or a float32 table (N, 1 + m) if the images have numbers.
 
     Args:
         images: uint8 (M, H, W, C), may be memory-mapped.
         labels: (M,) class indices; -1: unknown.
-        chosen: (K,) which of them the dataset has, the training part say; or (K, k), then an item has the
-            channels of k images (`alzgan.data.stacks`) and the label of the middle one.
-        numbers: (M, m) float32, other conditions than the class, see `alzgan.data.conditions`; NaN: unknown.
+        chosen: (K,) rows in the dataset; or (K, k): each item stacks the channels of k images
+            (`alzgan.data.stacks`) and has the label of the middle one.
+        numbers: (M, m) float32, see `alzgan.data.conditions`; NaN: unknown.
 
     Attributes:
         labels: (K,) class indices.
-        table: what a batch has as labels: the same, or (K, 1 + m), or what is put in its place.
+        table: the labels that batches carry: (K,) or (K, 1 + m); may be replaced.
     """
 
     def __init__(
@@ -61,16 +62,16 @@ class SliceDataset(Dataset[tuple[Tensor, Tensor]]):
 
 
 class ResidentSlices:
-    """The same batches from a copy of the data set in a device's memory: only the indices travel.
+    """The same batches from a copy of the dataset in a device's memory; only indices are transferred.
 
     Args:
-        dataset: what to copy.
-        device: where to.
+        dataset: the dataset to copy.
+        device: where to copy it.
     """
 
     def __init__(self, dataset: SliceDataset, device: torch.device):
         blocks = np.array_split(np.arange(len(dataset)), -(-len(dataset) // COPIED_AT_ONCE))
-        # As it is stored, channels last, so that a batch is too.
+        # Channels last, as stored, so that batches are channels last too.
         images = [dataset[block][0].permute(0, 2, 3, 1).to(device) for block in blocks]
         self.images = torch.cat(images)
         self.labels = torch.from_numpy(dataset.table).to(device)
@@ -82,14 +83,14 @@ class ResidentSlices:
 
 
 class Batches:
-    """A data set's batches in a sampler's order, made in this process.
+    """A dataset's batches in a sampler's order, made in this process.
 
-    What a DataLoader without workers gives; its own work would be as long as that of a small step.
+    A DataLoader without workers yields the same, but its overhead is as long as a small training step.
 
     Args:
-        dataset: gives the batch at an array of indices.
-        order: the arrays of indices.
-        pin: copy each batch to pinned memory, from which a CUDA device takes it without a wait.
+        dataset: returns the batch at an array of indices.
+        order: yields the arrays of indices.
+        pin: copy each batch to pinned memory, from which a CUDA device copies without waiting.
     """
 
     def __init__(self, dataset: SliceDataset | ResidentSlices, order: "ShuffledBatches", pin: bool = False):
@@ -111,11 +112,11 @@ class Batches:
 class WorkerBatches(Batches):
     """The same batches, made by other processes.
 
-    The processes send arrays through pipes. Tensors would go through `/dev/shm`: a Docker container has
-    64 MB of it, and torch waits for ever when it is full.
+    The processes send arrays through pipes. Tensors would go through `/dev/shm`, of which a Docker container
+    has 64 MB; torch hangs when it is full.
 
     Args:
-        dataset: as of `Batches`, and so are `order` and `pin`.
+        dataset: as in `Batches`, like `order` and `pin`.
         order: see there.
         workers: number of processes.
         pin: see there.
@@ -128,7 +129,7 @@ class WorkerBatches(Batches):
             sampler=order,
             batch_size=None,
             num_workers=workers,
-            collate_fn=as_arrays,
+            collate_fn=as_arrays,  # type: ignore[arg-type]  # with batch_size=None it gets one batch, no list
             worker_init_fn=leave_signals_to_the_run,
         )
 
@@ -140,7 +141,7 @@ class WorkerBatches(Batches):
         """
         try:
             return map(as_tensors, iter(self.loader))
-        except OSError as error:  # the queues' semaphores are files of /dev/shm
+        except OSError as error:  # the queues' semaphores are files in /dev/shm
             raise UserError(
                 f"data.num_workers={self.loader.num_workers} cannot be started: {error.strerror}; set "
                 "data.num_workers=0, or give /dev/shm more room (docker run --shm-size=1g)"
@@ -148,7 +149,7 @@ class WorkerBatches(Batches):
 
 
 def as_arrays(batch: tuple[Tensor, Tensor]) -> tuple[np.ndarray, np.ndarray]:
-    """A batch as arrays without gaps, images channels last."""
+    """A batch as contiguous arrays, images channels last."""
     images, labels = batch
     return images.permute(0, 2, 3, 1).numpy(), labels.numpy()
 
@@ -160,7 +161,7 @@ def as_tensors(batch: tuple[np.ndarray, np.ndarray]) -> tuple[Tensor, Tensor]:
 
 
 def leave_signals_to_the_run(worker: int) -> None:
-    """Let a loader's worker live on where its whole process group is told to stop: the run still needs it."""
+    """Keep a worker alive when its whole process group is told to stop: the run still needs it."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -172,7 +173,7 @@ def pinned(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def fits_on_device(dataset: SliceDataset, device: torch.device) -> bool:
-    """Whether the device is a CUDA one with room for the data set: a quarter of what is free."""
+    """Whether the dataset fits into a quarter of the free memory of a CUDA device."""
     if device.type != "cuda" or len(dataset) == 0:
         return False
     return len(dataset) * dataset[np.arange(1)][0].numel() <= torch.cuda.mem_get_info(device)[0] // 4
@@ -181,15 +182,15 @@ def fits_on_device(dataset: SliceDataset, device: torch.device) -> bool:
 class ShuffledBatches(Sampler[np.ndarray]):
     """Index arrays (batch_size,), a new permutation each epoch, without the last incomplete batch.
 
-    The position is not kept here: it is read from `step` whenever iteration starts, so a resumed run
-    continues inside its epoch with the batch that would have come next.
+    Each iteration reads its position from `step`, so a resumed run continues inside its epoch with the next
+    batch.
 
     Args:
         length: number of images.
         batch_size: images in a batch of one rank.
-        seed: of the permutations.
+        seed: seeds the permutations.
         step: returns the number of batches that the run has already consumed.
-        rank: which of the `world_size` processes this is; they share each epoch's permutation.
+        rank: of this process; all ranks share each epoch's permutation.
         world_size: number of processes.
     """
 
@@ -220,54 +221,42 @@ class ShuffledBatches(Sampler[np.ndarray]):
             yield order[start : start + self.batch_size]
 
     def order(self, epoch: int) -> np.ndarray:
-        """The images of an epoch for all ranks, in the order they are shown."""
+        """The images of an epoch for all ranks, in order."""
         return stream(self.seed, "batches", epoch).permutation(self.length)
 
 
 class WeightedBatches(ShuffledBatches):
-    """The same number of batches, of which each class has its exact share.
+    """The same number of batches, in which each class has its exact share.
 
-    How many images of a class an epoch shows is its weight by largest remainder. Each class is dealt like a
-    pack of cards, epoch after epoch: no image comes again before all of its class have, then the pack is
-    shuffled anew. So after any number of epochs two images of a class differ by one showing at most.
+    Largest remainder turns the weights into numbers of images an epoch. Each class is dealt like a pack of
+    cards: no image is repeated before all of its class were shown, then the pack is shuffled again. So two
+    images of a class never differ by more than one showing.
 
     Args:
         labels: (K,) class index of each image.
-        weights: of each class, see `alzgan.data.sampling.class_weights`; a class without images has none.
-        batch_size: as of `ShuffledBatches`, and so are the rest.
-        seed: see there.
-        step: see there.
-        rank: see there.
-        world_size: see there.
+        weights: of each class, see `alzgan.data.sampling.class_weights`; a class without images gets 0.
+        *course: as in `ShuffledBatches`, without the length.
+        **options: the same by name.
 
     Raises:
-        UserError: no image is left to be shown.
+        UserError: no class with a weight has an image.
     """
 
-    def __init__(
-        self,
-        labels: np.ndarray,
-        weights: Sequence[float],
-        batch_size: int,
-        seed: int,
-        step: Callable[[], int],
-        rank: int = 0,
-        world_size: int = 1,
-    ):
-        super().__init__(len(labels), batch_size, seed, step, rank, world_size)
+    def __init__(self, labels: np.ndarray, weights: Sequence[float], *course: Any, **options: Any):
+        super().__init__(len(labels), *course, **options)
         self.members = [np.flatnonzero(labels == label) for label in range(len(weights))]
         self.weights = [w * (len(images) > 0) for w, images in zip(weights, self.members, strict=True)]
         if not any(self.weights):
-            raise UserError("data.sampling leaves nothing: no class with a weight has an image to train on")
+            raise UserError("data.sampling leaves nothing: no class with a weight has a training image")
 
     def order(self, epoch: int) -> np.ndarray:
-        """The images of an epoch for all ranks: each class's next ones, mixed."""
+        """The images of an epoch for all ranks: the next ones of each class, shuffled together."""
         shares = apportion(len(self) * self.batch_size * self.world_size, self.weights)
         dealt = [self.deal(label, epoch * share, share) for label, share in enumerate(shares) if share]
         return stream(self.seed, "batches", epoch).permutation(np.concatenate(dealt))
 
     def deal(self, label: int, start: int, count: int) -> np.ndarray:
-        """Images number `start` to `start + count` of the class's endless row of shuffled packs."""
+        """Images `start` to `start + count` of the endless sequence of a class's shuffled packs."""
         images = self.members[label]
         first, last = start // len(images), (start + count - 1) // len(images)
         packs = [

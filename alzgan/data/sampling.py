@@ -1,4 +1,4 @@
-"""How often each class is shown: its share of the images of an epoch."""
+"""How often each class is shown: its share of an epoch's images."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,17 +11,16 @@ Sampling = str | Mapping[str, float]  # "as_is", "balanced", or a weight for eac
 
 
 def class_weights(sampling: Sampling, classes: Sequence[str]) -> list[float] | None:
-    """The weight of each class; None where each image is to be shown once an epoch.
+    """The weight of each class; None to show each image once an epoch.
 
     Args:
-        sampling: "as_is"; "balanced", all classes weigh the same; or the weight of every class by name, its
-            share of an epoch as against the others: {"AD": 1, "CN": 2}, a 0 leaves the class out. The
-            same as a text: "{AD: 1, CN: 2}".
+        sampling: "as_is"; "balanced", the same weight for all; or the weight of every class by name, also as
+            a text: {"AD": 1, "CN": 2}. A weight of 0 leaves the class out.
         classes: their names.
 
     Raises:
-        UserError: another word; a class unknown or left without a weight; weights that are no numbers from 0
-            on, or all 0.
+        UserError: an unknown word or class; a class without a weight; a weight that is not a number from 0
+            on; all weights 0.
     """
     if sampling == "as_is":
         return None
@@ -41,13 +40,8 @@ def class_weights(sampling: Sampling, classes: Sequence[str]) -> list[float] | N
     if missing := [name for name in classes if name not in weight_of]:
         raise UserError(f"data.sampling: class {printable(missing[0])} has no weight; 0 would leave it out")
     for name, weight in weight_of.items():
-        if not is_number(weight) or not 0 <= weight < np.inf:
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < np.inf:
             raise UserError(f"data.sampling: weight {weight} of {printable(name)} must be a number from 0 on")
     if not any(weight_of.values()):
         raise UserError("data.sampling: all weights are 0; give at least one class a weight")
     return [float(weight_of[name]) for name in classes]
-
-
-def is_number(value: object) -> bool:
-    """Whether it is an int or a float; Python counts booleans among the ints."""
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""A folder of slices, read: the pixels, who is in them, their labels, and who is held out."""
+"""A folder of slices with everything known of them: pixels, people, labels and split."""
 
 import hashlib
 import logging
@@ -19,28 +19,28 @@ from alzgan.images.arrays import Decoded, Preprocessing, decode
 from alzgan.images.folder import ImageFile, class_names
 from alzgan.people.cohort import Cohort
 from alzgan.people.splits import DRAW, write_split
-from alzgan.people.subjects import FEW_PEOPLE, PARTS
+from alzgan.people.subjects import PARTS
 from alzgan.text import printable
 
 log = logging.getLogger(__name__)
 
 
 class SliceFolder:
-    """A folder of slices with labels and a split; nothing of it is read before it is asked for.
+    """A folder of slices with labels and a split, read on demand.
 
     Args:
-        cohort: which folder it is, who is in it, and who is held out.
+        cohort: the folder, its people, and who is held out.
         preprocessing: how an image is decoded.
-        conditions: what an image is labelled with: "class", "slice" (its place in the scan), or a column of
-            numbers of the table that names the people.
+        conditions: the labels of an image: "class", "slice" (its place in the scan), or numeric columns of
+            the table that names the people.
 
     Attributes:
-        people: who is in the files, `files`, `subjects` and `split` among it.
-        images: uint8 (M, H, W, C), memory-mapped, of all that can be read, masks too.
-        train: the images to train on.
-        quantiles: of each number, over the images to train on; `quantiles_of_classes`, of each class.
-        fingerprint: of the images to train on; another split is another data set.
-        kept_split: a table with people and parts, of a run that goes on.
+        people: see `alzgan.people.cohort.People`; also as `files`, `subjects` and `split`.
+        images: uint8 (M, H, W, C), memory-mapped, of all readable files, masks included.
+        train: the training images.
+        quantiles: of each number over the training images; `quantiles_of_classes`, within each class.
+        fingerprint: digest of the training images; another split gives another one.
+        kept_split: a table of people and parts that a continued run keeps.
     """
 
     def __init__(
@@ -56,11 +56,11 @@ class SliceFolder:
         self.is_read = False
 
     def prepare_folder(self) -> None:
-        """Make the folder, where it is this class's to make."""
+        """Make the folder, in a subclass that makes it."""
 
     @cached_property
     def found(self) -> list[ImageFile]:
-        """What the folder holds, by names alone.
+        """The images of the folder, by names alone.
 
         Raises:
             UserError: it cannot be used.
@@ -70,7 +70,7 @@ class SliceFolder:
 
     @cached_property
     def classes(self) -> list[str]:
-        """Names of the classes; a label is an index of these.
+        """Names of the classes; a label is an index into them.
 
         Raises:
             UserError: the folder cannot be used.
@@ -79,7 +79,7 @@ class SliceFolder:
 
     @property
     def numbers(self) -> list[str]:
-        """Names of the conditions that are numbers: the columns of a label behind its class."""
+        """Names of the numeric conditions: the columns of a label after its class."""
         return [name for name in self.conditions if name != "class"]
 
     def read(self) -> None:
@@ -101,14 +101,14 @@ class SliceFolder:
         self.is_read = True
 
     def divide(self, decoded: Decoded) -> None:
-        """Find who is in the images, and who is held out."""
+        """Find the people in the images, and who is held out."""
         self.skipped, self.images = decoded.skipped, decoded.images
         self.people = self.cohort.people(
             decoded.files, decoded.constant, decoded.two_valued, decoded.thumbnails, self.kept_split
         )
         self.files, self.subjects, self.split = self.people.files, self.people.subjects, self.people.split
         if "train" not in self.split.parts:
-            raise UserError(f"{printable(self.root)} has no image to train on; give more")
+            raise UserError(f"{printable(self.root)} has no training image; give more")
         self.stacks = rows = self.people.rows
         if self.slices_as_channels:
             neighbours = neighbouring_slices(self.files, self.subjects, self.channels, self.split.parts)
@@ -123,19 +123,17 @@ class SliceFolder:
         self.number_values[rows] = found.scaled()
         self.quantiles = found.quantiles(train, people)
         of_classes = [train[self.labels[rows[train]] == kind] for kind in range(len(self.classes))]
-        self.quantiles_of_classes = [  # those of few people would be their own numbers
-            found.quantiles(each, people, FEW_PEOPLE, self.quantiles) for each in of_classes
-        ]
+        self.quantiles_of_classes = [found.quantiles(each, people, self.quantiles) for each in of_classes]
 
     def fingerprint_of(self, decoded: Decoded) -> str:
-        """A digest of the images to train on, and of their labels where a table gives them."""
+        """A digest of the training images, and of their labels if a table gives them."""
         identity = decoded.fingerprint.encode() + self.train.stacks.tobytes()
         if self.numbers or self.cohort.classes == "csv":
             identity += self.train.table.tobytes()
         return hashlib.blake2b(identity, digest_size=16).hexdigest()
 
     def __len__(self) -> int:
-        """Number of images to train on."""
+        """Number of training images."""
         return len(self.train)
 
     def part(self, name: str) -> SliceDataset:
@@ -150,26 +148,26 @@ class SliceFolder:
         return self.slices_of(self.rows_of(name))
 
     def rows_of(self, part: str) -> np.ndarray:
-        """The rows of a part in `files`, when all are decoded."""
+        """The rows of a part in `files`, after `read`."""
         return np.flatnonzero(np.array(self.split.parts) == part)
 
     def slices_of(self, rows: np.ndarray) -> SliceDataset:
-        """The images of some rows, when all are decoded."""
+        """The images of some rows, after `read`."""
         return SliceDataset(self.images, self.labels, self.stacks[rows], self.number_values)
 
     def people_in(self, part: str) -> int:
-        """How many people a part has; where nobody knows who is who, how many images."""
+        """How many people a part has; how many images if the people are unknown."""
         return len({self.subjects.subject[row] for row in self.rows_of(part)})
 
     def images_of_classes(self) -> np.ndarray:
-        """How many of the images to train on are of each class (K,)."""
+        """Number of training images of each class (K,)."""
         known = self.train.labels[self.train.labels >= 0]
         return np.bincount(known, minlength=len(self.classes))
 
     def validation_images(self) -> tuple[SliceDataset, list[str]]:
-        """The images of the validation people, then those of training people of the classes without any.
+        """The validation images, and training images in place of classes that have no validation person.
 
-        Samples have those classes too: beside real images without them they would be too far.
+        Samples contain those classes too, so a distance to real images without them would be too large.
 
         Returns:
             the images, and the names of those classes.
@@ -181,14 +179,14 @@ class SliceFolder:
         return found, [self.classes[label] for label in lacking]
 
     def write_tables(self, folder: Path) -> None:
-        """Write `split.csv`, which `data.subjects=csv:FILE` reads back, and `skipped.csv` if any file was."""
+        """Write `split.csv`, for `data.subjects=csv:FILE`, and `skipped.csv` if files were skipped."""
         write_split(folder / "split.csv", self.files, self.subjects, self.split.parts)
         if self.skipped:
             write_table(folder / "skipped.csv", ["file", "reason"], self.skipped)
             log.info(f"{len(self.skipped)} unreadable images skipped: {folder / 'skipped.csv'}")
 
     def describe(self) -> dict[str, Any]:
-        """What a run's record says of the folder: plain containers."""
+        """The folder's part of a run's record, as plain containers."""
         images = Counter(file.label for file in self.files)
         return {
             "root": str(self.root),
@@ -208,7 +206,7 @@ class SliceFolder:
         }
 
     def people_trained_on(self) -> dict[str, int]:
-        """How many people of each class are in train; empty where nobody knows who is who."""
+        """How many people of each class are in train; empty if the people are unknown."""
         if self.subjects.rule == "none":
             return {}
         train = self.rows_of("train")

@@ -16,26 +16,25 @@ def neighbouring_slices(
 ) -> np.ndarray:
     """For each file the files that make up its channels, itself in the middle.
 
-    Neighbours are the next slices that are there, by slice number. Beyond the ends of a stack the first and
-    the last slice are repeated.
+    Neighbours are the next slices present, by slice number. Beyond the ends of a stack its first and last
+    slices are repeated.
 
     Args:
         files: N slices.
-        subjects: who is in them, and where.
+        subjects: the person and the place of each.
         channels: k, an odd number.
-        parts: of the split; what is left out there is nobody's neighbour, and its own channels are itself.
+        parts: of the split; a slice left out there is no neighbour, and repeats itself in its channels.
 
     Returns:
-        (N, k) indices, in the order of rising slice numbers.
+        (N, k) indices, by rising slice number.
 
     Raises:
-        UserError: nobody knows who is who; the place of a slice is unknown; two files are the same slice of a
-            person, who may have been scanned twice.
+        UserError: the people or the place of a slice are unknown; two files are the same slice of a person.
     """
     if subjects.rule == "none":
         raise UserError(
-            "data.slices_as_channels needs to know who is in which slice, data.subjects=none does not: "
-            "give csv:FILE with columns file, subject, slice"
+            "data.slices_as_channels needs to know who is in which slice, which data.subjects=none does "
+            "not say: give csv:FILE with columns file, subject, slice"
         )
     table = np.repeat(np.arange(len(files))[:, None], channels, axis=1)
     for stack in stacks_of_people(files, subjects, parts):
@@ -47,7 +46,7 @@ def neighbouring_slices(
 def stacks_of_people(
     files: Sequence[ImageFile], subjects: Subjects, parts: Sequence[str] = ()
 ) -> list[np.ndarray]:
-    """The files of each scan of each person, from slice to slice, without what the split leaves out."""
+    """The files of each scan, ordered by slice, without those that the split leaves out."""
     people: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
     scans = subjects.scan or [""] * len(files)
     rows = zip(files, subjects.subject, scans, subjects.slice, strict=True)

@@ -1,6 +1,6 @@
-"""Is a synthetic image a copy of a training image: as `alzgan.evaluate` judges, for each image by itself.
+"""Check each synthetic image for being a copy of a training image, as `alzgan.evaluate` does for a set.
 
-The threshold is of all images of unseen people, where an evaluation draws as many as its preset says.
+The threshold comes from all images of unseen people; an evaluation draws as many as its preset says.
 """
 
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ from alzgan.runs.data import data_of_run, run_and_data
 
 
 class Judgement(NamedTuple):
-    """What is said of one image.
+    """The nearest training image of one image.
 
     Attributes:
-        file: the training image that is most alike.
-        person: who is in it; empty where nobody knows.
-        similarity: of `alzgan.images.likeness`, from 0 to 1.
-        copy: whether that is more alike than 99 of 100 images of unseen people are to any training image; of
-            an image of a stack, whether the most alike of the stack is so beside unseen people's stacks.
+        file: the nearest training image.
+        person: the person in it; empty if unknown.
+        similarity: see `alzgan.images.likeness`, from 0 to 1.
+        copy: whether the similarity exceeds that of 99 of 100 images of unseen people; for an image of a
+            stack, whether the stack's highest similarity exceeds that of 99 of 100 unseen people's stacks.
     """
 
     file: str
@@ -37,16 +37,16 @@ class Judgement(NamedTuple):
 
 
 class CopyCheck:
-    """Judges images by the data that the run was trained on.
+    """Compares images with the run's training images.
 
     Args:
         path: of the checkpoint.
-        settings: of the verb, whose `data` may say where the images are now.
+        settings: of the verb; `data` may give the new place of the images.
         overrides: of the command line.
-        cache: for what is known of the real images.
+        cache: for results about the real images.
 
     Raises:
-        UserError: the images are gone, or others.
+        UserError: the training images are missing or have changed.
     """
 
     def __init__(self, path: Path, settings: DictConfig, overrides: Sequence[str], cache: Path):
@@ -56,7 +56,7 @@ class CopyCheck:
         theirs = cached_nearest(unseen.pixels, train.pixels, cache)
         self.search = Search(train.pixels)
         self.threshold = copies_of(theirs, theirs).threshold
-        # A stack is as near as its nearest image, which is nearer the more there are.
+        # A stack is as near as its nearest image, so larger stacks are nearer.
         nearest = [theirs.similarity[rows].max() for rows in rows_of(unseen.people)]
         self.threshold_of_stacks = (
             float(torch.stack(nearest).double().quantile(QUANTILE)) if nearest else self.threshold
@@ -78,13 +78,12 @@ class CopyCheck:
         ]
 
     def judge_stack(self, images: Tensor) -> list[Judgement]:
-        """Judge the uint8 images (N, C, H, W) of one person: each has its nearest, all are copies or none."""
+        """Judge the uint8 images (N, C, H, W) of one person: all are copies or none."""
         judged = self.judge(images)
         copy = max(each.similarity for each in judged) > self.threshold_of_stacks
         return [each._replace(copy=copy) for each in judged]
 
 
 def rows_of(people: np.ndarray | None) -> list[np.ndarray]:
-    """The rows of each person; none where nobody knows who is who."""
-    names = [] if people is None else np.unique(people)
-    return [np.flatnonzero(people == name) for name in names]
+    """The rows of each person; none if the people are unknown."""
+    return [] if people is None else [np.flatnonzero(people == name) for name in np.unique(people)]

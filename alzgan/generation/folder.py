@@ -1,4 +1,4 @@
-"""A set of synthetic images on the disk: whole files only, which one it is, and a table of all of it."""
+"""The folder of a set of synthetic images: whole files, the identity of the set, and a table."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -19,17 +19,17 @@ SET = 1  # version; raise it when the same order would give other files
 
 
 class SetFolder:
-    """Where a set is written, begun or gone on with.
+    """The folder of a new or continued set.
 
     Args:
         path: the folder.
-        identity: what all images of the set have in common; a folder with another set is refused.
+        identity: the settings that all images of the set share; a folder with another set is refused.
         classes: names of the class folders.
         form: of the files, see `alzgan.generation.formats`.
-        overwrite: whether another set of ours gives way: all files that are named as a set's are removed.
+        overwrite: replace another set: remove all files that are named like a set's.
 
     Raises:
-        UserError: there is something else, or a class's name is no name of a folder.
+        UserError: the folder holds something else, or a class cannot name a folder.
     """
 
     def __init__(
@@ -41,14 +41,14 @@ class SetFolder:
         overwrite: bool = False,
     ):
         self.path, self.form = path, form
-        self.gives_way = False  # to this set, what is there
+        self.gives_way = False  # whether another set is replaced
         self.classes = [folder_name(name) for name in classes]
         self.identity = {"version": SET, **identity}
         self.check(overwrite)
 
     def check(self, overwrite: bool) -> None:
-        """Refuse what is there already, unless it is this set or gives way."""
-        # Another process may be about to say here which set this is, under a name for the while.
+        """Refuse a folder that holds anything but this set, or another set to overwrite."""
+        # Another process may be writing the identity under a scratch name.
         begun = f"{IDENTITY}.*.part"
         there = self.path.exists() and (
             not self.path.is_dir() or any(not path.match(begun) for path in self.path.iterdir())
@@ -71,9 +71,9 @@ class SetFolder:
         self.gives_way = bool(differences)
 
     def begin(self) -> None:
-        """Make the folders, and say which set this is."""
+        """Make the folder, and write the identity of the set."""
         if self.gives_way:
-            for path in sorted(self.path.rglob("*")):  # also of a call that was killed before its table
+            for path in sorted(self.path.rglob("*")):  # also those of a call killed before it wrote its table
                 if OURS.fullmatch(path.relative_to(self.path).as_posix()) and path.is_file():
                     path.unlink()
             (self.path / MANIFEST).unlink(missing_ok=True)
@@ -93,18 +93,20 @@ class SetFolder:
         return f"{folder}/{item.number:07d}{SUFFIXES[self.form]}"
 
     def has(self, item: Item) -> bool:
-        """Whether the image is there: a file that has its name is whole."""
+        """Whether the image exists; a file under its name is whole."""
         return (self.path / self.name_of(item)).is_file()
 
     def add_rows(self, header: Sequence[str], rows: Sequence[Mapping[str, object]]) -> int:
-        """Put rows into the table, in the places of those with the same file; returns how many there are.
+        """Add rows to the table, replacing those of the same file; returns the number of rows.
 
-        Several processes may do so for one set.
+        Several processes may add to one set.
         """
         with locked(self.path, lambda: None):
             there = read_table(self.path / MANIFEST)
-            known = {row["file"]: row for row in there if (self.path / row["file"]).is_file()}
-            for row in rows:  # what an earlier call knew of an image, its nearest one say, stays
+            known: dict[str, Mapping[str, object]] = {
+                row["file"]: row for row in there if (self.path / row["file"]).is_file()
+            }
+            for row in rows:  # keep other columns of an earlier call, such as the nearest image
                 known[str(row["file"])] = {**known.get(str(row["file"]), {}), **row}
             columns = list(dict.fromkeys([*header, *(key for row in known.values() for key in row)]))
             table = [[known[name].get(key, "") for key in columns] for name in sorted(known)]
@@ -113,7 +115,7 @@ class SetFolder:
 
 
 def person_name(item: Item) -> str:
-    """The name of the person, or of the one image, that an item is."""
+    """The name of an item's person, or of the image itself."""
     if item.person is not None:
         return f"synthetic-{item.seed}-person-{item.person:04d}"
     return f"synthetic-{item.seed}-{item.number:07d}"

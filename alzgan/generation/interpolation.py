@@ -1,4 +1,4 @@
-"""From one latent to the next: a strip of images, and the same as an animation."""
+"""Interpolate between latents, as a strip of images and an animation."""
 
 import itertools
 from pathlib import Path
@@ -17,18 +17,18 @@ MILLISECONDS = 80  # of a frame
 
 
 def interpolate(order: Order, steps: int, out: Path) -> list[str]:
-    """Write `strip.png` and `steps.gif`, from image to image of an order; returns lines that say so.
+    """Write `strip.png` and `steps.gif`, from image to image of an order; returns lines on the result.
 
-    Along the great circle (White 2016, "Sampling generative networks"): a straight line would lead through
-    latents that are shorter than any drawn. The label is the first image's.
+    Latents move along the great circle (White 2016, "Sampling generative networks"): those on a straight line
+    are shorter than any drawn one. The label is the first image's.
 
     Args:
-        order: of at least two images.
-        steps: from one of its images to the next.
+        order: at least two images.
+        steps: from one image to the next.
         out: a new folder.
 
     Raises:
-        UserError: there are fewer than two images or steps, or the folder is there already.
+        UserError: there are fewer than two images or steps, or the folder exists.
     """
     items = order.items()
     if steps < 2 or len(items) < 2:
@@ -37,7 +37,8 @@ def interpolate(order: Order, steps: int, out: Path) -> list[str]:
     frames = []
     first = order.labels_of(items[:1])
     for start, end in itertools.pairwise(items):
-        latents = between(*order.batch([start, end]).latents, shares)
+        one, two = order.batch([start, end]).latents
+        latents = between(one, two, shares)
         labels = None if first is None else first.expand(len(latents), *first.shape[1:])
         frames.append(to_uint8(order.generator.floats(latents, labels)))
     shown = viewable(torch.cat(frames))
@@ -52,7 +53,7 @@ def interpolate(order: Order, steps: int, out: Path) -> list[str]:
 
 
 def between(one: Tensor, two: Tensor, shares: Tensor) -> Tensor:
-    """Latents (S, latent_dim) on the way from one (latent_dim,) to another, lengths between theirs."""
+    """Latents (S, latent_dim) between two (latent_dim,), with lengths between theirs."""
     angle = torch.arccos(torch.cosine_similarity(one, two, dim=0).clamp(-1, 1))
     if angle < 1e-4:
         return torch.lerp(one, two, shares[:, None])

@@ -1,4 +1,4 @@
-"""What is to be made: each image's seed, number, class and conditions. No image depends on another."""
+"""What to generate: each image's seed, number, class and conditions. No image depends on another."""
 
 import hashlib
 import itertools
@@ -17,7 +17,7 @@ from alzgan.runs.load import SAMPLES_AT_ONCE, TrainedGenerator
 from alzgan.text import printable
 
 MOST_SEEDS = 1_000_000
-UNCONDITIONAL = "synthetic"  # the class folder of a generator that knows none
+UNCONDITIONAL = "synthetic"  # the class folder of an unconditional generator
 
 
 class Item(NamedTuple):
@@ -26,10 +26,10 @@ class Item(NamedTuple):
     Attributes:
         seed: of its latent.
         number: of its latent.
-        kind: index of its class; None of a generator that knows none.
-        person: number of the person whose stack it is in; None where it is in none.
-        place: slice in the stack, from 1 on; 0 where it is in none.
-        alone: whether it is the one image of its seed.
+        kind: index of its class; None if the generator is unconditional.
+        person: number of the person whose stack it belongs to; None outside a stack.
+        place: slice in the stack, from 1; 0 outside a stack.
+        alone: whether it is the only image of its seed.
     """
 
     seed: int
@@ -41,7 +41,7 @@ class Item(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What is made at a time: N items, their latents (N, latent_dim), and labels if there are any."""
+    """N items generated together, their latents (N, latent_dim), and labels if there are any."""
 
     items: list[Item]
     latents: Tensor
@@ -50,19 +50,19 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked of a generator.
+    """The images to generate.
 
     Args:
         generator: see `alzgan.load`.
-        n: images.
+        n: number of images.
         first: number of the first one.
         seed: of the latents.
-        seeds: in place of these three: a seed for each image, whose number is 0.
-        labels: "as_trained", "balanced", a class for all, or how many of each class.
-        conditions: numbers by name, the same ones for all images; what is not given is drawn.
-        truncation: the latents are multiplied by it.
-        people: in place of n: so many people with a stack of slices each, for a generator that knows places.
-        slices: of each of them, evenly from the lowest place trained on to the highest.
+        seeds: instead of these three: a seed for each image, whose number is 0.
+        labels: "as_trained", "balanced", a class for all, or the number of images of each class.
+        conditions: numbers by name, for all images; missing ones are drawn.
+        truncation: factor of the latents.
+        people: instead of n: number of people, each with a stack of slices; needs the condition "slice".
+        slices: of each person, evenly from the lowest to the highest place in training.
     """
 
     generator: TrainedGenerator
@@ -88,10 +88,10 @@ class Order:
             raise UserError(f"people={self.people} must be at least 1")
         if self.people is not None and "slice" not in self.generator.conditions:
             raise UserError(
-                "people= needs a generator that knows places: train one with model=cdcgan "
+                "people= needs a generator with the condition slice: train one with model=cdcgan "
                 "data.conditions=[class,slice]"
             )
-        self.generator.labels(1, conditions=self.conditions)  # refuses what it does not know
+        self.generator.labels(1, conditions=self.conditions)  # raises UserError for unknown ones
         if unknown := [name for name in self.counts if name not in self.names]:
             raise UserError(f"labels: there is no class {printable(unknown[0])}, only {self.known}")
         if self.seeds is not None and self.people is not None:
@@ -115,12 +115,12 @@ class Order:
 
     @property
     def known(self) -> str:
-        """The classes, for a message."""
+        """The classes, for an error."""
         return ", ".join(map(printable, self.generator.classes)) or "none, since it is unconditional"
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many images of each class, where that is what was asked for."""
+        """The number of images of each class, if `labels` gives it."""
         return {} if isinstance(self.labels, str) else {str(k): v for k, v in self.labels.items()}
 
     def __len__(self) -> int:
@@ -129,7 +129,7 @@ class Order:
         return len(self.seeds) if self.seeds is not None else sum(self.counts.values()) or self.n
 
     def identity(self) -> dict[str, Any]:
-        """What all images of one set have in common, whatever their number."""
+        """The settings that all images of one set share, whatever their number."""
         return {
             "seed": None if self.seeds is not None else self.seed,
             "labels": self.labels if isinstance(self.labels, str) else self.counts,
@@ -139,7 +139,7 @@ class Order:
         }
 
     def items(self) -> list[Item]:
-        """Every image that is asked for, in order."""
+        """Every image to generate, in order."""
         if self.seeds is not None:
             kinds = [self.kinds(1, 0, seed, seed)[0] for seed in self.seeds]
             return [Item(seed, 0, kind, alone=True) for seed, kind in zip(self.seeds, kinds, strict=True)]
@@ -151,12 +151,13 @@ class Order:
         return [Item(self.seed, number, kind, number, place) for number, kind in numbered for place in places]
 
     def kinds(self, count: int, first: int, seed: int, place: int) -> list[int | None]:
-        """The classes of images number `first` and on of a seed; the first is number `place` of the order."""
+        """The classes of a seed's images from number `first`, which has place `place` in the order."""
         classes = self.generator.classes
         if not classes:
             return [None] * count
         if self.labels == "as_trained":
-            return self.generator.kinds(count, None, seed, first).tolist()
+            drawn = self.generator.kinds(count, None, seed, first)
+            return [] if drawn is None else drawn.tolist()
         if self.labels == "balanced":
             return [index % len(classes) for index in range(place, place + count)]
         if isinstance(self.labels, str):
@@ -166,7 +167,7 @@ class Order:
         return np.searchsorted(edges, places, side="right").tolist()
 
     def groups(self) -> list[list[Item]]:
-        """The items that are made together: a person's stack, or those of one block."""
+        """The items generated together: a person's stack, or a block."""
 
         def group_of(item: Item) -> int:
             return item.number if item.person is not None else slot_of(item) // SAMPLES_AT_ONCE
@@ -192,19 +193,20 @@ class Order:
             conditions = dict(self.conditions or {})
             if item.place:
                 conditions["slice"] = low + (item.place - 1) * (high - low) / (self.slices - 1)
-            found.append(self.generator.labels(1, item.kind, item.seed, item.number, conditions))
+            label = self.generator.labels(1, item.kind, item.seed, item.number, conditions)
+            found += [] if label is None else [label]
         return torch.cat(found)
 
     def classes(self) -> set[str]:
-        """Names of the classes that are asked for."""
+        """Names of the classes of the images."""
         return {self.names[item.kind or 0] for item in self.items()}
 
 
 def refuse_portraits(generator: TrainedGenerator, wanted: Collection[str], allowed: bool) -> list[str]:
-    """Refuse classes, by name, of few people, or say that nobody knows; returns notes.
+    """Refuse classes, by name, of few people; returns notes.
 
     Raises:
-        UserError: a class has fewer than `FEW_PEOPLE` people to train on, and that is not allowed.
+        UserError: a class has fewer than `FEW_PEOPLE` training people, and that is not allowed.
     """
     if not generator.people:
         return ["the checkpoint does not say how many people of each class it was trained on"]
@@ -231,14 +233,14 @@ def slot_of(item: Item) -> int:
 
 
 def parsed_seeds(text: str | int | Sequence[int] | None) -> list[int] | None:
-    """Seeds as people write them: "0-63", "1,5,8-10", a list of numbers, or None.
+    """Parse seeds: "0-63", "1,5,8-10", a list of numbers, or None.
 
     Raises:
-        UserError: it is none of these, or a seed is out of range.
+        UserError: the text is none of these, or a seed is out of range.
     """
     if text is None:
         return None
-    found = []
+    found: list[int] = []
     for part in text if isinstance(text, Sequence) and not isinstance(text, str) else str(text).split(","):
         ends = re.fullmatch(r"\s*([0-9]{1,19})(?:-([0-9]{1,19}))?\s*", str(part), re.ASCII)
         if ends is None:
@@ -253,5 +255,5 @@ def parsed_seeds(text: str | int | Sequence[int] | None) -> list[int] | None:
 
 
 def latent_hash(latent: Tensor) -> str:
-    """What a latent vector (latent_dim,) is known by: 16 hexadecimal digits."""
+    """A digest of a latent vector (latent_dim,): 16 hexadecimal digits."""
     return hashlib.blake2b(latent.numpy().tobytes(), digest_size=8).hexdigest()

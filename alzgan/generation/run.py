@@ -1,4 +1,4 @@
-"""One call of `alzgan.generate`: images on the disk, with their table, their card and their grid."""
+"""One call of `alzgan.generate`: write images with their table, card and grid."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -50,7 +50,7 @@ HEADER = ("file", "class", "subject", "slice", "seed", "number", "latent", "chec
 
 
 def generate(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
-    """Make what a composed `conf/generate.yaml` asks for; returns lines that say what came out.
+    """Generate what a composed `conf/generate.yaml` asks for; returns lines on the result.
 
     Raises:
         UserError: something is missing, does not fit, or cannot be written.
@@ -81,27 +81,27 @@ def generate(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
 
 
 def check(settings: DictConfig) -> None:
-    """Check that numbers are numbers; their ranges are for whoever uses them."""
+    """Check types; ranges are checked where the values are used."""
     check_types(settings, TYPES)
     conditions, labels = by_name(settings.conditions), by_name(settings.labels)
     if conditions is not None:
         numbers = conditions.items() if isinstance(conditions, dict) else [("", None)]
         if not all(isinstance(name, str) and fits(number, float) for name, number in numbers):
-            raise UserError("conditions: give numbers by name, {slice: 12} say")
+            raise UserError("conditions: give numbers by name, such as {slice: 12}")
     counts = labels.values() if isinstance(labels, dict) else []
     if not all(fits(count, int) for count in counts):
-        raise UserError("labels: give whole numbers of images, {AD: 300, CN: 300} say")
+        raise UserError("labels: give whole numbers of images, such as {AD: 300, CN: 300}")
 
 
 def by_name(value: Any) -> Any:
-    """Numbers by name, written as Hydra has them or as a text, as a dictionary; another value as it is."""
+    """Numbers by name, from Hydra's dictionary or a text, as a dictionary; another value unchanged."""
     if isinstance(value, str):
         return numbers_by_name(value) or value
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_dict(value) else value
 
 
 def trained(settings: DictConfig, path: Path) -> TrainedGenerator:
-    """The generator that the settings name."""
+    """Load the generator."""
     if settings.dtype not in DTYPES:
         raise UserError(f"dtype={settings.dtype} must be one of {', '.join(DTYPES)}")
     if settings.batch_size < 1:
@@ -111,18 +111,14 @@ def trained(settings: DictConfig, path: Path) -> TrainedGenerator:
 
 
 def ordered(settings: DictConfig, generator: TrainedGenerator) -> Order:
-    """What the settings ask of it."""
+    """The images to generate."""
     labels = by_name(settings.labels)
     return Order(
         generator,
         settings.n,
         settings.first,
         settings.seed,
-        parsed_seeds(
-            OmegaConf.to_container(settings.seeds, resolve=True)
-            if OmegaConf.is_list(settings.seeds)
-            else settings.seeds
-        ),
+        parsed_seeds(list(settings.seeds) if OmegaConf.is_list(settings.seeds) else settings.seeds),
         labels if isinstance(labels, dict) else str(labels),
         by_name(settings.conditions),
         settings.truncation,
@@ -132,16 +128,16 @@ def ordered(settings: DictConfig, generator: TrainedGenerator) -> Order:
 
 
 class Making:
-    """A set that is being made.
+    """Generates a set.
 
     Args:
         settings: of the verb.
         overrides: of the command line.
         path: of the checkpoint.
-        order: what is to be made.
+        order: the images to generate.
 
     Raises:
-        UserError: something does not fit; nothing has been written then.
+        UserError: a setting does not fit; nothing has been written then.
     """
 
     def __init__(self, settings: DictConfig, overrides: Sequence[str], path: Path, order: Order):
@@ -151,7 +147,7 @@ class Making:
         check_format(settings.format, channels)
         self.notes = refuse_portraits(self.generator, order.classes(), settings.rare_classes == "allow")
         if not self.generator.classes:
-            self.notes.append("the generator knows no classes: all images are of one")
+            self.notes.append("the generator is unconditional: all images are of one class")
         identity = {
             "checkpoint": self.generator.info["sha256"],
             "weights": self.generator.info["weights"],
@@ -168,11 +164,11 @@ class Making:
         self.volumes = settings.format == "nifti" and order.people is not None
         self.write = writer(settings.format)
         self.rows: dict[str, dict[str, object]] = {}
-        self.shown: list[Tensor] = []  # in the grid
+        self.shown: list[Tensor] = []  # images of the grid
         self.flagged = self.written = 0
 
     def run(self) -> list[str]:
-        """Make what is missing, then write the table, the card and the grid; returns lines that say so."""
+        """Generate what is missing, then write table, card and grid; returns lines on the result."""
         with reporting_disk_errors(self.out, "give the same call again"):
             self.folder.begin()
             self.make()
@@ -192,7 +188,7 @@ class Making:
         return [*lines, *(f"note: {note}" for note in self.notes)]
 
     def make(self) -> None:
-        """Generate group by group; threads write meanwhile."""
+        """Generate group by group, while threads write."""
         most = 2 * THREADS + self.settings.batch_size // SAMPLES_AT_ONCE
         waiting: list[Future] = []
         count = sum(map(len, self.groups))
@@ -207,21 +203,21 @@ class Making:
                 bar.update(len(group))
             self.written += sum(future.result() for future in waiting)
 
-    def deal(self, group: list[Item]) -> tuple[list[Item], Tensor | None]:
-        """Generate a group where it is needed, judge it, and put it into the table.
+    def deal(self, group: list[Item]) -> tuple[list[Item], Tensor]:
+        """Generate a group if needed, judge it, and enter it in the table.
 
         Returns:
-            The items to be written, and their pixels.
+            The items to write, and their pixels.
         """
         batch = self.order.batch(group)
         new = [item for item in group if not self.folder.has(item)]
         shows = sum(map(len, self.shown)) < GRID
         if not new and not shows and self.check is None:
             self.enter(batch, [None] * len(group))
-            return [], None
+            return [], torch.empty(0)
         images = self.order.images(batch)
         pixels = middle(images) if self.generator.slices_as_channels else images
-        judged: list[Judgement | None] = [None] * len(group)
+        judged: Sequence[Judgement | None] = [None] * len(group)
         if self.check is not None:
             judge = self.check.judge if self.order.people is None else self.check.judge_stack
             judged = judge(to_uint8(pixels))
@@ -235,7 +231,7 @@ class Making:
         return [group[index] for index in rows], pixels[rows]
 
     def enter(self, batch: Batch, judged: Sequence[Judgement | None]) -> list[Item]:
-        """Put a group into the table, without copies where they are dropped; returns what is in it now."""
+        """Enter a group in the table, without dropped copies; returns the items entered."""
         drop = self.settings.copies == "drop"
         kept = []
         for index, (item, judgement) in enumerate(zip(batch.items, judged, strict=True)):
@@ -244,8 +240,8 @@ class Making:
                 kept.append(item)
         return kept
 
-    def write_files(self, items: list[Item], pixels: Tensor | None) -> int:
-        """Write images, each whole or not at all; returns how many files that are."""
+    def write_files(self, items: list[Item], pixels: Tensor) -> int:
+        """Write images, each whole or not at all; returns the number of files."""
         for index, item in enumerate(items[:1] if self.volumes else items):
             path = self.out / self.folder.name_of(item)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -256,7 +252,7 @@ class Making:
         return min(1, len(items)) if self.volumes else len(items)
 
     def about(self, item: Item) -> dict[str, str]:
-        """What a file says of itself."""
+        """The metadata of a file."""
         return {
             SYNTHETIC: OURS,
             "Seed": str(item.seed),
@@ -265,7 +261,7 @@ class Making:
         }
 
     def row(self, batch: Batch, index: int, judged: Judgement | None) -> dict[str, object]:
-        """An image's line of the table."""
+        """An image's row of the table."""
         item = batch.items[index]
         row: dict[str, object] = {
             "file": self.folder.name_of(item),
@@ -279,7 +275,7 @@ class Making:
         }
         if batch.labels is not None and batch.labels.dim() == 2:
             numbers = self.generator.in_units(batch.labels[index, 1:])
-            # Beside the columns that every set has.
+            # A condition may have the name of a column that every set has.
             row |= {(f"condition {name}" if name in HEADER else name): v for name, v in numbers.items()}
         if judged is not None:
             row |= {
@@ -291,7 +287,7 @@ class Making:
         return row
 
     def write_about(self) -> None:
-        """Write the card and the grid, and show the grid in the run's TensorBoard if asked for."""
+        """Write the card and the grid, and with `log` show the grid in the run's TensorBoard."""
         rows = read_table(self.out / MANIFEST)
         found = self.run_folder / "evaluation.json"
         text = card(self.generator, self.folder.identity, rows, found, self.notes)

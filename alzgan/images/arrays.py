@@ -1,9 +1,8 @@
-"""All images of a folder decoded once into one uint8 array file, memory-mapped ever after.
+"""Decode all images of a folder once into one uint8 array file; later starts memory-map it.
 
-Two files in the cache folder: `FINGERPRINT.npy`, named by the contents of the images and the preprocessing,
-and a JSON record a (root, preprocessing), which says what was read. A start trusts the record where each
-file's size and times are unchanged, and the array where its digest holds; so it reads no image. Old arrays
-stay until someone deletes them, which is safe at any time.
+The cache holds two files: `FINGERPRINT.npy`, named by the contents of the images and the preprocessing, and
+for each (root, preprocessing) a JSON record of what was read. A start reads no image if every file's size and
+times are unchanged and the array's digest is right. Old arrays stay; deleting them is safe at any time.
 """
 
 import os
@@ -46,10 +45,10 @@ from alzgan.images.thumbnails import Thumbnails, shrunk
 from alzgan.text import printable
 
 DECODING = 1  # version; raise it when the same file would give other pixels
-DEEP_DECODING = 2  # version for grey with more than 8 bits, so that other arrays stay what they are
-RECORD = 3  # version of what is recorded of an array
+DEEP_DECODING = 2  # version for grey with more than 8 bits; other arrays do not depend on it
+RECORD = 3  # version of the record of an array
 CHECKED_BYTES = 2**20
-MOST_CHECKS = 256  # of so many bytes of the array at every start: 0.3 s
+MOST_CHECKS = 256  # parts of that size to check at every start: 0.3 s
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,8 @@ class Preprocessing:
     Args:
         image_size: height and width of the images, in pixels.
         channels: 1 (grey) or 3 (RGB); with `slices_as_channels` an odd number from 3 on.
-        fit: how an image that is not square becomes so, "crop" or "pad".
-        slices_as_channels: an image is a grey slice with its neighbours of the same person as channels
+        fit: how to make an image square, "crop" or "pad".
+        slices_as_channels: the channels of an image are a grey slice and its neighbours of the same person
             ("2.5-D"); at the ends of a stack the last slice is repeated.
 
     Raises:
@@ -101,11 +100,11 @@ class Decoded:
 
     images: np.ndarray  # uint8 (N, size, size, channels), memory-mapped, read-only
     files: list[ImageFile]  # the N files, in the order of `images`
-    skipped: list[tuple[str, str]]  # (path, reason) of each file that could not be read
+    skipped: list[tuple[str, str]]  # (path, reason) of each unreadable file
     constant: list[str]  # paths of the files of one value
     two_valued: list[str]  # of two
-    fingerprint: str  # digest of preprocessing, names and contents, the same wherever the folder lies
-    thumbnails: Thumbnails | None = None  # of the N files, where they were decoded just now
+    fingerprint: str  # digest of preprocessing, names and contents; the folder's path does not matter
+    thumbnails: Thumbnails | None = None  # of the N files, if they were decoded just now
 
 
 def decode(
@@ -117,15 +116,21 @@ def decode(
     cache_dir: Path | str | None = None,
     progress: bool = True,
 ) -> Decoded:
-    """Decode the files under `root`, None for all that `scan` finds, or map the array of an earlier run.
+    """Decode the files under `root`, or map the array of an earlier run.
 
-    Safe to call from several processes at once: one decodes, the others wait and map its array. Where
-    `bad_files` is "skip", a file that cannot be read is listed in `Decoded.skipped`. `progress` shows a bar
-    on stderr. The cache is in `alzgan.files.cache_folder(cache_dir)`.
+    Several processes may call it at once: one decodes, the others wait and map its array.
+
+    Args:
+        root: the folder.
+        files: its files; None: all that `scan` finds.
+        preprocessing: how an image is decoded.
+        bad_files: "error", or "skip" to list unreadable files in `Decoded.skipped`.
+        cache_dir: see `alzgan.files.cache_folder`.
+        progress: show a bar on stderr.
 
     Raises:
-        UserError: a root that cannot be read, bad files (the line names the first and counts them), no
-            readable file at all, or a cache that cannot be written.
+        UserError: the root or a file cannot be read (the line names the first file and counts them), no file
+            is readable, or the cache cannot be written.
     """
     files = scan(root) if files is None else list(files)
     record = Record(Path(root), files, preprocessing or Preprocessing(), cache_folder(cache_dir))
@@ -136,9 +141,9 @@ def decode(
 
 
 def stamp(root: Path | str, files: Iterable[ImageFile]) -> str:
-    """Digest of the files' names, sizes and times: another one wherever a file may have changed.
+    """Digest of the files' names, sizes and times; it changes if a file may have changed.
 
-    No file is opened. The time of change tells a file swapped under its old size and date, too.
+    No file is opened. The time of change reveals a file replaced under its old size and date.
     """
     states = []
     for file in files:
@@ -152,22 +157,22 @@ def stamp(root: Path | str, files: Iterable[ImageFile]) -> str:
 
 
 class Record:
-    """What the cache knows of one root under one preprocessing."""
+    """The cache's record of one root under one preprocessing."""
 
     def __init__(self, root: Path, files: list[ImageFile], preprocessing: Preprocessing, cache: Path):
         self.root, self.files, self.preprocessing, self.cache = root, files, preprocessing, cache
         self.path = cache_path(cache, "decoded.json", RECORD, str(root.resolve()), str(preprocessing))
-        # Taken before the contents are read: what changes from here on is seen at the next start.
+        # Taken before the contents are read, so that the next start sees changes made meanwhile.
         self.stamp = stamp(root, files)
 
     def load(self) -> Decoded | None:
-        """The decoded images if they still stand for these files and the array is whole, else None."""
+        """The decoded images if no file has changed and the array is whole, else None."""
         try:
             stored = read_json(self.path)
             array = self.array(stored["fingerprint"])
             if (stored["stamp"], stored["digest"]) != (self.stamp, file_digest(array)):
                 return None
-            # A file that could not be read may be back without a change of its own: a network folder.
+            # On a network folder an unreadable file may become readable without a change of its own.
             with quiet():
                 if not all(isinstance(self.read(path), BadImage) for path, _ in stored["skipped"]):
                     return None
@@ -176,7 +181,7 @@ class Record:
             return None
 
     def map(self, stored: dict[str, Any]) -> Decoded:
-        skipped, fingerprint = [tuple(item) for item in stored["skipped"]], stored["fingerprint"]
+        skipped, fingerprint = [(path, reason) for path, reason in stored["skipped"]], stored["fingerprint"]
         bad = {path for path, _ in skipped}
         files = [file for file in self.files if file.path not in bad]
         images = np.load(self.array(fingerprint), mmap_mode="r", allow_pickle=False)
@@ -188,7 +193,7 @@ class Record:
         return self.cache / f"{fingerprint}.npy"
 
     def read(self, path: str) -> "Read | BadImage":
-        """One file, at the size that is wanted."""
+        """Read one file at the size that is wanted."""
         try:
             content = read_bytes(self.root / path)
             image = decode_image(content, self.root / path)
@@ -203,7 +208,7 @@ class Record:
 
 
 class Read(NamedTuple):
-    """What was read of a file: its content's digest, its pixels, their number of values, its thumbnails."""
+    """One file: its content's digest, its pixels, their number of values, its thumbnails."""
 
     digest: bytes
     pixels: bytes
@@ -222,7 +227,7 @@ def decode_under_lock(record: Record, progress: bool) -> Decoded:
     try:
         record.cache.mkdir(parents=True, exist_ok=True)
         lock.touch()
-        with locked(lock, wait) as alone:  # else each run decodes for itself, the last rename wins
+        with locked(lock, wait) as alone:  # without locks each run decodes, and the last rename wins
             if alone:
                 for part in record.cache.glob(f"{record.path.stem}.*.part"):  # of killed runs
                     part.unlink(missing_ok=True)
@@ -233,8 +238,9 @@ def decode_under_lock(record: Record, progress: bool) -> Decoded:
 
 def decode_all(record: Record, progress: bool) -> Decoded:
     """Write the pixels as they come; only the thumbnails stay in memory."""
-    skipped, identity = [], hash_of(str(record.preprocessing))
-    paths_of: dict[int | None, list[str]] = defaultdict(list)  # by the number of values, where there are few
+    skipped: list[tuple[str, str]] = []
+    identity = hash_of(str(record.preprocessing))
+    paths_of: dict[int | None, list[str]] = defaultdict(list)  # by the number of values; None: many
     paths = [file.path for file in record.files]
     small = Thumbnails.room_for(len(paths))
     with scratch(record.path) as part, quiet():
@@ -268,16 +274,16 @@ def decode_all(record: Record, progress: bool) -> Decoded:
 
 
 def write_header(array: BinaryIO, count: int, preprocessing: Preprocessing) -> None:
-    """Write the .npy header; numpy pads it, so that another number of images takes the same room."""
+    """Write the .npy header; numpy pads it, so its size does not depend on the number of images."""
     array.seek(0)
     header = {"descr": "|u1", "fortran_order": False, "shape": (count, *preprocessing.shape)}
     np.lib.format.write_array_header_1_0(array, header)
 
 
 def file_digest(path: Path) -> str:
-    """Digest of a file's size and content, from 256 MiB on of `MOST_CHECKS` parts spread evenly over it.
+    """Digest of a file's size and content; above 256 MiB, of `MOST_CHECKS` parts spread evenly over it.
 
-    So no start waits: the rename already keeps out half-written arrays, this finds a damaged disk or hand.
+    The rename already excludes half-written arrays. This finds damage by a disk or a person, in a short time.
     """
     size = path.stat().st_size
     count = min(MOST_CHECKS, -(-size // CHECKED_BYTES))

@@ -1,11 +1,10 @@
-"""What is in an image folder, found by names alone: no file is opened.
+"""List an image folder by names alone; no file is opened.
 
-One folder a class; folders inside a class folder are read too. As people have them: images without any folder
-are of one class; `train/CLASS` and `test/CLASS` are classes with a split; folders that are named like people
-are people. Ignored: whatever is hidden or left behind by a file manager, files whose suffix is none of
-``SUFFIXES``, masks beside images, and files beside the class folders (manifests, reports). A link to a folder
-is followed once a class, unless it leads back into the root or above it; so no loop and no image counted
-twice. A class folder without an image is no class.
+Each folder is a class; subfolders are read too. Images without any folder form one class. `train/CLASS` and
+`test/CLASS` are classes with a split. Folders named like people are people. Ignored are hidden files, those
+that file managers leave behind, files without a suffix in ``SUFFIXES``, masks beside images, and files beside
+the class folders (manifests, reports). A link to a folder is followed once a class, unless it leads into the
+root or above it, so there are no loops and no image is counted twice. A folder without an image is no class.
 """
 
 import os
@@ -30,7 +29,7 @@ PART_OF = {
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-FLAT = "all"  # the class of images that lie in no class folder
+FLAT = "all"  # the class of images without a class folder
 CLASSES = ("auto", "folder", "none", "csv")
 MASK_WORDS = r"(?:mask|seg|dseg|probseg|segmentation|labels?|roi)\d*|(?:aparc|aseg|wmparc).*"
 MASK = re.compile(rf"(?P<image>.+?)[_-](?:{MASK_WORDS})", re.IGNORECASE)
@@ -39,41 +38,41 @@ MASK_FOLDERS = frozenset([
 ])  # fmt: skip
 IMAGE_FOLDERS = frozenset(["image", "images", "imagestr", "imagests", "img", "imgs", "scan", "scans"])
 PERSON = re.compile(r"sub-\w+|\d{3}_S_\d{4,5}.*|OAS[1-4]_?\d{4}.*|IXI\d{3}.*|TCGA[-_]\w{2}[-_]\w{4}.*")
-MANY_FOLDERS = 20  # of names that differ in a number alone: people, since nobody has so many classes
+MANY_FOLDERS = 20  # so many folders whose names differ only in a number are people, not classes
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """One image of the folder; in its names, bytes that are no UTF-8 are surrogate-escaped."""
+    """One image of the folder; bytes in its names that are not UTF-8 are surrogate-escaped."""
 
     path: str  # relative to the root, with "/" between its parts
-    label: str  # name of the class; empty where a table leaves it open
-    part: str | None = None  # train, validation or test, where the folders say so
+    label: str  # name of the class; empty if a table gives none
+    part: str | None = None  # train, validation or test, if the folders give it
 
 
 @dataclass(frozen=True)
 class Listing:
-    """All that a folder holds, sorted: what is read, and what is left alone."""
+    """The content of a folder, sorted: the images and everything else."""
 
     images: list[ImageFile]
-    folders: list[str]  # names of all class folders, those without an image included
-    others: list[str]  # paths of the files that have no image suffix or lie outside any class folder
-    people_in_folders: bool = False  # the folders that could be classes are people
-    notes: list[str] = field(default_factory=list)  # lines on how the folder was read
+    folders: list[str]  # names of all class folders, including those without images
+    others: list[str]  # paths of all other files
+    people_in_folders: bool = False  # whether the top folders are people
+    notes: list[str] = field(default_factory=list)  # on how the folder was read
 
 
 def scan(root: Path | str, exclude: Sequence[str] = (), classes: str = "auto") -> list[ImageFile]:
     """List the images of a folder, sorted by path; see `survey`.
 
     Raises:
-        UserError: the root is missing, is no folder or cannot be listed; there is no image to read (the line
-            says what was found).
+        UserError: the root is missing, not a folder or cannot be listed; there is no image (the line says
+            what was found).
     """
     return images_of(survey(root, exclude, classes), root)
 
 
 def images_of(listing: Listing, root: Path | str) -> list[ImageFile]:
-    """The images of a listing; UserError where there is none."""
+    """The images of a listing; UserError if there are none."""
     if not listing.images:
         volumes = any(path.lower().endswith(VOLUMES) for path in listing.others)
         raise UserError(
@@ -90,18 +89,20 @@ def class_names(files: Iterable[ImageFile]) -> list[str]:
 
 
 def survey(root: Path | str, exclude: Sequence[str] = (), classes: str = "auto") -> Listing:
-    """List everything in the folder but clutter, without judging whether it can be trained on.
+    """List everything in the folder but clutter, whether or not it can be trained on.
 
     Args:
         root: the folder.
-        exclude: patterns, as a shell has them, of paths and names that are left out.
-        classes: what a class is: "folder", the first folder of a path; "none", all images are of one class;
-            "csv", what a table says; "auto", the folder, unless folders are people or there is none.
+        exclude: shell patterns of paths and names to leave out.
+        classes: what a class is: "folder", the first folder of a path; "none", one class for all; "csv", from
+            a table; "auto", the folder, unless folders are people or there are none.
 
     Raises:
-        UserError: the root, or a folder in it, is missing, is no folder or cannot be listed.
+        UserError: the root, or a folder in it, is missing, not a folder or cannot be listed.
     """
-    images, folders, others = [], [], []
+    images: list[str] = []
+    folders: list[str] = []
+    others: list[str] = []
     for path, is_folder in sorted(walk(os.fspath(root))):
         if is_folder:
             folders += [path] if "/" not in path else []
@@ -123,14 +124,14 @@ def survey(root: Path | str, exclude: Sequence[str] = (), classes: str = "auto")
 def laid_out(
     paths: Sequence[str], folders: list[str], others: Sequence[str], notes: list[str], classes: str
 ) -> Listing:
-    """Read classes, and perhaps parts, from where the images lie.
+    """Read classes, and parts if there are any, from the images' folders.
 
     Args:
         paths: of the images, sorted.
         folders: names of the folders in the root.
         others: paths of the other files.
         notes: lines on how the folder was read so far.
-        classes: as of `survey`.
+        classes: as in `survey`.
     """
     parts = [name for name in folders if name.lower() in PART_OF]
     inside = [path for path in paths if path.partition("/")[0] in parts]
@@ -156,19 +157,19 @@ def laid_out(
 
 
 def ignored(others: Iterable[str], paths: Iterable[str], kept: Iterable[str]) -> list[str]:
-    """The other files, and the images that are not kept."""
+    """The other files, and the images not kept."""
     return sorted({*others, *paths}.difference(kept))
 
 
 def in_part(path: str, classes: str) -> ImageFile:
-    """An image below a folder that is named as a part of a split."""
+    """An image in a folder named like a part of a split."""
     top, _, rest = path.partition("/")
     label = rest.partition("/")[0] if "/" in rest and classes in ("auto", "folder") else FLAT
     return ImageFile(path, label, PART_OF[top.lower()])
 
 
 def are_people(folders: Collection[str]) -> bool:
-    """Whether folders are named like people: as known data sets do, or many alike but for a number."""
+    """Whether folders are named like people of known datasets, or many differ only in a number."""
     if len(folders) > 1 and all(PERSON.fullmatch(name) for name in folders):
         return True
     forms = {re.sub(r"\d+", "0", name) for name in folders}
@@ -176,14 +177,14 @@ def are_people(folders: Collection[str]) -> bool:
 
 
 def is_excluded(path: str, exclude: Sequence[str]) -> bool:
-    """Whether a pattern fits the path, one of its folders or its name."""
+    """Whether a pattern matches the path, one of its folders or its name."""
     *folders, name = path.split("/")
     places = [path, name, *folders, *("/".join(folders[: n + 1]) for n in range(len(folders)))]
     return any(fnmatch(place, pattern.rstrip("/")) for pattern in exclude for place in places)
 
 
 def masks_of(paths: Iterable[str]) -> list[str]:
-    """Which of the images are masks of others: X_mask beside X, or a folder masks beside a folder images."""
+    """The masks of other images: X_mask beside X, or a folder masks beside a folder images."""
     stems: dict[str, set[str]] = defaultdict(set)  # by folder
     names: dict[str, set[str]] = defaultdict(set)  # of the folders in a folder, in lower case
     split = [(PurePosixPath(path), path) for path in paths]
@@ -205,11 +206,11 @@ def is_mask(path: PurePosixPath, stems: dict[str, set[str]], names: dict[str, se
 
 
 def walk(root: str) -> Iterator[tuple[str, bool]]:
-    """Yield (relative path, is it a folder) of everything under the root but clutter, level after level."""
+    """Yield (relative path, whether it is a folder) of everything but clutter, level by level."""
     real_root = os.path.realpath(root)
     followed = set()
     waiting = [""]
-    for folder in waiting:  # grows while it is read: no recursion, so no folder is too deep for Python
+    for folder in waiting:  # grows while it is read; recursion could exceed Python's limit
         for entry in entries_of(os.path.join(root, folder) if folder else root):
             if entry.name.startswith(".") or entry.name.lower() in CLUTTER:
                 continue
@@ -245,15 +246,12 @@ def has_image_suffix(path: str) -> bool:
 
 
 def summary(listing: Listing) -> str:
-    """What the folder holds beside images in class folders, the three most frequent kinds."""
+    """The other content of the folder: its three most frequent kinds."""
     if not listing.others and not listing.folders:
         return "nothing"
-    kinds = Counter(kind_of(path) for path in listing.others)
+    suffixes = [PurePosixPath(path).suffix.lower() for path in listing.others]
+    kinds = Counter(
+        "image" if suffix in SUFFIXES else printable(f"{suffix} file").strip() for suffix in suffixes
+    )
     folders = counted(len(listing.folders), "folder") if listing.folders else "no folders"
     return " and ".join([*(counted(n, kind) for kind, n in kinds.most_common(3)), folders])
-
-
-def kind_of(path: str) -> str:
-    if has_image_suffix(path):
-        return "image"
-    return printable(f"{PurePosixPath(path).suffix.lower()} file").strip()

@@ -1,15 +1,15 @@
-"""Which image is the same picture as another one, whatever happened to it in between.
+"""Find the same picture among images, even if it was altered.
 
-Images are compared in their detail: the difference from the surroundings over the contrast there. A smooth
-curve of grey hardly changes it, and an inverted image has its negative. Small forms of the images, compared
-in a grid of poses, propose candidates; each candidate is then aligned by an affine map.
+Images are compared by their detail: the difference from the surroundings divided by the local contrast. A
+smooth grey curve hardly changes it, and inversion negates it. Small versions of the images, compared in a
+grid of poses, propose candidates; then each candidate is aligned by an affine map.
 """
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,25 +21,26 @@ LOOKED_FOR = (
     "turned by up to 15 degrees, scaled by 0.85 to 1.18, shifted by up to 5 %, mirrored, cropped, warped by "
     "1.5 pixels, blurred, noisy, inverted or with another grey curve"
 )
-# The grid of poses. Whatever lies between two of them is found from either.
+# The grid of poses. A pose between two of them is found from either.
 TURNS = (-15, -10, -5, 0, 5, 10, 15)  # degrees
 SCALES = (0.86, 0.93, 1, 1.08, 1.16)
-SHIFTS = (-0.025, 0, 0.025)  # of the side, each way, beside the shift of the centre of gravity
-SMALL = 16  # pixels a side of the images that propose candidates
-RANK = 96  # principal components of them
-WHITE = 0.05  # of the largest variance, added to each before all are made equal
-# Sides in pixels at which candidates are aligned, how many of them, and in how many steps.
+SHIFTS = (-0.025, 0, 0.025)  # of the side, each way, in addition to the shift of the centre of gravity
+SMALL = 16  # side in pixels of the images that propose candidates
+RANK = 96  # their principal components
+WHITE = 0.05  # share of the largest variance added to each before whitening
+# Sides in pixels at which candidates are aligned, the number of candidates, and of steps.
 LEVELS = (32, 16, 4), (64, 2, 3)
 FAST_LEVELS = (32, 8, 4), (64, 2, 3)
-SIGMAS = {32: (0.75, 1.875), 64: (1, 2.6)}  # in pixels: of the noise, and of the surroundings
-FLAT = 0.3  # of an image's contrast; keeps noise in plain surroundings small
+SIGMAS = {32: (0.75, 1.875), 64: (1, 2.6)}  # in pixels: the fine blur, and that of the surroundings
+FLAT = 0.3  # share of an image's contrast; it keeps noise in plain areas small
 DAMPING = 0.001  # of a step's normal equations
-SEEN = 0.5  # of the reference that an aligned image must cover
-BLOCK, PART = 256, 32  # images at a time: compared with all references, aligned
+SEEN = 0.5  # least share of the reference that an aligned image covers
+BLOCK, PART = 256, 32  # images compared with all references, and aligned, at a time
 
 
-class Nearest(NamedTuple):
-    """The most alike references of images, (N,) or (N, K): the sizes of correlations, and indices."""
+@dataclass(frozen=True)
+class Nearest:
+    """The nearest references of images, (N,) or (N, K): absolute correlations, and indices."""
 
     similarity: Tensor
     index: Tensor
@@ -49,10 +50,10 @@ class Search:
     """Finds images among references.
 
     Args:
-        references: (M, C, H, W); of channels the mean counts.
-        people: (M,) numbers of who is in each; images are then not compared with those of their own people.
-        fast: leave out the shifts of the grid and most candidates. Takes a quarter of the time, and misses
-            every other image that was both shifted by 5 % and turned.
+        references: (M, C, H, W); the mean over channels is compared.
+        people: (M,) the person in each as a number; images are not compared with those of their own person.
+        fast: leave out the shifts of the grid and most candidates. It takes a quarter of the time, and misses
+            half of the images that were both shifted by 5 % and turned.
     """
 
     def __init__(self, references: Tensor, people: Tensor | None = None, fast: bool = False):
@@ -67,22 +68,25 @@ class Search:
         self.posed = torch.stack([pixels @ basis for pixels in posed_pixels(self.poses)])
 
     def nearest(self, images: Tensor) -> Nearest:
-        """The most alike reference (N,) of each image (N, C, H, W)."""
+        """The nearest reference (N,) of each image (N, C, H, W)."""
         found = self.several(images)
         best = found.similarity.max(1)
         return Nearest(best.values, found.index.gather(1, best.indices[:, None])[:, 0])
 
     def several(self, images: Tensor, more: int = 1, people: Tensor | None = None) -> Nearest:
-        """Some alike references (N, K) of each image; `more` times as many as are needed for one."""
+        """The nearest references (N, K) of each image; `more` times as many as one needs."""
         found, start = [], 0
         for block in images.split(BLOCK):
             theirs = None if people is None else people[start : (start := start + len(block))]
-            parts = (part.split(PART) for part in (block, *self.candidates(block, more, theirs)))
-            found += [self.aligned(*part, more) for part in zip(*parts, strict=True)]
-        return Nearest(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+            index, pose = self.candidates(block, more, theirs)
+            parts = zip(block.split(PART), index.split(PART), pose.split(PART), strict=True)
+            found += [self.aligned(*part, more) for part in parts]
+        return Nearest(
+            torch.cat([each.similarity for each in found]), torch.cat([each.index for each in found])
+        )
 
     def candidates(self, images: Tensor, more: int, people: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Indices (N, K) of references, and the poses (N, K, 3, 3) in which their codes are most alike."""
+        """Indices (N, K) of references, and the poses (N, K, 3, 3) in which their codes match best."""
         rows, centres = small(images)
         codes = F.normalize(rows @ self.posed, dim=2)  # (poses, N, RANK)
         best = torch.zeros(len(images), len(self.codes))
@@ -95,7 +99,7 @@ class Search:
         return index, centres[:, None] @ self.poses[pose] @ torch.linalg.inv(self.centres[index])
 
     def aligned(self, images: Tensor, index: Tensor, pose: Tensor, more: int) -> Nearest:
-        """Align images with candidates (N, K) from poses (N, K, 3, 3); the best go on to the next level."""
+        """Align images with candidates (N, K) from poses (N, K, 3, 3); the best go to the next level."""
         similarity = torch.zeros(index.shape)
         for side, count, steps in self.levels:
             kept = similarity.topk(min(more * count, index.shape[1]), 1).indices
@@ -121,15 +125,15 @@ def detail(images: Tensor, side: int) -> Tensor:
 
 @cache
 def gaussian(side: int, sigma: float) -> Tensor:
-    """Weights (side, side) of all pixels of a row in each blurred one; they sum to 1 at borders too."""
+    """Weights (side, side) of a row's pixels in each blurred pixel; they sum to 1, at borders too."""
     place = torch.arange(side)
     weights = torch.exp(-(place[:, None] - place).square() / (2 * sigma**2))
-    weights[weights < 1e-5] = 0  # subnormal numbers would make plain images take ten times as long
+    weights[weights < 1e-5] = 0  # subnormal numbers would slow plain images down tenfold
     return weights / weights.sum(1, keepdim=True)
 
 
 def small(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Small detail (N, pixels) of length 1 about its centre of gravity, and that as poses (N, 3, 3)."""
+    """Small detail (N, pixels) of length 1 about its centre of gravity, and the centre as poses (N, 3, 3)."""
     half = detail(images, 2 * SMALL)
     energy = half.square().flatten(1)
     centre = energy @ points(2 * SMALL) / energy.sum(1, keepdim=True).clamp_min(1e-6)
@@ -140,7 +144,7 @@ def small(images: Tensor) -> tuple[Tensor, Tensor]:
 
 @cache
 def poses(shifts: tuple[float, ...]) -> Tensor:
-    """The grid (P, 3, 3): each maps a place in a reference to the place in the image that shows it."""
+    """The grid (P, 3, 3): each pose maps a place in a reference to its place in the image."""
     found = []
     for turn, scale, right, down, mirror in product(TURNS, SCALES, shifts, shifts, (1, -1)):
         cosine, sine = (part(math.radians(turn)) / scale for part in (math.cos, math.sin))
@@ -149,7 +153,7 @@ def poses(shifts: tuple[float, ...]) -> Tensor:
 
 
 def posed_pixels(grid: Tensor) -> Iterator[Tensor]:
-    """For each pose of a grid (pixels, pixels): what each pixel adds to the small image seen in that pose."""
+    """For each pose the matrix (pixels, pixels) that transforms a small image to that pose."""
     pixels = torch.eye(SMALL**2).view(-1, 1, SMALL, SMALL)
     for pose in grid:
         yield posed(pixels, pose.expand(len(pixels), 3, 3))[0].flatten(1)
@@ -175,7 +179,7 @@ def align(images: Tensor, references: Tensor, pose: Tensor, steps: int) -> Tenso
     """Better poses (N, 3, 3) of images (N, 1, S, S): Gauss-Newton steps of an affine map and a gain.
 
     The inverse compositional algorithm (Baker and Matthews 2004, "Lucas-Kanade 20 years on: a unifying
-    framework"), of which the slopes are those of the references.
+    framework"): the slopes are those of the references.
     """
     side = references.shape[2]
     slopes = torch.stack(torch.gradient(references[:, 0], spacing=2 / side, dim=(2, 1)), 3).flatten(1, 2)
@@ -194,7 +198,7 @@ def align(images: Tensor, references: Tensor, pose: Tensor, steps: int) -> Tenso
 
 
 def correlation(images: Tensor, references: Tensor, pose: Tensor) -> Tensor:
-    """The size (N,) of the correlation with references of images in poses, where both are seen."""
+    """The absolute correlation (N,) of posed images with references, over the pixels that both show."""
     seen, inside = posed(images, pose)
     weights = inside / inside.sum(1, keepdim=True).clamp_min(1)
     one, two = (each.flatten(1) for each in (seen, references))
@@ -205,11 +209,11 @@ def correlation(images: Tensor, references: Tensor, pose: Tensor) -> Tensor:
 
 
 def alike_others(images: np.ndarray, people: np.ndarray) -> Nearest:
-    """The two images (N, 2) of other people that are most alike to each grey image (N, H, W).
+    """The two nearest images (N, 2) of other people of each grey image.
 
     Args:
         images: uint8 (N, H, W).
-        people: (N,) numbers of who is in each.
+        people: (N,) the person in each as a number.
     """
     pixels, who = torch.from_numpy(images)[:, None], torch.from_numpy(people)
     found = Search(pixels, who, fast=True).several(pixels, people=who)

@@ -1,4 +1,4 @@
-"""Small grey forms of images, which say who is in them and which are copies."""
+"""Small grey versions of images, to find people and copies."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,14 +11,14 @@ from alzgan.images.decoding import in_threads, read_image
 from alzgan.images.folder import ImageFile
 
 THUMBNAIL = (44, 52)  # width, height: a quarter of the Kaggle set's slices
-SQUARE = 48  # pixels a side of the thumbnails that may be turned
+SQUARE = 48  # side in pixels of the thumbnails that may be turned
 
 
 class Thumbnails(NamedTuple):
-    """Images as grey, shrunk with antialiasing: upright ones (N, 52, 44) and square ones (N, 48, 48), uint8.
+    """Grey images shrunk with antialiasing: upright (N, 52, 44) and square (N, 48, 48), uint8.
 
-    Images are stretched to these shapes whatever their own: slices of one person are stretched alike, and a
-    square stays one when it is turned. 460 MB for 100,000.
+    All images are stretched to these shapes: slices of one person are stretched alike, and a square remains
+    one when it is turned. 100,000 images take 460 MB.
     """
 
     upright: np.ndarray
@@ -26,15 +26,15 @@ class Thumbnails(NamedTuple):
 
     @classmethod
     def room_for(cls, count: int) -> "Thumbnails":
-        """Of so many images, not yet filled in."""
+        """Uninitialised thumbnails of `count` images."""
         return cls(np.empty((count, *THUMBNAIL[::-1]), np.uint8), np.empty((count, SQUARE, SQUARE), np.uint8))
 
     def put(self, index: int, pair: tuple[np.ndarray, np.ndarray]) -> None:
-        """Fill in what `shrunk` makes of an image."""
+        """Store both thumbnails of an image."""
         self.upright[index], self.square[index] = pair
 
     def of(self, rows: np.ndarray | slice) -> "Thumbnails":
-        """Those of some of the images."""
+        """The thumbnails of some of the images."""
         return Thumbnails(self.upright[rows], self.square[rows])
 
 
@@ -54,5 +54,5 @@ def thumbnails(root: Path | str, files: Sequence[ImageFile]) -> Thumbnails:
 def shrunk(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both thumbnails of an image, uint8 (H, W) or (H, W, 3)."""
     picture = Image.fromarray(image).convert("L")
-    sizes = THUMBNAIL, (SQUARE, SQUARE)
-    return tuple(np.asarray(picture.resize(size, Image.Resampling.BOX)) for size in sizes)
+    upright, square = (picture.resize(size, Image.Resampling.BOX) for size in (THUMBNAIL, (SQUARE, SQUARE)))
+    return np.asarray(upright), np.asarray(square)

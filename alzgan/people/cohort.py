@@ -1,4 +1,4 @@
-"""A folder of slices as the settings read it: which images, who is in them, and who is held out."""
+"""The people of a folder of slices: its images, the person in each, and who is held out."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
@@ -29,7 +29,7 @@ from alzgan.text import counted, printable
 
 CLASS_COLUMN = "data.classes=csv needs data.subjects=csv:FILE with a column class, filled in every row"
 IN_FOLDERS = r"^(?P<subject>[^/]+)/"  # where the folders are people
-MOSTLY_TWO_VALUED = 0.5  # share of images of two values from which on they are the data set, no masks
+MOSTLY_TWO_VALUED = 0.5  # with this share of two-valued images, they are the dataset and not masks
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class People:
     """Who is in the images of a cohort.
 
     Attributes:
-        rows: (N,) which of the images that can be read; the rest are masks.
+        rows: (N,) indices into the readable images; the others are masks.
         files: the N images.
-        subjects: who is in them.
+        subjects: the person in each.
         copies: pairs of files that show one image.
         split: their parts.
-        notes: lines for whoever trains on them or reads the report.
+        notes: lines for the log and the report.
     """
 
     rows: np.ndarray
@@ -53,9 +53,9 @@ class People:
     notes: list[str]
 
     def without_copies(self) -> list[str]:
-        """The parts, but of images that are copies of each other only one is left in.
+        """The parts with one image of each group of copies; the others are left out.
 
-        That is the one whose name is no augmented one's, the first of these by path.
+        The image kept is the first by path whose name is not that of an augmented image.
         """
         parts = list(self.split.parts)
         groups: dict[str, list[int]] = defaultdict(list)
@@ -70,13 +70,13 @@ class People:
 
 @dataclass(frozen=True)
 class Cohort:
-    """What preparation and training have in common.
+    """The settings of a folder that preparation and training share.
 
     Args:
         root: the folder.
         subjects: who is in which slice, see `alzgan.people.subjects.identify`.
-        classes: what a class is, see `alzgan.images.folder.survey`; with "csv" a table's column `class`.
-        exclude: a pattern, or several, of paths and names that are left out.
+        classes: what a class is, see `alzgan.images.folder.survey`; "csv": the column `class` of a table.
+        exclude: patterns of paths and names to leave out.
         bad_files: "error" at the first unreadable image, or "skip" and list them.
         fractions: of the people in train, validation and test; they add up to 1.
         split_seed: of the split.
@@ -84,7 +84,7 @@ class Cohort:
 
     Raises:
         SettingError: a value is out of its range.
-        UserError: `root` is not set, or the fractions are none.
+        UserError: `root` is not set, or the fractions are invalid.
     """
 
     root: str | Path | None = None
@@ -111,24 +111,23 @@ class Cohort:
     @property
     def folder(self) -> Path:
         """The root as a path."""
-        return Path(self.root).expanduser()
+        return Path(self.root or "").expanduser()
 
     @property
     def excluded(self) -> list[str]:
-        """The patterns of what is left out."""
-        several = isinstance(self.exclude, list | tuple)
-        return list(self.exclude) if several else [] if self.exclude is None else [self.exclude]
+        """The patterns of what to leave out."""
+        return [self.exclude] if isinstance(self.exclude, str) else list(self.exclude or ())
 
     @cached_property
     def listing(self) -> Listing:
-        """What the folder holds, by names alone."""
+        """The content of the folder, by names alone."""
         return survey(self.folder, self.excluded, self.classes)
 
     def scan(self) -> list[ImageFile]:
-        """The images, by names alone, and by a table where that says the class.
+        """The images, by names alone, with the classes of a table if it gives them.
 
         Raises:
-            UserError: there is none, the table does not fit, or there are too many for `subjects`.
+            UserError: there are none, the table does not fit, or there are too many for `subjects`.
         """
         files = images_of(self.listing, self.folder)
         if self.subjects == "content":
@@ -140,7 +139,7 @@ class Cohort:
         return with_classes(files, table)
 
     def check_table(self, files: Sequence[ImageFile]) -> None:
-        """Raise UserError, before any image is read, where the table of people has a wrong row."""
+        """Raise UserError, before any image is read, if the table of people has a wrong row."""
         if self.subjects.startswith("csv:"):
             rows_by_file(self.folder, files, self.subjects.removeprefix("csv:"))
 
@@ -152,21 +151,21 @@ class Cohort:
         found: Thumbnails | None = None,
         kept_split: Path | None = None,
     ) -> People:
-        """Who is in the images that can be read, and who is held out.
+        """Who is in the readable images, and who is held out.
 
-        No rule puts a person, or a copy of an image, on both sides. A split that the folders or a table give
-        is kept where it keeps that; one of folders that does not is drawn anew. Images of two values are
-        masks and are left out, unless half of all images are such.
+        No person and no copy of an image is in two parts. A table whose split violates this is refused; a
+        violating split of folders is drawn again. Images of two values are masks and left out, unless half of
+        all images are such.
 
         Args:
-            files: that can be read.
-            constant: paths of those of one value.
-            two_valued: paths of those of two.
-            found: their thumbnails; None: they are read where they are needed.
-            kept_split: a table of a run that goes on; its people and parts are taken as they are.
+            files: the readable images.
+            constant: paths of the images of one value.
+            two_valued: paths of the images of two values.
+            found: their thumbnails; None: read on demand.
+            kept_split: a table of a continued run; its people and parts are kept unchanged.
 
         Raises:
-            UserError: nobody knows who is who, or a table has a leak.
+            UserError: the people cannot be told, or a table has a leak.
         """
         rows = without_masks(files, two_valued)
         masks = sorted({file.path for file in files}.difference(files[row].path for row in rows))
@@ -180,7 +179,9 @@ class Cohort:
         if kept_split is not None:
             subjects = read_table(self.folder, files, str(kept_split))
             split = Split([str(part) for part in subjects.split], [])
-            notes.append(f"who is held out stays as an older version drew it: {printable(kept_split)}")
+            notes.append(
+                f"the held-out people stay those that an older version drew: {printable(kept_split)}"
+            )
             return People(rows, files, subjects, [], split, notes)
         subjects = self.identify(files, lambda: small().upright)
         people = None if subjects.rule == "none" else subjects.subject
@@ -193,14 +194,14 @@ class Cohort:
     def identify(
         self, files: Sequence[ImageFile], upright: Callable[[], np.ndarray] | None = None
     ) -> Subjects:
-        """Who is in the images; UserError where nobody knows."""
+        """Who is in the images; UserError if the people cannot be told."""
         rule, in_folders = self.subjects, self.listing.people_in_folders
         if rule == "auto" and in_folders and by_table_or_names(self.folder, files) is None:
             rule = f"regex:{IN_FOLDERS}"
         return identify(self.folder, files, rule, self.cache_dir, upright)
 
     def split(self, files: Sequence[ImageFile], subjects: Subjects, copies: Sequence[Copy]) -> Split:
-        """The part of each image, with what is to be said of it."""
+        """The part of each image, with notes."""
         notes = copy_notes(files, subjects, copies)
         if any(subjects.split):
             parts = [str(part) for part in subjects.split]
@@ -219,14 +220,14 @@ class Cohort:
 
 
 def with_classes(files: Sequence[ImageFile], table: Subjects | None) -> list[ImageFile]:
-    """The files with the classes of a table, empty where it has none; UserError without a column class."""
+    """The files with the classes of a table, empty where it gives none; UserError without a column class."""
     if table is None or table.label is None or not any(table.label):
         raise UserError(CLASS_COLUMN)
     return [replace(file, label=label) for file, label in zip(files, table.label, strict=True)]
 
 
 def are_neighbours(pair: Copy, subjects: Subjects) -> bool:
-    """Whether two images that are alike are known to be different slices, smooth and thin, of one scan."""
+    """Whether two similar images are different slices of one scan, and so no copies."""
     one, two = pair.first, pair.second
     same_scan = subjects.scan is None or subjects.scan[one] == subjects.scan[two]
     same_person = subjects.subject[one] == subjects.subject[two]
@@ -236,44 +237,42 @@ def are_neighbours(pair: Copy, subjects: Subjects) -> bool:
 
 
 def without_masks(files: Sequence[ImageFile], two_valued: Collection[str]) -> np.ndarray:
-    """Indices of the files that are no masks: not of two values, unless half of all are."""
+    """Indices of the files that are not masks, which have two values; if half of all do, none is a mask."""
     masks = set(two_valued) if len(two_valued) < MOSTLY_TWO_VALUED * len(files) else set()
     return np.array([index for index, file in enumerate(files) if file.path not in masks], int)
 
 
 def odd_images(files: Sequence[ImageFile], constant: Collection[str], masks: Sequence[str]) -> list[str]:
-    """Lines on images of one value, and of two, which have been left out."""
+    """Notes on constant images, and on masks that are left out."""
     notes = []
     if masks:
-        more = f"the first is {printable(masks[0])}"
-        notes.append(f"{counted(len(masks), 'image')} of two values, masks then, left out: {more}")
-    if first := next((file.path for file in files if file.path in constant), None):
-        notes.append(
-            f"images of one constant value teach a generator nothing, the first is {printable(first)}"
-        )
+        first = printable(masks[0])
+        notes.append(f"{counted(len(masks), 'image')} of two values left out as masks, the first is {first}")
+    if plain := [file.path for file in files if file.path in constant]:
+        notes.append(f"constant images teach a generator nothing, the first is {printable(plain[0])}")
     return notes
 
 
 def copy_notes(files: Sequence[ImageFile], subjects: Subjects, copies: Sequence[Copy]) -> list[str]:
-    """One line on copies of an image between people, if there are any."""
+    """A note on copies between people, if there are any."""
     between = [copy for copy in copies if subjects.subject[copy.first] != subjects.subject[copy.second]]
     if not between or subjects.rule == "none":
         return []
     first, second = (files[index].path for index in between[0][:2])
     return [
-        f"{counted(len(between), 'pair')} of copies between two people, who are held together in the split; "
+        f"{counted(len(between), 'pair')} of copies between two people, who stay together in the split; "
         f"the first is {printable(first)} and {printable(second)}"
     ]
 
 
 def named_across(subjects: Subjects, parts: Sequence[str]) -> list[str]:
-    """The people of the files' names whom a table puts into several parts."""
+    """The people by the files' names whom a table puts into several parts."""
     kept = [pair for pair in zip(subjects.named or [], parts, strict=False) if pair[1] != LEFT_OUT]
     return list(in_several([name for name, _ in kept], [part for _, part in kept]))
 
 
 def notes_on_names(subjects: Subjects, parts: Sequence[str]) -> list[str]:
-    """One line on people of the files' names whom a table splits, if there are any."""
+    """A note on people by the files' names whom a table splits, if there are any."""
     if subjects.named is None:
         return []
     split = in_several(subjects.named, subjects.subject)
@@ -289,7 +288,7 @@ def notes_on_names(subjects: Subjects, parts: Sequence[str]) -> list[str]:
 def refuse_crossing_copies(
     files: Sequence[ImageFile], parts: Sequence[str], copies: Sequence[Copy], rule: str
 ) -> None:
-    """Raise UserError where a table puts copies of one image into two parts."""
+    """Raise UserError if a table puts copies of one image into two parts."""
     for copy in copies:
         pair = parts[copy.first], parts[copy.second]
         if pair[0] != pair[1] and LEFT_OUT not in pair:
@@ -301,7 +300,7 @@ def refuse_crossing_copies(
 
 
 def given_leak(files: Sequence[ImageFile], subjects: Subjects, copies: Sequence[Copy]) -> str | None:
-    """What crosses a split that the folders give, in words."""
+    """What leaks in a split that the folders give, in words; None if nothing does."""
     crossing = in_several(subjects.subject, [file.part for file in files])
     copied = sum(files[copy.first].part != files[copy.second].part for copy in copies)
     if not crossing and not copied:

@@ -1,9 +1,9 @@
-"""Copies of one image in a folder, exact or not, mirrored or turned: one picture must not be on both sides.
+"""Find copies of one image in a folder, exact, mirrored, turned or altered, to keep them in one part.
 
-What an image has beyond the mean of the 5 x 5 pixels around tells copies from neighbours: on the Kaggle set
-two slices of one person correlate at 0.973 at most, a slice and itself as a JPEG of quality 50, with blur,
-with noise or at 0.7 of its size at 0.978 or more. What else augmentation does to an image is looked for among
-images of different people: neighbouring slices of one person are as alike as an image and itself altered.
+An image minus its 5 x 5 mean tells copies from neighbours: on the Kaggle set two slices of one person
+correlate at 0.973 at most; a slice and its copy as a JPEG of quality 50, with blur, with noise or at 0.7 of
+its size correlate at 0.978 or more. Other alterations are sought between people only, because neighbouring
+slices of one person are as alike as an image and its altered copy.
 """
 
 import os
@@ -24,11 +24,11 @@ from alzgan.images.thumbnails import SQUARE
 from alzgan.people.similarity import COMPARED, MANY, blocks_of, detail, unit_vectors
 
 COPIES = 3  # version; raise it when the same images would give other pairs
-COPY = 0.975  # correlation of detail from which on two images are one
-EXACT = 0.999  # from which on not even neighbours of a smooth template are so alike
-ALIKE = 0.93  # similarity from which on images of two people are one; on the Kaggle set all are below 0.91
-SEARCHED = 10_000  # images beyond which altered ones are not looked for; so many take a minute of a core
-CANDIDATE = 0.9  # the same of what mirroring and turning leave as it is; copies have 0.95 or more
+COPY = 0.975  # least correlation of detail of two copies
+EXACT = 0.999  # above any correlation of neighbouring slices, even of a smooth template
+ALIKE = 0.93  # least similarity of copies between two people; on the Kaggle set all others are below 0.91
+SEARCHED = 10_000  # most images among which altered copies are sought; so many take a minute of a core
+CANDIDATE = 0.9  # least correlation of the mean of all eight orientations; copies have 0.95 or more
 AUGMENTED = re.compile(r"(?P<original>.+?)_(?:aug(?:mented)?(?:_?\w+)?|(?:flip|rot)\w*)", re.IGNORECASE)
 UNTURNED = "same"
 ALTERED = "altered"
@@ -45,7 +45,7 @@ TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 class Copy(NamedTuple):
-    """Two files that show one image: their indices, how the second shows it, and how alike they are."""
+    """Two files of one image: their indices, how the second is altered, and how alike they are."""
 
     first: int
     second: int
@@ -58,13 +58,13 @@ def find_copies(
 ) -> list[Copy]:
     """All pairs of copies among images, by pixels and by names.
 
-    Of more than `MANY` images those alone whose thumbnails are equal, each with the first of them.
+    Among more than `MANY` images only equal thumbnails are found, each paired with the first of its kind.
 
     Args:
         squares: thumbnails (N, 48, 48), uint8.
         files: the N files.
-        people: who is in each. Copies of up to `SEARCHED` images between two people are found when altered,
-            too: see `alzgan.images.likeness.LOOKED_FOR`.
+        people: the person in each. If given, altered copies between two people are found too, among up to
+            `SEARCHED` images: see `alzgan.images.likeness.LOOKED_FOR`.
     """
     by_pixels = copies_by_pixels if len(squares) <= MANY else equal
     pairs = {(copy.first, copy.second): copy for copy in copies_by_name(files)}
@@ -75,7 +75,7 @@ def find_copies(
 
 
 def copies_by_name(files: Sequence[ImageFile]) -> Iterator[Copy]:
-    """Files named as augmented copies of another one that lies in the same folder."""
+    """Files named as augmented copies of another file in the same folder."""
     index = {os.path.splitext(file.path)[0]: number for number, file in enumerate(files)}
     for stem, number in index.items():
         folder, _, name = stem.rpartition("/")
@@ -91,21 +91,21 @@ def is_augmented(file: ImageFile) -> bool:
 
 
 def copies_by_pixels(squares: np.ndarray) -> Iterator[Copy]:
-    """Images whose detail is the same, in one of the eight ways to lay a square down."""
+    """Images of the same detail, in one of the eight orientations of a square."""
     vectors = detail(squares)
     for first, second in alike(np.concatenate([unturned(block) for block in blocks_of(vectors)]), CANDIDATE):
         yield from same_detail(vectors.reshape(-1, SQUARE, SQUARE), first, second)
 
 
 def equal(squares: np.ndarray) -> Iterator[Copy]:
-    """Images whose thumbnails are equal, in one of the eight ways to lay a square down.
+    """Images with equal thumbnails, in one of the eight orientations of a square.
 
-    Shrinking rounds rows before columns, so a picture and itself turned by 90 degrees may differ here by one.
+    Shrinking rounds rows before columns, so a picture turned by 90 degrees may differ by one and be missed.
     """
     first: dict[bytes, int] = {}
     for index, square in enumerate(squares):
         if square.min() == square.max():
-            continue  # of one value: it would be a copy of all others of that
+            continue  # a constant image would be a copy of every other one
         turned = {way: turn(square[None])[0] for way, turn in TURNS.items()}
         other = first.setdefault(min(each.tobytes() for each in turned.values()), index)
         if other != index:
@@ -114,9 +114,9 @@ def equal(squares: np.ndarray) -> Iterator[Copy]:
 
 
 def unturned(vectors: np.ndarray) -> np.ndarray:
-    """What squares (N, S * S) are like however they lie: unit vectors of the mean of all eight ways.
+    """Vectors that do not depend on orientation: the mean of all eight orientations of squares (N, S * S).
 
-    The mean is the same in each eighth of the square, so one of them says it.
+    The mean repeats in each eighth of the square, so one eighth is enough. The vectors have length 1.
     """
     images, half = vectors.reshape(-1, SQUARE, SQUARE), SQUARE // 2
     top = images[:, :half] + images[:, : half - 1 : -1]
@@ -126,7 +126,7 @@ def unturned(vectors: np.ndarray) -> np.ndarray:
 
 
 def alike(vectors: np.ndarray, least: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Indices of the pairs of unit vectors whose product is at least so much, a block at a time."""
+    """Indices of the pairs of unit vectors with a product of at least `least`, a block at a time."""
     for i, rows in enumerate(blocks_of(vectors)):
         for j, columns in enumerate(blocks_of(vectors[i * COMPARED :]), start=i):
             r = rows @ columns.T
@@ -135,7 +135,7 @@ def alike(vectors: np.ndarray, least: float) -> Iterator[tuple[np.ndarray, np.nd
 
 
 def same_detail(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> Iterator[Copy]:
-    """Of pairs of unit images (N, S, S), those that are copies, each in the way that fits best."""
+    """The pairs of unit images (N, S, S) that are copies, each in its best orientation."""
     for start in range(0, len(first), COMPARED):
         one, two = first[start : start + COMPARED], second[start : start + COMPARED]
         base = images[one].astype(np.float32)
@@ -147,17 +147,18 @@ def same_detail(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> It
 
 
 def altered(squares: np.ndarray, people: Sequence[str]) -> Iterator[Copy]:
-    """Images of two people that are most alike to each other, and so alike that they are one.
+    """Pairs of images of two people that are each other's best match and are alike enough to be copies.
 
-    Of one person's slices only the most alike one counts: its neighbours are nearly as alike.
+    Of the slices of two people only the best pair counts, because neighbours of a copy are nearly as alike.
     """
     who = np.unique(people, return_inverse=True)[1]
     found = alike_others(squares, who)
     rows, columns = np.nonzero(found.similarity.numpy() >= ALIKE)
     pairs = np.sort(np.stack([rows, found.index[rows, columns]], 1), 1)
-    r = dict(zip(map(tuple, pairs.tolist()), found.similarity[rows, columns].tolist(), strict=True))
+    similarities = found.similarity[rows, columns].tolist()
+    r = {(one, two): value for (one, two), value in zip(pairs.tolist(), similarities, strict=True)}
     best: dict[tuple[int, int], int] = {}
-    for one, two in sorted(r, key=r.get):
+    for one, two in sorted(r, key=lambda pair: r[pair]):
         best[one, who[two]], best[two, who[one]] = two, one
     for one, two in r:
         if best[one, who[two]] == two and best[two, who[one]] == one:
@@ -171,14 +172,14 @@ def known_copies(
     cache_dir: Path | str | None = None,
     people: Sequence[str] | None = None,
 ) -> list[Copy]:
-    """`find_copies`, kept in the cache until a file changes.
+    """`find_copies`, cached until a file changes.
 
     Args:
-        root: of the files.
-        files: that can be read.
-        squares: gives their thumbnails, where they are needed.
+        root: the folder of the files.
+        files: the readable ones.
+        squares: returns their thumbnails; called on demand.
         cache_dir: see `alzgan.files.cache_folder`.
-        people: who is in each, where that is known.
+        people: the person in each, if known.
     """
     key = os.path.realpath(root), stamp(root, files), *(people or ())
     return cached(
@@ -189,9 +190,9 @@ def known_copies(
 
 
 def tied(copies: Sequence[Copy], names: Sequence[str]) -> list[str]:
-    """For each image a name that it shares with all that must stay together, the least of theirs.
+    """For each image the name of its unit: the first name among all images that must stay together.
 
-    Images of one name stay together, and so do copies, with all of their names' images.
+    Images of one name stay together. A copy joins the units of both its names.
     """
     place = {name: number for number, name in enumerate(sorted(set(names)))}
     pairs = [[place[names[copy.first]], place[names[copy.second]]] for copy in copies]

@@ -1,7 +1,7 @@
-"""How public data sets write who is in a file, in one table; and what unknown names look like.
+"""How the file names of public datasets name a person, and a pattern for unknown names.
 
-Visits and scans of a person are one person. A rule is searched in the path from the root, so that raw
-download trees and renamed files are read alike; group "subject" is the person, "slice" the number of a slice.
+All visits and scans of a person count as one person. A rule is searched in the path from the root, so it
+reads download trees and renamed files; group "subject" is the person, "slice" the number of a slice.
 """
 
 import re
@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from unicodedata import normalize
 
-SLICE = r"(?:.*[/_]slice-(?P<slice>\d+))?"  # as alzgan.prepare writes it behind the name of a volume
+SLICE = r"(?:.*[/_]slice-(?P<slice>\d+))?"  # alzgan.prepare appends it to the name of a volume
 
 
 @dataclass(frozen=True)
 class NamingRule:
-    """One data set's way, with where it is written down."""
+    """The pattern of one dataset, and the document that defines it."""
 
     pattern: str
     source: str
@@ -49,11 +49,11 @@ RULES = {
 NO_PERSON = frozenset([
     "slice", "slices", "s", "z", "img", "image", "im", "frame", "visit", "ses", "session", "run", "t",
 ])  # fmt: skip
-LEAST_EACH = 2  # images that an id must have on average to be taken for a person's
+LEAST_EACH = 2  # images an id must have on average to be a person's
 
 
 def spelling_key(person: str) -> str:
-    """What all spellings of an id have in common: `S-007`, `s_7` and `S-7.0` have one key.
+    """A key shared by all spellings of an id: `S-007`, `s_7` and `S-7.0` have one key.
 
     Spellings differ in case, leading zeros, a trailing `.0` or `,0`, and whether they have spaces, hyphens
     or underscores.
@@ -64,14 +64,14 @@ def spelling_key(person: str) -> str:
 
 
 def suggest_pattern(paths: Sequence[str], least_each: int = LEAST_EACH) -> tuple[str, str] | None:
-    """A regular expression that would read a person from names that look like ids, and an example.
+    """A regular expression that reads a person from names that look like ids, and an example.
 
-    Names look like ids where one of their numbers repeats from file to file without being the same in all,
-    and all names, class folders aside, have the same words before it.
+    Names look like ids if one of their numbers repeats in several files but not in all, and all names have
+    the same words before it, class folders aside.
 
     Args:
         paths: from the root.
-        least_each: files that an id must have on average; one that differs in every file is no id.
+        least_each: files that an id must have on average; one that differs in every file is not an id.
     """
     splits = [re.split(r"(\d+)", path.partition("/")[2] or path) for path in paths]
     words = splits[0][::2]
@@ -79,12 +79,13 @@ def suggest_pattern(paths: Sequence[str], least_each: int = LEAST_EACH) -> tuple
         if len({tuple(split[:place:2]) for split in splits}) != 1:
             return None
         people = len({tuple(split[: place + 1]) for split in splits})
-        lead = re.search(r"[^/_. -]*$", words[place // 2])[0]
+        lead = re.split(r"[/_. -]", words[place // 2])[-1]
         pattern = rf"({re.escape(lead)}\d+)" if lead else r"(\d+)"
         found = [re.search(pattern, path) for path in paths]
-        alone = len({match[1] for match in found if match}) == people  # the pattern alone finds them, too
-        word = re.search(r"([a-z]*)[_. -]*$", words[place // 2].lower())[1]
+        ids = [match[1] for match in found if match]
+        word = re.split(r"[^a-z]", words[place // 2].lower().rstrip("_. -"))[-1]
         repeats = people < len(paths) and people * least_each <= len(paths)
-        if word not in NO_PERSON and people >= 2 and repeats and all(found) and alone:
-            return pattern, found[0][1]
+        distinguishes = len(ids) == len(paths) and len(set(ids)) == people
+        if word not in NO_PERSON and people >= 2 and repeats and distinguishes:
+            return pattern, ids[0]
     return None

@@ -1,9 +1,9 @@
 """Who is in which slice, recovered from the images alone.
 
-Neighbouring slices of one person share their fine detail, two people never do: what is left of a thumbnail
-after its 5 x 5 mean is taken away correlates at 0.91 or more from slice to slice of one person of the Kaggle
-set, and at 0.70 or less between people (the thumbnails themselves: 0.987 and 0.971). Single linkage over
-these correlations gives the people; where no threshold stands out, nothing is guessed.
+Neighbouring slices of one person share their fine detail; slices of two people do not. Detail is a thumbnail
+minus its 5 x 5 mean. On the Kaggle set it correlates at 0.91 or more between neighbouring slices, and at 0.70
+or less between people (the thumbnails themselves: 0.987 and 0.971). Single linkage over these correlations
+gives the people. If no threshold stands out, nothing is guessed.
 """
 
 from collections import Counter
@@ -17,13 +17,15 @@ from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spannin
 from alzgan.errors import UserError
 from alzgan.text import counted
 
-FLOOR = 0.5  # correlation of detail below which two slices are not called alike
-WIDE = 1.6  # in 1 - r; the widest WRONG band in phantoms and thinned real sets was 1.3, the right one is 3.2
-CHAIN = 4  # slices; three could be a picture and two edited copies of it
-IN_CHAINS = 0.9  # share of the images that must lie in a chain
-BRANCHING = 0.05  # share of the images that may be linked three ways: slices form a line, copies a bush
-MIXED = 0.05  # share of the people that may carry two classes: they may have come twice
-MANY = 100_000  # images beyond which not each is compared with each: minutes become hours
+FLOOR = 0.5  # least correlation of detail of two slices that are alike
+WIDE = (
+    1.6  # least width of a band; the widest wrong one in phantoms and thinned sets was 1.3, the right one 3.2
+)
+CHAIN = 4  # least slices of a chain; three could be a picture and two edited copies of it
+IN_CHAINS = 0.9  # least share of the images in a chain
+BRANCHING = 0.05  # largest share of the images with three links: slices form a line, copies a bush
+MIXED = 0.05  # largest share of the people with two classes: a person may have come twice
+MANY = 100_000  # most images to compare each with each; more would take hours
 COMPARED = 2048  # images on each side of a block of correlations: 16 MiB
 MAX_LINKS = 4_000_000  # links held before they are thinned to a forest: 48 MB
 
@@ -41,13 +43,13 @@ class Band:
 
     @property
     def width(self) -> float:
-        """By what factor 1 - r may vary."""
+        """The factor by which 1 - r may vary."""
         return (1 - self.low) / max(1 - self.high, 1e-4)
 
 
 @dataclass(frozen=True)
 class Recovered:
-    """What the images say: for each of them its person (0, 1, ...) and its place from 1, where known."""
+    """For each image its person (0, 1, ...), and its place in the scan from 1 where known."""
 
     person: np.ndarray
     position: list[int | None]
@@ -57,11 +59,11 @@ class Recovered:
 def recover(thumbs: np.ndarray, labels: Sequence[str]) -> Recovered:
     """Group the slices of N `thumbnails` and labels into people, and put each person's slices in order.
 
-    Exact copies count once. All people are ordered in the same direction, bottom up or top down. People do
-    not change class within a scan, so groups that mix labels are evidence against.
+    Exact copies count once. All people are ordered in the same direction, bottom up or top down. A person
+    does not change class within a scan, so groups that mix labels are evidence against the grouping.
 
     Raises:
-        UserError: no threshold gives people beyond doubt; the line carries the evidence.
+        UserError: no threshold gives people beyond doubt; the line gives the evidence.
     """
     distinct, copy_of = distinct_images(thumbs)
     n = len(distinct)
@@ -104,13 +106,13 @@ def contrast(thumbs: np.ndarray, change: Callable[[np.ndarray], np.ndarray] = np
 
 
 def unit_vectors(rows: np.ndarray) -> np.ndarray:
-    """Rows (N, F), their mean taken away, of length 1; a constant image is like none."""
+    """Rows (N, F) minus their means, scaled to length 1; a constant row becomes 0."""
     rows = rows - rows.mean(axis=1, keepdims=True)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-3)
 
 
 def detail(thumbs: np.ndarray) -> np.ndarray:
-    """`contrast` of what differs from the mean of the 5 x 5 pixels around."""
+    """`contrast` of the difference from the mean of the 5 x 5 pixels around."""
     return contrast(thumbs, lambda images: images - local_mean(images))
 
 
@@ -118,8 +120,8 @@ def local_mean(images: np.ndarray) -> np.ndarray:
     """Mean of the 5 x 5 pixels around each pixel of (N, H, W), edges repeated."""
     _, height, width = images.shape
     padded = np.pad(images, [(0, 0), (2, 2), (2, 2)], mode="edge")
-    columns = sum(padded[:, i : i + height] for i in range(5))
-    return sum(columns[:, :, i : i + width] for i in range(5)) / 25
+    columns = sum((padded[:, i : i + height] for i in range(1, 5)), start=padded[:, :height])
+    return sum((columns[:, :, i : i + width] for i in range(1, 5)), start=columns[:, :, :width]) / 25
 
 
 def blocks_of(vectors: np.ndarray) -> Iterator[np.ndarray]:
@@ -128,7 +130,7 @@ def blocks_of(vectors: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def strongest_links(vectors: np.ndarray, floor: float = FLOOR) -> np.ndarray:
-    """`spanning_forest` of all pairs of unit vectors (N, F) with r > floor, in memory that grows with N."""
+    """`spanning_forest` of all pairs of unit vectors (N, F) with r > floor; memory grows with N only."""
     held = [np.empty(0, LINK)]
     for found in links_above(vectors, floor):
         held.append(found)
@@ -151,7 +153,7 @@ def links_above(vectors: np.ndarray, floor: float) -> Iterator[np.ndarray]:
 
 
 def spanning_forest(parts: list[np.ndarray], n: int) -> np.ndarray:
-    """The maximum spanning forest, strongest link first: at any threshold it connects what all links do."""
+    """The maximum spanning forest, strongest link first; at any threshold it connects the same images."""
     links = np.concatenate(parts)
     tree = minimum_spanning_tree(-graph_of(links, n)).tocoo()
     forest = np.empty(tree.nnz, LINK)
@@ -212,8 +214,8 @@ def leak_count(thumbs: np.ndarray, parts: Sequence[str], threshold: float = 0.98
 
     `parts` says "train", "validation" or "test" for each. On the Kaggle set no two people reach 0.98.
     """
-    vectors, parts = contrast(thumbs), np.asarray(parts)
-    train, test = vectors[parts == "train"], vectors[parts == "test"]
+    vectors, part = contrast(thumbs), np.asarray(parts)
+    train, test = vectors[part == "train"], vectors[part == "test"]
     leaks = 0
     for some in blocks_of(test):
         near = [(some @ others.T > threshold).any(axis=1) for others in blocks_of(train)]
@@ -222,13 +224,13 @@ def leak_count(thumbs: np.ndarray, parts: Sequence[str], threshold: float = 0.98
 
 
 def align(thumbs: np.ndarray, group: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Turn round the people whose first slice looks more like the last one of the largest group."""
+    """Reverse the people whose first slice looks more like the last slice of the largest group."""
     size = np.bincount(group)
     first, last = np.flatnonzero(position == 1), np.flatnonzero((position > 0) & (position == size[group]))
     if not len(first):
         return position
     first, last = first[np.argsort(group[first])], last[np.argsort(group[last])]
-    # Whole thumbnails, not details: outlines say how high a slice lies, in anybody.
+    # Whole thumbnails instead of details: in any person the outline shows the height of a slice.
     starts, ends = contrast(thumbs[first]).astype(np.float32), contrast(thumbs[last]).astype(np.float32)
     largest = np.argmax(size[group[first]])
     upright = (starts - ends) @ (starts[largest] - ends[largest]) >= 0
@@ -237,13 +239,13 @@ def align(thumbs: np.ndarray, group: np.ndarray, position: np.ndarray) -> np.nda
 
 
 def mixed_groups(group: Sequence[Hashable], names: Sequence[str]) -> int:
-    """How many groups (N,) of images with names (N,), classes say, hold two names or more."""
+    """How many groups (N,) contain images of two names (N,) or more, such as classes."""
     names_of = Counter(which for which, _ in set(zip(group, names, strict=True)))
     return sum(count > 1 for count in names_of.values())
 
 
 def evidence(links: np.ndarray, n: int, band: Band | None) -> str:
-    """What was tried and seen, for the line of a refusal."""
+    """What was tried and found, for an error line."""
     if not len(links):
         return f"no two of {counted(n, 'different image')} correlate above {FLOOR} in detail"
     tried = (

@@ -1,4 +1,4 @@
-"""Train, validation and test parts in which no person is in two, and the CSV that keeps them."""
+"""Train, validation and test parts that share no person, and the CSV that stores them."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
@@ -15,18 +15,18 @@ from alzgan.people.similarity import mixed_groups
 from alzgan.people.subjects import PARTS, Subjects
 from alzgan.text import counted, printable
 
-MANIFEST = ("file", "class", "subject", "slice", "split")  # of every table of who is in which slice
-SCAN = "scan"  # the column behind these, where people may have been scanned more than once
-DRAW = 2  # version of the draw: raise it when the same people and seed would give other parts
-MEMBERS_OF_THE_SMALLEST_PART = 3  # in a stratum: so two neighbours by size may be held out together
-NEEDED_PEOPLE = 5  # held out, below which an interval over people says nothing
+MANIFEST = ("file", "class", "subject", "slice", "split")  # columns of every table of people
+SCAN = "scan"  # a further column, if people may have been scanned more than once
+DRAW = 2  # version of the draw; raise it when the same people and seed would give other parts
+MEMBERS_OF_THE_SMALLEST_PART = 3  # in a stratum, so that two neighbours by size may be held out together
+NEEDED_PEOPLE = 5  # least number held out for an interval over people to mean anything
 HOLD_OUT_MORE = "add people, or train with larger shares for validation and test in data.fractions"
-NEEDED_FIRST = ("train", "test", "validation")  # who gets the people of a class that has too few
+NEEDED_FIRST = ("train", "test", "validation")  # the order in which the people of a small class are assigned
 
 
 @dataclass(frozen=True)
 class Split:
-    """The part of each file, and lines about people of several classes and classes not in all parts."""
+    """The part of each file, and notes on people of several classes and on classes missing in a part."""
 
     parts: list[str]
     notes: list[str]
@@ -39,24 +39,23 @@ def split_by_subject(
     seed: int = 0,
     units: Sequence[str] | None = None,
 ) -> Split:
-    """Draw who is held out: the people of the files in train, validation and test, class by class.
+    """Draw the people of train, validation and test, class by class.
 
-    The number of people of a class in each part is its fraction, rounded by largest remainder, at least one
-    where there are enough. The draw is fair: every person of a class has the same chance of each part,
-    whatever the number of images (`seats`). A person with images of two classes counts for the more frequent
-    one. One person of a class goes to train, a second to test. The seed alone draws: the order of the files
-    does not matter.
+    Largest remainder turns the fractions into numbers of people, at least one in each part if there are
+    enough. The draw is fair: every person of a class has the same chance of each part, whatever their number
+    of images (`seats`). A person with images of two classes counts for the more frequent one. The only person
+    of a class goes to train, a second one to test. The draw depends on the seed, not on the order of files.
 
     Args:
         labels: class of each file.
         subjects: person of each file.
         fractions: of train, validation and test; they add up to 1.
         seed: of the draw.
-        units: what must stay together, by a name for each file; None: its person. People who share a copy of
-            an image are one unit, drawn as one person is.
+        units: name of the unit of each file, which stays together; None: its person. People who share a copy
+            of an image are one unit, drawn like one person.
 
     Raises:
-        UserError: fractions that are negative, do not add up to 1, or leave no train.
+        UserError: the fractions are negative, do not add up to 1, or leave no training part.
     """
     shares = part_shares(fractions)
     units = subjects if units is None else units
@@ -71,10 +70,10 @@ def split_by_subject(
 def in_order(
     members: Sequence[str], images: Counter, shares: dict[str, float], rng: np.random.Generator
 ) -> list[str]:
-    """The members of a class from those with few images to those with many, in strata that are shuffled.
+    """The members of a class by their number of images, shuffled within strata.
 
-    With seats dealt along this order each part has its share of large and of small members, so that the
-    numbers of images come near the fractions, too.
+    Seats are dealt in this order, so each part gets its share of members with few and with many images, and
+    the numbers of images come near the fractions too.
     """
     least = max(1, round(MEMBERS_OF_THE_SMALLEST_PART / min(shares.values())))
     shuffled = [members[index] for index in rng.permutation(len(members))]
@@ -84,9 +83,10 @@ def in_order(
 
 
 def seats(count: int, shares: dict[str, float], rng: np.random.Generator) -> list[str]:
-    """The part of each of `count` seats: as many of each as its quota, spread evenly, from a random start on.
+    """The part of each of `count` seats: each part fills its quota, spread evenly, from a random start.
 
-    The start is what makes the draw fair: each seat has each part in as many turns as that part has seats.
+    The random start makes the draw fair: over all starts, each seat gets a part as often as the part has
+    seats.
     """
     quota = quota_of(count, shares)
     places = [((k + 0.5) / number, part) for part, number in quota.items() for k in range(number)]
@@ -96,7 +96,7 @@ def seats(count: int, shares: dict[str, float], rng: np.random.Generator) -> lis
 
 
 def part_shares(fractions: Sequence[float]) -> dict[str, float]:
-    """The parts that are wanted, with their fractions; UserError where these are none or leave no train."""
+    """The parts with their fractions; UserError if these are invalid or leave no training part."""
     if len(fractions) != 3 or not all(0 <= f <= 1 for f in fractions) or abs(sum(fractions) - 1) > 1e-6:
         raise UserError(
             f"split fractions {list(fractions)}: give three for train, validation and test that add up to 1"
@@ -106,8 +106,8 @@ def part_shares(fractions: Sequence[float]) -> dict[str, float]:
     return {part: float(f) for part, f in zip(PARTS, fractions, strict=True) if f > 0}
 
 
-def apportion(total: int, weights: Sequence[float]) -> list[int]:
-    """`total` in whole numbers in proportion to the weights: largest remainder, of equal ones the first."""
+def apportion(total: int, weights: Sequence[float] | np.ndarray) -> list[int]:
+    """`total` in whole numbers in proportion to the weights, by largest remainder; ties go to the first."""
     exact = total * np.asarray(weights, float) / np.sum(weights)
     parts = np.floor(exact + 1e-9).astype(int)
     rounded_up = np.argsort(parts - exact, kind="stable")[: total - parts.sum()]
@@ -118,21 +118,15 @@ def apportion(total: int, weights: Sequence[float]) -> list[int]:
 def write_split(
     path: Path | str, files: Sequence[ImageFile], subjects: Subjects, parts: Sequence[str | None]
 ) -> None:
-    """Write file, class, subject, slice, split and, if known, scan of each file as a CSV for `csv:`."""
+    """Write file, class, subject, slice, split and, if known, scan of each file as a CSV."""
     scans = subjects.scan if subjects.scan and any(subjects.scan) else None
-    columns = [
-        [file.path for file in files],
-        [file.label for file in files],
-        subjects.subject,
-        subjects.slice,
-    ]
-    columns += [parts, scans] if scans else [parts]
-    header = (*MANIFEST, SCAN) if scans else MANIFEST
-    write_table(Path(path), header, zip(*columns, strict=True))
+    names, labels = [file.path for file in files], [file.label for file in files]
+    columns = [names, labels, subjects.subject, subjects.slice, parts, *([scans] if scans else [])]
+    write_table(Path(path), (*MANIFEST, SCAN) if scans else MANIFEST, zip(*columns, strict=True))
 
 
 def people_by_class(labels: Sequence[str], subjects: Sequence[str]) -> dict[str, list[str]]:
-    """Sorted people of each class; a person belongs to the class of most of its images."""
+    """Sorted people of each class; a person belongs to the class of most of their images."""
     votes: dict[str, Counter] = defaultdict(Counter)
     for label, subject in zip(labels, subjects, strict=True):
         votes[subject][label] += 1
@@ -159,12 +153,12 @@ def quota_of(people: int, shares: dict[str, float]) -> dict[str, int]:
 def notes_on(
     labels: Sequence[str], subjects: Sequence[str], part_of: dict[str, str], parts: Collection[str]
 ) -> list[str]:
-    """Lines on people with images of several classes, and on classes that lack a part."""
+    """Notes on people with images of several classes, and on classes missing in a part."""
     notes = []
     if several := mixed_groups(subjects, labels):
         notes.append(
             f"{several} of {counted(len(part_of), 'subject')} {'has' if several == 1 else 'have'} images "
-            "of several classes: each is dealt with the class of most of its images"
+            "of several classes: each counts for the class of most of its images"
         )
     people_of: dict[str, set[str]] = defaultdict(set)
     for label, subject in zip(labels, subjects, strict=True):

@@ -1,7 +1,7 @@
 """Who is in which slice: from a table, from the file names, or from the images.
 
-Slices of one person on both sides of a split make every score a lie, so each image needs a person before
-anything is split. A rule either fits every file or is refused: a half-known folder is an unknown one.
+If slices of one person are on both sides of a split, every score is wrong. So each image needs a person
+before the split. A rule must fit every file, or it is refused.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,11 +25,12 @@ from alzgan.people.similarity import MANY, recover
 from alzgan.people.tables import COLUMNS, file_of, rows_of
 from alzgan.text import printable, shell_override
 
+Group = TypeVar("Group", str, str | None)
 PARTS = ("train", "validation", "test")
-LEFT_OUT = "left out"  # of a split: a copy of an image that is in a part, say
+LEFT_OUT = "left out"  # in no part, for example a copy of an image in a part
 BESIDE = ("subjects.csv", "manifest.csv", "split.csv")  # tables that auto looks for in the root, in order
-FEW_PEOPLE = 10  # of a class, below which what a generator makes of it is portraits
-RECOVERY = 1  # version of content: raise it when the same images would give other people
+FEW_PEOPLE = 10  # of a class with fewer people, samples are portraits
+RECOVERY = 1  # version of "content"; raise it when the same images would give other people
 CHOICES = (
     "data.subjects=csv:FILE (columns file, subject), data.subjects=regex:PATTERN (with a group 'subject') "
     "or data.subjects=none (each image on its own)"
@@ -39,15 +41,15 @@ CHOICES = (
 class Subjects:
     """Who is in which slice, one entry for each file."""
 
-    rule: str  # that was used, as `identify` takes it
-    subject: list[str]  # name of the person
-    slice: list[int | None]  # place within the scan, rising by one from slice to slice, where known
-    split: list[str | None]  # one of `PARTS`, or `LEFT_OUT`, where a table says so
-    notes: list[str] = field(default_factory=list)  # for whoever reads the report
-    scan: list[str] | None = None  # which of the person's scans, where there may be several
-    label: list[str] | None = None  # the class, where a table says it
-    columns: dict[str, list[str]] | None = None  # what else a table says, by the column's name
-    named: list[str] | None = None  # the person by the file's name, where a table splits such a person
+    rule: str  # as `identify` takes it
+    subject: Sequence[str]  # name of the person
+    slice: Sequence[int | None]  # place within the scan, rising by one from slice to slice, if known
+    split: Sequence[str | None]  # one of `PARTS`, or `LEFT_OUT`, if a table gives it
+    notes: list[str] = field(default_factory=list)  # for the log and the report
+    scan: list[str] | None = None  # which of the person's scans, if there may be several
+    label: list[str] | None = None  # the class, if a table gives it
+    columns: dict[str, list[str]] | None = None  # the table's other columns by name
+    named: Sequence[str] | None = None  # the person by the file's name, if a table splits such a person
 
 
 def identify(
@@ -57,84 +59,75 @@ def identify(
     cache_dir: Path | str | None = None,
     upright: Callable[[], np.ndarray] | None = None,
 ) -> Subjects:
-    """Find the person of each of the readable files of an image folder.
+    """Find the person in each readable file of an image folder.
 
     Rules: "csv:FILE" (columns file, subject, perhaps slice, scan, split and class; FILE is sought from the
-    current folder, then from the root), "regex:PATTERN" (searched in the path from the root; group "subject"
-    or else the first one, perhaps a group "slice"), the names of public data sets (`alzgan.people.names`, and
-    "kaggle4", the Kaggle 4-class Alzheimer set), "content" (the images; kept in `cache_dir`), "none" (each
-    image on its own), or "auto": `BESIDE` in the root, else the names of a data set if they fit every file,
-    else content.
+    current folder, then from the root), "regex:PATTERN" (searched in the path from the root; the person is
+    group "subject" or the first one; group "slice" is optional), the names of public datasets
+    (`alzgan.people.names`, and "kaggle4", the Kaggle 4-class Alzheimer set), "content" (the images), "none"
+    (each image on its own), or "auto": a table in `BESIDE`, else the names of a dataset, else the images.
 
     Args:
         root: the folder.
-        files: of it, that can be read.
+        files: its readable files.
         rule: see above.
-        cache_dir: see `alzgan.files.cache_folder`.
-        upright: gives the files' upright thumbnails, where they are needed; None: they are read.
+        cache_dir: see `alzgan.files.cache_folder`; it keeps the people of "content".
+        upright: returns the files' upright thumbnails, on demand; None: they are read.
 
     Raises:
         UserError: the rule is unknown or does not fit, or one person is spelled in several ways; the line
             says where and what to give instead.
     """
-    found = by_rule(root, files, rule, cache_dir, upright)
+
+    def content() -> Subjects:
+        return from_content(root, files, cache_dir, upright)
+
+    name, _, argument = rule.partition(":")
+    match name, bool(argument):
+        case "auto", False:
+            found = by_auto(root, files, content)
+        case "csv", True:
+            found = by_table(root, files, argument)
+        case "regex", True:
+            found = match_paths(files, argument, rule)
+        case "kaggle4", False:
+            found = kaggle4(files)
+        case "content", False:
+            found = content()
+        case "none", False:
+            found = nobody(files)
+        case _, False if name in RULES:
+            found = match_paths(files, RULES[name].pattern, rule)
+        case _:
+            names = ", ".join(("kaggle4", *RULES))
+            raise UserError(
+                f"unknown rule data.subjects={printable(rule)}: give auto, {names}, content, {CHOICES}"
+            )
     refuse_spellings(found, files)
     return found
 
 
-def by_rule(
-    root: Path | str,
-    files: Sequence[ImageFile],
-    rule: str,
-    cache_dir: Path | str | None,
-    upright: Callable[[], np.ndarray] | None,
-) -> Subjects:
-    """The people as the rule reads them, see `identify`."""
-    name, _, argument = rule.partition(":")
-    if name in RULES and not argument:
-        return match_paths(files, RULES[name].pattern, rule)
-    match name, bool(argument):
-        case "auto", False:
-            return by_auto(root, files, cache_dir, upright)
-        case "csv", True:
-            return by_table(root, files, argument)
-        case "regex", True:
-            return match_paths(files, argument, rule)
-        case "kaggle4", False:
-            return kaggle4(files)
-        case "content", False:
-            return from_content(root, files, cache_dir, upright)
-        case "none", False:
-            return nobody(files)
-    names = ", ".join(("kaggle4", *RULES))
-    raise UserError(f"unknown rule data.subjects={printable(rule)}: give auto, {names}, content, {CHOICES}")
-
-
-def by_auto(
-    root: Path | str,
-    files: Sequence[ImageFile],
-    cache_dir: Path | str | None,
-    upright: Callable[[], np.ndarray] | None,
-) -> Subjects:
+def by_auto(root: Path | str, files: Sequence[ImageFile], content: Callable[[], Subjects]) -> Subjects:
+    """The people of a table in the root, of names or of the images, see `identify`."""
     if (named := by_table_or_names(root, files)) is not None:
         return named
     suggested = suggest_pattern([file.path for file in files])
     if suggested is None:
-        return from_content(root, files, cache_dir, upright)
+        return content()
     pattern, example = suggested
     advice = (
         f"the names look like ids that no rule knows ({printable(example)}): if they are, give "
         f"{shell_override('data.subjects', f'regex:{pattern}')}"
     )
     try:
-        found = from_content(root, files, cache_dir, upright)
+        found = content()
     except UserError as error:
         raise UserError(f"{advice}; {error}") from None
     return replace(found, notes=[*found.notes, advice])
 
 
 def by_table_or_names(root: Path | str, files: Sequence[ImageFile]) -> Subjects | None:
-    """Who a table in the root, or the names of a known data set, say is in the files."""
+    """The people of a table in the root, or of the names of a known dataset; None if there is neither."""
     for name in BESIDE:
         if (Path(root) / name).is_file():
             return by_table(root, files, str(Path(root) / name))
@@ -142,7 +135,7 @@ def by_table_or_names(root: Path | str, files: Sequence[ImageFile]) -> Subjects 
 
 
 def by_names(files: Sequence[ImageFile]) -> Subjects | None:
-    """The people that the names of the files tell, if they are those of a known data set."""
+    """The people by the names of the files, if a known dataset names files so."""
     with contextlib.suppress(UserError):
         return kaggle4(files)
     for rule, naming in RULES.items():
@@ -152,26 +145,26 @@ def by_names(files: Sequence[ImageFile]) -> Subjects | None:
 
 
 def by_table(root: Path | str, files: Sequence[ImageFile], table: str) -> Subjects:
-    """The people of a table; also those of the files' names, if the table splits one of them."""
+    """The people of a table, and also those of the files' names if the table splits one of them."""
     found, names = read_table(root, files, table), by_names(files)
     if names is None or not in_several(names.subject, found.subject):
         return found
     return replace(found, named=names.subject)
 
 
-def in_several(people: Sequence[str], groups: Sequence[str]) -> dict[str, list[str]]:
-    """The people who are in more than one group, with their groups, in the order of the files."""
-    groups_of: dict[str, dict[str, None]] = defaultdict(dict)
+def in_several(people: Sequence[str], groups: Sequence[Group]) -> dict[str, list[Group]]:
+    """The people in more than one group, with their groups, in the order of the files."""
+    groups_of: dict[str, dict[Group, None]] = defaultdict(dict)
     for person, group in zip(people, groups, strict=True):
         groups_of[person][group] = None
     return {person: list(several) for person, several in groups_of.items() if len(several) > 1}
 
 
 def refuse_spellings(found: Subjects, files: Sequence[ImageFile]) -> None:
-    """Raise UserError where ids that somebody wrote differ in nothing but their spelling."""
-    if found.rule in ("kaggle4", "content"):  # which number the people themselves
+    """Raise UserError if two ids differ in spelling only."""
+    if found.rule in ("kaggle4", "content"):  # these rules number the people
         return
-    # Under `none`, and in the table of such a run, an id is the path of a file.
+    # Under `none`, and in the table of such a run, an id is a file's path.
     pairs = zip(found.subject, files, strict=True)
     ids = list(dict.fromkeys(person for person, file in pairs if person != file.path))
     spelled = list(in_several([spelling_key(person) for person in ids], ids).values())
@@ -187,9 +180,9 @@ def refuse_spellings(found: Subjects, files: Sequence[ImageFile]) -> None:
 
 
 def nobody(files: Sequence[ImageFile]) -> Subjects:
-    """Each image as a person of its own."""
+    """Treat each image as a person of its own."""
     note = "each image counts as a person of its own: a split may have slices of one person on both sides"
-    unknown = [None] * len(files)
+    unknown: list[None] = [None] * len(files)
     return Subjects("none", [file.path for file in files], unknown, unknown, [note])
 
 
@@ -201,27 +194,29 @@ def match_paths(files: Sequence[ImageFile], pattern: str, rule: str) -> Subjects
         raise UserError(f"data.subjects={rule} is no regular expression: {error}") from None
     if not compiled.groups:
         raise UserError(f"data.subjects={rule} has no group: put the person's part in (?P<subject>...)")
-    found = [compiled.search(file.path) for file in files]
     group = "subject" if "subject" in compiled.groupindex else 1
-    people = [(match[group] or "").strip() if match else "" for match in found]
-    missed = [file.path for file, person in zip(files, people, strict=True) if not person]
-    if missed:
+    searched = [compiled.search(file.path) for file in files]
+    found = [match for match in searched if match and (match[group] or "").strip()]
+    if len(found) < len(files):
+        matched = {match.string for match in found}
+        first = next(file.path for file in files if file.path not in matched)
         raise UserError(
-            f"data.subjects={rule} does not fit {len(missed)} of {len(files)} files, "
-            f"the first is {printable(missed[0])}"
+            f"data.subjects={rule} does not fit {len(files) - len(found)} of {len(files)} files, "
+            f"the first is {printable(first)}"
         )
+    people = [match[group].strip() for match in found]
     places = [whole_number(match.groupdict().get("slice"), match.string) for match in found]
     return Subjects(rule, people, places, [None] * len(files), scan=[scan_of(match) for match in found])
 
 
 def scan_of(match: re.Match) -> str:
-    """What a path says beside the number of the slice: another scan of a person has another name."""
+    """The path without the number of the slice: another scan of a person has another name."""
     start, end = match.span("slice") if "slice" in match.re.groupindex else (-1, -1)
     return match.string[:start] + match.string[end:] if start >= 0 else match.string.rpartition("/")[0]
 
 
 def whole_number(text: str | None, path: str) -> int | None:
-    """A slice number, or None where there is none."""
+    """A slice number; None for an empty text."""
     text = (text or "").strip()
     if text and not re.fullmatch(r"[+-]?[0-9]{1,9}", text):
         raise UserError(f"slice {printable(text)} of {printable(path)} is no whole number")
@@ -229,12 +224,12 @@ def whole_number(text: str | None, path: str) -> int | None:
 
 
 def kaggle4(files: Sequence[ImageFile]) -> Subjects:
-    """Apply the naming rule of the Kaggle 4-class Alzheimer set, train and test folders merged.
+    """Apply the naming rule of the Kaggle 4-class Alzheimer set, with train and test folders merged.
 
-    Each class has n people of 32 slices. Test files `SLICE (PERSON).jpg` say who they are; a bare
-    `SLICE.jpg` is person 1. Train files `nonDem0.jpg`, `nonDem1.jpg`, ... count slice by slice through the
-    people, these in the lexicographic order of their test names; slice 26 is cut between the two folders.
-    UserError where a file does not fit, or too many are missing to tell.
+    Each class has n people of 32 slices. Test files are named `SLICE (PERSON).jpg`; a bare `SLICE.jpg` is
+    person 1. Train files `nonDem0.jpg`, `nonDem1.jpg`, ... count slice by slice through the people, in the
+    lexicographic order of their test names; slice 26 is divided between the two folders. UserError if a file
+    does not fit, or too many are missing.
     """
     paths_of: dict[str, list[str]] = defaultdict(list)
     for file in files:
@@ -286,7 +281,7 @@ def from_content(
     cache_dir: Path | str | None,
     upright: Callable[[], np.ndarray] | None,
 ) -> Subjects:
-    """Recover people and slice order, up or down, from the images; kept in the cache until a file changes."""
+    """Recover people and slice order, up or down, from the images; cached until a file changes."""
 
     def recovered() -> dict[str, list]:
         refuse_many(len(files))
@@ -308,22 +303,18 @@ def from_content(
 
 
 def refuse_many(count: int) -> None:
-    """Before so many images are read.
-
-    Raises:
-        UserError: they are more than can be compared, each with each.
-    """
+    """Raise UserError for more images than can be compared, each with each."""
     if count > MANY:
         raise UserError(
-            f"data.subjects=content compares each image with each: {count} are more than the {MANY} "
-            f"that it is made for; give {CHOICES}"
+            f"data.subjects=content compares each image with each, and takes {MANY} images at most, not "
+            f"{count}; give {CHOICES}"
         )
 
 
 def rows_by_file(
     root: Path | str, files: Sequence[ImageFile], table: str
 ) -> tuple[Path, dict[str, dict[str, str]]]:
-    """The path of a table, and its row of each file that it names; UserError where a row is wrong."""
+    """The path of a table, and its rows by file; UserError if a row is wrong."""
     path = next((path for path in (Path(table), Path(root) / table) if os.path.isfile(path)), None)
     if path is None:
         raise UserError(f"there is no table {printable(table)}, neither here nor in {printable(root)}")
@@ -343,7 +334,7 @@ def rows_by_file(
 
 
 def read_table(root: Path | str, files: Sequence[ImageFile], table: str) -> Subjects:
-    """Read the person, and perhaps slice and split (in all rows or in none), of each file from a CSV."""
+    """Read the person of each file from a CSV, and its other columns; a split is in all rows or in none."""
     path, rows = rows_by_file(root, files, table)
     missing = [file.path for file in files if file.path not in rows]
     if missing:
@@ -370,8 +361,8 @@ def read_table(root: Path | str, files: Sequence[ImageFile], table: str) -> Subj
     )
 
 
-def split_column(path: Path, rows: Sequence[dict[str, str]]) -> list[str | None]:
-    """The part of each row, checked; Nones where the column is missing or empty."""
+def split_column(path: Path, rows: Sequence[dict[str, str]]) -> Sequence[str | None]:
+    """The part of each row, checked; Nones if the column is missing or empty."""
     split = [row.get("split", "") for row in rows]
     if not any(split):
         return [None] * len(rows)
@@ -387,7 +378,7 @@ def split_column(path: Path, rows: Sequence[dict[str, str]]) -> list[str | None]
 
 
 def assert_disjoint(subjects: Sequence[str], parts: Sequence[str], what: str = "the split") -> None:
-    """Raise UserError, which names the person, where one is in two parts."""
+    """Raise UserError, which names the person, if one is in two parts."""
     seen: dict[str, str] = {}
     for subject, part in zip(subjects, parts, strict=True):
         if seen.setdefault(subject, part) != part:

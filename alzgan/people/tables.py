@@ -1,4 +1,4 @@
-"""Tables of who is in which file, as spreadsheets and scripts save them."""
+"""Tables that name the person in each file, as spreadsheets and scripts save them."""
 
 import csv
 import io
@@ -11,20 +11,20 @@ from unicodedata import normalize
 from alzgan.errors import UserError
 from alzgan.text import printable
 
-COLUMNS = ("file", "subject", "slice", "scan", "split", "class")  # that a table may have and we read
+COLUMNS = ("file", "subject", "slice", "scan", "split", "class")  # with a meaning of their own
 NEEDED = {"file", "subject"}
 SEPARATORS = (",", ";", "\t")
-SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # how xlsx and ods files begin, and xls files
+SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # first bytes of xlsx and ods files, and of xls
 
 
 def rows_of(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """The rows of a table, each with the line that it ends at; only `file` keeps spaces around it.
+    """The rows of a table, each with the number of its last line; all cells but `file` are stripped.
 
-    Columns are separated by comma, semicolon or tab. A name in `COLUMNS` may have spaces around it and
+    Columns are separated by comma, semicolon or tab. A name in `COLUMNS` may have surrounding spaces and
     capital letters.
 
     Raises:
-        UserError: it is no such table; the line says why.
+        UserError: the table cannot be read; the line says why.
     """
     text = text_of(path)
     head = re.split(r"[\r\n]", text, maxsplit=1)[0]
@@ -59,18 +59,18 @@ def text_of(path: Path) -> str:
 
 
 def columns_in(head: str, separator: str) -> list[str]:
-    """The columns of a table whose first line is `head`, if this separates them."""
+    """The columns of a table whose first line is `head`, split at the separator."""
     return column_names(head.replace('"', "").split(separator))
 
 
 def column_names(header: Sequence[str]) -> list[str]:
-    """The names without spaces around them; one in `COLUMNS` in lower case, unless another has that name."""
+    """The stripped names; one in `COLUMNS` in lower case, unless another column has that name."""
     bare = [name.strip() for name in header]
     return [low if (low := name.lower()) in COLUMNS and low not in bare else name for name in bare]
 
 
 def check_columns(path: Path, names: Sequence[str]) -> None:
-    """Raise UserError where a column that we need is missing, or one that we read is there twice."""
+    """Raise UserError if a needed column is missing, or a column in `COLUMNS` occurs twice."""
     there = ", ".join(map(printable, names)) or "none"
     for name in COLUMNS:
         if names.count(name) > 1:
@@ -82,19 +82,18 @@ def check_columns(path: Path, names: Sequence[str]) -> None:
             )
 
 
-def stripped(row: dict[str | None, str | list[str]]) -> dict[str, str]:
-    """The cells that have a column, stripped; a file's name is kept as it is, also where it is the id."""
+def stripped(row: dict[str, str]) -> dict[str, str]:
+    """The cells of named columns, stripped; the file's name is kept as it is, even as an id."""
     return {name: cell if cell == row["file"] else cell.strip() for name, cell in row.items() if name}
 
 
 def file_of(text: str, root: Path, wanted: set[str]) -> str:
     """The path, as `scan` writes it, of the file that a cell names.
 
-    The name is tried as it is, then without spaces around it, with `/` for backslashes, and in the other
-    normal form of Unicode.
+    The name is tried as it is, then stripped, with `/` for backslashes, and in both normal forms of Unicode.
 
     Raises:
-        UserError: there is none; the line says why.
+        UserError: there is no such file; the line says why.
     """
     if (name := str(PurePosixPath(text))) in wanted:
         return name
@@ -109,7 +108,7 @@ def file_of(text: str, root: Path, wanted: set[str]) -> str:
     last = PurePosixPath(spellings[-1])
     if last.is_absolute() or PureWindowsPath(spellings[-1]).is_absolute() or ".." in last.parts:
         raise UserError(f"{printable(text)} leaves the root; give the path from data.root")
-    # Files that lie in the root but are not asked for may have been skipped as unreadable.
+    # A file in the root that is not wanted may have been skipped as unreadable.
     if found := next((each for each in (name, *spellings) if os.path.isfile(root / each)), None):
         return found
     same_name = (each for each in sorted(wanted) if PurePosixPath(each).name == last.name)

@@ -1,4 +1,4 @@
-"""From accepted settings to objects; what a class refuses becomes one line that names the setting."""
+"""Build objects from settings; a value that a class refuses becomes one line that names the setting."""
 
 import copy
 import os
@@ -23,12 +23,13 @@ from alzgan.errors import SettingError, UserError, user_error
 from alzgan.gan import GAN
 from alzgan.people.cohort import CLASS_COLUMN
 from alzgan.runs.checkpoints import AtomicCheckpointIO
+from alzgan.runs.config import as_mapping
 from alzgan.runs.resume import Previous
 from alzgan.runs.signatures import check_targets
 from alzgan.schedules import make_optimizer
 from alzgan.text import counted
 
-NOT_THE_TRAINERS = {  # options of Lightning's Trainer, and where to say the same
+NOT_THE_TRAINERS = {  # options of Lightning's Trainer that are not used here, and what to do instead
     "logger": "choose one with logger=tensorboard, csv or wandb",
     "callbacks": "add one with +callbacks.NAME._target_=CLASS",
     "default_root_dir": "choose the folder with run_dir=DIR",
@@ -47,11 +48,11 @@ NOT_THE_TRAINERS = {  # options of Lightning's Trainer, and where to say the sam
 START = ("start_from", "start_with")
 SMALL_STEPS = ("AdaptiveAugmentation", "LeCam", "ExponentialMovingAverage")
 REFUSALS = (ValueError, MisconfigurationException)
-OF_THE_TRAINER = (*REFUSALS, RuntimeError, TypeError, ImportError)  # of Slurm, or a package that is missing
+OF_THE_TRAINER = (*REFUSALS, RuntimeError, TypeError, ImportError)  # of Slurm, or of a missing package
 
 
 def build(name: str, node: DictConfig, **arguments: Any) -> Any:
-    """Make what a node of the config names."""
+    """Build the object of a config node."""
     check_targets(node, name)
     try:
         return instantiate(node, _convert_="all", **arguments)
@@ -65,13 +66,13 @@ def build(name: str, node: DictConfig, **arguments: Any) -> Any:
 
 
 def refused(place: str, error: Exception) -> UserError:
-    """What a constructor said, with the place of its settings."""
+    """A constructor's error with the place of its settings."""
     reason = " ".join(str(error).split())
     return UserError(f"{place}.{reason}" if isinstance(error, SettingError) else f"{place}: {reason}")
 
 
 def build_data(settings: DictConfig) -> MRIDataModule:
-    """The data, not read yet."""
+    """The data module, before its folder is read."""
     data = build("data", settings.data)
     of_classes = settings.model.get("classes", 0) != 0 and "class" in data.conditions
     if data.cohort.classes == "csv" and not of_classes and not all(file.label for file in data.found):
@@ -80,10 +81,10 @@ def build_data(settings: DictConfig) -> MRIDataModule:
 
 
 def conditioned(settings: DictConfig, data: MRIDataModule) -> DictConfig:
-    """A copy of the settings, in which a conditional model has the conditions of the data.
+    """A copy of the settings in which a conditional model takes the conditions of the data.
 
     Raises:
-        UserError: the model is made for other conditions.
+        UserError: the model takes other conditions.
     """
     settings = copy.deepcopy(settings)
     if settings.model.get("classes", 0) is None:
@@ -104,7 +105,7 @@ def conditioned(settings: DictConfig, data: MRIDataModule) -> DictConfig:
 
 
 def game_settings(settings: DictConfig) -> DictConfig:
-    """The model's settings without where its weights come from, which is the session's to say."""
+    """The model's settings without the source of its weights, which the session handles."""
     node = copy.deepcopy(settings.model)
     OmegaConf.set_struct(node, False)
     for name in START:
@@ -113,9 +114,9 @@ def game_settings(settings: DictConfig) -> DictConfig:
 
 
 def check_typed(settings: DictConfig, overrides: Sequence[str]) -> None:
-    """Check that the command line sets no option of a piece that the run lacks.
+    """Check that the command line sets no option of a component that the run lacks.
 
-    A recipe may set one: see `drop_options_of_nothing`.
+    A recipe may set one, see `drop_options_of_nothing`.
 
     Raises:
         UserError: an override sets such an option.
@@ -132,8 +133,8 @@ def check_typed(settings: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def drop_options_of_nothing(model: DictConfig) -> None:
-    """Forget a recipe's options of a piece where the command line has put none in its place."""
-    penalties = model.get("penalties") or {}
+    """Forget a recipe's options of a component that the command line has set to none."""
+    penalties = model.get("penalties") or OmegaConf.create()
     for name in [name for name, node in penalties.items() if node and "_target_" not in node]:
         with open_dict(penalties):
             del penalties[name]
@@ -149,11 +150,11 @@ def build_model(settings: DictConfig) -> GAN:
         torch.default_generator.manual_seed(purpose_key(f"weights {settings.model.seed}") >> 32)
         gan = build("model", game_settings(settings))
     for player, factory in zip(("discriminator", "generator"), gan.optimizer_factories, strict=True):
-        try:  # Hydra only prepares them: their values are judged when they are made
+        try:  # Hydra builds factories only; an optimizer checks its values when it is made
             make_optimizer(factory, getattr(gan, player).parameters())
         except (ValueError, TypeError) as error:
             raise refused(f"model.{player}_optimizer", error) from error
-    # The layout of the decoded array; the arithmetic is the same, the convolutions are faster.
+    # The layout of the decoded array; convolutions are faster, with the same arithmetic.
     return gan.to(memory_format=torch.channels_last)
 
 
@@ -162,7 +163,7 @@ def build_trainer(settings: DictConfig, record: dict[str, Any], previous: Previo
 
     Args:
         settings: of the run.
-        record: its provenance, which may be filled in later.
+        record: its provenance; may be filled in later.
         previous: the run so far.
     """
     run_dir = Path(settings.run_dir)
@@ -170,7 +171,7 @@ def build_trainer(settings: DictConfig, record: dict[str, Any], previous: Previo
     check_targets(settings.trainer, "trainer")
     check_together(settings)
     callbacks = [build(f"callbacks.{name}", node) for name, node in settings.callbacks.items() if node]
-    # A run that was killed before its first checkpoint has left events, too.
+    # A run killed before its first checkpoint has left events too.
     purge_step = previous.step + 1 if previous else 0
     loggers = [
         build(f"logger.{name}", node, run_dir=run_dir, purge_step=purge_step)
@@ -178,7 +179,7 @@ def build_trainer(settings: DictConfig, record: dict[str, Any], previous: Previo
         if node
     ]
     if settings.trainer.strategy == "auto" and several_devices(settings.trainer):
-        # Each player's step leaves the other's parameters without gradients, which DDP must be told of.
+        # Each player's step leaves the other's parameters without gradients; DDP must know that.
         settings.trainer.strategy = "ddp_find_unused_parameters_true"
     return build(
         "trainer",
@@ -194,12 +195,12 @@ def build_trainer(settings: DictConfig, record: dict[str, Any], previous: Previo
 
 
 def plain(settings: DictConfig) -> dict[str, Any]:
-    """The resolved config as plain containers, without `ckpt_path`, which is of a session, not the run."""
-    return OmegaConf.to_container(settings, resolve=True) | {"ckpt_path": None}
+    """The resolved config as plain containers, without `ckpt_path`, which belongs to a session."""
+    return {**as_mapping(settings), "ckpt_path": None}
 
 
 def check_together(settings: DictConfig) -> None:
-    """Check what no constructor sees by itself."""
+    """Check combinations of settings that no single constructor sees."""
     trainer, turns = settings.trainer, settings.model.get("turns", 1)
     check_trainer(settings)
     check_bfloat16(settings)
@@ -231,21 +232,21 @@ def check_together(settings: DictConfig) -> None:
     tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))  # of srun
     if tasks > 1 and not several_devices(trainer):
         raise UserError(
-            f"srun has started {tasks} tasks, each of which would be this whole run: set trainer=ddp "
+            f"srun has started {tasks} tasks, and each would train this whole run: set trainer=ddp "
             f"trainer.devices={tasks}, or --ntasks-per-node=1"
         )
     check_devices(trainer)
 
 
 def check_trainer(settings: DictConfig) -> None:
-    """Refuse options of Lightning's Trainer that are set elsewhere here; some verbs have no trainer."""
+    """Refuse options of Lightning's Trainer that are set elsewhere in alzgan."""
     for name, instead in NOT_THE_TRAINERS.items():
         if OmegaConf.select(settings, f"trainer.{name}") is not None:
             raise UserError(f"trainer.{name} is not used here: {instead}")
 
 
 def check_sizes(settings: DictConfig) -> None:
-    """Check that the networks are made for the images: convolutions would take others, and train on them."""
+    """Check that the networks fit the images; convolutions would accept other sizes silently."""
     wanted = {
         "image_size": settings.data.get("image_size"),
         "channels": settings.data.get("channels"),
@@ -262,7 +263,7 @@ def check_sizes(settings: DictConfig) -> None:
 
 
 def check_bfloat16(settings: DictConfig) -> None:
-    """Check that what moves by small steps is not itself bfloat16, where it would stand still."""
+    """Check that state with small updates is not bfloat16, where these would round to nothing."""
     model = settings.model
     nodes = [model.get("augment"), model.get("average"), *(model.get("penalties") or {}).values()]
     names = [node._target_.rpartition(".")[2] for node in nodes if node]
@@ -275,7 +276,7 @@ def check_bfloat16(settings: DictConfig) -> None:
 
 
 def several_devices(trainer: DictConfig) -> bool:
-    """Whether more than one process is asked for, whatever the words."""
+    """Whether the settings ask for more than one process, in any notation."""
     devices = trainer.devices
     if devices in ("auto", "-1", -1):
         on_cpu = trainer.accelerator == "cpu" or not torch.cuda.is_available()
@@ -288,7 +289,7 @@ def several_devices(trainer: DictConfig) -> bool:
 
 
 def check_devices(trainer: DictConfig) -> None:
-    """Check that the machine has what is asked for."""
+    """Check that the machine has the devices."""
     accelerator, devices = trainer.accelerator, trainer.devices
     gpus = torch.cuda.device_count()
     if accelerator in ("gpu", "cuda") and gpus == 0:
@@ -297,8 +298,8 @@ def check_devices(trainer: DictConfig) -> None:
     if trainer.get("sync_batchnorm") and on_cpu:
         raise UserError("trainer.sync_batchnorm=true needs CUDA devices; set it to false")
     if not isinstance(devices, int) or devices == -1 or accelerator not in ("auto", "cpu", "gpu", "cuda"):
-        return  # "auto", a list, all, or of another kind: Lightning's to say
-    available = os.cpu_count() if on_cpu else gpus
+        return  # "auto", a list, all, or another kind: Lightning checks it
+    available = os.cpu_count() or 1 if on_cpu else gpus
     if not 1 <= devices <= available:
         kind = "CPU cores, one for each process" if on_cpu else "CUDA devices"
         raise UserError(f"trainer.devices={devices}: this machine has {available} {kind}")

@@ -1,7 +1,7 @@
-"""Checkpoints on the disk: written whole or not at all, read without running anything that is in them.
+"""Checkpoint files: written whole or not at all, and loaded without running code from them.
 
-State that a run needs to go on has one door. Tensors: a submodule or buffer of the GAN, whose `state_dict`
-is saved, checked and restored. Anything else: `state_dict` and `load_state_dict` of a callback.
+A run keeps its state in two ways. Tensors belong to submodules or buffers of the GAN, whose `state_dict` is
+saved, checked and restored. Anything else belongs to `state_dict` and `load_state_dict` of a callback.
 """
 
 import hashlib
@@ -26,9 +26,9 @@ TO_CONTINUE = {"global_step": int, "epoch": int, "optimizer_states": list, "call
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write beside the target, flush, rename: a kill or a full disk leaves the previous file in place.
+    """Write beside the target, flush, rename: after a kill or on a full disk the previous file remains.
 
-    Lightning's own goes through a temporary file that may lie on another file system.
+    Lightning's own writer uses a temporary file that may be on another file system.
 
     Raises:
         UserError: the file cannot be written.
@@ -39,11 +39,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> None:
         """Save plain tensors and containers."""
         path = Path(path)
-        # Through memory: torch's own writer hides the system's reason of a failure.
+        # Through memory, because torch's own writer hides the system's reason of a failure.
         content = io.BytesIO()
         torch.save(checkpoint, content)
         try:
-            # Not its parents: a run's folder that has vanished is an error, not a folder to make anew.
+            # Without parents: a vanished run folder is an error and must not be made again.
             path.parent.mkdir(exist_ok=True)
             with replacing(path) as part:
                 part.write_bytes(content.getbuffer())
@@ -59,15 +59,15 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_with_digest(path: Path) -> tuple[dict[str, Any], str]:
-    """The same with the SHA-256 of what was read: a run that goes on replaces the file."""
+    """The same with the SHA-256 of the bytes that were read; a live run may replace the file meanwhile."""
     try:
         content = path.read_bytes()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of formats that are then refused
+            warnings.simplefilter("ignore")  # about formats that are refused below
             checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    except Exception as error:  # bytes of any kind make the reader fail in any way
+    except Exception as error:  # the reader may raise anything on damaged bytes
         raise UserError(refusal(path, error)) from None
     record = checkpoint.get("alzgan") if isinstance(checkpoint, dict) else None
     if not (is_record(record) and is_state(checkpoint.get("state_dict"))):
@@ -76,30 +76,30 @@ def load_with_digest(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def refusal(path: Path, error: Exception) -> str:
-    """Why a file was not loaded, in one line."""
+    """The reason why a file was not loaded, in one line."""
     foreign = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
     if foreign:
         return (
             f"{path} holds more than tensors and plain containers ({foreign[1]}) and could run code: it was "
             "not loaded. Use only checkpoints that alzgan wrote"
         )
-    return f"{path} is damaged or no checkpoint; use another, checkpoints/best.ckpt say"
+    return f"{path} is damaged or no checkpoint; use another, for example checkpoints/best.ckpt"
 
 
 def is_record(record: Any) -> bool:
-    """Whether it is what `RunRecord` writes."""
+    """Whether the record has the form that `RunRecord` writes."""
     return isinstance(record, dict) and all(
         isinstance(record.get(key), dict) for key in ("config", "provenance")
     )
 
 
 def is_state(state: Any) -> bool:
-    """Whether it is named tensors."""
+    """Whether the state consists of named tensors."""
     return isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())
 
 
 def check_weights(module: nn.Module, checkpoint: dict[str, Any], path: Path) -> None:
-    """Check that names and shapes of the checkpoint's weights are those of the module."""
+    """Check that the checkpoint's weights have the names and shapes of the module's."""
     ours, theirs = module.state_dict(), checkpoint["state_dict"]
     for name in [*ours, *theirs]:
         sides = [tuple(state[name].shape) if name in state else "none" for state in (theirs, ours)]
@@ -111,30 +111,28 @@ def check_weights(module: nn.Module, checkpoint: dict[str, Any], path: Path) -> 
 
 
 def check_state(checkpoint: dict[str, Any], path: Path) -> None:
-    """Check that the checkpoint has the state of a run, and says what it was made of."""
+    """Check that the checkpoint has all state of a run, and its provenance."""
     for key, kind in TO_CONTINUE.items():
         if not isinstance(checkpoint.get(key), kind) or (key == "loops" and not has_progress(checkpoint)):
             raise UserError(f"{path} has no {key}: it can be sampled from, but not continued")
     before = checkpoint["alzgan"]["provenance"]
     for key, kind in {"data": dict, "world_size": int, "packages": dict}.items():
         if not isinstance(before.get(key), kind):
-            raise UserError(
-                f"{path} does not say by what {key} it was trained: it can be sampled from, but not continued"
-            )
+            raise UserError(f"{path} has no record of its {key}: it can be sampled from, but not continued")
 
 
 def check_optimizers(optimizers: tuple[Optimizer, ...], checkpoint: dict[str, Any], path: Path) -> None:
-    """Check that the checkpoint's optimizer states are of these optimizers."""
+    """Check that the checkpoint's optimizer states fit these optimizers."""
     states = checkpoint["optimizer_states"]
     if len(states) != len(optimizers) or not all(map(optimizer_fits, optimizers, states)):
         raise UserError(f"{path}: its optimizers' state does not fit the model" + version_note(checkpoint))
 
 
 def optimizer_fits(optimizer: Optimizer, state: Any) -> bool:
-    """Whether each parameter's state, where it has one, has the parameter's shape (or none, as counters)."""
+    """Whether each parameter's state, if any, has the parameter's shape or is a scalar."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     try:
-        # Frozen parameters have no state, nor have those of an optimizer without any, plain SGD say.
+        # Frozen parameters have no state, and an optimizer such as plain SGD has none at all.
         kept = {int(index): list(values.values()) for index, values in state["state"].items()}
         count = sum(len(group["params"]) for group in state["param_groups"])
     except (TypeError, KeyError, AttributeError, ValueError):
@@ -147,7 +145,7 @@ def optimizer_fits(optimizer: Optimizer, state: Any) -> bool:
 
 
 def shape_fits(value: Any, parameter: Tensor) -> bool:
-    """Whether a state's value is a number, or a tensor of the parameter's shape or a factor of one."""
+    """Whether a value is a number, or a tensor of the parameter's shape with some sides 1."""
     if not isinstance(value, Tensor):
         return value is None or isinstance(value, int | float)
     sides = zip(value.shape, parameter.shape, strict=False)
@@ -155,7 +153,7 @@ def shape_fits(value: Any, parameter: Tensor) -> bool:
 
 
 def version_note(checkpoint: dict[str, Any]) -> str:
-    """Which version wrote it, where that is not this one."""
+    """A note on the version that wrote the file, if it is not this one."""
     version = checkpoint["alzgan"]["provenance"].get("alzgan")
     if version == alzgan.__version__:
         return ""

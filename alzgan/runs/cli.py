@@ -1,4 +1,4 @@
-"""How a verb is started: Hydra composes its config, and what a user can mend is told in one line."""
+"""Start a verb: Hydra composes its config, and a user's error ends in one line."""
 
 import io
 import logging
@@ -16,17 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from alzgan.errors import UserError, user_error
-from alzgan.runs.config import (
-    CONF,
-    compose_config,
-    register_resolvers,
-    remove_unused_folders,
-    unwritable,
-)
+from alzgan.runs.config import CONF, register_resolvers, remove_unused_folders, unwritable
 from alzgan.text import printable, shell_override
 
 ENVIRONMENT = re.compile(r"\$\{oc\.env:(?:[^{}]|\$\{[^{}]*\})*\}")
-# A quoted string, or what stands between the brackets, commas and colons of lists and dictionaries.
+# A quoted string, or a piece between the brackets, commas and colons of lists and dictionaries.
 PIECE = re.compile(
     r"""(?P<quote>['"])(?:\\.|(?!(?P=quote)).)*(?P=quote)"""
     r"""|(?:\$\{(?:[^{}]|\$\{[^{}]*\})*\}|:(?! )|[^\[\]{}()'",:])+"""
@@ -38,9 +32,9 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Compose `conf/<config_name>.yaml` with the command line and run the task on it."""
     escape_what_cannot_be_shown()
     register_resolvers()
-    # Hydra's parser takes no flag between overrides.
+    # Hydra's parser accepts no flag between overrides.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report is many lines; the exception has it all.
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise exceptions instead of printing Hydra's own long report
     started = False
 
     def guarded(config: DictConfig) -> Any:
@@ -49,7 +43,7 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
         started = True
         try:
             return task(config)
-        except InterpolationKeyError as error:  # of the command line: conf/*.yaml have none that fails
+        except InterpolationKeyError as error:  # on the command line; those in conf/*.yaml never fail
             raise SystemExit(f"alzgan: {error.full_key}: {one_line(error)}; write the value itself") from None
         except (UserError, InstantiationException, OmegaConfBaseException) as error:
             if (cause := user_error(error)) is None:
@@ -64,19 +58,18 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
         print("alzgan: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        if started:  # not the user's command line, then: a bug
+        if started:  # a bug, since the command line was accepted
             raise
-        told = user_error(error) or refusal_of_addition(config_name, error) or one_line(error)
-        sys.exit(f"alzgan: {printable(str(told))}")
+        sys.exit(f"alzgan: {printable(str(user_error(error) or one_line(error)))}")
     except (OSError, ValueError) as error:
-        # Hydra makes the run's folder and opens its log there (logging wraps that error in a ValueError).
+        # Hydra makes the run's folder and opens its log there; logging wraps that error in a ValueError.
         reason = error if isinstance(error, OSError) else error.__cause__
         if started:
             raise
-        if isinstance(error, BrokenPipeError):  # `| head` has seen enough; what is buffered goes nowhere
+        if isinstance(error, BrokenPipeError):  # `| head` has ended; discard what is buffered
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
-        if not isinstance(reason, OSError):  # Hydra's plain answer to a group that is set to null, say
+        if not isinstance(reason, OSError):  # for example a group set to null
             sys.exit(f"alzgan: {one_line(error)}")
         sys.exit(f"alzgan: {unwritable(reason)}")
     finally:
@@ -84,9 +77,9 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
 
 
 def environment_filled_in(word: str) -> str:
-    """A word of the command line with the values of its `${oc.env:NAME}`, quoted where Hydra needs it.
+    """Replace `${oc.env:NAME}` in a word of the command line by its value, quoted if Hydra needs it.
 
-    The records of a run and the commands that a verb prints then hold the values themselves.
+    So a run's records and the commands that a verb prints contain the values themselves.
 
     Raises:
         UserError: the variable is not set and has no default.
@@ -106,7 +99,8 @@ def environment_filled_in(word: str) -> str:
         if "${oc.env:" not in piece:
             return piece
         if found["quote"]:
-            text = ENVIRONMENT.sub(value, OverridesParser.create().parse_override(f"x={piece}").value())
+            unquoted_piece = str(OverridesParser.create().parse_override(f"x={piece}").value())
+            text = ENVIRONMENT.sub(value, unquoted_piece)
         elif TYPED.fullmatch(text := ENVIRONMENT.sub(value, piece).strip()):
             return text
         return QuotedString(text, Quote.single).with_quotes()  # other interpolations in it stay Hydra's
@@ -116,9 +110,9 @@ def environment_filled_in(word: str) -> str:
 
 
 def escape_what_cannot_be_shown() -> None:
-    """Write characters that the encoding of the output lacks as escapes."""
+    """Print characters that the output's encoding lacks as escapes."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # neither closed nor a notebook's
+        if isinstance(stream, io.TextIOWrapper):  # not closed, and not a notebook's
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -126,6 +120,9 @@ def one_line(error: Exception) -> str:
     """Hydra's and OmegaConf's message without their internals, on one line."""
     if isinstance(error, OverrideParseException) and (advice := hint(error)):
         return f"cannot read {printable(error.override)}{advice}"
+    if unknown := re.search(r"To append to your config use (\+([^=]+)=.*)", str(error)):
+        advice = f"; if its class has such an option, use {unknown[1]}" if "." in unknown[2] else ""
+        return f"there is no setting {unknown[2]}: --help lists them{advice}"
     causes = [str(error)] + ([str(error.__cause__)] if error.__cause__ else [])
     kept: list[str] = []
     for line in "\n".join(causes).split("Config search path:")[0].splitlines():
@@ -135,35 +132,8 @@ def one_line(error: Exception) -> str:
     return "; ".join(kept).replace(":;", ":") + hint(error)
 
 
-def refusal_of_addition(config_name: str, error: Exception) -> UserError | None:
-    """Why `+name=value`, which Hydra advises for an unknown name, would be refused too; None if unknown."""
-    if not (unknown := re.search(r"To append to your config use \+([^=]+)=", str(error))):
-        return None
-    from alzgan.runs.build import check_trainer, check_typed  # loads torch
-    from alzgan.runs.signatures import check_arguments, locate
-
-    place, _, name = unknown[1].rpartition(".")
-    if not place:
-        return UserError(f"there is no setting {name}: --help lists them")
-    words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    words = [f"+{word}" if word.startswith(f"{unknown[1]}=") else word for word in words]
-    try:
-        config = compose_config(config_name, words)
-        check_typed(config, words)
-        check_trainer(config)
-        node = OmegaConf.select(config, place)
-        if target := node.get("_target_"):
-            given = OmegaConf.to_container(node).get(name)
-            check_arguments(place, {name: given}, locate(place, target), target)
-    except UserError as refusal:
-        return refusal
-    except (HydraException, OmegaConfBaseException):  # something else is wrong as well
-        return None
-    return None
-
-
 def hint(error: Exception) -> str:
-    """What to do about it, where Hydra does not say so."""
+    """What to do, if Hydra's message does not say it."""
     if missing := re.search(
         r"Could not find 'hydra/(?:launcher|sweeper)/(joblib|ray|submitit|optuna)", str(error)
     ):
@@ -177,7 +147,7 @@ def hint(error: Exception) -> str:
 
 
 def meant(value: str) -> str | list[str]:
-    """What a value that Hydra cannot read was meant to be: a text, or a list of texts."""
+    """The probable meaning of a value that Hydra cannot read: a text, or a list of texts."""
     if listed := re.fullmatch(r"\[([^\[\]]*)\]", value):
         return [unquoted(part.strip()) for part in listed[1].split(",")]
     return os.path.expanduser(unquoted(value))
@@ -189,7 +159,7 @@ def unquoted(text: str) -> str:
 
 
 def is_key(name: str) -> bool:
-    """Whether Hydra can read the name of a setting: quotes around its value help only then."""
+    """Whether Hydra can read the name of a setting; else quotes around its value do not help."""
     try:
         return bool(OverridesParser.create().parse_override(f"{name}=x"))
     except HydraException:

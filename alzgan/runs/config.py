@@ -1,4 +1,4 @@
-"""How a verb's config comes to be: `conf/*.yaml`, what they call, and the command line."""
+"""Compose a verb's config from `conf/*.yaml` and the command line, with the resolvers they use."""
 
 import contextlib
 import os
@@ -20,38 +20,38 @@ PACKAGE = Path(__file__).resolve().parent.parent
 CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
 NO_RESULT = {"train.log", "multirun.yaml"}  # Hydra writes these before a verb starts
 
-made_folders: list[Path] = []  # by this process, under default names
+made_folders: list[Path] = []  # those that this process made under default names
 
 
 def register_resolvers() -> None:
-    """Register the resolvers that the files call, except `alzgan.runs.resume.run_folder`."""
-    # The config caches the folder, and a sweep copies the cache to the configs of its jobs.
+    """Register the resolvers of `conf/*.yaml`, except `alzgan.runs.resume.run_folder`."""
+    # The config caches the folder; a sweep copies the cache to its jobs' configs.
     OmegaConf.register_new_resolver("new_folder", new_folder, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("named", named, replace=True)
     OmegaConf.register_new_resolver("native_precision", native_precision, replace=True)
 
 
 def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
-    """`conf/NAME.yaml` with overrides, within a verb or without one."""
+    """`conf/NAME.yaml` with overrides, inside or outside a verb."""
     register_resolvers()
     with hydra_at_work():
         return compose(name, list(overrides))
 
 
 def group_options(group: str) -> list[str]:
-    """What can be chosen from a group, nothing where it is none."""
+    """The choices of a config group; none if it is not a group."""
     with hydra_at_work():
         return GlobalHydra.instance().config_loader().get_group_options(group)
 
 
 def hydra_at_work() -> contextlib.AbstractContextManager:
-    """Hydra as the verb has started it, or started for the block."""
+    """Use the Hydra that the verb has started, or start it for the block."""
     started = GlobalHydra.instance().is_initialized()
     return contextlib.nullcontext() if started else initialize_config_dir(str(CONF), version_base="1.3")
 
 
 def checkpoint_file(ckpt_path: str) -> Path:
-    """The checkpoint that a user means by a run's folder or a file."""
+    """The checkpoint named by a run's folder or a file."""
     path = Path(ckpt_path).expanduser().absolute()
     if not path.exists():
         raise UserError(f"ckpt_path={ckpt_path}: there is no such run or file")
@@ -64,7 +64,7 @@ def checkpoint_file(ckpt_path: str) -> Path:
 
 
 def new_folder(name: str) -> str:
-    """Make a folder under a default name, with a number behind it where the name is taken.
+    """Make a folder under a default name, with a number appended if the name is taken.
 
     Raises:
         UserError: it cannot be made.
@@ -84,9 +84,9 @@ def unwritable(error: OSError) -> UserError:
 
 
 def shared_by_ranks(make: Callable[[], str]) -> str:
-    """Let the first of torchrun's processes make a folder and tell the others its name.
+    """Let the first of torchrun's processes make a folder and share its name.
 
-    The processes that Lightning starts are given `hydra.run.dir`.
+    Processes that Lightning starts get `hydra.run.dir` instead.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return make()
@@ -100,7 +100,7 @@ def shared_by_ranks(make: Callable[[], str]) -> str:
 
 
 def remove_unused_folders() -> None:
-    """Remove the folders that this process has made under default names, where no result is in them."""
+    """Remove folders that this process made under default names and that hold no result."""
     while made_folders:
         folder = made_folders.pop()
         if {path.name for path in folder.glob("*")} <= NO_RESULT:
@@ -111,47 +111,51 @@ def named(run_dir: Any) -> str:
     """The folder's name, which Hydra may have read as a number.
 
     Raises:
-        UserError: it is empty, as an unset shell variable leaves it, or Hydra cannot take it.
+        UserError: it is empty, as after an unset shell variable, or contains an interpolation.
     """
-    if run_dir in ("", None):  # else results would go to the current folder
+    if run_dir in ("", None):  # results would go to the current folder
         raise UserError("run_dir is empty; name a folder")
     run_dir = str(run_dir)
-    if "${" in run_dir:  # Hydra would take it for an interpolation of its own
+    if "${" in run_dir:  # Hydra would resolve it
         raise UserError(f"run_dir={printable(run_dir)} has ${{ in its name; choose another")
     return run_dir
 
 
 def native_precision(accelerator: str) -> str:
-    """See `alzgan.device.precision`; loads torch, where a config asks for it."""
+    """See `alzgan.device.precision`; torch is imported only if a config uses this."""
     from alzgan.device import precision
 
     return precision.native_precision(accelerator)
 
 
+def as_mapping(config: Any, resolve: bool = True) -> dict[str, Any]:
+    """A node of a config that is a dictionary, as plain containers."""
+    found = OmegaConf.to_container(config, resolve=resolve)
+    if not isinstance(found, dict):
+        raise TypeError(f"{found} is not a dictionary")
+    return {str(name): value for name, value in found.items()}
+
+
 def check_missing(config: DictConfig) -> None:
-    """Check that everything that has no default is set."""
+    """Check that every setting without a default is set."""
     if missing := sorted(OmegaConf.missing_keys(config)):
         raise UserError(f"{missing[0]} is not set; add {missing[0]}=... to the command line")
 
 
 def check_plain(config: DictConfig) -> None:
-    """Check that no value looks like an interpolation: OmegaConf would take it for one when it is read again.
-
-    Raises:
-        UserError: one does.
-    """
+    """Raise UserError if a value looks like an interpolation, which OmegaConf would resolve later."""
     for name, value in leaves(OmegaConf.to_container(config, resolve=True)):
         if isinstance(value, str) and "${" in value:
             raise UserError(f"{name}={printable(value)} has ${{ in it; choose another")
 
 
 def effective(overrides: Sequence[str]) -> list[str]:
-    """The overrides that count: of several of one setting, the last."""
+    """The overrides in effect: of several for one setting, the last."""
     return list({override.partition("=")[0]: override for override in overrides}.values())
 
 
 def leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Name and value of every setting of a plain config; an empty node counts as one."""
+    """Name and value of every setting of a plain config; an empty node counts as a setting."""
     if isinstance(config, dict) and config:
         for key, value in config.items():
             yield from leaves(value, f"{path}.{key}" if path else str(key))

@@ -1,4 +1,4 @@
-"""A run's data, built anew from its settings: for its next session, for a judge, for a search for copies."""
+"""Rebuild a run's data from its settings, to continue, evaluate or check it for copies."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,27 +15,27 @@ from alzgan.text import printable
 
 
 def run_and_data(path: Path, settings: DictConfig, overrides: Sequence[str]) -> tuple[Previous, DictConfig]:
-    """The run of a checkpoint, and the settings of its data, which may lie elsewhere now.
+    """The run of a checkpoint, and the settings of its data with the command line's changes.
 
     Raises:
-        UserError: the checkpoint says nothing of its data, or an override would make it other data.
+        UserError: the checkpoint does not describe its data, or an override would change the data.
     """
     checkpoint = load_checkpoint(path)
     if not isinstance(checkpoint["alzgan"]["provenance"].get("data"), dict):
         raise UserError(
-            f"{printable(path)} does not say by what data it was trained: give samples=FOLDER instead"
+            f"{printable(path)} does not say on what data it was trained: give samples=FOLDER instead"
         )
     of_data = [override for override in overrides if override.lstrip("+~").startswith("data.")]
-    # Its record is enough: of a sweep's runs not all weights are kept.
+    # The record is enough, and a sweep would need too much memory for all weights.
     previous = Previous(path, {"alzgan": checkpoint["alzgan"]})
     return previous, previous.data_settings(settings, of_data)
 
 
 def data_of_run(previous: Previous, node: DictConfig) -> MRIDataModule:
-    """The data that a run was trained on, read, in the run's own split.
+    """Read the data that a run was trained on, with the run's own split.
 
     Raises:
-        UserError: the images are gone, or are others.
+        UserError: the images are missing or have changed.
     """
     data, path = build("data", node), printable(previous.path)
     keep_older_split(previous, data, previous.path.parent.parent)
@@ -55,14 +55,14 @@ def data_of_run(previous: Previous, node: DictConfig) -> MRIDataModule:
 
 
 def keep_older_split(previous: Previous, data: MRIDataModule, run_dir: Path) -> None:
-    """Let a run whose people an older version drew, in another way, go on with those."""
+    """Keep the split of a run whose people an older version drew in another way."""
     if previous.provenance["data"].get("draw") == DRAW:
         return
     folders = (previous.path.parent.parent, run_dir)
     table = next((folder / "split.csv" for folder in folders if (folder / "split.csv").is_file()), None)
     if table is None:
         raise UserError(
-            f"{previous.path}: an older version drew who is held out, and split.csv, which says it, is not "
-            f"in {folders[0]}: put it back, or start a new run"
+            f"{previous.path}: an older version drew who is held out, and its split.csv is not in "
+            f"{folders[0]}: put it back, or start a new run"
         )
     data.kept_split = table

@@ -1,4 +1,4 @@
-"""A trained generator, given back from its checkpoint alone."""
+"""Load a trained generator from its checkpoint alone."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -21,32 +21,32 @@ from alzgan.runs.config import checkpoint_file
 from alzgan.runs.stored import check_stored
 from alzgan.text import printable
 
-SAMPLES_AT_ONCE = 32  # images that are generated at a time, always: the last bits depend on it
+SAMPLES_AT_ONCE = 32  # images generated at a time; fixed, because the last bits depend on it
 
 
 class TrainedGenerator:
-    """What makes images, and what its checkpoint says of it.
+    """A generator with its checkpoint's record.
 
     Attributes:
-        classes: names of the classes; a generator that is not conditional on them has none.
+        classes: names of the classes; empty if the generator is not conditional on them.
         conditions: the other conditions, each with its quantiles over the training images, lowest to highest.
-        conditions_of_classes: the same over the images of each class, or of all where a class has fewer than
-            `FEW_PEOPLE` people; empty where there are no classes.
+        conditions_of_classes: the same within each class, or over all images for a class of fewer than
+            `FEW_PEOPLE` people; empty without classes.
         image_size: height and width of an image.
         channels: of an image.
-        people: how many of each class it was trained on, by name; empty where the checkpoint does not say.
-        people_in_train: how many in all, each counted once; 0 where the checkpoint does not say.
-        settings: its network's, as they were configured.
+        people: training people of each class by name; empty if unknown.
+        people_in_train: number of training people, each counted once; 0 if unknown.
+        settings: those of the network.
         slices_as_channels: whether the channels are neighbouring slices.
-        info: what it was made of and from: the run's provenance, the precision that it trained in,
-            the step, the SHA-256, the weights that are used: "raw" where there is no average.
+        info: the run's provenance, training precision, step, SHA-256 of the file, and the weights in use
+            ("raw" if there is no average).
 
     Args:
         gan: the model, with the checkpoint's weights.
         checkpoint: see `alzgan.runs.checkpoints.load_checkpoint`.
         digest: the SHA-256 of its file.
         weights: "average" or "raw".
-        device: of the generation.
+        device: where to generate.
         dtype: of the generation; float32 or bfloat16.
     """
 
@@ -69,13 +69,12 @@ class TrainedGenerator:
         self.classes = list(counts)[: gan.classes]
         self.image_size = data.get("image_size", Preprocessing.image_size)
         self.channels = data.get("channels", Preprocessing.channels)
-        # How often each was shown; of an older checkpoint only how many images the data has of each is known.
+        # How often each class was shown; an older checkpoint has only the number of images.
         self.class_shares = list(known.get("shares", counts.values()))[: gan.classes]
         self.conditions: dict[str, list[float]] = dict(
             list(known.get("conditions", {}).items())[: gan.numbers]
         )
-        # An older checkpoint does not know those of each class.
-        by_class = known.get("conditions_of_classes") or []
+        by_class = known.get("conditions_of_classes") or []  # an older checkpoint has none
         self.conditions_of_classes: list[dict[str, list[float]]] = by_class[: gan.classes]
         self.settings: dict[str, Any] = checkpoint["alzgan"]["config"]["model"]["generator"]
         self.people: dict[str, int] = known.get("people", {})
@@ -90,7 +89,7 @@ class TrainedGenerator:
         }
 
     def latents(self, count: int, seed: int = 0, first: int = 0) -> Tensor:
-        """Latents (count, latent_dim) from N(0, I) of the images number `first` and on."""
+        """Latents (count, latent_dim) from N(0, I) of the images numbered from `first`."""
         draws = [
             stream(seed, "generate/latents", number).standard_normal(self.latent_dim, dtype=np.float32)
             for number in range(first, first + count)
@@ -105,22 +104,22 @@ class TrainedGenerator:
         first: int = 0,
         conditions: Mapping[str, float | Sequence[float]] | None = None,
     ) -> Tensor | None:
-        """Labels of the images number `first` and on, see `alzgan.networks.conditioning`.
+        """Labels of the images numbered from `first`, see `alzgan.networks.conditioning`.
 
         Args:
-            count: of images.
-            label: a class's name or index for all of them, one for each, or None: drawn as often as each
+            count: number of images.
+            label: a class's name or index, for all images or one for each; None: drawn as often as each class
                 was shown in training.
             seed: of the draw.
             first: number of the first image.
-            conditions: by name, a number for all of them or one for each, in its own unit; what is not given
-                is drawn as the training images of the class have it, each by itself.
+            conditions: by name, a number in its own unit, for all images or one for each. Missing ones are
+                drawn independently, with the distribution of the class's training images.
 
         Returns:
-            (count,) class indices, or (count, 1 + m) with the conditions; None of an unconditional generator.
+            (count,) class indices, or (count, 1 + m) with the conditions; None if it is unconditional.
 
         Raises:
-            UserError: there is no such class or condition, or a number is beyond those trained on.
+            UserError: there is no such class or condition, or a number is outside the training range.
         """
         kinds = self.kinds(count, label, seed, first)
         if unknown := set(conditions or {}) - set(self.conditions):
@@ -139,7 +138,8 @@ class TrainedGenerator:
                 table = [each[name] for each in self.conditions_of_classes] or [quantiles]
                 steps = np.linspace(0, 1, len(quantiles))
                 rows = columns[0].long() % len(table)
-                values = [np.interp(x, steps, table[row]) for x, row in zip(drawn, rows, strict=True)]
+                pairs = zip(drawn, rows, strict=True)
+                values = np.array([np.interp(x, steps, table[row]) for x, row in pairs])
             else:
                 values = one_for_each(given, count, name)
             low, high = quantiles[0], quantiles[-1]
@@ -147,11 +147,11 @@ class TrainedGenerator:
                 raise UserError(
                     f"{printable(name)} goes from {low:g} to {high:g} in the training images: stay within"
                 )
-            columns.append(torch.from_numpy(2 * (np.asarray(values) - low) / (high - low) - 1).float())
+            columns.append(torch.from_numpy(2 * (values - low) / (high - low) - 1).float())
         return torch.stack(columns, 1)
 
     def in_units(self, numbers: Tensor) -> dict[str, float]:
-        """The numbers (m,) of a label, by name and in their own units."""
+        """The numbers (m,) of a label by name, in their own units."""
         return {
             name: round(quantiles[0] + (float(number) + 1) / 2 * (quantiles[-1] - quantiles[0]), 4)
             for (name, quantiles), number in zip(self.conditions.items(), numbers, strict=True)
@@ -160,7 +160,7 @@ class TrainedGenerator:
     def kinds(
         self, count: int, label: str | int | Sequence[str | int] | None, seed: int, first: int
     ) -> Tensor | None:
-        """Class indices (count,), as of `labels`."""
+        """Class indices (count,), see `labels`."""
         if not self.classes:
             if label is not None:
                 raise UserError("this generator is not conditional on classes: it has none to choose from")
@@ -193,18 +193,18 @@ class TrainedGenerator:
         truncation: float = 1.0,
         conditions: Mapping[str, float | Sequence[float]] | None = None,
     ) -> Tensor:
-        """Images (count, C, H, W), uint8, number `first` and on of a seed: each depends on its number alone.
+        """Images (count, C, H, W), uint8, of a seed, numbered from `first`; each depends on its number alone.
 
         Args:
-            count: of images.
+            count: number of images.
             label: see `labels`.
             seed: of the latents, from 0.
             first: number of the first image.
-            truncation: the latents are multiplied by it; below 1, more usual images and fewer kinds of them.
+            truncation: factor of the latents; below 1, images are more typical and less diverse.
             conditions: see `labels`.
 
         Raises:
-            UserError: there is no such class or condition, or a number is beyond those trained on.
+            UserError: see `labels`.
         """
         for name, number in (("count", count), ("seed", seed), ("first", first)):
             if not isinstance(number, int | np.integer) or not 0 <= number < 2**63:
@@ -214,22 +214,25 @@ class TrainedGenerator:
         return to_uint8(self.floats(latents, labels, first % SAMPLES_AT_ONCE + np.arange(count)))
 
     def generate(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (N, C, H, W), uint8, on the CPU, of latents (N, latent_dim) and labels, see there."""
+        """Images (N, C, H, W), uint8, on the CPU, of latents (N, latent_dim) and `labels`."""
         return to_uint8(self.floats(latents, labels))
 
     @torch.inference_mode()
     def floats(
-        self, latents: Tensor, labels: Tensor | None = None, numbers: Sequence[int] | None = None
+        self,
+        latents: Tensor,
+        labels: Tensor | None = None,
+        numbers: Sequence[int] | np.ndarray | None = None,
     ) -> Tensor:
         """Images (N, C, H, W), float32 in [-1, 1], on the CPU; every sample of a generator is made here.
 
-        The last bits of an image depend on its place in the batch, so its number decides the place: number i
-        is made in place i % SAMPLES_AT_ONCE of a block, whatever else is asked for.
+        The last bits of an image depend on its place in the batch. So image number i is always made in place
+        i % SAMPLES_AT_ONCE of a block.
 
         Args:
             latents: (N, latent_dim).
             labels: (N,) or (N, 1 + m), see `labels`.
-            numbers: N different ones; None: 0 to N - 1.
+            numbers: N different image numbers; None: 0 to N - 1.
         """
         blocks, places = np.divmod(
             np.arange(len(latents)) if numbers is None else np.array(numbers), SAMPLES_AT_ONCE
@@ -244,7 +247,7 @@ class TrainedGenerator:
 
 
 def spread(rows: Tensor, places: np.ndarray) -> np.ndarray:
-    """The rows (N, ...) at places of a block, zeros at the others."""
+    """A block with the rows (N, ...) at the given places, and zeros elsewhere."""
     block = rows.new_zeros(SAMPLES_AT_ONCE, *rows.shape[1:])
     block[places] = rows
     return block.numpy()
@@ -267,16 +270,16 @@ def load(
     dtype: torch.dtype = torch.float32,
     allow: Collection[str] = (),
 ) -> TrainedGenerator:
-    """A trained generator from a run's folder or a checkpoint; nothing else is needed, no data.
+    """A trained generator from a run's folder or a checkpoint, without its data.
 
-    Nothing that the file names is run but alzgan's own classes, unless it is named again in `allow`.
+    Of the classes that the file names, only alzgan's own and those in `allow` are used.
 
     Args:
-        path: the folder of a run (its `checkpoints/last.ckpt` is taken) or a file.
-        weights: "average", the moving average of the weights where there is one, or "raw".
+        path: the folder of a run (its `checkpoints/last.ckpt` is loaded) or a file.
+        weights: "average", the moving average of the weights if there is one, or "raw".
         device: None: a CUDA device if there is one, else the CPU.
         dtype: float32 or bfloat16.
-        allow: dotted names of one's own classes that the checkpoint may name.
+        allow: dotted names of your own classes that the checkpoint may name.
 
     Raises:
         UserError: there is no such file, it is no checkpoint of alzgan, it could run code, or it does not fit
@@ -291,10 +294,10 @@ def load(
 
 
 def chosen_device(name: torch.device | str | None) -> torch.device:
-    """The device asked for, else a CUDA device if there is one, else the CPU.
+    """The named device, else a CUDA device if there is one, else the CPU.
 
     Raises:
-        UserError: there is no such device here.
+        UserError: this machine has no such device.
     """
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -305,21 +308,21 @@ def chosen_device(name: torch.device | str | None) -> torch.device:
 
 
 def check_known(data: Any, path: Path) -> None:
-    """Check that what a checkpoint says of its data has the form that `describe` gives it.
+    """Check that a checkpoint's record of its data is valid, since the file may come from anywhere.
 
     Raises:
-        UserError: it has not; the file may come from anywhere.
+        UserError: it is not what `describe` writes.
     """
     try:
         sound = data is None or is_description(data)
-    except (AttributeError, KeyError, TypeError):  # lists in the place of dictionaries, say
+    except (AttributeError, KeyError, TypeError):  # for example lists in place of dictionaries
         sound = False
     if not sound:
-        raise UserError(f"{path} describes its data as no run of alzgan does; it was not used")
+        raise UserError(f"the record of the data in {path} is invalid; the file was not used")
 
 
 def is_description(data: dict[str, Any]) -> bool:
-    """Whether names, counts, shares and quantiles are such."""
+    """Whether names, counts, shares and quantiles are valid."""
 
     def rising(values: Any, low: float, high: float) -> bool:
         numbers = isinstance(values, list) and all(isinstance(value, int | float) for value in values)

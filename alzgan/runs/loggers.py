@@ -1,7 +1,7 @@
-"""Where a run's numbers go: into its own folder, and elsewhere if asked.
+"""Loggers of a run.
 
-Contract, besides Lightning's: made with the run's folder and with the step from on which a killed session has
-logged what will be logged again; ``show_image(tag, image, step)`` for uint8 (C, H, W), ``show_text``.
+Contract, besides Lightning's: the constructor gets the run's folder and `purge_step`, from which on a killed
+session's log will be repeated; ``show_image(tag, image, step)`` for uint8 (C, H, W), and ``show_text``.
 """
 
 import csv
@@ -23,14 +23,14 @@ from alzgan.text import encodable
 
 
 class TensorBoardLog(TensorBoardLogger):
-    """TensorBoard events, and nothing but events.
+    """TensorBoard events, without Lightning's other files.
 
     Args:
         run_dir: the run's folder.
-        purge_step: hide what is there from this step on; None: nothing.
+        purge_step: hide older events from this step on; None: none.
 
     Raises:
-        UserError: the folder's name is no UTF-8: TensorBoard cannot write there.
+        UserError: the folder's name is not UTF-8; TensorBoard cannot write there.
     """
 
     def __init__(self, run_dir: Path, purge_step: int | None = None):
@@ -43,7 +43,7 @@ class TensorBoardLog(TensorBoardLogger):
         )
 
     def save(self) -> None:
-        """Flush; `hparams.yaml`, which Lightning adds here, would repeat `config.yaml`."""
+        """Flush, without the `hparams.yaml` that Lightning writes here: `config.yaml` has the settings."""
         self.experiment.flush()
 
     def show_image(self, tag: str, image: Tensor, step: int) -> None:
@@ -52,7 +52,7 @@ class TensorBoardLog(TensorBoardLogger):
 
     @rank_zero_only
     def show_settings(self, metrics: Sequence[str], settings: dict[str, Any], step: int) -> None:
-        """Give the run its row in the HParams tab, with columns for metrics that are logged later."""
+        """Add the run to the HParams tab, with columns for metrics that are logged later."""
         row = ((name.replace(".", "/"), value) for name, value in leaves(settings))
         shown = {
             name: value if isinstance(value, int | float) else encodable(str(value)) for name, value in row
@@ -62,15 +62,15 @@ class TensorBoardLog(TensorBoardLogger):
             self.experiment.file_writer.add_summary(summary)
 
     def show_text(self, tag: str, text: str, step: int) -> None:
-        """Show a text as it is; four spaces make it a block of code in TensorBoard's markdown."""
+        """Show a text verbatim; four spaces make it a code block in TensorBoard's markdown."""
         self.experiment.add_text(tag, "    " + encodable(text).replace("\n", "\n    "), step)
 
 
 def wait_for_a_later_second(run_dir: Path) -> None:
-    """Wait until a new file of events will be read behind those that are there.
+    """Wait until a new file of events sorts after the existing ones.
 
-    TensorBoard reads them by name, which is the second in which they were made, then the process, "9999"
-    behind "10000". What a session hides must have been read before it.
+    TensorBoard reads the files by name: first the second in which they were made, then the process as text.
+    It must read the events that a session hides before the session's own.
     """
     seconds = [int(path.name.split(".")[3]) for path in run_dir.glob("events.out.tfevents.*")]
     while seconds and int(time.time()) == max(seconds):
@@ -78,7 +78,7 @@ def wait_for_a_later_second(run_dir: Path) -> None:
 
 
 class CsvLog(Logger):
-    """One row a number, `step,name,value`, in `metrics.csv`: for whoever has no TensorBoard.
+    """One row for each number, `step,name,value`, in `metrics.csv`, to use without TensorBoard.
 
     Args:
         run_dir: the run's folder.
@@ -101,7 +101,7 @@ class CsvLog(Logger):
         csv.writer(self.file).writerows((step, name, repr(float(value))) for name, value in metrics.items())
 
     def open(self) -> None:
-        """Keep what earlier sessions have logged, but for what will be logged again."""
+        """Keep the rows of earlier sessions, except those that will be logged again."""
         kept = [["step", "name", "value"]]
         if self.path.is_file():
             with self.path.open(newline="") as file:
@@ -130,16 +130,16 @@ class CsvLog(Logger):
 
 
 class WandbLog(WandbLogger):
-    """Weights & Biases, under the name of the run's folder; a resumed run goes on there.
+    """Weights & Biases, under the name of the run's folder; a continued run keeps its id.
 
-    Its id there, a random one, is kept in the folder as `wandb_id.txt`: folders of other sweeps may be called
-    the same.
+    The id is random, because other sweeps may use the same folder names. The folder keeps it in
+    `wandb_id.txt`.
 
     Args:
         run_dir: the run's folder.
-        purge_step: not used: there, a step that comes again is dropped.
+        purge_step: not used, since wandb drops a repeated step.
         project: to log to.
-        offline: keep it in the folder, for `wandb sync` later.
+        offline: log to the folder, for `wandb sync` later.
 
     Raises:
         UserError: wandb is not installed.
@@ -163,7 +163,8 @@ class WandbLog(WandbLogger):
             )
         except ModuleNotFoundError:
             raise UserError("logger=wandb needs wandb: pip install 'alzgan[wandb]'") from None
-        if rank_zero_only.rank == 0 and not known.exists():
+        rank = rank_zero_only.rank  # type: ignore[attr-defined]  # Lightning sets it
+        if rank == 0 and not known.exists():
             with replacing(known) as part:
                 part.write_text(run_id, encoding="utf-8")
 

@@ -16,7 +16,7 @@ PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "omegaconf", "tor
 
 
 def provenance() -> dict[str, Any]:
-    """Plain containers that a checkpoint and `run.json` can carry."""
+    """The provenance as plain containers, for a checkpoint and `run.json`."""
     return {
         "alzgan": alzgan.__version__,
         "git": git_state(),
@@ -31,7 +31,7 @@ def provenance() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name as its maker has it, where the system tells."""
+    """The processor's product name, if the system gives it."""
     lines = CPU_INFO.read_text().splitlines() if CPU_INFO.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return next(iter(names), platform.processor() or "cpu")
@@ -42,7 +42,7 @@ def git_state() -> dict[str, Any] | None:
     folder = Path(alzgan.__file__).resolve().parent
     try:
         if Path(git("rev-parse", "--show-toplevel", cwd=folder)).resolve() != folder.parent:
-            return None  # installed somewhere within another repository
+            return None  # installed inside another repository
         commit = git("rev-parse", "HEAD", cwd=folder)
         return {"commit": commit, "dirty": bool(git("status", "--porcelain", cwd=folder))}
     except (OSError, subprocess.CalledProcessError):
@@ -50,7 +50,7 @@ def git_state() -> dict[str, Any] | None:
 
 
 def git(*arguments: str, cwd: Path) -> str:
-    """What git answers."""
+    """The output of a git command."""
     return subprocess.run(
         ["git", *arguments], cwd=cwd, check=True, capture_output=True, text=True
     ).stdout.strip()

@@ -1,4 +1,4 @@
-"""How a run goes on, or another one starts from it: which settings may change, and in which folder."""
+"""Continue a run, or start another one from it: which settings may change, and in which folder."""
 
 import contextlib
 import itertools
@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from alzgan.errors import UserError
 from alzgan.runs.config import (
+    as_mapping,
     checkpoint_file,
     compose_config,
     group_options,
@@ -24,22 +25,22 @@ from alzgan.runs.config import (
 from alzgan.runs.stored import OF_THE_MACHINE, PHANTOM, check_stored, names_in
 from alzgan.text import shell_override
 
-# What does not change the run's meaning, by the beginning of its name.
+# Settings that do not change what the run is, by the beginning of their names.
 CHANGEABLE = (
-    "trainer.max_epochs",  # more of the same
+    "trainer.max_epochs",  # a longer run
     "trainer.max_steps",
-    "trainer.accelerator",  # where and how the same numbers are computed; how many processes is checked
+    "trainer.accelerator",  # where and how the numbers are computed; the number of processes is checked
     "trainer.devices",
     "trainer.num_nodes",
     "trainer.strategy",
     "trainer.precision",
     "trainer.deterministic",
     "trainer.log_every_n_steps",
-    "data.root",  # a folder may move; its content is checked
+    "data.root",  # the folder may move; its content is checked
     "data.cache_dir",
     "data.num_workers",
     "logger",
-    "callbacks.checkpoint",  # what watches does not disturb
+    "callbacks.checkpoint",  # callbacks that only watch
     "callbacks.samples",
     "callbacks.progress",
     "callbacks.acceleration",
@@ -47,11 +48,9 @@ CHANGEABLE = (
     "callbacks.health",
     "callbacks.quality.every_n_epochs",
     "callbacks.quality.cache_dir",
-    "callbacks.quality.weights",  # the file may move; which network it is, is checked
+    "callbacks.quality.weights",  # the file may move; the network is checked
     "callbacks.quality.download",
 )
-
-
 ABSENT = object()
 
 
@@ -63,7 +62,7 @@ class Previous:
         path: of the checkpoint.
         checkpoint: its content, see `alzgan.runs.checkpoints.load_checkpoint`.
         departures: overrides that change what the run is, each with the run's own value. If there are any,
-            a new run starts from its weights and optimizers; else it goes on.
+            a new run starts from its weights and optimizers; else the run continues.
     """
 
     path: Path
@@ -72,12 +71,12 @@ class Previous:
 
     @property
     def step(self) -> int:
-        """The steps that are done."""
+        """The number of steps done."""
         return self.checkpoint["global_step"]
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What the run's last session was made of."""
+        """The record of the run's last session."""
         return self.checkpoint["alzgan"]["provenance"]
 
     def given(self, composed: DictConfig, overrides: Sequence[str]) -> "Previous":
@@ -88,11 +87,11 @@ class Previous:
         """The settings that the run was started with, changed by the overrides.
 
         Args:
-            composed: the config that the command line makes by itself.
+            composed: the config of the command line alone.
             overrides: of the command line.
 
         Raises:
-            UserError: the run goes on, and is finished.
+            UserError: the run would continue, but is finished.
         """
         settings = self.changed(composed, overrides)[0]
         if self.departures:
@@ -102,12 +101,12 @@ class Previous:
         return settings
 
     def start_anew(self, settings: DictConfig) -> None:
-        """Change a new run's settings so that it does not repeat what its predecessor has done."""
+        """Change a new run's settings so that it does not repeat its predecessor's start."""
         if typed := next((each for each in self.departures if each.startswith("model.start_")), None):
-            raise UserError(f"{typed}: the weights are those of ckpt_path; leave one of them out")
+            raise UserError(f"{typed}: ckpt_path gives the weights; leave one of them out")
         if "start_from" in settings.model:
             settings.model.start_from = None
-        # Labels keep the strength that a schedule has reached.
+        # The labels' strength stays where its schedule has arrived.
         for player in ("generator", "discriminator"):
             node, stored = settings.model[player], self.checkpoint["alzgan"]["config"]["model"][player]
             reached = [
@@ -119,7 +118,7 @@ class Previous:
                 node.strength = reached[0]
 
     def finished(self, composed: DictConfig, overrides: Sequence[str]) -> str | None:
-        """Return a line if the run has reached its end and the overrides ask for nothing new, else None."""
+        """A line if the run has reached its end and the overrides ask for nothing new, else None."""
         settings, departures = self.changed(composed, overrides)
         end = None if departures else end_of(settings, self.checkpoint)
         return f"{self.path} {end}" if end and settings == self.own_settings(composed) else None
@@ -129,7 +128,7 @@ class Previous:
 
         Args:
             composed: the verb's config.
-            overrides: those of the command line that are about the data.
+            overrides: of the command line, about the data alone.
 
         Raises:
             UserError: an override would change what the run is.
@@ -140,7 +139,7 @@ class Previous:
 
     def changed(self, composed: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
         """The settings that the run was started with, changed by the overrides, and the departures."""
-        settings, departures = self.own_settings(composed), {}
+        settings, departures = self.own_settings(composed), dict[str, str]()
         started_with = self.provenance.get("overrides", [])
         for override in overrides:
             for name in touched(override, composed, overrides):
@@ -155,15 +154,15 @@ class Previous:
         return settings, departures
 
     def own_settings(self, composed: DictConfig) -> DictConfig:
-        """The settings that the run was started with, but for what is this machine's to say."""
+        """The settings that the run was started with, except those that belong to the machine."""
         stored = self.checkpoint["alzgan"]["config"]
-        given = OmegaConf.to_container(composed, resolve=False)
+        given = as_mapping(composed, resolve=False)
         check_stored(stored, self.path, names_in(given) | set(given.get("allow", [])))
-        settings = OmegaConf.create({"logger": given.get("logger"), **stored})  # which old ones lack
+        settings = OmegaConf.create({"logger": given.get("logger"), **stored})  # old runs have no logger
         for name in OF_THE_MACHINE:
             if OmegaConf.select(settings, name.rpartition(".")[0]) is not None:
                 put(settings, name, composed)
-        if stored["data"].get("_target_") == PHANTOM:  # it would be written there
+        if stored["data"].get("_target_") == PHANTOM:  # else the phantom would be written there
             settings.data.root = None
             put(settings, "data.root", composed)
         return settings
@@ -172,9 +171,9 @@ class Previous:
 def run_to_continue(
     settings: DictConfig, run_dir: Path, overrides: Sequence[str] = (), again: bool = False
 ) -> Previous | None:
-    """The run of `ckpt_path`; else the one that is in the folder, if the same command may be given again.
+    """The run of `ckpt_path`, else the run in the folder if the command may be repeated.
 
-    It may in a sweep, and where Slurm has put a job back into its queue.
+    A command may be repeated in a sweep, and when Slurm has requeued a job.
     """
     own = run_dir / "checkpoints" / "last.ckpt"
     if settings.ckpt_path is not None:
@@ -197,7 +196,7 @@ def previous_of(path: Path) -> Previous:
     """The run of a checkpoint.
 
     Raises:
-        UserError: it is none that a run can go on from.
+        UserError: no run can continue from it.
     """
     from alzgan.runs.checkpoints import check_state, load_checkpoint  # load torch
 
@@ -207,11 +206,11 @@ def previous_of(path: Path) -> Previous:
 
 
 def run_folder(ckpt_path: str | None, new: str, *, _root_: DictConfig | None = None) -> str:
-    """The folder of the run that is continued, else a new folder, which is made once for each config."""
+    """The folder of the run to continue, else a new folder, made once for each config."""
     path = None if ckpt_path is None else checkpoint_file(ckpt_path)
     if path is not None and path.parent.name == "checkpoints" and not departs(path, _root_):
         return str(path.parent.parent)
-    # A sweep copies this cache to its jobs' configs. OmegaConf itself caches no resolver that takes the root.
+    # A sweep copies this cache to its jobs' configs. OmegaConf caches no resolver that takes the root.
     made = {} if _root_ is None else OmegaConf.get_cache(_root_)["run_folder"]
     if new not in made:
         made[new] = shared_by_ranks(lambda: new_folder(new))
@@ -223,10 +222,11 @@ OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
 
 def departs(path: Path, root: DictConfig | None) -> bool:
     """Whether the command line, as Hydra has it, changes what the run of a checkpoint is."""
-    overrides = None if root is None else OmegaConf.select(root, "hydra.overrides.task")
-    if not overrides or root.hydra.mode == RunMode.MULTIRUN:  # whose jobs may not continue a run
+    if root is None or not (overrides := OmegaConf.select(root, "hydra.overrides.task")):
         return False
-    composed = OmegaConf.masked_copy(root, [key for key in root if key != "hydra"])
+    if root.hydra.mode == RunMode.MULTIRUN:  # a sweep's job may not continue a run
+        return False
+    composed = OmegaConf.masked_copy(root, [str(key) for key in root if key != "hydra"])
     return bool(previous_of(path).given(composed, overrides).departures)
 
 
@@ -239,7 +239,7 @@ def refuse(departures: Mapping[str, str]) -> None:
 def touched(override: str, composed: DictConfig, overrides: Sequence[str]) -> list[str]:
     """The settings that an override changes, and those that interpolate them.
 
-    Those of a choice from a group, `trainer=fast`, are the ones in which the group's choices differ.
+    A choice from a group, such as `trainer=fast`, changes the settings in which the group's choices differ.
     """
     key = override.lstrip("+~").partition("=")[0].partition("@")[0]
     if key in ("ckpt_path", "run_dir"):
@@ -247,9 +247,10 @@ def touched(override: str, composed: DictConfig, overrides: Sequence[str]) -> li
     here = dict(leaves(OmegaConf.to_container(composed, resolve=False)))
     if not (options := group_options(key)):
         return followers([name for name in here if f"{name}.".startswith(f"{key}.")] or [key], here)
-    others, found = [text for text in overrides if text != override], {}
+    others = [text for text in overrides if text != override]
+    found: dict[str, None] = {}
     for option in options:
-        with contextlib.suppress(HydraException):  # a choice that needs more than is given
+        with contextlib.suppress(HydraException):  # a choice that needs other settings too
             chosen = compose_config("train", [*others, f"{key}={option}"])
             there = dict(leaves(OmegaConf.to_container(chosen, resolve=False)))
             found |= {name: None for name in {**here, **there} if here.get(name) != there.get(name)}
@@ -257,7 +258,7 @@ def touched(override: str, composed: DictConfig, overrides: Sequence[str]) -> li
 
 
 def followers(names: list[str], here: dict[str, Any]) -> list[str]:
-    """The names, and those of settings that interpolate them: the plain values of a stored config do not."""
+    """The names, and those of settings that interpolate them; a stored config has plain values only."""
     for name in names:  # grows
         wholes = [f"${{{whole}}}" for whole in prefixes(name)]
         names += [
@@ -269,12 +270,12 @@ def followers(names: list[str], here: dict[str, Any]) -> list[str]:
 
 
 def prefixes(name: str) -> list[str]:
-    """A dotted name and the nodes that it is in."""
+    """A dotted name and the names of the nodes around it."""
     return list(itertools.accumulate(name.split("."), lambda node, key: f"{node}.{key}"))
 
 
 def put(settings: DictConfig, name: str, composed: DictConfig) -> None:
-    """Give a setting the value, or the absence, that it has on the command line."""
+    """Set or remove a setting as on the command line."""
     if OmegaConf.is_missing(composed, name):
         return
     value = OmegaConf.select(composed, name, default=ABSENT)
@@ -286,7 +287,7 @@ def put(settings: DictConfig, name: str, composed: DictConfig) -> None:
 
 
 def end_of(settings: DictConfig, checkpoint: dict[str, Any]) -> str | None:
-    """Where a run has finished, and how it goes on; None: steps are left."""
+    """Where a run has ended, and how to continue it; None if steps are left."""
     step, epoch = checkpoint["global_step"], checkpoint["epoch"]
     limits = {name: settings.trainer.get(name) for name in ("max_steps", "max_epochs")}
     limits = {name: value if isinstance(value, int) else -1 for name, value in limits.items()}

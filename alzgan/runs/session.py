@@ -1,4 +1,4 @@
-"""One session of a training run, from composed settings to the lines that say what came out."""
+"""One session of a training run, from its settings to the lines about its result."""
 
 import contextlib
 import logging
@@ -34,7 +34,7 @@ from alzgan.upstream.lightning import know_the_node, quiet
 
 log = logging.getLogger(__name__)
 
-# Settings that may change when a run goes on, and with them the last bits of its numbers.
+# Settings that may change when a run continues, and then change the last bits of its numbers.
 OF_LAST_BITS = ("trainer.precision", "trainer.deterministic", "callbacks.acceleration.compile")
 
 
@@ -43,8 +43,8 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
 
     Args:
         settings: a composed `conf/train.yaml`, its `run_dir` included.
-        overrides: what the user changed of it, for the record.
-        previous: the run so far, to be continued, or to start from if it has departures.
+        overrides: of the command line, for the record.
+        previous: the run to continue, or to start from if it has departures.
     """
     source, previous = (previous, None) if previous and previous.departures else (None, previous)
     run_dir = Path(settings.run_dir)
@@ -52,8 +52,9 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
     check_plain(settings)
     tune_process()
     know_the_node(settings.trainer.get("num_nodes", 1))
-    # The first rank holds the lock for all.
-    lock = contextlib.nullcontext() if rank_zero_only.rank else written_by_one_process(run_dir)
+    # The first rank holds the lock for all ranks.
+    rank = rank_zero_only.rank  # type: ignore[attr-defined]  # Lightning sets it
+    lock = contextlib.nullcontext() if rank else written_by_one_process(run_dir)
     with quiet(), reporting_disk_errors(run_dir), lock:
         record: dict[str, Any] = {}
         settings, data, gan, trainer = built(settings, overrides, record, previous, source)
@@ -72,7 +73,8 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
             undone_before_the_first_step(trainer, run_dir),
             reporting_lost_ranks(f"continue with {shell_override('ckpt_path', run_dir)}"),
         ):
-            trainer.fit(gan, datamodule=data, ckpt_path=previous and previous.path, weights_only=True)
+            path = None if previous is None else previous.path
+            trainer.fit(gan, datamodule=data, ckpt_path=path, weights_only=True)
     if trainer.is_global_zero:
         report(trainer, run_dir)
     return objective_of(outcome(trainer))
@@ -87,7 +89,7 @@ def built(
 ) -> tuple[DictConfig, MRIDataModule, GAN, Trainer]:
     """The settings with the data's conditions, and all objects of the session.
 
-    What a constructor refuses is told here, before any long work.
+    Constructors check their values here, before any long work.
     """
     with naming_the_file(previous or source):
         check_typed(settings, overrides)
@@ -97,17 +99,20 @@ def built(
         trainer = build_trainer(settings, record, previous)
         if previous is None and settings.model.get("start_from"):
             record["started_from"] = start_from(gan, settings.model.start_from, settings.model.start_with)
-        check_end(trainer, gan)
+        if gan.schedules and trainer.max_epochs == trainer.max_steps == -1:
+            raise UserError(
+                "the model has schedules over the run's length: set trainer.max_epochs or trainer.max_steps"
+            )
     if source is not None:
         record["started_from"], optimizers = start_whole(gan, source)
-        trainer.callbacks.insert(0, optimizers)
+        trainer.callbacks.insert(0, optimizers)  # type: ignore[attr-defined]  # Lightning sets it
     return settings, data, gan, trainer
 
 
 def announce(
     run_dir: Path, data: MRIDataModule, gan: GAN, previous: Previous | None, source: Previous | None
 ) -> None:
-    """Log where the session starts, and what it trains on."""
+    """Log where the session starts, and its data and model."""
     if source is not None:
         log.info(
             f"A new run in {run_dir} with {', '.join(source.departures)}: it starts from the weights and "
@@ -125,7 +130,7 @@ def announce(
 
 @contextlib.contextmanager
 def undone_before_the_first_step(trainer: Trainer, run_dir: Path) -> Iterator[None]:
-    """Remove a folder that nobody chose where the run is refused before its first step."""
+    """Remove a folder of a default name if the run is refused before its first step."""
     try:
         yield
     except UserError:
@@ -134,22 +139,9 @@ def undone_before_the_first_step(trainer: Trainer, run_dir: Path) -> Iterator[No
         raise
 
 
-def check_end(trainer: Trainer, gan: GAN) -> None:
-    """Check that what changes over the run has a run to change over.
-
-    Raises:
-        UserError: the run has no end.
-    """
-    if gan.schedules and trainer.max_epochs == trainer.max_steps == -1:
-        raise UserError(
-            "the model has schedules, which are of the run's length: set trainer.max_epochs or "
-            "trainer.max_steps"
-        )
-
-
 @contextlib.contextmanager
 def naming_the_file(previous: Previous | None) -> Iterator[None]:
-    """Add to a line about a setting that a checkpoint may have brought it."""
+    """Add the checkpoint to an error about a setting that may come from it."""
     try:
         yield
     except UserError as error:
@@ -166,14 +158,15 @@ def describe_run(
     previous: Previous | None,
     source: Previous | None = None,
 ) -> dict[str, Any]:
-    """The run's record: what it is made of, and the command lines of all its sessions."""
+    """The run's record: code, machine, data, and the command lines of all its sessions."""
     before = previous.provenance if previous else {}
     now = provenance()
     session = {"command": now["command"], "from_step": previous.step if previous else 0}
     started = {"started_from": before["started_from"]} if "started_from" in before else {}
-    # Where it goes on is no setting: a sweep finds its job again, and an evaluation its sister runs.
+    # ckpt_path is not a setting of the run: sweeps and evaluations compare runs by their overrides.
     settings = [each for each in overrides if not each.startswith("ckpt_path=")]
-    given = (previous or source).provenance.get("overrides", []) if previous or source else []
+    origin = previous or source
+    given = origin.provenance.get("overrides", []) if origin else []
     return {
         **now,
         **started,
@@ -185,7 +178,7 @@ def describe_run(
 
 
 def check_continuation(previous: Previous, record: dict[str, Any], settings: DictConfig, gan: GAN) -> None:
-    """Check that the run would go on as if it had never stopped, and say from where."""
+    """Check that the run would continue as if it had never stopped, and log from where."""
     before, path = previous.provenance, previous.path
     check_weights(gan, previous.checkpoint, path)
     check_optimizers(gan.configure_optimizers(), previous.checkpoint, path)
@@ -196,8 +189,8 @@ def check_continuation(previous: Previous, record: dict[str, Any], settings: Dic
         )
     if before["world_size"] != record["world_size"]:
         raise UserError(
-            f"{path} was trained by {before['world_size']} processes, here are {record['world_size']}, which "
-            f"would change its batches: set trainer.devices={before['world_size']}"
+            f"{path} was trained by {before['world_size']} processes; {record['world_size']} would change "
+            f"its batches: set trainer.devices={before['world_size']}"
         )
     stored = OmegaConf.create(previous.checkpoint["alzgan"]["config"])
     changed = [*differences(before, record), *changes(stored, settings)]
@@ -206,11 +199,11 @@ def check_continuation(previous: Previous, record: dict[str, Any], settings: Dic
         + (f"; not to the bit, since it was trained with {', '.join(changed)}" if changed else "")
     )
     if gan.schedules:
-        log.info("The schedules of this run are over its whole length, as it is set now")
+        log.info("The schedules of this run span its whole length, as set now")
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What else the run was trained on, of all that its last bits depend on."""
+    """Packages and machine that have changed; the last bits of a run depend on them."""
     packages = before["packages"].items()
     machine = ("device", "threads", "instructions")  # older runs have not recorded the last
     return [
@@ -220,13 +213,13 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def changes(before: DictConfig, now: DictConfig) -> list[str]:
-    """What else the run was set to, of all that its last bits depend on and that may change."""
+    """Settings that have changed and on which the last bits depend."""
     found = {name: (OmegaConf.select(before, name), OmegaConf.select(now, name)) for name in OF_LAST_BITS}
     return [f"{name}={was}" for name, (was, given) in found.items() if was != given]
 
 
 def log_repeated_steps(previous: Previous) -> None:
-    """Say which steps of the run are done already, where an earlier checkpoint than its last is continued."""
+    """Log which steps are repeated, if a run continues from an earlier checkpoint than its last."""
     last = previous.path.with_name("last.ckpt")
     if previous.path == last or previous.path.parent.name != "checkpoints" or not last.is_file():
         return
@@ -237,7 +230,7 @@ def log_repeated_steps(previous: Previous) -> None:
 
 
 def warn_of_portraits(data: MRIDataModule, gan: GAN) -> None:
-    """Warn of classes of few people, whose samples will be these people again."""
+    """Warn of classes of few people; their samples will be portraits."""
     if not gan.classes:
         return
     few = [
@@ -253,7 +246,7 @@ def warn_of_portraits(data: MRIDataModule, gan: GAN) -> None:
 
 
 def write_record(settings: DictConfig, record: dict[str, Any], data: MRIDataModule) -> None:
-    """Write what the run is made of to its folder."""
+    """Write the run's record, settings and tables to its folder."""
     run_dir = Path(settings.run_dir)
     remove_parts(run_dir)
     write_json(run_dir / "run.json", record)
@@ -263,12 +256,12 @@ def write_record(settings: DictConfig, record: dict[str, Any], data: MRIDataModu
 
 
 def parameters(module: torch.nn.Module) -> int:
-    """How many numbers the module learns."""
+    """The module's number of parameters."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def report(trainer: Trainer, run_dir: Path) -> None:
-    """Say where everything is."""
+    """Log where the results are."""
     checkpoint = RunCheckpoint.of(trainer)
     grids = sorted((run_dir / "samples").glob("step_*.png"))
     log.info(f"Trained {trainer.global_step} steps")

@@ -1,4 +1,4 @@
-"""Settings held against the signatures of what they are for: names and plain types."""
+"""Check settings against the signatures of classes and functions: names and plain types."""
 
 import importlib
 import inspect
@@ -11,13 +11,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from alzgan.errors import UserError
+from alzgan.runs.config import as_mapping
 from alzgan.text import printable
 
 HYDRA_KEYS = ("_target_", "_partial_")
 
 
 def check_targets(config: DictConfig, path: str) -> None:
-    """Check every `_target_` in a node of the config, and its arguments."""
+    """Check every `_target_` in a config node, and its arguments."""
     for place, node in target_nodes(config, path):
         target = locate(place, node._target_)
         for name in sorted(getattr(target, "__abstractmethods__", ())):
@@ -26,9 +27,9 @@ def check_targets(config: DictConfig, path: str) -> None:
 
 
 def check_arguments(path: str, node: Mapping[str, Any], target: Callable, name: str) -> None:
-    """Check the arguments that a node of the config gives to a class or a function."""
+    """Check the arguments in a config node for a class or a function."""
     arguments, hints = arguments_of(target)
-    given = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    given = as_mapping(node) if OmegaConf.is_config(node) else node
     for key, value in given.items():
         if key in HYDRA_KEYS:
             continue
@@ -39,16 +40,16 @@ def check_arguments(path: str, node: Mapping[str, Any], target: Callable, name: 
 
 
 def target_nodes(node: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]]:
-    """Every dictionary under the node that names a class, with its path."""
+    """Every dictionary in the node that names a class, with its path."""
     if "_target_" in node:
         yield path, node
     for key in node:
         if OmegaConf.is_dict(child := node[key]):
-            yield from target_nodes(child, f"{path}.{key}")
+            yield from target_nodes(child, f"{path}.{key!s}")
 
 
 def locate(path: str, target: str) -> Any:
-    """The class, or what else can be called, of a dotted name."""
+    """The class or function of a dotted name."""
     module, _, name = target.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
@@ -57,14 +58,15 @@ def locate(path: str, target: str) -> Any:
 
 
 def arguments_of(target: Any) -> tuple[list[str] | None, dict[str, Any]]:
-    """Names of a callable's arguments, None where it takes any, and their type hints.
+    """Names of a callable's arguments, or None if it takes any, and their type hints.
 
-    A class that hands `**options` on takes what its base class takes, or what all those take that it shares
-    them out to.
+    A class with `**options` also takes its base class's arguments, or those of the classes in its
+    `shared_out_to`.
     """
     if parts := getattr(target, "shared_out_to", ()):
         found = [arguments_of(part) for part in parts]
-        return [name for names, _ in found for name in names], {k: v for _, h in found for k, v in h.items()}
+        every = [name for names, _ in found for name in names or []]
+        return every, {name: hint for _, hints in found for name, hint in hints.items()}
     names: dict[str, None] = {}
     hints: dict[str, Any] = {}
     for each in target.__mro__[:-1] if inspect.isclass(target) else [target]:
@@ -80,10 +82,10 @@ def arguments_of(target: Any) -> tuple[list[str] | None, dict[str, Any]]:
 
 
 def check_types(settings: DictConfig, hints: Mapping[str, Any]) -> None:
-    """Check that settings, by their dotted names, are what they should be; their ranges are for their users.
+    """Check the types of settings, by their dotted names; ranges are checked where they are used.
 
     Raises:
-        UserError: one is not.
+        UserError: a setting has another type.
     """
     for name, hint in hints.items():
         value = OmegaConf.select(settings, name)
@@ -92,14 +94,14 @@ def check_types(settings: DictConfig, hints: Mapping[str, Any]) -> None:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value may stand for the hint; what a hint cannot say plainly lets all pass."""
+    """Whether a plain value fits a type hint; a hint that is not understood accepts any value."""
     origin, options = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return any(fits(value, option) for option in options)
     if origin is tuple and isinstance(value, list) and Ellipsis not in options:
         return len(value) == len(options) and all(map(fits, value, options))
     if isinstance(value, dict) and "_target_" in value:
-        return hint not in (bool, int, float, str)  # a schedule, where one may stand, is named in the hint
+        return hint not in (bool, int, float, str)  # a hint that allows a schedule names it
     if hint in (int, float):
         return isinstance(value, int | hint) and not isinstance(value, bool)
     if origin in (list, tuple, dict):
@@ -108,7 +110,7 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def describe(hint: Any) -> str:
-    """A hint as a reader knows it."""
+    """A type hint in words."""
     origin, options = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return " or ".join(map(describe, options))

@@ -1,4 +1,4 @@
-"""Another run as the start of this one: its weights where they fit, or all of it with other settings."""
+"""Start a run from another one: from the weights that fit, or from its whole state."""
 
 import logging
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, Trainer
+from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from alzgan.data.datamodule import MRIDataModule
@@ -22,24 +22,23 @@ from alzgan.schedules import OptimizerFactory, make_optimizer
 from alzgan.text import counted, printable, shell_override
 
 PLAYERS = ("generator", "discriminator")  # their optimizers are in the reverse order
-MOST_NAMED = 3  # tensors that are new, in the line that says so
+MOST_NAMED = 3  # new tensors to name in the log
 
 log = logging.getLogger(__name__)
 
 
 def start_from(gan: GAN, source: str, players: Sequence[str] = PLAYERS) -> dict[str, Any]:
-    """Take a checkpoint's weights where names and shapes fit; the rest stays as it is, and is named.
+    """Take a checkpoint's weights where names and shapes fit, and log the names of the others.
 
-    Only tensors are read: whatever config the checkpoint has is not used. Optimizers, penalties and
-    augmentations start anew.
+    Only tensors are used, not the checkpoint's config. Optimizers, penalties and augmentations start anew.
 
     Args:
-        gan: whose weights are replaced.
+        gan: gets the weights.
         source: a run's folder or a checkpoint.
-        players: whose weights are taken.
+        players: the networks whose weights are taken.
 
     Returns:
-        What the run's record says of it.
+        The origin, for the run's record.
 
     Raises:
         UserError: there is no such checkpoint, or nothing in it fits.
@@ -54,10 +53,10 @@ def start_from(gan: GAN, source: str, players: Sequence[str] = PLAYERS) -> dict[
     checkpoint = load_checkpoint(path)
     wanted = [name for name in gan.state_dict() if of_players(name, players)]
     taken = fitting(gan, checkpoint["state_dict"], wanted)
-    if not any(value.dim() > 1 for value in taken.values()):  # counters fit all models
+    if not any(value.dim() > 1 for value in taken.values()):  # counters fit any model
         raise UserError(
-            f"model.start_from={printable(str(path))}: none of its weights fits this model; choose the same "
-            "networks and widths as there"
+            f"model.start_from={printable(str(path))}: none of its weights fits this model; choose its "
+            "networks and widths"
         )
     gan.load_state_dict(taken, strict=False)
     new = [name for name in wanted if name not in taken]
@@ -66,14 +65,14 @@ def start_from(gan: GAN, source: str, players: Sequence[str] = PLAYERS) -> dict[
 
 
 def start_whole(gan: GAN, source: Previous) -> tuple[dict[str, Any], "TakenOptimizers"]:
-    """Take both networks and all else that fits: averages, and the state of penalties and augmentations.
+    """Take both networks and all other state that fits: averages, penalties and augmentations.
 
     Args:
-        gan: whose weights are replaced.
+        gan: gets the weights.
         source: the run to start from.
 
     Returns:
-        What the run's record says of it, and the callback that gives the optimizers their state.
+        The origin, for the run's record, and the callback that restores the optimizers' state.
 
     Raises:
         UserError: the networks are not those of the source.
@@ -81,21 +80,18 @@ def start_whole(gan: GAN, source: Previous) -> tuple[dict[str, Any], "TakenOptim
     theirs, ours = source.checkpoint["state_dict"], gan.state_dict()
     taken = fitting(gan, theirs, list(ours))
     new = [name for name in ours if name not in taken]
-    # A scalar is a schedule's value.
+    # A scalar is a schedule's value, and may differ.
     if unfit := next((name for name in new if name.partition(".")[0] in PLAYERS and ours[name].dim()), None):
         raise UserError(
-            f"{source.path} does not fit the model: {unfit} is another there; model.start_from={source.path} "
+            f"{source.path} does not fit the model: its {unfit} differs; model.start_from={source.path} "
             "in place of ckpt_path takes what fits"
         )
     gan.load_state_dict(taken, strict=False)
+    states = source.checkpoint["optimizer_states"]
+    optimizers = zip(PLAYERS[::-1], gan.optimizer_factories, states, strict=False)
     kept = {
         player: state
-        for player, factory, state in zip(
-            PLAYERS[::-1],
-            gan.optimizer_factories,
-            source.checkpoint["optimizer_states"],
-            strict=False,
-        )
+        for player, factory, state in optimizers
         if goes_on(factory, getattr(gan, player), state)
     }
     for player in PLAYERS:
@@ -108,17 +104,17 @@ def start_whole(gan: GAN, source: Previous) -> tuple[dict[str, Any], "TakenOptim
 
 
 class TakenOptimizers(Callback):
-    """Give optimizers another run's state before the first step; their options stay this run's.
+    """Restore another run's optimizer state before the first step; the options stay this run's.
 
     Args:
-        states: by player, as of `torch.optim.Optimizer.state_dict`.
+        states: by player, see `torch.optim.Optimizer.state_dict`.
     """
 
     def __init__(self, states: Mapping[str, dict[str, Any]]):
         self.states = states
 
-    def on_fit_start(self, trainer: Trainer, pl_module: GAN) -> None:
-        """Load them where they are to be."""
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Load the states."""
         for player, optimizer in zip(PLAYERS[::-1], trainer.optimizers, strict=True):
             if player in self.states:
                 groups = optimizer.state_dict()["param_groups"]
@@ -126,7 +122,7 @@ class TakenOptimizers(Callback):
 
 
 def goes_on(factory: OptimizerFactory, network: nn.Module, state: Any) -> bool:
-    """Whether an optimizer of this kind has a state with these names and shapes for the network."""
+    """Whether an optimizer of this kind can continue from the state."""
     if not optimizer_fits(make_optimizer(factory, network.parameters()), state):
         return False
     weight = nn.Parameter(torch.zeros(1, 1))
@@ -137,7 +133,7 @@ def goes_on(factory: OptimizerFactory, network: nn.Module, state: Any) -> bool:
 
 
 def origin(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Which run a checkpoint is of, for the record of one that starts from it."""
+    """The run of a checkpoint, for the record of a run that starts from it."""
     data = checkpoint["alzgan"]["provenance"].get("data")
     known = data if isinstance(data, dict) else {}
     return {
@@ -149,10 +145,10 @@ def origin(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_held_out(started: dict[str, Any], data: MRIDataModule) -> None:
-    """Check that nobody who is held out here was trained on there, as far as anybody can know.
+    """Check, as far as is known, that the other run was not trained on people held out here.
 
     Raises:
-        UserError: somebody was: all that is measured on unseen people would be false.
+        UserError: it was, so any measurement on unseen people would be false.
     """
     if started["fingerprint"] == data.fingerprint:
         return
@@ -162,19 +158,19 @@ def check_held_out(started: dict[str, Any], data: MRIDataModule) -> None:
     leaked = {who for file, who, part in parts if part != "train" and file.path in seen}
     if leaked and started["root"] and os.path.realpath(started["root"]) == os.path.realpath(data.root):
         raise UserError(
-            f"{started['path']}: {counted(len(leaked), 'person', 'people')} held out here were trained on "
-            f"there, {printable(min(leaked))} for one; hold out the same people with "
+            f"{started['path']} was trained on {counted(len(leaked), 'person', 'people')} held out here, for "
+            f"example {printable(min(leaked))}; hold out the same people with "
             f"{shell_override('data.subjects', f'csv:{table}')}"
         )
     if leaked or not seen:
         log.warning(
-            f"{started['path']} may have been trained on people who are held out here: if it was, what is "
-            "measured on them flatters"
+            f"{started['path']} may have been trained on people who are held out here: then what is measured "
+            "on them is too good"
         )
 
 
 def fitting(gan: GAN, theirs: dict[str, Tensor], wanted: Sequence[str]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, among those wanted, that have the shape of the model's.
+    """The wanted tensors of a checkpoint that have the shape of the model's.
 
     An average that the checkpoint lacks starts at its generator.
     """
@@ -189,13 +185,13 @@ def fitting(gan: GAN, theirs: dict[str, Tensor], wanted: Sequence[str]) -> dict[
 
 
 def of_players(name: str, players: Sequence[str]) -> bool:
-    """Whether a tensor is of one of the players; the average and its state are the generator's."""
+    """Whether a tensor belongs to one of the players; the average belongs to the generator."""
     player = name.partition(".")[0]
     return ("generator" if player in (AVERAGE, "average") else player) in players
 
 
 def named(new: Sequence[str]) -> str:
-    """What did not fit, in words."""
+    """The tensors that did not fit, in words."""
     if not new:
         return ""
     more = f" and {len(new) - MOST_NAMED} more" if len(new) > MOST_NAMED else ""

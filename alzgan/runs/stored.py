@@ -1,8 +1,8 @@
-"""The config that a checkpoint carries: what in it may be looked up, and what is this machine's to say.
+"""Check the config in a checkpoint before anything that it names is imported.
 
-A checkpoint may come from anywhere. A stored config names classes, and making a class can run code; merely
-looking a name up imports its module. So every name is judged as text first. A run is made of alzgan's own
-classes, torch.optim's optimizers and lightning.Trainer; anything else must be named by the user once more.
+A checkpoint may come from anywhere. Its config names classes; building one can run code, and looking one up
+imports its module. So names are checked as text first. Allowed are alzgan's own classes, torch.optim's
+optimizers and lightning.Trainer; the user must name any other class again.
 """
 
 import importlib
@@ -15,7 +15,7 @@ from typing import Any
 from alzgan.errors import UserError
 from alzgan.text import printable
 
-OURS = {  # by place in the config, the modules whose classes may stand there
+OURS = {  # the modules whose classes are allowed, by place in the config
     "data": r"alzgan\.data\.datamodule",
     "model": r"alzgan\.(gan|networks\.\w+|losses|penalties|augment|average|schedules)|torch\.optim",
     "conditioning": r"alzgan\.schedules",
@@ -24,18 +24,18 @@ OURS = {  # by place in the config, the modules whose classes may stand there
     "callbacks": r"alzgan\.callbacks\.\w+",
 }
 NEEDED = ("data", "model", "trainer", "callbacks")
-# Where something is on a machine: the command line's or this machine's default, never the file's.
+# Paths on a machine: from the command line or this machine's defaults, never from the file.
 OF_THE_MACHINE = ("data.cache_dir", "callbacks.quality.cache_dir")
 PHANTOM = "alzgan.data.datamodule.PhantomDataModule"
 
 
 def check_stored(config: dict[str, Any], path: Path, trusted: Collection[str] = ()) -> None:
-    """Check that a stored config is plain, and names nothing but what a run is made of.
+    """Check that a stored config is plain and names allowed classes only.
 
     Args:
         config: of a checkpoint.
         path: of the checkpoint.
-        trusted: names that the user has given by other means.
+        trusted: names that the user has given.
     """
     for place in NEEDED:
         if not isinstance(config.get(place), dict) or not config[place]:
@@ -47,23 +47,23 @@ def check_stored(config: dict[str, Any], path: Path, trusted: Collection[str] = 
             raise UserError(f"{path}: {printable(name)} in its config is no plain value; it was not used")
         if isinstance(value, str) and "${" in value:
             raise UserError(
-                f"{path}: {printable(name)} in its config is to be looked up when it is read "
-                f"({printable(value)}); it was not used"
+                f"{path}: {printable(name)} in its config is an interpolation, {printable(value)}; it was "
+                "not used"
             )
         if key == "_target_" and value not in trusted and not may_stand(value, name):
             foreign[printable(name)] = printable(str(value))
         elif key.startswith("_") and key not in ("_target_", "_partial_"):
-            raise UserError(f"{path}: {printable(name)} in its config is none of a run's; it was not used")
+            raise UserError(f"{path}: {printable(name)} in its config is not allowed; it was not used")
     if foreign:
         again = " ".join(f"++{name}={target}" for name, target in foreign.items())
         raise UserError(
-            f"{path} names {', '.join(foreign.values())}, which no run of alzgan is made of: nothing was "
-            f"loaded. If that is yours, name it again: {again}"
+            f"{path} names {', '.join(foreign.values())}, which is not part of alzgan: nothing was loaded. "
+            f"If it is yours, name it again: {again}"
         )
 
 
 def may_stand(target: Any, name: str) -> bool:
-    """Whether a stored name is one of a class of ours that belongs to this place of a config."""
+    """Whether a stored name is an allowed class at this place of a config."""
     allowed = OURS.get(name.partition(".")[0])
     pattern = rf"({allowed})\.[A-Z]\w*"
     ours = allowed and isinstance(target, str) and re.fullmatch(pattern, target, re.ASCII)
@@ -71,7 +71,7 @@ def may_stand(target: Any, name: str) -> bool:
 
 
 def is_own_class(target: str) -> bool:
-    """Whether the module, ours or torch.optim, makes this class itself and has not just imported it."""
+    """Whether the module, ours or torch.optim, defines this class and does not just import it."""
     module, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
@@ -81,7 +81,7 @@ def is_own_class(target: str) -> bool:
 
 
 def walk(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Name and value of all that is no dictionary and no list."""
+    """Name and value of every leaf, also in lists."""
     if isinstance(config, dict):
         for key, value in config.items():
             yield from walk(value, f"{path}.{key}" if path else str(key))

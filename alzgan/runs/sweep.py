@@ -1,4 +1,4 @@
-"""A sweep of runs: one that fails does not end the others, and all are in a table, best first."""
+"""A sweep of runs: a failed run does not end the others, and a table lists all, best first."""
 
 import contextlib
 import functools
@@ -24,17 +24,17 @@ from alzgan.runs.config import effective
 from alzgan.runs.resume import Previous
 from alzgan.text import aligned
 
-JOB = "job.json"  # of each job that the latest start of a sweep has run
+JOB = "job.json"  # in the folder of each job that the latest start of the sweep has run
 FAILURE = "failed.json"
 
 log = logging.getLogger(__name__)
 
 
 def outliving_failures(task: Callable[[DictConfig], float]) -> Callable[[DictConfig], float]:
-    """Let the failure of a sweep's job be told and recorded in its folder, and the sweep go on.
+    """Wrap a task so that a failed job of a sweep is recorded in its folder and the sweep continues.
 
-    Its objective is then inf, and `SweepTable` ends the sweep with exit code 1. What is no `Exception`, a
-    signal say, still ends the sweep, and outside of a sweep nothing changes.
+    The objective of a failed job is inf, and `SweepTable` ends the sweep with exit code 1. An exception that
+    is no `Exception`, such as an interrupt, still ends the sweep. Outside a sweep nothing changes.
     """
 
     @functools.wraps(task)
@@ -52,10 +52,10 @@ def outliving_failures(task: Callable[[DictConfig], float]) -> Callable[[DictCon
 
 
 def begin_job(folder: Path, overrides: Sequence[str]) -> None:
-    """Record the job for the table, and forget that an earlier start of it failed.
+    """Record the job for the table, and remove the record of an earlier failure.
 
     Raises:
-        UserError: the folder is another sweep's.
+        UserError: the folder belongs to another sweep.
     """
     check_own(folder, overrides)
     with reporting_disk_errors(folder, "start the sweep again"):
@@ -64,7 +64,7 @@ def begin_job(folder: Path, overrides: Sequence[str]) -> None:
 
 
 def check_job(config: DictConfig) -> None:
-    """Check what a sweep's job may not have."""
+    """Refuse settings that a job of a sweep may not have."""
     if config.ckpt_path is not None:
         raise UserError("ckpt_path continues one run: leave out -m (--multirun)")
     if str(config.trainer.devices) != "1" or config.trainer.get("num_nodes", 1) > 1:
@@ -75,7 +75,7 @@ def check_job(config: DictConfig) -> None:
 
 
 def finished_job(folder: Path) -> float | None:
-    """The objective of a job that an earlier start of the same sweep has finished; None if it has not."""
+    """The objective of a job that an earlier start of the sweep has finished, else None."""
     metrics = read_json(folder / "metrics.json")
     return None if metrics is None else objective_of(metrics)
 
@@ -83,34 +83,34 @@ def finished_job(folder: Path) -> float | None:
 def finish_job(folder: Path, previous: Previous, line: str) -> float:
     """Log the line, and return the objective of a finished run.
 
-    A kill may have come between the last checkpoint, which has the outcome, and `metrics.json`.
+    The run may have been killed between its last checkpoint, which has the outcome, and `metrics.json`.
     """
     from alzgan.upstream.lightning import quiet  # loads Lightning
 
     with quiet():
         log.info(line)
-    outcome = previous.checkpoint["alzgan"].get("outcome", {})  # which old checkpoints lack
+    outcome = previous.checkpoint["alzgan"].get("outcome", {})  # old checkpoints have none
     if outcome and not (folder / "metrics.json").is_file():
         write_json(folder / "metrics.json", outcome)
     return objective_of(outcome)
 
 
 def objective_of(metrics: Mapping[str, Any]) -> float:
-    """A run's best value, or its last where no checkpoint remembers the best; inf if none is a number."""
+    """A run's best value, or its last if no checkpoint has the best; inf if there is no number."""
     value = float(metrics.get("best", metrics.get("final", math.inf)))
-    return math.inf if math.isnan(value) else value  # which cannot be sorted, and ends Optuna's study
+    return math.inf if math.isnan(value) else value  # NaN cannot be sorted, and ends Optuna's study
 
 
 def check_own(folder: Path, overrides: Sequence[str]) -> None:
-    """Check that a job's folder is not another sweep's."""
+    """Check that a job's folder does not belong to another sweep."""
     before = (read_json(folder / "run.json") or {}).get("overrides")
     if before is not None and sorted(effective(before)) != sorted(effective(overrides)):
         raise UserError(f"{folder} is a job of another sweep ({' '.join(before)}): choose another run_dir")
 
 
 def grid_of(overrides: Sequence[str]) -> list[list[str]]:
-    """The overrides of each job of a grid; none where one is an interval, which has no grid."""
-    loader = GlobalHydra.instance().config_loader()  # which knows what `model=glob(*)` stands for
+    """The overrides of each job of a grid; none if an override is an interval."""
+    loader = GlobalHydra.instance().config_loader()  # it resolves `model=glob(*)`
     parsed, choices = OverridesParser.create(loader).parse_overrides(list(overrides)), {}
     if any(each.is_interval_sweep() for each in parsed):
         return []
@@ -118,41 +118,40 @@ def grid_of(overrides: Sequence[str]) -> list[list[str]]:
         swept = each.is_sweep_override()
         values = each.sweep_string_iterator() if swept else [each.get_value_element_as_str()]
         key = each.get_key_element()
-        choices[key] = [f"{key}={value}" for value in values]  # of two of the same the last counts
+        choices[key] = [f"{key}={value}" for value in values]  # the last of two for one key counts
     return [list(job) for job in itertools.product(*choices.values())]
 
 
 def job_folder() -> Path:
-    """Where the present job writes."""
+    """The folder of the current job."""
     return Path(HydraConfig.get().runtime.output_dir)
 
 
 def record_failure(error: Exception) -> None:
-    """Print the reason, a bug's traceback first, and leave it in the job's folder."""
+    """Print the reason, after the traceback of a bug, and write it to the job's folder."""
     told, folder, overrides = user_error(error), job_folder(), list(HydraConfig.get().overrides.task)
     if told is None:
         traceback.print_exception(error)
     reason = str(told) if told is not None else f"{type(error).__name__}: {error}"
     print(f"alzgan: {folder.name} ({' '.join(overrides)}): {reason}", file=sys.stderr)
     details = "" if told is not None else "".join(traceback.format_exception(error))
-    with contextlib.suppress(OSError):  # a full disk, say: without metrics.json the job has failed anyway
+    with contextlib.suppress(OSError):  # on a full disk; without metrics.json the job counts as failed anyway
         write_json(folder / FAILURE, {"overrides": overrides, "reason": reason, "traceback": details})
 
 
 class SweepTable(Callback):
     """After a multirun, print its jobs sorted by their objective and write them to `sweep.csv`.
 
-    It reads the folders of the jobs that ran, so it works with every launcher and sweeper; jobs that failed
-    come last.
+    It reads the folders of the jobs, so it works with every launcher and sweeper. Failed jobs come last.
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse another sweep's folder; forget which jobs an earlier start of this sweep has run."""
+        """Refuse another sweep's folder; remove the job records of earlier starts."""
         folder = Path(config.hydra.sweep.dir)
         try:
             for number, overrides in enumerate(known_jobs(config)):
                 check_own(folder / f"job_{number}", overrides)
-        except UserError as error:  # Hydra makes a warning of it
+        except UserError as error:  # Hydra would only warn
             sys.exit(f"alzgan: {error}")
         for record in folder.glob(f"job_*/{JOB}"):
             record.unlink()
@@ -161,7 +160,8 @@ class SweepTable(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Collect, sort, show and write."""
         folder = Path(config.hydra.sweep.dir)
-        jobs = sorted((record.parent for record in folder.glob(f"job_*/{JOB}")), key=job_number)
+        jobs = [record.parent for record in folder.glob(f"job_*/{JOB}")]
+        jobs.sort(key=lambda job: int(job.name.removeprefix("job_")))
         rows = sorted(map(job_row, jobs), key=by_objective)
         columns = ["job", "objective", "metric", *varied(rows)]
         write_table(folder / "sweep.csv", columns, table(rows, columns)[1:])
@@ -172,7 +172,7 @@ class SweepTable(Callback):
 
 
 def known_jobs(config: DictConfig) -> list[list[str]]:
-    """The overrides of the jobs of a grid, which are known before they run; nothing for another sweeper."""
+    """The overrides of a grid's jobs, known before they run; none for another sweeper."""
     sweeper = config.hydra.sweeper
     if not sweeper._target_.endswith(".BasicSweeper"):
         return []
@@ -181,20 +181,15 @@ def known_jobs(config: DictConfig) -> list[list[str]]:
 
 
 def seed_sampler(config: DictConfig) -> None:
-    """Let Optuna propose the same jobs again when the sweep is started again."""
+    """Seed Optuna, so that a sweep started again proposes the same jobs."""
     sampler = OmegaConf.select(config, "hydra.sweeper.sampler")
     if sampler is not None and sampler.get("seed", 0) is None:
         with read_write(config.hydra):
             sampler.seed = 0
 
 
-def job_number(folder: Path) -> int:
-    """Of a job's folder."""
-    return int(folder.name.removeprefix("job_"))
-
-
 def job_row(folder: Path) -> dict[str, str]:
-    """One job: its folder's name, its objective, what it measured by, and its overrides."""
+    """One job: its folder's name, objective, metric and overrides."""
     failure, metrics = read_json(folder / FAILURE) or {}, read_json(folder / "metrics.json") or {}
     failed = bool(failure) or not metrics
     overrides = (override.partition("=") for override in read_json(folder / JOB)["overrides"])
@@ -207,13 +202,13 @@ def job_row(folder: Path) -> dict[str, str]:
 
 
 def by_objective(row: dict[str, str]) -> tuple[bool, float]:
-    """The lower, the better; what failed comes after what measured nothing."""
+    """Sort key: lower is better; failed jobs come after those without a measurement."""
     failed = row["objective"] == "failed"
     return failed, math.inf if failed else float(row["objective"])
 
 
 def varied(rows: Sequence[dict[str, str]]) -> list[str]:
-    """The overrides that jobs differ in, in the order of the command line."""
+    """The overrides in which jobs differ, in the order of the command line."""
     overrides = [
         {name: value for name, value in row.items() if name not in ("job", "objective", "metric")}
         for row in rows
@@ -223,7 +218,7 @@ def varied(rows: Sequence[dict[str, str]]) -> list[str]:
 
 
 def short(objective: str) -> str:
-    """An objective for the eye; the CSV has all its digits."""
+    """An objective for the terminal; the CSV has all digits."""
     return objective if objective == "failed" else f"{float(objective):.6g}"
 
 

@@ -114,7 +114,7 @@ def changed(pixels: Tensor, change: Change) -> Tensor:
 def halves(unseen: Images, found: Nearest) -> list[Nearest]:
     """What is nearest to one half of the people, and to the other."""
     first = torch.from_numpy(np.isin(unseen.people, np.unique(unseen.people)[::2]))
-    return [Nearest(*(each[rows] for each in found)) for rows in (first, ~first)]
+    return [Nearest(found.similarity[rows], found.index[rows]) for rows in (first, ~first)]
 
 
 def line(name: str, found: Copies, rows: Tensor) -> str:

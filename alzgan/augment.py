@@ -1,7 +1,7 @@
-"""Augmentations of what the discriminator sees, real and fake alike, so that little data lasts longer.
+"""Augmentations of all images that the discriminator sees, real and fake, for training on little data.
 
 Zhao et al. 2020, "Differentiable augmentation for data-efficient GAN training". Penalties differentiate with
-respect to the augmented images: a paper that penalises gradients at the images before has another gamma.
+respect to the augmented images. A paper that penalises gradients at the original images needs another gamma.
 """
 
 import math
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from alzgan.average import Played
 from alzgan.device.ranks import mean_of_ranks
 from alzgan.errors import SettingError, at_least, fraction
 from alzgan.schedules import Schedule
@@ -25,7 +26,7 @@ class Augmentation(nn.Module, ABC):
     @property
     @abstractmethod
     def uniforms(self) -> int:
-        """How many uniforms an image takes."""
+        """The number of uniforms for one image."""
 
     @abstractmethod
     def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
@@ -42,9 +43,9 @@ class Augmentation(nn.Module, ABC):
 class TranslateFlip(Augmentation):
     """Shift every image by whole pixels, filling with black, and mirror a share of them left to right.
 
-    Use it where heads lie in varying places. Registered slices all lie in one place, on one side: there it
-    teaches the discriminator to accept shifts and mirrors that no real image shows. It leaks: samples are
-    shifted and mirrored as often as the images that the discriminator sees.
+    Use it where heads lie in varying places. With registered slices it teaches the discriminator to accept
+    shifts and mirrors that no real image shows. It leaks: samples are shifted and mirrored as often as the
+    images that the discriminator sees.
 
     Args:
         shift: largest shift as a share of the side, in [0, 1], rounded down to whole pixels: 0.03 is 1 pixel
@@ -138,8 +139,8 @@ class MRIAugmentation(Augmentation):
         self.contrast = contrast
         self.cutout = cutout
 
-    def follow(self, game: nn.Module, said: dict[str, Tensor]) -> None:
-        """Say how often an operation happens."""
+    def follow(self, game: Played, said: dict[str, Tensor]) -> None:
+        """Log the probability of an operation."""
         said["augment/probability"] = torch.ones_like(said["overfitting/r_t"]) * self.probability
 
     def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
@@ -238,7 +239,7 @@ class AdaptiveAugmentation(MRIAugmentation):
         length: int = 500_000,
         limit: float = 0.8,
         probability: float | Schedule = 0.0,  # a schedule is refused below
-        **operations,
+        **operations: Any,
     ):
         if isinstance(probability, Schedule):
             raise SettingError("probability is adapted by ADA: give its first value, a number")
@@ -256,8 +257,8 @@ class AdaptiveAugmentation(MRIAugmentation):
         self.limit = limit
 
     @torch.no_grad()
-    def follow(self, game: nn.Module, said: dict[str, Tensor]) -> None:
-        """Count this step's r_t, and adapt the probability where it is time."""
+    def follow(self, game: Played, said: dict[str, Tensor]) -> None:
+        """Add this step's r_t, and adapt the probability every `interval` steps."""
         super().follow(game, said)
         self.steps += 1
         self.signs += mean_of_ranks(said["overfitting/r_t"].clone())

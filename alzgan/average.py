@@ -2,6 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -10,28 +11,37 @@ from alzgan.errors import SettingError, at_least
 from alzgan.schedules import Schedule
 
 
+class Played(Protocol):
+    """What a follower reads of a game: its generator, and the number of images a step of all processes."""
+
+    generator: nn.Module
+    images_a_step: int
+
+
 class Average(nn.Module, ABC):
-    """A network of its own, `network`, that follows the generator of a game."""
+    """A second network, `network`, that follows the generator of a game."""
+
+    network: nn.Module
 
     @abstractmethod
-    def follow(self, game: nn.Module, said: dict[str, Tensor]) -> None:
-        """Move the network towards `game.generator`, after a step that said these named scalars."""
+    def follow(self, game: Played, said: dict[str, Tensor]) -> None:
+        """Move the network towards `game.generator` after a step; `said` holds the step's named scalars."""
 
     def start(self, generator: nn.Module) -> None:
-        """Let the network begin as a copy of the generator."""
+        """Copy the generator into the network."""
         self.network = copy.deepcopy(generator).requires_grad_(False)
 
 
 class ExponentialMovingAverage(Average):
     """An average with a half-life in images (Karras et al. 2018).
 
-    Early in the run the half-life is a share of the images seen, so that the first weights are soon forgotten
-    (StyleGAN2-ADA's ramp-up). The statistics of batch norm are averaged as the weights are, since those of
-    one moment belong to that moment's weights; counters are copied.
+    Early in the run the half-life is a share of the images seen, so that the average soon forgets the first
+    weights (StyleGAN2-ADA's ramp-up). The statistics of batch norm are averaged like the weights, because
+    they belong to these weights. Counters are copied.
 
     Args:
-        half_life: training images until what was has half its weight; a schedule lets it change over the run.
-        ramp_up: the half-life is at most this share of the images seen so far; None: it is always whole.
+        half_life: training images after which old weights count half; or a schedule of it.
+        ramp_up: the half-life is at most this share of the images seen so far; None sets no such limit.
 
     Raises:
         SettingError: a value is out of its range.
@@ -45,13 +55,13 @@ class ExponentialMovingAverage(Average):
             at_least(1, half_life=half_life)
         if ramp_up is not None and not ramp_up > 0:  # the average would be the generator
             raise SettingError(f"ramp_up={ramp_up} must be above 0; null is no ramp-up")
-        self.half_life = half_life
+        self.half_life: Any = half_life  # a number, or a tensor that follows a schedule
         self.ramp_up = ramp_up
-        # On the device, and in checkpoints: a step that is replayed as a graph counts on.
+        # A buffer, so that CUDA graphs update it in place and checkpoints keep it.
         self.register_buffer("images", torch.zeros((), dtype=torch.long))
 
     @torch.no_grad()
-    def follow(self, game: nn.Module, said: dict[str, Tensor]) -> None:
+    def follow(self, game: Played, said: dict[str, Tensor]) -> None:
         """Move the network towards `game.generator` by one step of `game.images_a_step` images."""
         self.images += game.images_a_step
         longest = torch.inf if self.ramp_up is None else self.ramp_up

@@ -9,7 +9,7 @@ from alzgan.runs import cli
 
 
 def benchmark(settings: DictConfig) -> None:
-    """Time the loops that `conf/benchmark.yaml` names and say what came out."""
+    """Time the loops that `conf/benchmark.yaml` names and print the results."""
     hydra = HydraConfig.get()
     from alzgan.benchmarks.measure import measure  # loads torch, which takes seconds
 

@@ -1,6 +1,6 @@
 """The two-player game: the discriminator's steps, then the generator's, as a function of their turns.
 
-Whatever is drawn comes with the turns. Devices, files, pictures, metrics and Lightning live elsewhere.
+The turns bring all random draws. Devices, files, pictures, metrics and Lightning live elsewhere.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ class Look(IntEnum):
     REAL = 0
     FAKE = 1
     FAKE_AGAIN = 2  # in the generator's step
-    REAL_AGAIN = 3  # likewise; relativistic losses alone
+    REAL_AGAIN = 3  # in the generator's step, for relativistic losses only
 
 
 class Turn(NamedTuple):
@@ -42,7 +42,7 @@ class Turn(NamedTuple):
         labels: of the real images, see `alzgan.networks.conditioning`; None for an unconditional model.
         latents: (N, latent_dim).
         fake_labels: of the images to be generated; None for an unconditional model.
-        draws: the augmentation's uniforms (`len(Look)`, N, k) in [0, 1); None without an augmentation.
+        draws: the augmentation's uniforms (`len(Look)`, N, k) in [0, 1); None without augmentation.
     """
 
     real: Tensor
@@ -70,18 +70,18 @@ class Game(nn.Module):
     Args:
         generator: latents (N, latent_dim) and labels, or None, to images (N, C, H, W) in [-1, 1].
         discriminator: images (N, C, H, W) in [-1, 1] and labels, or None, to logits (N,).
-        loss: turns logits into each player's scalar, see `alzgan.losses`.
+        loss: turns logits into a scalar for each player, see `alzgan.losses`.
         penalties: on the discriminator, by name, see `alzgan.penalties`.
         augment: augments all that the discriminator sees, see `alzgan.augment`.
         average: a second generator that follows the first, see `alzgan.average`.
-        diversity: the least mean absolute difference between two samples of one label, as a share of that
-            between two real images of the batch. Below it the generator's loss grows, by 1 at most; 0 is no
-            floor. Without a floor, conditional models of small data make one image for each label, whatever
-            the latent. Mao et al. 2019, "Mode seeking generative adversarial networks", reward differences
-            without end.
+        diversity: the smallest mean absolute difference between two samples of one label that adds nothing to
+            the generator's loss, as a share of that between two real images of the batch. Smaller differences
+            add up to 1. Without such a floor (0), conditional models of small data make one image for each
+            label, whatever the latent. Mao et al. 2019, "Mode seeking generative adversarial networks",
+            reward differences without a limit.
 
     Raises:
-        SettingError: a value is out of its range, or a piece derives from no class that states its contract.
+        SettingError: a value is out of its range, or a piece does not derive from the class of its contract.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Game(nn.Module):
         self.generator = generator
         self.discriminator = discriminator
         self.loss = loss
-        self.penalties = nn.ModuleDict(penalties or {})
+        self.penalties: Any = nn.ModuleDict(penalties or {})  # a mapping of names to `Penalty`
         self.augment = augment
         self.average = average
         self.diversity = diversity
@@ -111,11 +111,11 @@ class Game(nn.Module):
             average.start(generator)
             self.register_state_dict_post_hook(partial(rename, "average.network", AVERAGE))
             self.register_load_state_dict_pre_hook(partial(rename, AVERAGE, "average.network"))
-        self.followers = [module for module in self.modules() if hasattr(module, "follow")]
+        self.followers: list[Any] = [module for module in self.modules() if hasattr(module, "follow")]
         self.images_a_step = 0  # of all processes together; known from the first step on
 
     def due(self, step: int) -> tuple[str, ...]:
-        """Names of the penalties that are due at a step."""
+        """The names of the penalties that are due at a step."""
         return tuple(name for name, each in self.penalties.items() if step % each.interval == 0)
 
     def step(
@@ -134,7 +134,7 @@ class Game(nn.Module):
             descend: takes one step of an optimizer down a loss.
 
         Returns:
-            Named scalars. To read one waits for the device.
+            Named scalars. Reading one waits for the device.
         """
         self.images_a_step = sum(len(turn.real) for turn in turns) * count_of_ranks()
         for turn in turns:
@@ -153,7 +153,7 @@ class Game(nn.Module):
     def discriminator_loss(
         self, turn: Turn, fake: Tensor, due: Sequence[str]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """How badly the discriminator tells real from fake, with the penalties that are due."""
+        """The discriminator's loss with the penalties that are due, and named scalars."""
         # Two passes, so that batch norm sees each kind of image by itself.
         penalized = any(self.penalties[name].differentiates for name in due)
         on_real = self.judge(turn.real, turn.labels, turn.uniforms(Look.REAL), penalized)
@@ -175,7 +175,7 @@ class Game(nn.Module):
         return total, said
 
     def generator_loss(self, turn: Turn, fake: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """How badly the fakes (with graph) pass for real with the discriminator as it is now."""
+        """The generator's loss on the fakes (with graph) by the current discriminator, and named scalars."""
         on_fake = self.judge(fake, turn.fake_labels, turn.uniforms(Look.FAKE_AGAIN))
         loss = total = self.loss.generator(
             on_fake.logits,
@@ -192,7 +192,7 @@ class Game(nn.Module):
         return total, said
 
     def sameness(self, turn: Turn, fake: Tensor) -> Tensor:
-        """How far samples of one label are below the least `diversity`: 0 not at all, 1 if they are one."""
+        """How far the samples of one label fall below `diversity`: 0 not at all, 1 if they are identical."""
         other = self.generator(turn.latents.roll(1, 0), turn.fake_labels)
         apart, real_apart = (
             (one - two).to(torch.promote_types(one.dtype, torch.float32)).abs().mean()
@@ -211,17 +211,17 @@ class Game(nn.Module):
 
         Args:
             images: (N, C, H, W) in [-1, 1].
-            labels: theirs, as of a turn.
+            labels: of the images, as in `Turn`.
             uniforms: (N, k) of the augmentation.
-            penalized: a penalty will differentiate the logits with respect to the images.
+            penalized: whether a penalty will differentiate the logits with respect to the images.
 
         Returns:
-            What it saw and its logits, float32 or more.
+            The images that it saw and its logits, float32 or more.
         """
-        # Autocast makes fakes of half precision: reals would be augmented, and penalized, more finely.
+        # Autocast makes half-precision fakes: reals would be augmented and penalized at higher precision.
         weights = next(self.discriminator.parameters())
         images = images.to(torch.promote_types(images.dtype, weights.dtype))
-        if uniforms is not None:
+        if self.augment is not None and uniforms is not None:
             images = self.augment(images, uniforms)
         if penalized:
             images = images.detach().requires_grad_()
@@ -234,9 +234,9 @@ class Game(nn.Module):
 
 
 def align_gradients(optimizer: Optimizer) -> None:
-    """Give each gradient its parameter's strides, since a fused Adam takes no others.
+    """Give each gradient its parameter's strides, which fused Adam requires.
 
-    In the channels-last layout, second derivatives have others.
+    In the channels-last layout, second derivatives have other strides.
     """
     for parameter in parameters_of(optimizer):
         if parameter.grad is not None and parameter.grad.stride() != parameter.stride():
@@ -244,20 +244,20 @@ def align_gradients(optimizer: Optimizer) -> None:
 
 
 def parameters_of(optimizer: Optimizer) -> list[nn.Parameter]:
-    """What the optimizer moves."""
+    """The parameters that an optimizer updates."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 @contextlib.contextmanager
 def frozen(player: nn.Module) -> Iterator[None]:
-    """Let gradients flow through the player, not into it: this saves a quarter of its backward pass."""
+    """Let gradients flow through the player but not into it: this saves a quarter of its backward pass."""
     learning = [parameter for parameter in player.parameters() if parameter.requires_grad]
     for parameter in learning:
         parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in learning:  # those alone: what the user froze stays frozen
+        for parameter in learning:  # only these: the user may have frozen others
             parameter.requires_grad_(True)
 
 

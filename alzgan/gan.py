@@ -1,4 +1,4 @@
-"""The game as Lightning trains it: batches become turns, and Lightning's strategy takes the steps."""
+"""The game as Lightning trains it: a batch becomes turns, and Lightning's strategy runs the optimizers."""
 
 import itertools
 from collections.abc import Sequence
@@ -25,17 +25,18 @@ class GAN(Game, LightningModule):
     """A `Game` with optimizers, schedules and a source of randomness, for `lightning.Trainer`.
 
     Args:
-        generator_optimizer: makes an optimizer of the generator's parameters; its options may be schedules.
-        discriminator_optimizer: the same for the discriminator's.
+        generator_optimizer: makes the generator's optimizer from its parameters; its options may be
+            schedules.
+        discriminator_optimizer: makes the discriminator's.
         latent_dim: length of a latent vector, drawn from N(0, I).
         classes: number of classes of the labels; 0: the model is not conditional on a class.
-        numbers: how many numbers each label has besides its class.
-        turns: of the discriminator for one step of the generator; they share each batch out.
-        freeze: how many of the discriminator's first convolutions do not learn, for a model that starts
+        numbers: number of numbers in each label besides its class.
+        turns: of the discriminator for one step of the generator; they share each batch.
+        freeze: number of the discriminator's first convolutions that do not learn, for a model that starts
             from another run (Mo et al. 2020, "Freeze the discriminator").
         gradient_clip: largest norm of a player's gradient; None: no limit.
-        seed: of all that is drawn.
-        **pieces: with generator, discriminator and loss, those of `Game`.
+        seed: of all random draws.
+        **pieces: the other arguments of `Game`.
 
     Raises:
         SettingError: a value is out of its range, or see `Game`.
@@ -77,16 +78,16 @@ class GAN(Game, LightningModule):
 
     def configure_optimizers(self) -> tuple[Optimizer, Optimizer]:
         """The discriminator's optimizer, then the generator's: the order in which they play."""
-        players = self.discriminator, self.generator
-        return tuple(
-            make_optimizer(factory, player.parameters())
-            for factory, player in zip(self.optimizer_factories, players, strict=True)
+        of_discriminator, of_generator = self.optimizer_factories
+        return (
+            make_optimizer(of_discriminator, self.discriminator.parameters()),
+            make_optimizer(of_generator, self.generator.parameters()),
         )
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """One step of the game on real images (N, C, H, W) in [-1, 1] with labels, see `Turn`.
 
-        Returns named scalars, to be read only when something is logged: reading them waits for the device.
+        Returns named scalars. Read them only to log them: reading waits for the device.
         """
         if self.schedules:
             done = self.global_step / self.trainer.estimated_stepping_batches
@@ -94,18 +95,18 @@ class GAN(Game, LightningModule):
         turns, play = self.draw_turns(*batch), self.captured or self.play
         with torch_stream(self.device, self.seed, "networks", self.global_step, self.global_rank):
             said = play(turns, self.due(self.global_step))
-        count_step(self.optimizers()[1])
+        count_step(self.optimizers()[1])  # type: ignore[index]  # a list, because there are two
         return said
 
     def play(self, turns: Sequence[Turn], due: Sequence[str]) -> dict[str, Tensor]:
-        """One step of the game, by Lightning's precision and strategy."""
+        """One step of the game in Lightning's precision and strategy."""
         return self.step(turns, due, self.trainer.optimizers, self.descend)
 
     def draw_turns(self, real: Tensor, labels: Tensor) -> list[Turn]:
-        """Share the batch out among the discriminator's turns, and draw the rest of each.
+        """Split the batch into the discriminator's turns, and draw latents and uniforms for each.
 
-        Fakes take the labels of the reals: so they have the distribution that is sampled, and pairs of a
-        relativistic loss have one class.
+        Fakes take the labels of the reals: their classes are then as frequent as those sampled, and each pair
+        of a relativistic loss has one class.
         """
         moment = self.global_step, self.global_rank
         latents = self.latents(len(real), "train", *moment)
@@ -113,10 +114,10 @@ class GAN(Game, LightningModule):
         given: Sequence[Tensor | None] = labels.chunk(count) if self.conditional else [None] * count
         draws: Sequence[Tensor | None] = [None] * count
         if self.augment is not None:
-            uniforms = self.augment.draw(stream(self.seed, "augment", *moment), len(Look) * len(real))
-            uniforms = to_device(uniforms.reshape(len(Look), len(real), -1), self.device)
-            # bfloat16 would not tell the pixels of a row apart.
-            draws = uniforms.to(torch.promote_types(self.dtype, torch.float32)).chunk(count, dim=1)
+            drawn = self.augment.draw(stream(self.seed, "augment", *moment), len(Look) * len(real))
+            uniforms = to_device(drawn.reshape(len(Look), len(real), -1), self.device)
+            # bfloat16 cannot number the pixels of a row.
+            draws = uniforms.to(torch.promote_types(latents.dtype, torch.float32)).chunk(count, dim=1)
         return [
             Turn(real, labels, latents, labels, uniforms)
             for real, labels, latents, uniforms in zip(
@@ -132,11 +133,11 @@ class GAN(Game, LightningModule):
         if self.gradient_clip is not None:
             # Not Lightning's `clip_gradients`, which refuses fused optimizers in any mixed precision.
             nn.utils.clip_grad_norm_(parameters_of(optimizer), self.gradient_clip)
-        # Past LightningOptimizer.step, which would count each player's: one step of the game is one step.
+        # Not LightningOptimizer.step, which would count a step for each player: the game counts one.
         self.trainer.strategy.optimizer_step(optimizer, lambda: None)
 
     def latents(self, count: int, purpose: str, step: int = 0, rank: int = 0) -> Tensor:
-        """Latents (count, latent_dim) from N(0, I), the same ones for the same arguments and seed."""
+        """Latents (count, latent_dim) from N(0, I): a function of the arguments and the seed."""
         draws = stream(self.seed, f"latents/{purpose}", step, rank).standard_normal(
             (count, self.latent_dim), dtype="float32"
         )
@@ -144,20 +145,20 @@ class GAN(Game, LightningModule):
 
     @property
     def conditional(self) -> bool:
-        """Whether the networks are given labels."""
+        """Whether the networks take labels."""
         return self.classes + self.numbers > 0
 
     @property
     def sampler(self) -> nn.Module:
-        """The network that makes samples: the generator's average, where there is one."""
+        """The network that makes samples: the generator's average if there is one, else the generator."""
         return self.generator if self.average is None else self.average.network
 
     @torch.no_grad()
     def sample(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (N, C, H, W), uint8, for latents (N, latent_dim) and labels, in evaluation mode.
 
-        Labels are for conditional models, which need them. Training is not disturbed: no batch-norm statistic
-        moves and nothing is drawn.
+        Conditional models need labels; other models ignore them. Training is not disturbed: batch-norm
+        statistics stay as they are, and nothing is drawn.
         """
         network = self.sampler
         training = network.training
@@ -168,10 +169,10 @@ class GAN(Game, LightningModule):
 
 
 def freeze_first_convolutions(discriminator: nn.Module, count: int) -> None:
-    """Let nothing learn that comes before the discriminator's convolution number `count + 1`.
+    """Freeze all parameters before the discriminator's convolution number `count + 1`.
 
     Raises:
-        SettingError: it has no more than `count`.
+        SettingError: the discriminator has no more than `count` convolutions.
     """
     convolutions = [module for module in discriminator.modules() if isinstance(module, nn.Conv2d)]
     if count and count >= len(convolutions):

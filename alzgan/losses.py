@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 class AdversarialLoss(ABC):
-    """Turns logits (N,) into a scalar for each player, and reads them as they are.
+    """Turns logits (N,) into a scalar for each player.
 
     Attributes:
-        reading: what D(x) is: a "probability" in [0, 1] or a "score" without a unit.
+        reading: the meaning of D(x): a "probability" in [0, 1] or a "score" without a unit.
     """
 
     reading = "score"
@@ -26,8 +26,8 @@ class AdversarialLoss(ABC):
 
         Args:
             fake_logits: with the graph of the generator.
-            real: gives the logits of the real images after the discriminator's step; relativistic losses
-                alone call it.
+            real: computes the logits of the real images after the discriminator's step; only relativistic
+                losses call it.
         """
 
     def read(self, logits: Tensor) -> Tensor:
@@ -35,10 +35,10 @@ class AdversarialLoss(ABC):
         return logits
 
     def signs(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """Whether each real image (N,) is told to be real: 1, to be fake: -1.
+        """1 for each real image (N,) that the discriminator judges as real; -1 as fake.
 
         Their mean is r_t of Karras et al. 2020, "Training generative adversarial networks with limited data":
-        at 1 the discriminator knows its training images by heart.
+        at 1 the discriminator has memorised its training images.
         """
         return real_logits.sign()
 
@@ -53,7 +53,7 @@ class NonSaturatingLoss(AdversarialLoss):
     reading = "probability"
 
     def read(self, logits: Tensor) -> Tensor:
-        """The probability that the discriminator gives an image of being real."""
+        """The discriminator's probability that an image is real."""
         return logits.sigmoid()
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
@@ -72,11 +72,11 @@ class HingeLoss(AdversarialLoss):
     """
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """The discriminator's loss: 2 where it cannot tell, 0 where all logits are beyond their margin."""
+        """The discriminator's loss: 2 if all logits are 0, 0 if all are beyond their margin."""
         return F.relu(1 - real_logits).mean() + F.relu(1 + fake_logits).mean()
 
     def generator(self, fake_logits: Tensor, real: Callable[[], Tensor]) -> Tensor:
-        """The generator's loss, without bounds."""
+        """The generator's loss, unbounded."""
         return -fake_logits.mean()
 
 
@@ -102,8 +102,8 @@ class LeastSquaresLoss(AdversarialLoss):
 class WassersteinLoss(AdversarialLoss):
     """The critic's difference of Arjovsky et al. 2017, "Wasserstein GAN": L_D = E[D(G(z))] - E[D(x)].
 
-    L_G = -E[D(G(z))]. A gradient penalty must keep the critic smooth. Its negated loss then estimates a
-    distance, which falls as the samples improve. Both losses are unbounded.
+    L_G = -E[D(G(z))]. A gradient penalty must keep the critic smooth. The critic's negated loss then
+    estimates a distance, which falls as the samples improve. Both losses are unbounded.
     """
 
     def signs(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:

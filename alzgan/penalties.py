@@ -1,9 +1,9 @@
 """Penalties on the discriminator, which the game adds to its loss.
 
-At every ``interval``-th step ``weight * interval`` times the value joins the loss of that step. The lazy
+Every ``interval`` steps, ``weight * interval`` times the penalty is added to the loss of that step. The lazy
 regularisation of Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN", appendix B,
-takes a step of its own instead, and slows Adam down for it. Logits, squares and sums are float32 or more in
-every precision; under autocast the convolutions and their derivatives are not.
+takes a separate step instead, and adjusts Adam for it. Logits, squares and sums are float32 or more in every
+precision. Under autocast the convolutions and their derivatives are not.
 """
 
 from abc import ABC, abstractmethod
@@ -19,7 +19,7 @@ from alzgan.schedules import Schedule
 
 
 class Seen(NamedTuple):
-    """Images (N, C, H, W) as the discriminator saw them, their labels (N,) or None, its logits (N,)."""
+    """The images (N, C, H, W) that the discriminator saw, their labels (N,) or None, and its logits (N,)."""
 
     images: Tensor
     labels: Tensor | None
@@ -33,14 +33,14 @@ class Penalty(nn.Module, ABC):
     """A penalty with its weight.
 
     Args:
-        weight: of the penalty, from 0 on; a schedule lets it change over the run.
-        interval: steps from one time that it is due to the next.
+        weight: of the penalty, at least 0; or a schedule of it.
+        interval: steps between two penalties.
 
     Raises:
         SettingError: a value is out of its range.
     """
 
-    differentiates = True  # the logits that it is given, with respect to the images
+    differentiates = True  # whether it differentiates the given logits with respect to the images
 
     def __init__(self, weight: float | Schedule, interval: int = 1):
         super().__init__()
@@ -55,9 +55,9 @@ class Penalty(nn.Module, ABC):
         """The penalty in [0, inf), unweighted.
 
         Args:
-            judge: lets the discriminator look at images (N, C, H, W) and labels again.
-            real: what it has just seen; the images require a gradient if the penalty `differentiates`.
-            fake: likewise.
+            judge: gives the discriminator's logits of other images (N, C, H, W) with labels.
+            real: the real images; they require a gradient if the penalty `differentiates`.
+            fake: the fake images; likewise.
         """
 
 
@@ -87,11 +87,11 @@ class GradientPenalty(Penalty):
     """The squared distance of the gradient's norm from 1 between real and fake, E[(|grad D(x)| - 1)^2].
 
     Gulrajani et al. 2017, "Improved training of Wasserstein GANs": weight 10 at every step, at images
-    x = e real + (1 - e) fake. The paper draws e uniformly for each pair. Here a batch of N pairs, which are
-    in random order, has e = (1/2, 3/2, ..., N - 1/2) / N.
+    x = e real + (1 - e) fake. The paper draws e uniformly for each pair. Here the N pairs of a batch, which
+    are in random order, have e = (1/2, 3/2, ..., N - 1/2) / N.
     """
 
-    differentiates = False  # it judges other images
+    differentiates = False  # it differentiates the logits of mixed images
 
     def forward(self, judge: Judge, real: Seen, fake: Seen) -> Tensor:
         """The penalty in [0, inf)."""
@@ -104,15 +104,15 @@ class GradientPenalty(Penalty):
 
 
 class LeCam(Penalty):
-    """Limits how far logits pass the running mean of the other kind's, against overfitting of small data.
+    """Limits how far real and fake logits move apart, against overfitting of small data.
 
     E[relu(D(x) - a_fake)^2] + E[relu(a_real - D(G(z)))^2], where the anchors a are moving averages of the
     mean logits of real and fake images. Tseng et al. 2021, "Regularizing generative adversarial networks
     under limited data", equations 3 and 5 as in their code, with weight 0.3 and momentum 0.99.
 
     Args:
-        weight: of the penalty, at least 0.
-        interval: the penalty is due at every `interval`-th step.
+        weight: see `Penalty`.
+        interval: see `Penalty`.
         momentum: of the anchors, in [0, 1].
     """
 

@@ -46,7 +46,7 @@ class Schedule:
         return self.start + (self.end - self.start) * self.shape(way)
 
     def shape(self, way: float) -> float:
-        """The part of the change that is complete at the part `way` of its time; both go from 0 to 1."""
+        """The share of the change that is complete after the share `way` of its time; both are in [0, 1]."""
         raise NotImplementedError
 
 
@@ -54,7 +54,7 @@ class Linear(Schedule):
     """A value that changes at a constant rate."""
 
     def shape(self, way: float) -> float:
-        """The part itself."""
+        """The same share."""
         return way
 
 
@@ -82,8 +82,8 @@ def make_optimizer(factory: OptimizerFactory, parameters: Iterable[nn.Parameter]
 class Schedules:
     """All schedules of a game's modules and optimizers.
 
-    Each module's schedule is replaced by a tensor that follows it, because a CUDA graph can read a tensor
-    anew. Checkpoints keep the tensors that a module names in `kept_schedules`.
+    Each module's schedule is replaced by a tensor that follows it, because a CUDA graph reads tensors at each
+    replay. Checkpoints keep the tensors that a module names in `kept_schedules`.
 
     Args:
         game: the module that contains all others.
@@ -110,7 +110,7 @@ class Schedules:
         return bool(self.of_modules) or any(self.of_optimizers)
 
     def follow(self, done: float, optimizers: Iterable[Optimizer]) -> None:
-        """Set every value to that at the fraction `done` of the run."""
+        """Set every scheduled value for the fraction `done` of the run."""
         for module, name, schedule in self.of_modules:
             getattr(module, name).fill_(schedule(done))
         for optimizer, options in zip(optimizers, self.of_optimizers, strict=True):

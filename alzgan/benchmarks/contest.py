@@ -1,7 +1,7 @@
-"""Loops that are timed side by side: each in a process of its own, a round at a time, one after the other.
+"""Time loops side by side: each has a process, and they take turns in rounds.
 
-So slow drifts of the machine (clock, neighbours, cache) hit all of them alike, and each one's peak memory is
-its own.
+Slow drifts of the machine (clock, neighbours, cache) then affect all loops alike, and each loop has its own
+peak memory.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ class Finished(Exception):
 
 
 class Pace:
-    """A loop's end of the line to the process that measures: runs as many steps as it is told, then waits."""
+    """A loop's connection to the measuring process: it runs the requested number of steps, then waits."""
 
     def __init__(self, line: Connection):
         self.line = line
@@ -40,7 +40,7 @@ class Pace:
         self.start = time.perf_counter()
 
     def step_done(self) -> None:
-        """Count a step; at the end of a round, tell its seconds."""
+        """Count a step; at the end of a round, send its seconds."""
         self.steps_left -= 1
         if self.steps_left == 0:
             synchronize()
@@ -54,8 +54,9 @@ Run = Callable[[int], Any]  # seconds that so many steps of a loop take; 0 ends 
 
 @contextlib.contextmanager
 def contest(loops: Mapping[str, tuple[Loop, Any]], folder: Path) -> Iterator[dict[str, Run]]:
-    """Start loops with their settings, each in a process whose output goes to `NAME.log`; none survives."""
-    spawn, processes, runs = get_context("spawn"), [], {}
+    """Run loops, each in a process whose output goes to `NAME.log`; the processes end with the block."""
+    spawn, processes = get_context("spawn"), []
+    runs: dict[str, Run] = {}
     try:
         for name, (loop, settings) in loops.items():
             line, other = spawn.Pipe()
@@ -72,7 +73,7 @@ def contest(loops: Mapping[str, tuple[Loop, Any]], folder: Path) -> Iterator[dic
 
 
 def serve(loop: Loop, settings: Any, line: Connection, log: Path) -> None:
-    """Run a loop in this process, its output in a file."""
+    """Run a loop in this process with its output in a file."""
     with log.open("w") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
@@ -82,7 +83,7 @@ def serve(loop: Loop, settings: Any, line: Connection, log: Path) -> None:
 
 
 def run(name: str, line: Connection, steps: int) -> Any:
-    """Let the loop at the other end of the line run so many steps; returns its answer."""
+    """Let the loop at the other end of the line run some steps; returns its answer."""
     try:
         line.send(steps)
         return line.recv()
@@ -91,7 +92,7 @@ def run(name: str, line: Connection, steps: int) -> Any:
 
 
 def interleave(loops: Mapping[str, Run], rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Seconds a step of each loop in each round. In a round each loop has a turn of so many seconds."""
+    """The seconds a step of each loop in each round, where each loop has a turn of about `seconds`."""
     steps = {name: steps_that_take(seconds, loop) for name, loop in loops.items()}
     times: dict[str, list[float]] = {name: [] for name in loops}
     for _ in range(rounds):
@@ -101,24 +102,24 @@ def interleave(loops: Mapping[str, Run], rounds: int, seconds: float) -> dict[st
 
 
 def steps_that_take(seconds: float, loop: Run) -> int:
-    """How many steps a loop takes in a turn, after a warm-up; at least two."""
+    """The number of steps of a loop in a turn, at least two, measured after a warm-up."""
     loop(WARM_UP_STEPS)
     steps = 1
-    # Doubled, since batches that a loader has made ahead are no measure.
+    # The first steps are too fast: a loader has prepared their batches.
     while (taken := loop(steps)) < seconds / 2:
         steps *= 2
-    taken = min(taken, loop(steps))  # something may have been set up just then, a compiled network say
+    taken = min(taken, loop(steps))  # the first time may include a set-up, such as compilation
     return max(2, round(steps * seconds / taken))
 
 
 def quartiles(values: list[float]) -> list[float]:
-    """The lower quartile, the median and the upper one; of a single value, three times that."""
+    """The lower quartile, the median and the upper quartile; a single value is all three."""
     return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
 
 
 def peak_memory() -> dict[str, float]:
-    """The most memory, in MiB, that this process ever had, and of CUDA's where it used any."""
-    # On Linux what `getrusage` says includes the process that started this one.
+    """This process's peak memory in MiB, and that of CUDA if it used any."""
+    # On Linux `getrusage` includes the process that started this one.
     if STATUS.is_file():
         lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
         peak = int(lines["VmHWM"].split()[0]) / 2**10  # kB
@@ -132,7 +133,7 @@ def peak_memory() -> dict[str, float]:
 
 
 def synchronize() -> None:
-    """Wait for the device, where this process uses one."""
+    """Wait for the device, if this process uses one."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.synchronize()

@@ -1,6 +1,6 @@
-"""The loops that are timed: the tutorials', the game without a Trainer, and alzgan's own training.
+"""The timed loops: that of the tutorials, the game without a Trainer, and alzgan's training.
 
-Each takes a composed `conf/train.yaml`, resolved, and runs until its `Pace` ends it.
+Each takes a composed and resolved `conf/train.yaml` and runs until its `Pace` ends it.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from alzgan.benchmarks import textbook as tutorial
 from alzgan.benchmarks.contest import Pace
-from alzgan.device.graphs import CapturedStep
+from alzgan.device.graphs import CapturedStep, Step
 from alzgan.device.overhead import tune_process
 from alzgan.device.pixels import to_float
 from alzgan.game import Look, Turn
@@ -33,15 +33,15 @@ def device_of(training: DictConfig) -> torch.device:
 
 
 def textbook(pace: Pace, training: DictConfig, batches: Iterable[Tensor] | None = None) -> None:
-    """The DCGAN loop of the tutorials: each image decoded each time, each loss read and printed each step.
+    """The DCGAN loop of the tutorials, which decodes each image again and prints each loss at each step.
 
-    Other batches (N, C, H, W) in [-1, 1] may be given.
+    `batches` (N, C, H, W) in [-1, 1] replace those of the data.
     """
     data, device = training.data, device_of(training)
     batches = batches or tutorial.batches(data.root, data.image_size, data.channels, data.batch_size)
     gan = build_model(training).to(device)
     players = gan.generator, nn.Sequential(gan.discriminator, nn.Sigmoid())
-    # As the tutorials have them, in PyTorch's default layout.
+    # In PyTorch's default layout, as in the tutorials.
     game = tutorial.TextbookGame(*(each.to(memory_format=torch.contiguous_format) for each in players))
     pace.wait()
     for step, real in enumerate(batches):
@@ -51,7 +51,7 @@ def textbook(pace: Pace, training: DictConfig, batches: Iterable[Tensor] | None 
 
 
 def bare(pace: Pace, training: DictConfig) -> None:
-    """Alzgan's game with nothing around it, on noise that lies on the device; on CUDA by graphs."""
+    """Alzgan's game alone, on noise that lies on the device; on CUDA by graphs."""
     tune_process()
     game = BareGame(training)
     if game.device.type == "cuda":
@@ -63,17 +63,13 @@ def bare(pace: Pace, training: DictConfig) -> None:
 
 
 class BareGame:
-    """A game, its optimizers and its data, without a Trainer.
-
-    Args:
-        training: see above.
-    """
+    """A game, its optimizers and its data, without a Trainer."""
 
     def __init__(self, training: DictConfig):
         data, self.device = training.data, device_of(training)
         self.gan = build_model(training).to(self.device)
         self.optimizers = self.gan.configure_optimizers()
-        self.play = partial(self.gan.step, optimizers=self.optimizers)
+        self.play: Step = partial(self.gan.step, optimizers=self.optimizers)
         self.batch_size = data.batch_size
         noise = torch.randint(
             256, (RESIDENT, data.image_size, data.image_size, data.channels), dtype=torch.uint8
@@ -83,23 +79,25 @@ class BareGame:
 
     def step(self, number: int) -> dict[str, Tensor]:
         """One step on a random batch."""
-        # Without the cache of cast weights, as Lightning has it: a later turn needs them as they are then.
+        # Without the cache of cast weights, as in Lightning: a later turn needs the updated weights.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low, cache_enabled=False):
             return self.play(self.draw_turns(), self.gan.due(number))
 
     def draw_turns(self) -> list[Turn]:
-        """The discriminator's turns, all of it drawn on the device."""
+        """The discriminator's turns, drawn on the device."""
         return [self.draw_turn() for _ in range(self.gan.turns_a_step)]
 
     def draw_turn(self) -> Turn:
         """One turn."""
-        gan, count, labels, draws = self.gan, self.batch_size // self.gan.turns_a_step, None, None
+        gan, count = self.gan, self.batch_size // self.gan.turns_a_step
+        labels: Tensor | None = None
+        draws: Tensor | None = None
         chosen = torch.randint(len(self.images), (count,), device=self.device)
         if gan.conditional:
             labels = torch.randint(max(1, gan.classes), (count,), device=self.device)
-        if gan.numbers:
-            numbers = torch.rand(count, gan.numbers, device=self.device) * 2 - 1
-            labels = torch.cat([labels[:, None], numbers], 1)
+            if gan.numbers:
+                numbers = torch.rand(count, gan.numbers, device=self.device) * 2 - 1
+                labels = torch.cat([labels[:, None], numbers], 1)
         if gan.augment is not None:
             draws = torch.rand(len(Look), count, gan.augment.uniforms, device=self.device)
         latents = torch.randn(count, gan.latent_dim, device=self.device)
@@ -107,9 +105,9 @@ class BareGame:
 
 
 def trainer(pace: Pace, training: DictConfig) -> None:
-    """The real Trainer with its callbacks and its logger: all that belongs to a step.
+    """The real Trainer with its callbacks and its logger.
 
-    What comes every few epochs would fall into some rounds and not into others.
+    Work of every few epochs is left out: it would fall into some rounds only.
     """
     for name in ("quality", "samples"):
         if training.callbacks.get(name) is not None:
@@ -119,12 +117,12 @@ def trainer(pace: Pace, training: DictConfig) -> None:
 
 
 def train(training: DictConfig, *probes: Callback) -> None:
-    """Train as `alzgan.runs.session.run` does, with callbacks added behind all others."""
+    """Train as `alzgan.runs.session.run` does, with `probes` behind all other callbacks."""
     tune_process()
     with quiet():
         data = build_data(training)
         training = conditioned(training, data)
         gan, fit = build_model(training), build_trainer(training, {}, None)
         data.setup()
-        fit.callbacks.extend(probes)
+        fit.callbacks.extend(probes)  # type: ignore[attr-defined]  # Lightning does not declare it
         fit.fit(gan, datamodule=data)

@@ -1,4 +1,4 @@
-"""One benchmark: the loops side by side, and what their times mean."""
+"""A benchmark: time the loops side by side and compare them."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -32,8 +32,8 @@ def measure(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> No
 
     Args:
         settings: a composed `conf/benchmark.yaml`.
-        overrides: of the command line; those of the data, the model and the callbacks hold for the training.
-        run_dir: of the results.
+        overrides: of the command line; those of data, model and callbacks are passed on to the training.
+        run_dir: folder of the results.
     """
     check(settings, run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -50,10 +50,10 @@ def measure(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> No
 
 
 def check(settings: DictConfig, run_dir: Path) -> None:
-    """Check what is asked of a benchmark.
+    """Check the settings.
 
     Raises:
-        UserError: it cannot be measured.
+        UserError: they cannot be measured.
     """
     check_missing(settings)
     try:
@@ -77,29 +77,29 @@ def check(settings: DictConfig, run_dir: Path) -> None:
 
 
 class Bench:
-    """What the loops of a benchmark have in common: the data and the model. The arguments are `measure`'s."""
+    """The data and the model that the loops of a benchmark share. For the arguments see `measure`."""
 
     def __init__(self, settings: DictConfig, overrides: Sequence[str], run_dir: Path):
         self.run_dir = run_dir
         self.overrides = [text for text in overrides if text.lstrip("+~").split("=")[0] not in OWN]
         data = build_data(settings)
         self.settings = settings = conditioned(settings, data)
-        build_model(settings)  # its errors are better told here than by a loop in a process of its own
-        data.setup()  # makes the phantom, fills the cache
+        build_model(settings)  # reports errors here, not in the process of a loop
+        data.setup()  # makes the phantom and fills the cache
         self.root = str(data.root)
         self.conditions = {name: settings.model.get(name, 0) for name in ("classes", "numbers")}
 
     def training(self, name: str, *overrides: str) -> DictConfig:
-        """What `python -m alzgan.train` would train with, and a folder for it, without an end."""
+        """The config of `python -m alzgan.train` in a folder of its own, without an end."""
         extra = ["trainer.max_epochs=1000000", "trainer.max_steps=-1", f"run_dir='{self.run_dir / name}'"]
         composed = compose_config("train", [*self.overrides, *extra, *overrides])
         composed.model.update(self.conditions)
         composed.data.root = self.root
-        # Resolved, since it goes to processes that know no resolvers.
-        return OmegaConf.create(OmegaConf.to_container(composed, resolve=True))
+        OmegaConf.resolve(composed)  # the loops' processes have no resolvers
+        return composed
 
     def contest(self, chosen: Mapping[str, tuple[Loop, Sequence[str]]]) -> dict[str, Any]:
-        """Time loops, given as in `LOOPS`, against each other and say what each is worth."""
+        """Time loops, given as in `LOOPS`, and compare them."""
         plans = {name: (loop, self.training(name, *options)) for name, (loop, options) in chosen.items()}
         with contest(plans, self.run_dir) as runs:
             times = interleave(runs, self.settings.rounds, self.settings.seconds)
@@ -108,7 +108,7 @@ class Bench:
 
 
 def summary(times: dict[str, list[float]], memory: dict[str, Any], batch: int) -> dict[str, Any]:
-    """What the times mean, by loop: medians over the rounds, and against the textbook and the bare loop."""
+    """The median times of each loop, and the comparison with the textbook and the bare loop."""
     found: dict[str, Any] = {}
     for name, seconds in times.items():
         median = statistics.median(seconds)
@@ -126,13 +126,13 @@ def summary(times: dict[str, list[float]], memory: dict[str, Any], batch: int) -
 
 
 def ratios(times: list[float], reference: list[float]) -> dict[str, float]:
-    """How many times faster than the reference in the same round: median and quartiles over the rounds."""
+    """The speed over that of the reference in the same round: median and quartiles over the rounds."""
     low, ratio, high = quartiles([theirs / ours for ours, theirs in zip(times, reference, strict=True)])
     return {"ratio": ratio, "low": low, "high": high}
 
 
 def overhead(trainer: list[float], bare: list[float]) -> dict[str, float]:
-    """What a Trainer adds to a step of the bare loop: milliseconds with quartiles, and percent."""
+    """The time that a Trainer adds to a step of the bare loop: milliseconds with quartiles, and percent."""
     extra = [1e3 * (ours - theirs) for ours, theirs in zip(trainer, bare, strict=True)]
     low, milliseconds, high = quartiles(extra)
     percent = milliseconds / 10 / statistics.median(bare)
@@ -140,7 +140,7 @@ def overhead(trainer: list[float], bare: list[float]) -> dict[str, float]:
 
 
 def lines(found: dict[str, Any]) -> list[str]:
-    """The table of the terminal, one row a loop."""
+    """The table for the terminal, with a row for each loop."""
     ratio = "{ratio:.2f} ({low:.2f} to {high:.2f})"
     added = "{milliseconds:+.2f} ms ({low:+.2f} to {high:+.2f}), {percent:+.1f} %"
     table = [["loop", "images/s", "over textbook", "added to bare", "peak MiB", "CUDA MiB"]]

@@ -1,6 +1,7 @@
-"""The DCGAN loop of the tutorials, plainly: what the default model must equal, and is timed against."""
+"""The DCGAN loop of the tutorials, which the default model must equal and is timed against."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +10,11 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 WORKERS = 2
-ADAM = {"lr": 2e-4, "betas": (0.5, 0.999)}
+ADAM: dict[str, Any] = {"lr": 2e-4, "betas": (0.5, 0.999)}
 
 
 class TextbookGame:
-    """The two players as the tutorials have them: BCELoss on probabilities, real and fake passes apart.
+    """The two players of the tutorials: BCELoss on probabilities, with separate passes for real and fake.
 
     Args:
         generator: latents (N, L) to images (N, C, H, W).
@@ -27,7 +28,7 @@ class TextbookGame:
         self.discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), **ADAM)
 
     def step(self, real: Tensor, latents: Tensor) -> tuple[float, ...]:
-        """One alternation; returns both losses, D(x), and D(G(z)) before and after D's step, all read."""
+        """One step; returns both losses, D(x), and D(G(z)) before and after D's step, as numbers."""
         ones, zeros = real.new_ones(len(real)), real.new_zeros(len(real))
         self.discriminator.zero_grad()
         on_real = self.discriminator(real)
@@ -49,7 +50,7 @@ class TextbookGame:
 
 
 def batches(folder: str, image_size: int, channels: int, batch_size: int) -> Iterator[Tensor]:
-    """Whole batches of float images in [-1, 1] without end, each image decoded each time by a worker."""
+    """Endless whole batches of float images in [-1, 1]; workers decode each image each time."""
     recipe = [
         *([transforms.Grayscale()] if channels == 1 else []),
         transforms.Resize(image_size),

@@ -1,4 +1,4 @@
-"""Callbacks that watch and save a run. Their hooks get Lightning's types, which two functions narrow."""
+"""Callbacks that watch and save a run. Two functions narrow Lightning's types in their hooks."""
 
 from typing import cast
 
@@ -9,7 +9,7 @@ from alzgan.gan import GAN
 
 
 def gan_of(pl_module: LightningModule) -> GAN:
-    """The module in training: alzgan trains no other kind."""
+    """The module in training, which is always a `GAN`."""
     return cast(GAN, pl_module)
 
 

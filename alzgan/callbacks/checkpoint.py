@@ -34,7 +34,7 @@ class RunCheckpoint(Checkpoint):
         self.last_saved_step = -1
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        """Save every n steps. The last step of an epoch is saved when the epoch has ended."""
+        """Save every n steps; the last step of an epoch waits for the epoch's end."""
         if trainer.global_step % trainer.num_training_batches != 0:
             self.save_if_due(trainer)
 
@@ -50,7 +50,7 @@ class RunCheckpoint(Checkpoint):
         self.save_if_due(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the end of the run."""
+        """Save the last state."""
         self.save_last(trainer)
 
     def save_if_due(self, trainer: Trainer) -> None:
@@ -82,7 +82,7 @@ class RunCheckpoint(Checkpoint):
         return Path(trainer.default_root_dir) / "checkpoints" / f"{name}.ckpt"
 
     def state_dict(self) -> dict[str, Any]:
-        """The best objective and its step: a resumed run replaces `best.ckpt` only with a better one."""
+        """The best objective and its step, so that a resumed run keeps a better `best.ckpt`."""
         return {"best_objective": self.best_objective, "best_step": self.best_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

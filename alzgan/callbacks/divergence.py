@@ -15,8 +15,8 @@ LONGEST = 1000  # steps between two checks, however rarely the run logs
 class DivergenceGuard(Callback):
     """Raise at the first loss that is NaN or infinite, and refuse to save weights that are.
 
-    On a CPU every step is checked. On other devices the losses stay there: to read them waits for the device,
-    so they are read every `trainer.log_every_n_steps` steps and before a checkpoint is written.
+    On a CPU every step is checked. Reading a loss from another device waits for it, so there the losses are
+    read every `trainer.log_every_n_steps` steps and before each checkpoint.
 
     Raises:
         UserError: a loss or a weight is not finite; the line names the step.
@@ -31,7 +31,7 @@ class DivergenceGuard(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: Any, **kwargs: Any
     ) -> None:
-        """Check both losses, or keep them on the device."""
+        """Check both losses on a CPU; keep them on any other device."""
         losses = outputs["loss/discriminator"], outputs["loss/generator"]
         if pl_module.device.type != "cpu":
             self.remember(trainer, losses)
@@ -39,7 +39,7 @@ class DivergenceGuard(Callback):
             raise diverged("a loss", trainer.global_step)
 
     def remember(self, trainer: Trainer, losses: tuple[Tensor, Tensor]) -> None:
-        """Keep the sum of this step's losses on the device; one sum costs one operation."""
+        """Keep the sum of this step's losses on the device, which is a single operation."""
         torch.add(*losses, out=self.sums[(trainer.global_step - 1) % len(self.sums)])
         if trainer.global_step % len(self.sums) == 0:
             self.check(trainer)

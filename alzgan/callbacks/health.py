@@ -1,4 +1,4 @@
-"""Warn of two failures of a GAN that keep all numbers finite: an unbeatable discriminator, mode collapse."""
+"""Warn of two failures of a GAN in which all numbers stay finite: a winning discriminator, mode collapse."""
 
 import logging
 from typing import Any
@@ -31,18 +31,19 @@ ADVICE = {
 class TrainingHealth(Callback):
     """Warn once if the discriminator has won, and once if the generator has collapsed.
 
-    `health/discriminator_won` in TensorBoard counts the steps in a row for which the discriminator's loss has
-    been near 0. `health/sample_diversity` is the root mean square distance between samples of fixed latents
-    over that between real images: 1 is as diverse as the data, 0 is one image.
+    `health/discriminator_won` in TensorBoard counts the steps in a row with a discriminator loss near 0.
+    `health/sample_diversity` is the root mean square distance between samples of fixed latents over that
+    between real images: 1 is as diverse as the data, 0 is one image.
 
     Args:
         every_n_train_steps: steps between two checks.
-        patience: steps that a failure must last; a healthy game recovers within about ten.
+        patience: number of steps that a failure must last; a healthy game recovers within about ten.
         won_share: the discriminator has won below this share of the loss at logits of 0; with cross-entropy,
-            D(x) and 1 - D(G(z)) are then above 0.97 on average. Wasserstein's loss is 0 there: no warning.
+            D(x) and 1 - D(G(z)) are then above 0.97 on average. Wasserstein's loss at logits of 0 is 0, so it
+            causes no warning.
         collapsed_diversity: the generator has collapsed below this diversity; real slices of a single class
-            still have about 0.9.
-        count: number of samples, and of real images, that are compared.
+            have about 0.9.
+        count: number of samples, and of real images, in the comparison.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class TrainingHealth(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: Any, **kwargs: Any
     ) -> None:
-        """Count on the device; every n steps, read the count and check samples."""
+        """Count on the device; every n steps read the count and check samples."""
         if self.won_loss > 0:
             won = outputs["loss/discriminator"] < self.won_loss
             self.won_for = torch.where(won, self.won_for + 1, 0)
@@ -82,7 +83,7 @@ class TrainingHealth(Callback):
             self.check(trainer, gan_of(pl_module))
 
     def check(self, trainer: Trainer, gan: GAN) -> None:
-        """Log both numbers, and warn of a failure that has lasted."""
+        """Log both numbers, and warn of a lasting failure."""
         labels = data_of(trainer).draw_labels(self.count, "health").to(gan.device)
         diversity = spread(gan.sample(gan.latents(self.count, "health"), labels)) / self.real_spread
         collapsed = diversity < self.collapsed_diversity
@@ -93,7 +94,7 @@ class TrainingHealth(Callback):
         self.warn("collapsed", self.collapsed_for, self.collapsed_diversity)
 
     def warn(self, what: str, steps: int, limit: float) -> None:
-        """Warn the first time that a failure has lasted, and say what to try."""
+        """Warn once of a failure that has lasted, and say what to try."""
         if steps >= self.patience and what not in self.warned:
             self.warned.append(what)
             log.warning(ADVICE[what].format(steps=steps, limit=limit))
@@ -113,6 +114,6 @@ class TrainingHealth(Callback):
 
 
 def spread(images: Tensor) -> float:
-    """Root mean square difference of a pixel between two of the images (N, C, H, W), in grey levels."""
+    """The root mean square difference of a pixel between two of the images (N, C, H, W), in grey levels."""
     # Two independent draws are sqrt(2) standard deviations apart.
     return float((2 * images.float().var(dim=0).mean()).sqrt())

@@ -1,4 +1,4 @@
-"""Log to all loggers of a run at once. A logger that cannot show something is skipped."""
+"""Log to all loggers of a run; skip those that cannot show an image or a text."""
 
 from typing import Any
 

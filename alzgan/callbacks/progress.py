@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 class TrainingProgress(ProgressBar):
     """Log the steps' scalars every `trainer.log_every_n_steps` steps, and show a bar that counts images.
 
-    Where stderr is no terminal, a line now and then replaces the bar. Training waits for the device only when
-    values are logged. A scalar that this step does not have, such as a penalty that was not due, is logged
-    with its last value.
+    If stderr is no terminal, occasional lines replace the bar. Training waits for the device only when values
+    are logged. A scalar that is missing in a step, such as a penalty that is not due, is logged with its last
+    value.
 
     Args:
         bar: whether to show the bar.
@@ -63,7 +63,7 @@ class TrainingProgress(ProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: Any, **kwargs: Any
     ) -> None:
-        """Log this step if it is one of every n."""
+        """Log every n steps."""
         self.said |= outputs
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning does not declare it
         if trainer.global_step % every == 0:
@@ -91,7 +91,7 @@ class TrainingProgress(ProgressBar):
         self.bar.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """The last scalars, which a resumed run logs until it has new ones."""
+        """The last scalars, which a resumed run logs until it gets new ones."""
         return {"said": {name: float(value) for name, value in self.said.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

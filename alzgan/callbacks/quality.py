@@ -1,4 +1,4 @@
-"""How far the generated images are from the real ones, measured while the model trains."""
+"""The distance between generated and real images, measured during training."""
 
 import logging
 from pathlib import Path
@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning import Callback, Trainer
-from torch import Tensor
+from lightning import Callback, LightningModule, Trainer
 
+from alzgan.callbacks import data_of, gan_of
 from alzgan.callbacks.logging import log_metrics, show_text
 from alzgan.callbacks.schedule import epoch_is_due
 from alzgan.data.datamodule import MRIDataModule
@@ -26,35 +26,36 @@ from alzgan.text import counted, printable
 log = logging.getLogger(__name__)
 
 DISTANCES = {"frechet": FRECHET, "kernel": KERNEL_DISTANCE}
-LEAST_PEOPLE = 10  # of validation; a run that is chosen by fewer is chosen by their traits
+LEAST_PEOPLE = 10  # of validation; fewer people would choose a run by their own traits
 
 
 class Quality(Callback):
-    """The distance of generated to real images of validation people in a feature space; lower is better.
+    """The distance in a feature space between generated images and real ones of validation people.
 
-    Every k epochs and at the end, on the training device, always from the same latents. The features of the
-    real images are computed once and kept in the cache; each class weighs as it is shown in training
-    (`data.sampling`). The value is logged as `quality/<distance>_<space>`, `fid` and `kid` only with
-    Inception's weights, and as the metric `objective` that `best.ckpt` and sweeps use.
+    Lower is better. It is measured every n epochs and at the end, on the training device, always from the
+    same latents. The features of the real images are cached. Each class weighs as much as in training
+    (`data.sampling`). The value is logged as `quality/<distance>_<space>` (`fid` and `kid` only with
+    Inception's weights) and as the metric `objective`, which `best.ckpt` and sweeps use.
 
-    A distance to training people is smallest for copies of them. It is measured only where there are fewer
-    than `LEAST_PEOPLE` validation people, or where the run began so in an older version: the values of one
-    run must compare. Training people also stand in for a class without validation people. The log says it.
+    Copies of training people have the smallest distance to training people. So these are the real side only
+    if there are fewer than `LEAST_PEOPLE` validation people, or if a run of an older version began with them,
+    since the values of one run must compare. Training people also replace those of a class without validation
+    people. The log says so.
 
     Args:
-        n_samples: generated images.
-        every_n_epochs: between two evaluations; None: at the end only.
+        n_samples: number of generated images.
+        every_n_epochs: epochs between two measurements; None: only at the end.
         batch_size: of generation and feature extraction.
-        extractor: a feature space, see `alzgan.metrics.features.feature_space`; None: Inception where its
-            weights are given, found or can be fetched, else random convolutions.
+        extractor: a feature space, see `alzgan.metrics.features.feature_space`; None: Inception if its
+            weights are given, found or downloaded, else random convolutions.
         distance: "frechet" (Heusel et al. 2017) or "kernel" (Bińkowski et al. 2018).
         weights: path of Inception's weights; None: where torchmetrics keeps them.
-        download: whether to try the network where they are missing.
+        download: whether to download them if they are missing.
         cache_dir: of the real images' features, see `alzgan.files.cache_folder`.
 
     Raises:
         SettingError: a value is out of its range.
-        UserError: the space's weights are missing or are others.
+        UserError: the weights are missing or not those of the space.
     """
 
     def __init__(
@@ -81,39 +82,43 @@ class Quality(Callback):
         self.distance = distance
         self.tag = f"quality/{name_of(distance, self.extractor)}"
         self.people: str | None = None  # the part of the data that is the real side, once it is known
+        self.real: Any = None  # moments; or features, weights and the mean kernel
 
-    def on_fit_start(self, trainer: Trainer, pl_module: GAN) -> None:
-        """Say what will be measured and prepare the real side of it."""
-        # Kept out of the module, where its states would enter every checkpoint.
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log what will be measured, and prepare the real side."""
+        # Not in the module, whose checkpoints would then hold the extractor's weights.
         self.extractor.to(pl_module.device)
-        images, words = self.real_images(trainer.datamodule)
+        images, words = self.real_images(data_of(trainer))
         self.describe(trainer, words)
-        real = None
+        real: Any = None
         if trainer.is_global_zero:
-            features = self.real_features(images, pl_module.device)
-            weights = trainer.datamodule.image_weights(images)
+            # Raises a UserError if the cache cannot be written.
+            features = features_of(
+                images[np.arange(len(images))][0], self.extractor, self.cache_dir, pl_module.device
+            )
+            weights = data_of(trainer).image_weights(images)
             if self.distance == "kernel":
                 real = features, weights, mean_kernel(features, weights=weights)
             else:
                 real = moments(features, weights)
         self.real = trainer.strategy.broadcast(real)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: GAN) -> None:
-        """Measure where it is due."""
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure if it is due."""
         if not epoch_is_due(trainer, self.every_n_epochs):
             return
-        value = self.measure(pl_module)
+        value = self.measure(gan_of(pl_module))
         pl_module.log("objective", value, logger=False, sync_dist=True)
         log_metrics(trainer, {self.tag: value})
 
     def measure(self, gan: GAN) -> float:
-        """The distance of `n_samples` fresh samples, of which every rank generates its share."""
+        """The distance of `n_samples` new samples; each rank generates its share."""
         strategy, ranks = gan.trainer.strategy, gan.trainer.world_size
         for buffer in gan.sampler.buffers():  # a checkpoint has the first rank's batch-norm statistics
             buffer.copy_(strategy.broadcast(buffer))
         rounds = -(-self.n_samples // (self.batch_size * ranks))
-        # As many batches on each rank; the last ones may be more than is asked for.
-        labels = gan.trainer.datamodule.draw_labels(self.n_samples, "quality").to(gan.device)
+        # Each rank has the same number of batches, so there may be more samples than `n_samples`.
+        labels = data_of(gan.trainer).draw_labels(self.n_samples, "quality").to(gan.device)
         again = torch.arange(rounds * ranks * self.batch_size) % self.n_samples
         labels = labels[again.to(gan.device)].split(self.batch_size)
         found = []
@@ -128,14 +133,14 @@ class Quality(Callback):
         return kernel_distance(real, fake, real_weights=weights, real_kernel=known)
 
     def real_images(self, data: MRIDataModule) -> tuple[SliceDataset, str]:
-        """What the samples are compared with, and how many people that is, in words."""
+        """The images to compare samples with, and how many people they show, in words."""
         unseen, trained = data.people_in("validation"), data.people_in("train")
         why = "as this run began"
         if self.people is None:
             self.people = "validation" if unseen >= LEAST_PEOPLE else "train"
             why = f"there are {unseen} of validation and {LEAST_PEOPLE} are needed"
         if self.people == "train":
-            return data.dataset, (
+            return data.train, (
                 f"{len(data)} real images of {counted(trained, 'training person', 'training people')}, which "
                 f"favours copies of them: {why}"
             )
@@ -147,16 +152,8 @@ class Quality(Callback):
             )
         return images, words
 
-    def real_features(self, images: SliceDataset, device: torch.device) -> Tensor:
-        """The features (N, F) of real images, from the cache or computed and put there.
-
-        Raises:
-            UserError: the cache cannot be written.
-        """
-        return features_of(images[np.arange(len(images))][0], self.extractor, self.cache_dir, device)
-
     def describe(self, trainer: Trainer, real: str) -> None:
-        """Log the extractor, the counts and the resize setting: what the numbers mean."""
+        """Log the extractor, the counts and the resizing, which define the numbers."""
         text = (
             f"{self.tag}: extractor {self.extractor.name}, {self.n_samples} generated images, {real}; "
             f"{self.extractor.method}"
@@ -166,11 +163,11 @@ class Quality(Callback):
             show_text(trainer, "quality/method", text)
 
     def state_dict(self) -> dict[str, Any]:
-        """What the run's values were measured by."""
+        """The extractor, the distance and the people by which the run is measured."""
         return {"extractor": self.extractor.name, "distance": self.distance, "people": self.people}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Check that they stay comparable: the best of a run is chosen among them."""
+        """Check that old and new values compare: the best of a run is chosen among them."""
         self.people = state_dict.get("people", "train")  # older versions had no others
         before = state_dict["extractor"], state_dict.get("distance", "frechet")
         if before != (self.extractor.name, self.distance):
@@ -182,21 +179,17 @@ class Quality(Callback):
 
 
 def name_of(distance: str, extractor: FeatureExtractor) -> str:
-    """What the distance in the extractor's features is called."""
+    """The name of the distance in the extractor's features."""
     if isinstance(extractor, InceptionFeatures):
         return DISTANCES[distance].in_inception
     return f"{distance}_{extractor.space.replace('-', '_')}"
 
 
 def default_extractor(weights: str | None, download: bool) -> FeatureExtractor:
-    """Inception where its weights are given, found or can be fetched; else random convolutions, said.
-
-    Args:
-        weights: path of the weights; None: where torchmetrics keeps them.
-        download: whether to try the network where they are missing.
+    """Inception if its weights are given, found or downloaded; else random convolutions, with a log line.
 
     Raises:
-        UserError: `weights` is given but is not that file.
+        UserError: `weights` is not Inception's file.
     """
     if weights is not None:
         return InceptionFeatures(Path(weights).expanduser())

@@ -1,9 +1,9 @@
-"""What a run was made of and what came out: in its folder, in TensorBoard and in every checkpoint."""
+"""The settings and the outcome of a run: in its folder, in TensorBoard and in every checkpoint."""
 
 from pathlib import Path
 from typing import Any
 
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from omegaconf import OmegaConf
 
@@ -12,18 +12,17 @@ from alzgan.callbacks.logging import log_metrics, show, show_text
 from alzgan.callbacks.quality import Quality
 from alzgan.callbacks.schedule import run_is_over
 from alzgan.files import write_json
-from alzgan.gan import GAN
 from alzgan.upstream.lightning import set_progress
 
 OBJECTIVES = ("objective/best", "objective/final")
 
 
 class RunRecord(Checkpoint):
-    """Keep the resolved config and the provenance beside the weights, and the outcome beside both.
+    """Record the config, the provenance and the outcome of a run.
 
-    Writes the config as text to TensorBoard, config and provenance into each checkpoint under the key
-    `alzgan`, and at the end `metrics.json`; its objective is the metric of TensorBoard's HParams tab. A
-    `Checkpoint`, since Lightning calls these last: the outcome comes after the last weights are on the disk.
+    Writes the config as text to TensorBoard; config and provenance into each checkpoint under the key
+    `alzgan`; and at the end `metrics.json`. TensorBoard's HParams tab shows the objective. This is a
+    `Checkpoint` because Lightning calls those last: the last weights are on the disk before the outcome.
 
     Args:
         config: the run's resolved config, plain containers only.
@@ -34,22 +33,24 @@ class RunRecord(Checkpoint):
         self.config = config
         self.provenance = provenance
 
-    def on_train_start(self, trainer: Trainer, pl_module: GAN) -> None:
-        """Show the config, as text and among those of other runs."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the config as text and in the table of runs."""
         if trainer.global_step == 0:
             show_text(trainer, "config", OmegaConf.to_yaml(self.config))
             settings = {key: self.config[key] for key in ("seed", "data", "model", "trainer")}
             show(trainer, "show_settings", OBJECTIVES, settings)
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: GAN, checkpoint: dict[str, Any]) -> None:
-        """Let the verbs rebuild the model from the file alone, and the run go on from it."""
-        set_progress(checkpoint, trainer.num_training_batches)
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add all that rebuilds the model, and continues the run, from the file alone."""
+        set_progress(checkpoint, int(trainer.num_training_batches))
         checkpoint["alzgan"] = {"config": self.config, "provenance": self.provenance}
-        if run_is_over(trainer):  # whoever is killed before `metrics.json` is there can still write it
+        if run_is_over(trainer):  # a run that is killed before it writes `metrics.json` writes it later
             checkpoint["alzgan"]["outcome"] = outcome(trainer)
 
-    def on_train_end(self, trainer: Trainer, pl_module: GAN) -> None:
-        """Write what came out."""
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the outcome."""
         if not trainer.is_global_zero:
             return
         metrics = outcome(trainer)
@@ -59,8 +60,9 @@ class RunRecord(Checkpoint):
 
 
 def outcome(trainer: Trainer) -> dict[str, Any]:
-    """The run's length and, where its quality was measured, the final and the best value, by name."""
-    quality = next((c for c in trainer.callbacks if isinstance(c, Quality)), None)
+    """The number of steps and, if quality was measured, its final and best values, by name."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it without declaring it
+    quality = next((callback for callback in callbacks if isinstance(callback, Quality)), None)
     checkpoint = RunCheckpoint.of(trainer)
     metrics: dict[str, Any] = {"steps": trainer.global_step}
     if quality is not None and "objective" in trainer.callback_metrics:

@@ -21,10 +21,10 @@ from alzgan.gan import GAN
 class FixedLatentSamples(Callback):
     """A grid of `count` samples from fixed latents, in TensorBoard and as `samples/step_*.png`.
 
-    A grid is drawn at the start, every n epochs (or steps, if set) and at the end. A conditional model's grid
-    has one row for each of its first `count` classes. If its labels have numbers, each row shows one latent
-    while the first number rises from column to column. The start also logs a grid of real images,
-    `samples/real.png`.
+    The callback draws it at the start, every n epochs (or steps, if set) and at the end. A conditional
+    model's grid has one row for each of its first `count` classes. If its labels have numbers, each row shows
+    one latent while the first number rises from column to column. At the start there is also a grid of real
+    images, `samples/real.png`.
 
     Args:
         count: images in the grid.
@@ -63,7 +63,7 @@ class FixedLatentSamples(Callback):
             self.draw(trainer)
 
     def draw(self, trainer: Trainer) -> None:
-        """Sample, and write the grid of this step."""
+        """Write a grid of samples of this step."""
         if trainer.is_global_zero:
             gan = gan_of(trainer.lightning_module)
             rows = min(gan.classes or round(self.count**0.5), self.count)
@@ -88,7 +88,7 @@ class FixedLatentSamples(Callback):
 
 
 def rising(rows: int, columns: int, gan: GAN) -> Tensor:
-    """Numbers (rows * columns, m) of labels: the first goes from -1 to 1 in each row, the others are 0."""
+    """Numbers (rows * columns, m) of labels: the first rises from -1 to 1 in each row, the others are 0."""
     numbers = torch.zeros(rows, columns, gan.numbers, device=gan.device)
     numbers[:, :, 0] = torch.linspace(-1, 1, columns, device=gan.device)
     return numbers.flatten(0, 1)

@@ -1,4 +1,4 @@
-"""When the periodic callbacks act."""
+"""The times at which periodic callbacks act."""
 
 from lightning import Trainer
 

@@ -45,11 +45,11 @@ class Stopped(SystemExit):
 class StopOnSignal(Checkpoint):
     """On SIGTERM, SIGHUP (a closed terminal) or Ctrl-C, save `last.ckpt` after the step and exit.
 
-    A second Ctrl-C exits at once. After the last step of an epoch the run stops once the epoch's callbacks
-    are done; after the last step of the run it ends as usual. Slurm's requeue signal, which Lightning would
-    handle in the middle of a step, waits for the end of the step too.
+    A second Ctrl-C exits at once. After the last step of an epoch the run first finishes the epoch's
+    callbacks. After the last step of the run it ends as usual. Slurm's requeue signal, which Lightning would
+    handle in the middle of a step, also waits for the end of the step.
 
-    This is a `Checkpoint` because Lightning calls those last, after all others have logged and written.
+    This is a `Checkpoint` because Lightning calls those after all other callbacks have logged and written.
 
     Raises:
         Stopped: with exit code 143 (SIGTERM), 129 (SIGHUP) or 130 (Ctrl-C).

@@ -1,4 +1,4 @@
-"""Seed torch's global random generators, from which dropout and some custom networks draw."""
+"""Torch's global random generators, from which dropout and some custom networks draw."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from alzgan.device.streams import stream
 def torch_stream(
     device: torch.device, seed: int, purpose: str, step: int = 0, rank: int = 0
 ) -> Iterator[None]:
-    """Seed torch's global generators from a stream, and restore their states afterwards."""
+    """Seed torch's global generators from a stream, and restore their states after the block."""
     generators = [torch.default_generator]
     if device.type == "cuda":
         generators.append(torch.cuda.default_generators[device.index])

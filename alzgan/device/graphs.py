@@ -1,36 +1,36 @@
-"""A training step as CUDA graphs: recorded once, then launched without Python between its kernels."""
+"""A training step as CUDA graphs: captured once, then replayed without Python between its kernels."""
 
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-WARM_UP_STEPS = 3  # as PyTorch's notes on CUDA graphs have it: lazy set-ups must be over before a capture
+WARM_UP_STEPS = 3  # as in PyTorch's notes on CUDA graphs: lazy initialization must precede a capture
 
-Turns = Sequence[NamedTuple]  # of tensors or None, always of the same shapes
+Turns = Sequence[Any]  # named tuples of tensors or None, always of the same shapes
 Due = tuple[str, ...]
 Step = Callable[[Turns, Due], dict[str, Tensor]]
 Capture = Callable[[Callable[[], dict[str, Tensor]]], tuple[Callable[[], None], dict[str, Tensor]]]
 
 
 class CapturedStep:
-    """A step that is run as it is a few times, then captured and replayed; each call trains once.
+    """A step that runs a few times as it is, and is then captured and replayed. Each call trains once.
 
-    There is one graph for each set of names that a step is called with. The tensors that a replay returns are
-    the same ones each time: they hold a step's values until the graph's next replay.
+    Each set of names that the step is called with has a graph. Each replay of a graph returns the same
+    tensors, which hold the step's values until the next replay.
 
     Args:
-        step: takes turns and names, and returns tensors. It must neither read a value of the device nor
-            depend on anything that changes between calls but the turns' tensors, the weights and `scheduled`.
-        optimizers: that it steps; Adam needs `fused=True`, which counts on the device.
-        scheduled: for each optimizer the options that change between calls; the captured step reads them from
-            tensors. Only the learning rate can.
-        capture: `cuda_capture`, or a test's stand-in that works without CUDA.
-        warm_up: `on_side_stream`, or likewise.
+        step: takes turns and names, and returns tensors. It must not read a value from the device. Between
+            calls nothing may change but the turns' tensors, the weights and `scheduled`.
+        optimizers: that the step uses; Adam needs `fused=True`, which counts on the device.
+        scheduled: for each optimizer, the options that change between calls. The captured step reads them
+            from tensors, which only works for the learning rate.
+        capture: `cuda_capture`, or a replacement for tests without CUDA.
+        warm_up: `on_side_stream`, or a replacement.
     """
 
     def __init__(
@@ -82,16 +82,16 @@ class CapturedStep:
 def cuda_capture(
     body: Callable[[], dict[str, Tensor]],
 ) -> tuple[Callable[[], None], dict[str, Tensor]]:
-    """Record what the body queues, without running it; returns how to run it and its results' places."""
+    """Capture the body without running it; returns a function that replays it, and its output tensors."""
     graph = torch.cuda.CUDAGraph()
-    # Other threads, a loader's that pins memory say, may go on with what a capture forbids.
+    # "thread_local" lets other threads, such as a loader's that pins memory, go on during the capture.
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         outputs = body()
     return graph.replay, outputs
 
 
 def on_side_stream(step: Step, turns: Turns, due: Due) -> dict[str, Tensor]:
-    """Run a step off the default stream, as a capture does."""
+    """Run a step on another stream than the default one, as a capture does."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -101,14 +101,14 @@ def on_side_stream(step: Step, turns: Turns, due: Due) -> dict[str, Tensor]:
 
 
 def capturable(optimizers: Sequence[Optimizer]) -> contextlib.AbstractContextManager[None]:
-    """Let the optimizers be captured."""
+    """Make the optimizers capturable in the block."""
     options = [(group, "capturable") for optimizer in optimizers for group in optimizer.param_groups]
     return options_as(options, [True] * len(options))
 
 
 @contextlib.contextmanager
 def options_as(options: Sequence[tuple[dict[str, Any], str]], values: Sequence[Any]) -> Iterator[None]:
-    """Give options of optimizers other values for the capture alone, since checkpoints carry them."""
+    """Give options of optimizers other values in the block only, since checkpoints contain them."""
     before = [group.get(name, False) for group, name in options]
     for (group, name), value in zip(options, values, strict=True):
         group[name] = value

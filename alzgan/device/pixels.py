@@ -1,4 +1,4 @@
-"""Between float images in [-1, 1] and whole numbers, one conversion each way; what of an image is shown."""
+"""Conversion between float images in [-1, 1] and whole numbers, and the channels that are shown."""
 
 import torch
 from torch import Tensor
@@ -20,9 +20,9 @@ def quantized(images: Tensor, most: int) -> Tensor:
 
 
 def viewable(images: Tensor) -> Tensor:
-    """Images (N, C, H, W) with C = 1 or 3, as picture files and networks of photographs take them.
+    """Images (N, C, H, W) with C = 1 or 3, for picture files and networks trained on photographs.
 
-    Of any other number of channels, which are neighbouring slices, only the middle one is kept.
+    Any other number of channels means neighbouring slices, of which the middle one is kept.
     """
     channels = images.shape[1]
     return images if channels in (1, 3) else images[:, channels // 2, None]

@@ -1,4 +1,4 @@
-"""The precision that the hardware computes natively, and copies to a device that nothing waits for."""
+"""The precision that the hardware computes natively, and copies to a device without waiting."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ NATIVE_BFLOAT16 = {"amx_bf16", "avx512_bf16", "bf16"}
 
 
 def to_device(values: np.ndarray, device: torch.device) -> Tensor:
-    """Copy an array to the device. The copy is queued behind the device's earlier work."""
+    """Copy an array to the device; the copy waits in the device's queue, not in Python."""
     tensor = torch.from_numpy(values)
     if device.type == "cuda":
         tensor = tensor.pin_memory()  # a copy from pageable memory would wait
@@ -22,8 +22,8 @@ def to_device(values: np.ndarray, device: torch.device) -> Tensor:
 def native_precision(accelerator: str) -> str:
     """Lightning's name of the fastest precision that the accelerator computes natively.
 
-    bfloat16 has float32's range, so the loss needs no scaling; weights and optimizers stay float32. Hardware
-    without native bfloat16 emulates it, slower than float32.
+    bfloat16 has float32's range, so the loss needs no scaling. Weights and optimizers stay float32. Hardware
+    without native bfloat16 emulates it more slowly than it computes float32.
 
     Args:
         accelerator: see `lightning.Trainer`.

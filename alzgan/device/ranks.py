@@ -10,10 +10,7 @@ from alzgan.errors import UserError
 
 
 def mean_of_ranks(values: Tensor) -> Tensor:
-    """The mean over all processes, the same one in each, so that what follows it stays the same in each.
-
-    On one process nothing is done.
-    """
+    """The mean over all processes, so that a state that follows it is the same in each."""
     if (count := count_of_ranks()) > 1:
         dist.all_reduce(values)  # gloo knows sums only
         values = values / count
@@ -21,13 +18,13 @@ def mean_of_ranks(values: Tensor) -> Tensor:
 
 
 def count_of_ranks() -> int:
-    """How many processes train together."""
+    """The number of processes that train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 @contextlib.contextmanager
 def reporting_lost_ranks(then: str) -> Iterator[None]:
-    """Turn a broken connection into one line: another process has ended.
+    """Report a broken connection in one line: another process has ended.
 
     Args:
         then: what the line tells the user to do.

@@ -17,9 +17,8 @@ def purpose_key(purpose: str) -> int:
 def stream(seed: int, purpose: str, step: int = 0, rank: int = 0) -> np.random.Generator:
     """An independent generator for each (seed, purpose, step, rank).
 
-    Philox4x64 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") keyed by seed and
-    purpose; step and rank fill the counter's upper half, so each stream has 2**128 blocks before it
-    meets the next.
+    Philox4x64 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"). Seed and purpose are the
+    key; step and rank are the counter's upper half, so each stream has 2**128 blocks of its own.
     """
     key = np.array([seed, purpose_key(purpose)], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, step, rank]))

@@ -79,7 +79,7 @@ def from_checkpoint(
     def draw(number: int, shares: np.ndarray) -> Images:
         if not generator.classes:
             return Images(seen(pixels_of(generator, number, None, seed)))
-        labels = np.repeat(np.arange(len(shares)), apportion(number, shares))
+        labels = np.repeat(np.arange(len(shares)), apportion(number, shares.tolist()))
         labels = stream(seed, "evaluate/labels").permutation(labels)
         return Images(seen(pixels_of(generator, number, labels, seed)), labels)
 
@@ -139,10 +139,10 @@ def from_folder(folder: Path, data: MRIDataModule) -> Candidate:
             "who is in its images is not known: they count as stacks of slices; a manifest.csv with the "
             "columns file and subject makes recall and the kernel distance sharper"
         )
-    if named:
-        counts = np.bincount(labels, minlength=len(data.classes))
-        notes += odd_shares(counts, data.images_of_classes(), data.classes)
     images = Images(pixels, labels, people, [file.path for file in files]).of(order)
+    if named:
+        counts = images.of_classes(len(data.classes))
+        notes += odd_shares(counts, data.images_of_classes(), data.classes)
 
     def more(number: int, shares: np.ndarray) -> Images:
         noise = stream(0, "evaluate/more")
@@ -205,9 +205,9 @@ def check_folder(folder: Path, side: int) -> None:
             return None  # decoding says what is wrong with it
 
     sizes = Counter(size for size in in_threads(size_of, paths) if size)
-    others = {size: count for size, count in sizes.items() if size != (side, side)}
+    others = Counter({size: count for size, count in sizes.items() if size != (side, side)})
     if others:
-        width, height = max(others, key=others.get)
+        ((width, height), _), *_ = others.most_common(1)
         advice = (
             f"set data.image_size={width}" if len(sizes) == 1 and width == height else "resize them first"
         )

@@ -85,7 +85,7 @@ def copies(
     train, unseen = reference.train, reference.held_out
     found, size = copies_of(nearest, theirs), len(nearest.similarity)
     distances = 1 - nearest.similarity, people, 1 - theirs.similarity, unseen.people
-    about = {"against": TRAIN, "label": None, "seed": seed}
+    about: dict[str, Any] = {"against": TRAIN, "label": None, "seed": seed}
     aligned = about | {"space": ALIGNED, "extractor": ALIGNED, "n": size, "people": train.person_count()}
     shares = shares_above(theirs.similarity, unseen.people, size, seed)
     statistics = train_test_of_halves(*distances[2:], seed)
@@ -112,7 +112,7 @@ def copies(
 def in_space(space: Space, sets: Sets, about: dict[str, Any]) -> list[Number]:
     """The numbers of a feature space, means over its extractors."""
     sides = space.together(sets.samples, sets.held_out, sets.pool)
-    found = [nearness(*each, about["seed"]) for each in sides]
+    found = [nearness(samples, unseen, train, about["seed"]) for samples, unseen, train in sides]
     people, size = sets.held_out.person_count(), len(sets.samples)
     numbers = []
     for metric in IN_SPACES:
@@ -169,7 +169,7 @@ def cached_nearest(images: Tensor, references: Tensor, cache: Path) -> Nearest:
         return {"similarity": found.similarity.numpy(), "index": found.index.numpy()}
 
     return cached(
-        cache_path(cache, "nearest.npz", VERSION, images, references),
+        cache_path(cache, "nearest.npz", VERSION, images.numpy(), references.numpy()),
         compute,
         lambda kept: Nearest(torch.from_numpy(kept["similarity"]), torch.from_numpy(kept["index"])),
     )

@@ -32,9 +32,8 @@ IMAGE_DRAWS = 50  # sets of independent images
 CURVE_DRAWS = 3  # groups of unseen people of whom a curve is the mean
 AGAINST_TRAIN = 5  # groups of people trained on that the samples are compared with
 
-# How samples come. Independent ones vary less than whole people do. Where nobody knows who is in the samples,
-# they may be stacks of slices, near neighbours of each other: unseen people then stand in their place without
-# names, too.
+# The relation between samples. Independent samples vary less than whole people. Samples of unknown people may
+# be stacks of slices, which are near neighbours: unseen people then replace them without names.
 INDEPENDENT, PEOPLE, UNKNOWN = FORMS = "independent", "people", "unknown"
 
 Key = tuple[FeatureMetric, str]  # a metric and the people that it compares with
@@ -42,15 +41,15 @@ Values = dict[Key, float]
 
 
 class Sets(NamedTuple):
-    """What is compared: as many images of each, whole people where they are real.
+    """The sets to compare: equal numbers of images, of whole people if they are real.
 
     Attributes:
-        samples: what is judged.
-        held_out: of people who were not trained on.
-        pool: of people who were, from whom the groups are drawn.
-        groups: rows of the pool, each of as many images as there are samples.
-        drawn: people in a group, at most.
-        form: how the samples come, one of `FORMS`.
+        samples: to judge.
+        held_out: images of people who were not trained on.
+        pool: images of training people, from whom the groups are drawn.
+        groups: rows of the pool, as many as there are samples.
+        drawn: the largest number of people in a group.
+        form: one of `FORMS`.
     """
 
     samples: Images
@@ -73,11 +72,11 @@ class Sets(NamedTuple):
         ]
         pixels = torch.cat([self.held_out.pixels, self.pool.pixels])
         rows = [rows.tolist() for rows in self.groups]
-        return digest_of(pixels, repr((len(self.held_out), people, rows, self.form)))
+        return digest_of(pixels.numpy(), repr((len(self.held_out), people, rows, self.form)))
 
     @property
     def widen(self) -> float:
-        """By how much people drawn anew vary more than the groups, which share people."""
+        """The factor by which new people vary more than the groups, which share people."""
         return widening(self.pool.person_count(), self.drawn)
 
 
@@ -90,16 +89,16 @@ def sets_of(
     seed: int,
     form: str = PEOPLE,
 ) -> Sets | None:
-    """Choose what is compared; None where there are too few people.
+    """Choose the sets to compare; None if there are too few people.
 
     Args:
-        samples: what is judged.
+        samples: to judge.
         reference: the real images.
-        size: images on each side, at most.
-        pool: images of the people from whom groups are drawn, at most.
+        size: largest number of images on each side.
+        pool: largest number of images of the people from whom groups are drawn.
         draws: number of groups.
         seed: of the draws.
-        form: how the samples come, one of `FORMS`.
+        form: one of `FORMS`.
     """
     train, held_out = reference.train, reference.held_out
     drawn_from = train.of(draw_group(train, pool, seed, "pool"))
@@ -129,7 +128,9 @@ def fidelity(
     numbers = []
     for space in spaces:
         triples = space.together(sets.samples, sets.held_out, sets.pool)
-        samples = mean_values([of_samples(metrics, *each, sets.groups) for each in triples])
+        samples = mean_values(
+            [of_samples(metrics, ours, held_out, pool, sets.groups) for ours, held_out, pool in triples]
+        )
         bar = f"comparing in {space.name} {printable(label or '')}".strip()
         unseen = space.once(
             f"groups {sets.real} {whole} {seed}", partial(of_unseen, metrics, triples, sets, seed, bar)
@@ -153,45 +154,47 @@ def fidelity(
 
 
 def methods(metrics: Sequence[FeatureMetric], forms: Collection[str]) -> str:
-    """How numbers of features stand beside those of unseen people, for the report."""
+    """The report's text on the comparison of numbers with those of unseen people."""
     redrawn, slow = (
         ", ".join(metric.words for metric in metrics if chosen(metric))
         for chosen in (lambda metric: metric.redrawn, lambda metric: metric.slow)
     )
     text = (
-        "Slices of one person are nearly one picture, so the person is the unit throughout. People were "
-        "dealt to training and held-out parts as wholes. Each number of the samples stands beside the same "
-        "number for unseen people: groups of real people, drawn at random and as whole people, take the "
-        "samples' place at the same number of images N. Compared with held-out people, these groups are of "
-        "the training part. Compared with training people, they are those held out; the number is then a "
-        f"mean over {AGAINST_TRAIN} groups of the training part. {told(widening, 1)} Groups are drawn "
-        "without replacement"
+        "Slices of one person are nearly the same picture, so the unit is the person, not the slice. All "
+        "images of a person are either in the training part or held out. Each number of the generated images "
+        "stands beside the same number for unseen people: groups of real people, drawn at random with all "
+        "their images, replace the generated images at the same number of images N. In comparisons with "
+        "held-out people these groups come from the training part. In comparisons with training people the "
+        f"held-out people replace the generated images, and the number is a mean over {AGAINST_TRAIN} groups "
+        f"of the training part. {told(widening, 1)} Groups are drawn without replacement"
     )
     if redrawn:
         text += f"; for numbers that are sums over people or pairs of them ({redrawn}) {Redraws.method}"
     text += (
-        f". Neighbourhoods reach to the {neighbours.K}th nearest image of another person, since the nearest "
-        "ones are of the same person"
+        f". The neighbourhood of an image reaches to the {neighbours.K}th nearest image of another person, "
+        "because the nearest images are of the same person"
     )
     if slow:
-        text += f". What takes long ({slow}) is found of the first {LONG_DRAWS} groups"
+        text += (
+            f". Numbers whose computation takes long ({slow}) are computed of the first {LONG_DRAWS} groups"
+        )
     if INDEPENDENT in forms:
         text += (
-            ". A generator's samples are independent. Single images of the training part stand in "
-            f"their place: {IMAGE_DRAWS} sets, drawn without replacement, or, for the sums, images drawn "
-            f"{REDRAWS:,} times with replacement. How little these people tell of all people is added to "
-            "their variance"
+            ". The images of a generator are independent of each other, so single images of the training "
+            f"part replace them: {IMAGE_DRAWS} sets, drawn without replacement, or, for the sums, images "
+            f"drawn {REDRAWS:,} times with replacement. The variance between people is added to theirs, "
+            "because the training part has few people"
         )
     if UNKNOWN in forms:
         text += (
-            ". Where nobody knows who is in the samples they may be stacks of slices, so unseen people then "
-            "stand in their place without names"
+            ". If it is unknown who is in the images, they may be stacks of slices. Unseen people then "
+            "replace them without names"
         )
     return text
 
 
 def values_of(metrics: Sequence[FeatureMetric], pair: Pair, people: str) -> Values:
-    """What a pair gets, by those metrics that compare with such people and that its space has."""
+    """The numbers of a pair, by those metrics that compare with `people` and exist in its space."""
     found = {(metric, people): metric.compute(pair) for metric in metrics if people in metric.against}
     return {key: value for key, value in found.items() if value is not None}
 
@@ -203,7 +206,7 @@ def of_samples(
     pool: Features,
     groups: list[np.ndarray],
 ) -> Values:
-    """What samples get beside the held-out people, and in the mean beside groups of those trained on."""
+    """The samples' numbers beside held-out people, and their mean beside groups of training people."""
     trained = [
         values_of(metrics, Pair(samples, pool.of(rows)).turned(), TRAIN) for rows in groups[:AGAINST_TRAIN]
     ]
@@ -217,12 +220,11 @@ def of_unseen(
     seed: int,
     bar: str,
 ) -> dict[Key, Unseen]:
-    """What unseen people get, in the mean over a space's extractors.
+    """The numbers of unseen people, means over a space's extractors.
 
-    Where samples are compared with held-out people, groups of the pool stand in the samples' place. Where
-    they are compared with the pool, the held-out people do. Whole people stand for samples of people. For
-    independent samples, independent images of the pool do: to what varies between draws of those comes how
-    little the pool's people tell of all people.
+    In comparisons with held-out people, groups of the pool replace the samples. In comparisons with the pool,
+    the held-out people do. Independent samples are replaced by independent images of the pool; the variance
+    between people is then added, because the pool has few people.
     """
     people, drawn, size = sets.pool.person_count(), sets.drawn, len(sets.samples)
     groups = draws_of(metrics, triples, sets, sets.groups, Redraws(who_of(sets.pool), drawn, seed), bar)
@@ -256,7 +258,7 @@ def draws_of(
     redraws: Redraws,
     bar: str,
 ) -> dict[Key, np.ndarray]:
-    """What each group of the pool gets (D,), by number; some numbers are of many more draws, `redraws`."""
+    """Each number (D,) of the groups of the pool; or of the many more `redraws`, if it has `redrawn`."""
     found: dict[Key, list[np.ndarray]] = defaultdict(list)  # by number, then extractor
     with tqdm(total=len(triples) * len(groups), desc=bar, unit=" groups", leave=False) as progress:
         for _, held_out, pool in triples:
@@ -300,7 +302,7 @@ def mean_values(several: list[Values]) -> Values:
 def curves(
     sets: Sets, spaces: list[Space], metrics: Sequence[FeatureMetric] = METRICS
 ) -> list[dict[str, Any]]:
-    """The distances that depend on N at several N, beside held-out people, and where they head for."""
+    """The distances that depend on N, at several N and extrapolated, beside held-out people."""
     counts = [max(2, round(share * len(sets.samples))) for share in SHARES]
     metrics = [metric for metric in metrics if metric.by_n]
     return [curve for space in spaces for curve in curves_in(space, sets, counts, metrics)]

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
@@ -68,7 +67,7 @@ def candidate_of(
     reference: Reference,
 ) -> Candidate:
     """A run's samples, with a note where they cannot have the classes as often as real people do."""
-    shares = np.bincount(reference.held_out.labelled().labels, minlength=len(data.classes))
+    shares = reference.held_out.of_classes(len(data.classes))
     if not shares.any():
         shares = data.class_shares()
     made = from_checkpoint(name, generator, settings.n, shares, settings.seed, data.slices_as_channels)
@@ -80,7 +79,7 @@ def candidate_of(
     return made
 
 
-def listed(value: object) -> list[str]:
+def listed(value: Any) -> list[str]:
     """One path or several."""
     if value is None:
         return []

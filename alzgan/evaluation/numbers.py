@@ -1,4 +1,4 @@
-"""A number with what unseen real people get in its place: without that it says nothing."""
+"""A number beside the same number for unseen real people, without which it has no meaning."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,11 +16,11 @@ BAND = 0.95  # of unseen people whose number lies between low and high
 
 @dataclass(frozen=True)
 class Law:
-    """The law of one more value, of people drawn anew, given the values of groups that were drawn.
+    """The distribution of the number for one more group, of new people, given the groups that were drawn.
 
-    On its scale the value is Pearson's third type with the mean, deviation and skewness of the draws, and
-    with the tails of Student's distribution, for as many degrees of freedom as there are people (or draws,
-    if fewer), less one.
+    It is a Pearson type III distribution with the mean, the widened deviation and the skewness of the drawn
+    groups. Its tails are those of Student's distribution, because the deviation is itself estimated. The
+    degrees of freedom are the number of people (or of groups, if there are fewer) less one.
 
     Attributes:
         mean: of the draws, on the scale.
@@ -39,13 +39,13 @@ class Law:
     is_share: bool
 
     def quantile(self, chance: float) -> float:
-        """The value that one more is below with this chance."""
+        """The value that one more group is below with this chance."""
         reach = t.ppf(chance, self.degrees) * (1 + 1 / self.draws) ** 0.5
         place = self.mean + self.deviation * float(pearson3.ppf(norm.cdf(reach), self.skewness))
         return float(np.sin(np.clip(place, 0, np.pi / 2)) ** 2) if self.is_share else place
 
     def share_below(self, value: float) -> float:
-        """The chance that one more is below this value: the inverse of `quantile`."""
+        """The chance that one more group is below this value: the inverse of `quantile`."""
         place = float(scaled(value)) if self.is_share else value
         chance = pearson3.cdf((place - self.mean) / (self.deviation or 1e-12), self.skewness)
         return float(t.cdf(norm.ppf(chance) / (1 + 1 / self.draws) ** 0.5, self.degrees))
@@ -53,15 +53,15 @@ class Law:
 
 @dataclass(frozen=True)
 class Unseen:
-    """What unseen people get in the samples' place.
+    """A number for unseen people in place of the samples.
 
     Attributes:
-        mean: over the groups that were drawn.
-        low: the 2.5 % quantile for people drawn anew.
+        mean: over the drawn groups.
+        low: the 2.5 % quantile for new people.
         high: the 97.5 % quantile.
-        deviation: the standard deviation for people drawn anew.
-        draws: how many groups there were.
-        law: of people drawn anew.
+        deviation: the standard deviation for new people.
+        draws: number of groups.
+        law: the distribution for new people.
     """
 
     mean: float
@@ -73,45 +73,45 @@ class Unseen:
 
 
 def unseen_of(
-    values: Sequence[float],
+    values: Sequence[float] | np.ndarray,
     metric: Metric,
     people: int,
     widen: float = 1.0,
     n: int | None = None,
     beside: tuple[np.ndarray, float] | None = None,
 ) -> Unseen:
-    """The summary of what groups of unseen people get.
+    """Summarize a number for groups of unseen people.
 
     Args:
-        values: one of each group.
-        metric: which number it is; that decides its law.
-        people: from whom the groups were drawn.
-        widen: by how much people drawn anew vary more than these groups, which share people.
-        n: images of each group. A share varies at least as much as one of so many independent images: shares
-            that are 1 in every group do not make one image less a fault.
-        beside: values of other draws, whose deviation comes to that of these, and by what it is multiplied.
+        values: one for each group.
+        metric: decides the distribution.
+        people: the count of people from whom the groups were drawn.
+        widen: factor by which new people vary more than these groups, which share people.
+        n: images in each group. The deviation of a share is at least that of n independent images: if the
+            share is 1 in every group, a sample with one bad image must not be at fault.
+        beside: values of other draws, whose deviation is added, and the factor of that.
     """
-    values = np.asarray(values, float)
+    drawn = np.asarray(values, float)
     is_share = metric.is_share
-    parts = [(values, widen), *([] if beside is None else [beside])]
+    parts = [(drawn, widen)] if beside is None else [(drawn, widen), beside]
 
     def deviation_of(scale: Callable[[np.ndarray], np.ndarray]) -> float:
         return float(np.linalg.norm([factor * scale(each).std(ddof=1) for each, factor in parts]))
 
-    places = scaled(values) if is_share else values
+    places = scaled(drawn) if is_share else drawn
     deviation = deviation_of(scaled if is_share else np.asarray)
     if is_share and n is not None:
         deviation = max(deviation, 0.5 / n**0.5)
     law = Law(
         mean=float(places.mean()),
         deviation=deviation,
-        skewness=skewness(places) if metric.skewed and len(values) >= MANY else 0.0,
-        draws=len(values),
-        degrees=max(1, min(people, len(values)) - 1),
+        skewness=skewness(places) if metric.skewed and len(drawn) >= MANY else 0.0,
+        draws=len(drawn),
+        degrees=max(1, min(people, len(drawn)) - 1),
         is_share=is_share,
     )
     low, high = (law.quantile(chance) for chance in ((1 - BAND) / 2, (1 + BAND) / 2))
-    return Unseen(float(values.mean()), low, high, deviation_of(np.asarray), len(values), law)
+    return Unseen(float(drawn.mean()), low, high, deviation_of(np.asarray), len(drawn), law)
 
 
 def skewness(values: np.ndarray) -> float:
@@ -127,13 +127,13 @@ def scaled(share: np.ndarray | float) -> np.ndarray:
 
 
 def methods(metrics: Sequence[Metric]) -> str:
-    """How a number is held against its limit, for the report."""
+    """The report's text on the limits of numbers."""
     shares = ", ".join(metric.words for metric in metrics if metric.is_share)
     return (
-        f"The interval holds {BAND:.0%} of groups of people drawn anew. {told(Law, 1)} The skewness is that "
-        f"of sums over people with {MANY} draws or more, else 0. Shares of images ({shares}) are judged on "
-        f"the scale arcsin(√x). A number is marked where it lies beyond what 1 in {1 / CHANCE:.0f} of such "
-        "groups would get"
+        f"The interval holds {BAND:.0%} of groups of new people. {told(Law, 1)} The skewness is estimated "
+        f"for sums over people with {MANY} draws or more, and is else 0. Shares of images ({shares}) are "
+        "judged on the scale arcsin(√x), on which their variance does not depend on the share. A number is "
+        f"marked if it lies beyond what 1 in {1 / CHANCE:.0f} of such groups would get"
     )
 
 
@@ -142,20 +142,20 @@ class Number:
     """One number of an evaluation.
 
     Attributes:
-        metric: which.
+        metric: of the number.
         space: of the features, or the measure of anatomy.
         extractor: names of the networks.
         against: "train" or "held-out", the people that it compares with.
-        label: of the class that it is about; None: of all.
+        label: the class of the images; None: all classes.
         value: for the samples.
         n: images on each side.
-        people: in the reference.
+        people: the count of people in the reference.
         unseen: the same number for unseen people.
         seed: of the draws of people.
-        limit: what 1 in 700 of unseen people is beyond.
-        within: whether the value is not.
-        ratio: of a distance to what unseen people get, where that is clearly above 0.
-        percentile: the share of unseen people whose number is below the value, in %.
+        limit: 1 in 700 groups of unseen people is beyond it.
+        within: whether the value is not beyond the limit.
+        ratio: of a distance to that of unseen people, if theirs is clearly above 0.
+        percentile: percentage of groups of unseen people below the value.
     """
 
     metric: Metric
@@ -187,7 +187,7 @@ class Number:
         return bool(value <= self.limit if self.metric.better == "lower" else value >= self.limit)
 
     def badness(self) -> float:
-        """How many deviations it is worse than what unseen people get."""
+        """The number of deviations by which it is worse than for unseen people."""
         sign = 1 if self.metric.better == "lower" else -1
         return sign * (self.value - self.unseen.mean) / (self.unseen.deviation or 1e-12)
 

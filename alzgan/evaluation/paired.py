@@ -43,36 +43,37 @@ def contributions(
 ) -> Contributions:
     """The contributions to those metrics that candidates are compared by, in each space.
 
-    Held-out people are dealt into G groups, and so are the samples (their people, where they are known). A
-    group's contribution is a pseudo-value of the jackknife (Tukey 1958): the number, plus G - 1 times how far
-    the number without the group is below the mean of all such. The contributions vary by both sources of
-    chance: who was held out, and which samples were drawn. A test that takes the samples as given tells two
-    sets of one generator apart (in 42 % of simulated pairs of a poor one). The training and the radii are
-    taken as given; samples of unknown people count as independent.
+    Held-out people are divided into G groups, and so are the generated images (by person, if known). The
+    contribution of a group is a pseudo-value of the jackknife (Tukey 1958): the number, plus G - 1 times the
+    difference between the mean of the numbers without one group and the number without this group. The
+    contributions vary by both sources of chance: who was held out, and which images were generated. A test
+    that ignores the second source finds a difference between two sets of images of one generator (in 42 % of
+    simulated pairs of a poor one). The test does not repeat the training, nor the search for neighbourhoods.
+    Generated images of unknown people count as independent.
     """
     sides = sets.held_out, sets.samples
     count = min(GROUPS, *(side.person_count() for side in sides))
     if count < NEEDED_PEOPLE:  # the samples may show fewer
         return NO_CONTRIBUTIONS
-    judges = digest_of(sets.held_out.pixels, repr((count, who_of(sets.held_out).tolist())))
+    judges = digest_of(sets.held_out.pixels.numpy(), repr((count, who_of(sets.held_out).tolist())))
     groups = Groups(*(in_groups(who_of(side), count) for side in sides))
-    metrics = [metric for metric in metrics if metric.without is not None]
-    values = {}
+    values: dict[tuple[FeatureMetric, str], np.ndarray] = {}
     for space in spaces:
-        found = [pseudo_values(metrics, Pair(*each), groups) for each in space.together(*sides)]
-        values |= {(metric, space.name): np.mean([each[metric] for each in found], 0) for metric in metrics}
+        together = space.together(*sides)
+        found = [pseudo_values(metrics, Pair(held_out, samples), groups) for held_out, samples in together]
+        values |= {(metric, space.name): np.mean([each[metric] for each in found], 0) for metric in found[0]}
     return Contributions(judges, values)
 
 
 def pseudo_values(
     metrics: Sequence[FeatureMetric], pair: Pair, groups: Groups
 ) -> dict[FeatureMetric, np.ndarray]:
-    """The pseudo-values (G,) of samples, the pair's fake set, beside held-out people.
+    """The pseudo-values (G,) of samples, the pair's fake set, by those metrics that compare candidates.
 
-    Their mean is the number itself: the mean of Tukey's, corrected for bias, is much noisier for shares.
+    Their mean is the number itself. Tukey's have a mean corrected for bias, which is noisier for shares.
     """
     count = groups.real.shape[1]
-    found = {metric: metric.without(pair, groups) for metric in metrics}
+    found = {metric: metric.without(pair, groups) for metric in metrics if metric.without is not None}
     return {
         metric: (values[0] + (count - 1) * (values[1:].mean() - values[1:])).numpy()
         for metric, values in found.items()
@@ -82,13 +83,13 @@ def pseudo_values(
 def compared(candidates: Sequence[Contributions], seed: int) -> list[dict[str, Any]]:
     """Which of two candidates is better, by each number that both have; of many, beside the nearest one.
 
-    The p-value is that of a sign-flip test (Fisher 1935) over the groups, after Holm (1979) over all numbers
-    and all pairs, also those that are not shown: of candidates of one law, any is called better in at most
-    about 5 % of evaluations.
+    The p-value is that of a sign-flip test (Fisher 1935) over the groups. It is corrected after Holm (1979)
+    for all numbers and all pairs, including pairs that are not shown. If all candidates are equally good, at
+    most about 5 % of evaluations call any of them better.
 
     Returns:
         for each pair and number: "one" and "two", indices of the candidates; "metric" and "space"; "p"; and
-        "better", the index of the better one, None where p is not below 5 %.
+        "better", the index of the better one, or None if p is not below 5 %.
     """
     everyone = list(combinations(range(len(candidates)), 2))
     tests = [

@@ -22,9 +22,9 @@ from alzgan.metrics.sets import Features, Pair
 DRAWS = 20  # sets with each fault
 NOISE = 3  # deviations: nobody's features are so far from the mean in most of them
 METHOD = (
-    f"Each fault is planted into {DRAWS} groups of unseen people. Noise is images whose features are noise "
-    f"of {NOISE} times their deviation. Missing kinds are the people at one end of the direction in which "
-    "people's mean features differ most"
+    f"Each fault is planted into {DRAWS} groups of unseen people. For noise, some images get features that "
+    f"are noise of {NOISE} times the features' deviation. For missing kinds of people, the people at one end "
+    "of the direction in which people's mean features differ most are left out"
 )
 
 
@@ -66,7 +66,7 @@ def noticed(
     order = kinds_in_order(first, who_of(sets.pool))
     asked = {fault.question for fault in FAULTS}
     limits = {(each.space, each.metric): each for each in of_all(numbers) if each.metric.decides in asked}
-    metrics = list(dict.fromkeys(metric for _, metric in limits))
+    metrics = list(dict.fromkeys(metric for _, metric in limits if isinstance(metric, FeatureMetric)))
     found = [
         space.once(f"faults {sets.real} {seed}", partial(with_faults, space, sets, metrics, order, seed))
         for space in spaces

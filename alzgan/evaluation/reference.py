@@ -53,6 +53,11 @@ class Images:
         """Those of a class."""
         return self.of(np.flatnonzero(self.labels == label))
 
+    def of_classes(self, count: int) -> np.ndarray:
+        """The number (count,) of images of each class."""
+        known = self.labelled().labels
+        return np.zeros(count, int) if known is None else np.bincount(known, minlength=count)
+
     def labelled(self) -> "Images":
         """Those whose class is known."""
         return self if self.labels is None else self.of(np.flatnonzero(self.labels >= 0))
@@ -157,10 +162,11 @@ def who_of(images: Images) -> np.ndarray:
 
 
 def widening(people: int, drawn: int, with_replacement: bool = False) -> float:
-    """By how much groups of people drawn anew vary more than groups drawn from the same few people.
+    """By how much groups of new people vary more than groups drawn from the same few people.
 
-    The variance of a mean over m people is s^2 (1 / m - 1 / M) among groups drawn from M people without
-    replacement, s^2 / m with replacement, and about the mean of those s^2 (1 / m + 1 / M) where the m are
-    others.
+    Groups that are drawn from the same people vary less than groups of new people would, so their deviation
+    is widened. With s² the variance between people, the variance of the mean of m people is s² (1 / m - 1 /
+    M) between groups drawn from M people without replacement, and s² / m with replacement. For groups of new
+    people it is s² (1 / m + 1 / M) about the mean of the M people.
     """
     return (1 + drawn / people) ** 0.5 if with_replacement else ((people + drawn) / (people - drawn)) ** 0.5

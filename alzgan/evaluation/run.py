@@ -141,7 +141,7 @@ def record(outcomes: Sequence[Outcome], settings: DictConfig, judged_in: Sequenc
 def plain(settings: DictConfig) -> dict[str, Any]:
     """The settings as JSON takes them; where the real images are, a checkpoint may have said."""
     return {
-        name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        str(name): OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         for name, value in settings.items()
         if name != "data"
     }

@@ -1,4 +1,4 @@
-"""The stages of an evaluation: each adds numbers, pictures and a verdict to what is known of a candidate."""
+"""The stages of an evaluation: each adds numbers, pictures and a verdict to a candidate's outcome."""
 
 import time
 from collections import Counter
@@ -31,12 +31,12 @@ from alzgan.text import counted, printable
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is compared, see `conf/preset`.
+    """The largest numbers of images in comparisons, see `conf/preset`.
 
     Attributes:
-        size: images on each side, at most.
-        pool: images of the people trained on from whom groups are drawn, at most.
-        unseen: images of held-out people that say how near to training images such are, at most.
+        size: images on each side.
+        pool: images of the training people from whom groups are drawn.
+        unseen: images of held-out people whose nearness to training images sets the threshold of copies.
         draws: groups of unseen people.
     """
 
@@ -60,7 +60,7 @@ class Context:
 
 @dataclass
 class Outcome:
-    """What is known of one candidate so far."""
+    """All results on one candidate so far."""
 
     index: int
     judged: Judged
@@ -127,7 +127,7 @@ def assess(index: int, judged: Judged, stages: list[str], context: Context) -> O
 
 
 def compared_sets(judged: Judged, context: Context) -> Sets:
-    """What is compared; UserError where there are too few people."""
+    """The sets to compare; a UserError if there are too few people."""
     candidate, data, reference = judged
     extent = context.extent
     found = sets_of(
@@ -158,7 +158,7 @@ def compared_sets(judged: Judged, context: Context) -> Sets:
 
 
 def class_sets(judged: Judged, context: Context) -> Iterator[tuple[str, Sets]]:
-    """The same within each class, where the samples have classes and enough people are held out."""
+    """The sets of each class, if the samples have classes, and the class has enough held-out people."""
     candidate, _, reference = judged
     extent = context.extent
     for label, name in enumerate(reference.classes if candidate.images.labels is not None else []):
@@ -187,7 +187,7 @@ def judge_fidelity(outcome: Outcome, context: Context) -> None:
 
 
 def looked_at(reference: Reference, context: Context) -> Images:
-    """The images of unseen people that say what is too near."""
+    """The images of unseen people that set the threshold of copies."""
     return reference.held_out.at_most(context.extent.unseen, context.seed, "threshold")
 
 

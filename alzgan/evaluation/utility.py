@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from alzgan.errors import UserError
@@ -29,16 +28,16 @@ def missing(candidate: Candidate, reference: Reference) -> str | None:
         )
     held_out = reference.held_out.labelled()
     try:
-        kept = judged_classes(
-            known(Labelled(held_out.pixels, held_out.labels, held_out.people)), reference.classes
-        )
+        labelled = Labelled(held_out.pixels, held_out.labels, held_out.people)
+        kept = judged_classes(known(labelled, "held-out"), reference.classes)
     except UserError as error:
         return str(error)
     sides = {"training images": reference.train}
     if candidate.kind == "folder":  # a generator has more of each class
         sides["samples"] = candidate.images
     for name, images in sides.items():
-        if lacking := sorted(set(kept.tolist()).difference(images.labels.tolist())):
+        lacking = kept[images.of_classes(len(reference.classes))[kept] == 0]
+        if len(lacking):
             return f"of class {printable(reference.classes[lacking[0]])} there are no {name}"
     return None
 
@@ -46,17 +45,19 @@ def missing(candidate: Candidate, reference: Reference) -> str | None:
 def cached_utility(
     candidate: Candidate, reference: Reference, cache: Path, seed: int, device: torch.device
 ) -> dict[str, Any]:
-    """See `alzgan.metrics.utility_study`; the samples' classes are as frequent as those trained on."""
+    """See `alzgan.metrics.utility_study`; the samples' classes are as frequent as in the training images."""
+    assert candidate.more is not None, "`missing` says so"
     train, held_out = reference.train.labelled(), reference.held_out.labelled()
-    shares = np.bincount(train.labels, minlength=len(reference.classes))
+    shares = train.of_classes(len(reference.classes))
     made = candidate.more(round(max(RATIOS.values()) * len(train)), shares)
-    sets = [Labelled(images.pixels, images.labels, images.people) for images in (train, made, held_out)]
-    people = [str(each.people.tolist()) for each in (sets[0], sets[2]) if each.people is not None]
-    labels = [str(each.labels.tolist()) for each in sets]
-    key = *(each.images for each in sets), *labels, *people, str(seed)
+    sides = train, made, held_out
+    real, synthetic, unseen = (Labelled(each.pixels, each.labels, each.people) for each in sides)
+    people = [str(each.people.tolist()) for each in (train, held_out) if each.people is not None]
+    labels = [str(each.labels.tolist()) for each in sides if each.labels is not None]
+    pixels = [each.pixels.numpy() for each in sides]
     return cached(
-        cache_path(cache, "utility.json", VERSION, *key),
-        lambda: utility(*sets, reference.classes, seed=seed, device=device),
+        cache_path(cache, "utility.json", VERSION, *pixels, *labels, *people, str(seed)),
+        lambda: utility(real, synthetic, unseen, reference.classes, seed=seed, device=device),
         dict,
     )
 

@@ -158,7 +158,7 @@ def asymmetry_of(image: np.ndarray, brain: np.ndarray) -> float:
 
 
 def wasserstein(real: np.ndarray, fake: np.ndarray) -> float:
-    """The mean distance between the sorted values of a measure, in its own unit."""
+    """The mean distance between the sorted values of a measure in two sets, in the unit of the measure."""
     return float(wasserstein_distance(real, fake))
 
 

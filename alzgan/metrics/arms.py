@@ -8,7 +8,7 @@ from torch import Tensor
 
 from alzgan.device.streams import stream
 from alzgan.errors import UserError
-from alzgan.metrics.pairs import People
+from alzgan.metrics.sets import People
 from alzgan.metrics.votes import person_labels
 from alzgan.text import counted, printable
 
@@ -30,8 +30,8 @@ class Labelled(NamedTuple):
 
     Attributes:
         images: uint8 (N, C, H, W).
-        labels: (N,) indices of classes; None where nobody knows.
-        people: (N,) who is in each; None where each image is somebody of its own.
+        labels: (N,) indices of classes; None if they are unknown.
+        people: (N,) or None if each image counts as another person.
     """
 
     images: Tensor
@@ -39,15 +39,23 @@ class Labelled(NamedTuple):
     people: People | None = None
 
 
+class Known(NamedTuple):
+    """Images with an array of their classes and one of their people."""
+
+    images: Tensor
+    labels: np.ndarray
+    people: np.ndarray
+
+
 class Arm(NamedTuple):
-    """What one classifier sees.
+    """The images of one classifier.
 
     Attributes:
-        rows: for each of the K classes, what is shown as its own: rows of the real, the synthetic and the
-            held-out images, one set behind the other.
-        tested: rows of the held-out images, of every person some.
-        augmented: whether what is shown is augmented.
-        repeat: number of the training by the same seed: others begin with other weights and batches.
+        rows: for each of the K classes, the training images: rows of the real, synthetic and held-out sets,
+            one set behind the other.
+        tested: rows of the held-out images, with some of each person.
+        augmented: whether the training images are augmented.
+        repeat: number of the training by the same seed; each has other weights and batches.
     """
 
     rows: list[np.ndarray]
@@ -59,24 +67,21 @@ class Arm(NamedTuple):
 class Sets(NamedTuple):
     """Real, synthetic and held-out images of the K classes that can be judged."""
 
-    real: Labelled
-    synthetic: Labelled
-    held_out: Labelled
+    real: Known
+    synthetic: Known
+    held_out: Known
     classes: list[str]
 
 
 def judged_sets(real: Labelled, synthetic: Labelled, held_out: Labelled, classes: Sequence[str]) -> Sets:
-    """The images of the classes that have two held-out people or more, labels numbered anew.
+    """The images of the classes with two held-out people or more, whose labels become 0, 1, ...
 
     Raises:
         UserError: labels are missing; fewer than two classes are left; one of those has no real person or
             no synthetic image; a held-out person is among the real ones.
     """
-    sets = {"real": real, "synthetic": synthetic._replace(people=None), "held-out": held_out}
-    for name, each in sets.items():
-        if each.labels is None:
-            raise UserError(f"utility: the {name} images have no labels: give each its class")
-    sets = {name: known(each) for name, each in sets.items()}
+    given = {"real": real, "synthetic": synthetic._replace(people=None), "held-out": held_out}
+    sets = {name: known(each, name) for name, each in given.items()}
     kept = judged_classes(sets["held-out"], classes)
     names = [classes[label] for label in kept]
     sets = {name: restricted(each, kept) for name, each in sets.items()}
@@ -88,22 +93,27 @@ def judged_sets(real: Labelled, synthetic: Labelled, held_out: Labelled, classes
                 f"utility: the {name} images show nobody of class {label}: add some, or leave it out"
             )
     check_apart(real.people, held_out.people)
-    return Sets(*sets.values(), names)
+    return Sets(sets["real"], sets["synthetic"], sets["held-out"], names)
 
 
-def known(labelled: Labelled) -> Labelled:
-    """The same with arrays of labels and of people."""
-    images, labels, people = labelled
-    return Labelled(
-        images, np.asarray(labels), np.arange(len(images)) if people is None else np.asarray(people)
-    )
-
-
-def judged_classes(held_out: Labelled, classes: Sequence[str]) -> np.ndarray:
-    """The classes that have people enough.
+def known(labelled: Labelled, name: str) -> Known:
+    """The images with arrays of labels and people.
 
     Raises:
-        UserError: fewer than two have.
+        UserError: the images of this name have no labels.
+    """
+    images, labels, people = labelled
+    if labels is None:
+        raise UserError(f"utility: the {name} images have no labels: give each its class")
+    who = np.arange(len(images)) if people is None else np.asarray(people)
+    return Known(images, np.asarray(labels), who)
+
+
+def judged_classes(held_out: Known, classes: Sequence[str]) -> np.ndarray:
+    """The classes that have enough people.
+
+    Raises:
+        UserError: there are fewer than two.
     """
     owners = person_labels(held_out.labels, held_out.people, len(classes))
     counts = np.bincount(owners, minlength=len(classes))
@@ -117,18 +127,18 @@ def judged_classes(held_out: Labelled, classes: Sequence[str]) -> np.ndarray:
     return kept
 
 
-def restricted(labelled: Labelled, kept: np.ndarray) -> Labelled:
+def restricted(labelled: Known, kept: np.ndarray) -> Known:
     """The images of some classes, which become 0, 1, ..."""
     rows = np.flatnonzero(np.isin(labelled.labels, kept))
-    images, labels, people = (each[rows] for each in labelled)
-    return Labelled(images, np.searchsorted(kept, labels), people)
+    images, labels, people = labelled
+    return Known(images[rows], np.searchsorted(kept, labels[rows]), people[rows])
 
 
 def check_apart(real: People | None, held_out: People | None) -> None:
     """Check that nobody is on both sides.
 
     Raises:
-        UserError: somebody is.
+        UserError: a person is.
     """
     if real is None or held_out is None:
         return
@@ -138,7 +148,7 @@ def check_apart(real: People | None, held_out: People | None) -> None:
 
 
 def arms_of(sets: Sets, seed: int) -> dict[str, Arm]:
-    """All arms of one training: which synthetic images are taken, who is shuffled and what leaks is drawn."""
+    """All arms of one training, with random synthetic images, shuffled labels and leaked images."""
     real, synthetic, held_out, classes = sets
     first, last = len(real.labels), len(real.labels) + len(synthetic.labels)
     own = by_class(real.labels, len(classes))
@@ -170,18 +180,18 @@ def joined(one: list[np.ndarray], two: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def pooled(real: list[np.ndarray], synthetic: list[np.ndarray], ratio: float) -> list[np.ndarray]:
-    """So many synthetic rows a real one, in each class; where they run out, they begin again."""
+    """`ratio` synthetic rows for each real one, in each class; they repeat if there are too few."""
     return joined(
         real,
         [np.resize(new, round(ratio * len(old))) for old, new in zip(real, synthetic, strict=True)],
     )
 
 
-def shuffled_labels(real: Labelled, classes: int, seed: int) -> np.ndarray:
-    """The people's labels dealt out anew among them: (N,), all images of one carry the label it was dealt.
+def shuffled_labels(real: Known, classes: int, seed: int) -> np.ndarray:
+    """The labels (N,) after shuffling them between people; all images of a person get one label.
 
-    The people of each class get all labels in the shares that they have among all people. By chance alone a
-    deal agrees with the truth a little, or contradicts it, and where classes differ clearly that is learned.
+    The people of each class get all labels as often as they occur among all people. A free shuffle would
+    agree with the truth, or contradict it, a little by chance; where classes differ clearly, that is learned.
     """
     owners = person_labels(real.labels, real.people, classes)
     noise, counts = stream(seed, "utility/labels"), np.bincount(owners, minlength=classes)
@@ -192,7 +202,7 @@ def shuffled_labels(real: Labelled, classes: int, seed: int) -> np.ndarray:
     return dealt[np.unique(real.people, return_inverse=True)[1]]
 
 
-def of_half_the_people(real: Labelled, own: list[np.ndarray], seed: int) -> list[np.ndarray]:
+def of_half_the_people(real: Known, own: list[np.ndarray], seed: int) -> list[np.ndarray]:
     """The rows of half of each class's people, rounded up, drawn at random."""
     noise, kept = stream(seed, "utility/half"), []
     for rows in own:

@@ -32,6 +32,8 @@ class BackboneFeatures(FeatureExtractor):
     """
 
     space = "backbone"
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, network: str, weights: Path):
         super().__init__()

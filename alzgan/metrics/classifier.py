@@ -1,7 +1,6 @@
 """A small classifier, trained so that two trainings differ in nothing but their images.
 
-Weights, batches and augmentation are functions of the seed alone: whatever images it is given, the k-th
-training meets the same first weights, and its batches the same classes in the same order.
+First weights, the classes in each batch and the augmentation depend on the seed only, not on the images.
 """
 
 from collections.abc import Sequence
@@ -66,7 +65,8 @@ def trained(
         augmented: whether what is shown goes through `augment`.
     """
     # The arithmetic is the same in this layout, the convolutions are faster.
-    model = classifier(images.shape[1], len(rows), seed).to(images.device, memory_format=torch.channels_last)
+    model = classifier(images.shape[1], len(rows), seed).to(images.device)
+    model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0, updates)
     for step in range(updates):

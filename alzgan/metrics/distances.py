@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from alzgan.device.streams import stream
-from alzgan.metrics.pairs import People, numbered
 from alzgan.metrics.record import FIDELITY, FeatureMetric
 from alzgan.metrics.resampling import Groups, Redraws
-from alzgan.metrics.sets import Features, Pair
+from alzgan.metrics.sets import Features, Pair, People, numbered
 
 BLOCK = 1024  # rows of a table of all pairs
 DIRECTIONS = 1000  # of projections
@@ -24,7 +23,7 @@ class Moments:
     """Mean (F,) and covariance (F, F) of features, in float64.
 
     Attributes:
-        factor: (F, N) with factor factor^T = covariance, where there are fewer features than dimensions.
+        factor: (F, N) with factor factor^T = covariance, if N is less than F.
     """
 
     mean: Tensor
@@ -52,15 +51,19 @@ def moments(features: Tensor, weights: Tensor | None = None) -> Moments:
 
 
 def frechet(real: Tensor | Moments, fake: Tensor | Moments) -> float:
-    """The Fréchet distance of the normal distributions with the moments of two sets, from 0 on.
+    """The Fréchet distance between two sets of features, at least 0; lower is better.
 
-    |m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)) (Heusel et al. 2017, "GANs trained by a two time-scale update
-    rule converge to a local Nash equilibrium"), of features (N, F) and (M, F), or their moments. Called FID
-    only in the features of the Inception network of 2015. Its expectation grows as sets get smaller: compare
-    at equal N.
+    Each set is described by the mean m and the covariance C of its features, as if they were normally
+    distributed. The distance is |m - m'|² + tr(C + C' - 2 √(C C')) (Heusel et al. 2017, "GANs trained by a
+    two time-scale update rule converge to a local Nash equilibrium"). It is called FID only for features of
+    the Inception network of 2015. It is larger for smaller sets: compare sets of equal size only.
+
+    Args:
+        real: features (N, F), or their moments.
+        fake: features (M, F), or their moments.
     """
     one, two = (each if isinstance(each, Moments) else moments(each) for each in (real, fake))
-    # The square root's trace by symmetric matrices alone: with C = R R^T it is that of (R^T C' R)^(1/2).
+    # The trace of the root from symmetric matrices only: with C = R R^T it is that of (R^T C' R)^(1/2).
     mixed = torch.linalg.eigvalsh(one.root.T @ two.covariance @ one.root).clamp(min=0).sqrt().sum()
     trace = one.covariance.trace() + two.covariance.trace() - 2 * mixed
     return float((one.mean - two.mean).square().sum() + trace)
@@ -74,19 +77,20 @@ def kernel_distance(
     real_weights: Tensor | None = None,
     real_kernel: float | None = None,
 ) -> float:
-    """The unbiased squared maximum mean discrepancy with the kernel (x . y / F + 1)^3; near 0 for one law.
+    """The squared maximum mean discrepancy between two sets of features; near 0 for sets of the same kind.
 
-    Bińkowski et al. 2018, "Demystifying MMD GANs", who call it KID in Inception's features. Its expectation
-    does not depend on N, and it falls below 0 by chance. It is unbiased where what is paired is independent:
-    with people, features of one person are not paired, which are nearly one feature.
+    Two features x and y of F numbers are compared by the kernel (x · y / F + 1)³ (Bińkowski et al. 2018,
+    "Demystifying MMD GANs", who call the result KID for features of the Inception network). The estimate is
+    unbiased: it does not depend on the number of images, and it can fall below 0 by chance. Images of one
+    person are nearly the same, so they are never paired with each other.
 
     Args:
-        real: features (N, F), N from 2 on.
-        fake: features (M, F), M from 2 on.
-        real_people: (N,) who is in each; None: each is somebody of its own.
-        fake_people: (M,) the same of the fake ones.
-        real_weights: (N,) how often each real one is meant to be there; None: all alike.
-        real_kernel: the `mean_kernel` of the real ones, where it is known.
+        real: features (N, F), N at least 2.
+        fake: features (M, F), M at least 2.
+        real_people: (N,) or None if each image counts as another person.
+        fake_people: (M,) likewise.
+        real_weights: (N,) of the real features; None: equal weights.
+        real_kernel: the `mean_kernel` of the real features, if it is known.
     """
     share = shares_of(real, real_weights)
     cross = float((share @ kernel(real, fake)).mean())
@@ -101,9 +105,9 @@ def kernel(one: Tensor, two: Tensor) -> Tensor:
 
 
 def mean_kernel(features: Tensor, people: People | None = None, weights: Tensor | None = None) -> float:
-    """The mean kernel of two different ones of a set, of two people where these are known."""
+    """The mean kernel of two different features of a set; of two people, if people are given."""
     share, who = shares_of(features, weights), numbered(people, len(features), features.device)
-    features = features.double()  # once, and not for each block of rows
+    features = features.double()  # not again for each block of rows
     total = weight = 0.0
     for rows in torch.arange(len(features), device=features.device).split(BLOCK):
         pairs = share[rows, None] * share * (who[rows, None] != who)
@@ -113,34 +117,42 @@ def mean_kernel(features: Tensor, people: People | None = None, weights: Tensor 
 
 
 def shares_of(features: Tensor, weights: Tensor | None) -> Tensor:
-    """Weights (N,) that add up to 1, in float64."""
+    """The weights (N,) scaled to a sum of 1, in float64."""
     share = features.new_ones(len(features), dtype=torch.double) if weights is None else weights.double()
     return share / share.sum()
 
 
 def mind(real: Tensor, fake: Tensor, directions: int = DIRECTIONS, seed: int = 0) -> float:
-    """The sliced squared Wasserstein distance times 3 F, from 0 on, of as many features (N, F) of each.
+    """The sliced squared Wasserstein distance between two sets of features, at least 0; lower is better.
 
-    3 F times the mean, over directions u drawn evenly from the unit sphere, of the mean squared difference
-    between the sorted projections on u (Berthet et al. 2026, "MIND: Monge Inception distance for generative
-    models evaluation", in Inception's features). Its expectation grows as N falls.
+    Both sets are projected on random directions. For each direction the sorted projections of one set are
+    compared with those of the other by their mean squared difference. The result is the mean over the
+    directions times three times the number of dimensions (Berthet et al. 2026, "MIND: Monge Inception
+    distance for generative models evaluation", for features of the Inception network). It is larger for
+    smaller sets: compare sets of equal size only.
+
+    Args:
+        real: features (N, F).
+        fake: features (N, F).
+        directions: number of random directions.
+        seed: of the directions.
 
     Raises:
-        ValueError: the sets are not of one size.
+        ValueError: the sets differ in size.
     """
     if len(real) != len(fake):
-        raise ValueError(f"{len(real)} and {len(fake)} features: give as many of each")
+        raise ValueError(f"{len(real)} and {len(fake)} features: give the same number of each")
     return mind_of(Pair(Features(real), Features(fake)), directions, seed)
 
 
 def mind_of(pair: Pair, directions: int = DIRECTIONS, seed: int = 0) -> float:
-    """`mind` of a pair; the projections of each set are found once."""
+    """`mind` of a pair; the projections of each set are computed once."""
     one, two = (side.once(sorted_projections, directions, seed) for side in (pair.real, pair.fake))
     return float(3 * pair.real.values.shape[1] * (one - two).square().mean())
 
 
 def sorted_projections(features: Features, directions: int, seed: int) -> Tensor:
-    """The features' sorted projections (directions, N) on directions drawn evenly from the unit sphere."""
+    """The features' sorted projections (directions, N) on directions drawn uniformly from the unit sphere."""
     draws = stream(seed, "mind").standard_normal((directions, features.values.shape[1]))
     units = torch.from_numpy(draws / np.linalg.norm(draws, axis=1, keepdims=True)).to(features.values.device)
     return torch.sort(units @ features.values.T).values
@@ -157,7 +169,7 @@ def kernels_in(features: Features) -> Tensor:
 
 
 def pairs_in(features: Features) -> Tensor:
-    """Which pairs (N, N) are of two people, as ones and zeros."""
+    """1 for each pair (N, N) of two people, else 0."""
     return features.pairs().double()
 
 
@@ -172,25 +184,25 @@ def kernels_to_real(pair: Pair) -> Tensor:
 
 
 def frechet_of(pair: Pair) -> float:
-    """`frechet` of a pair; the moments of each set are found once."""
+    """`frechet` of a pair; the moments of each set are computed once."""
     return frechet(pair.real.once(moments_in), pair.fake.once(moments_in))
 
 
 def kernel_distance_of(pair: Pair) -> float:
-    """`kernel_distance` of a pair; the kernels of each set are found once."""
+    """`kernel_distance` of a pair; the kernels of each set are computed once."""
     real, fake = (features.once(mean_kernel_in) for features in (pair.real, pair.fake))
     return real + fake - 2 * float(pair.table(kernels_to_real).mean())
 
 
 def redrawn_kernel_distance(pair: Pair, draws: Redraws) -> np.ndarray:
-    """The kernel distance (D,) of people of the fake set who were drawn with replacement."""
+    """The kernel distance (D,) of each draw, with replacement, of people of the fake set."""
     fake = draws.mean_of_pairs(pair.fake.table(kernels_in), pair.fake.table(pairs_in))
     cross = draws.mean(pair.table(kernels_to_real))
     return (pair.real.once(mean_kernel_in) + fake - 2 * cross).numpy()
 
 
 def kernel_distance_without(pair: Pair, groups: Groups) -> Tensor:
-    """The kernel distance (1 + G,) without each group, and without the term of the real images alone."""
+    """The kernel distance (1 + G,) of all and without each group, less the term of the real images alone."""
     between = groups.real.T @ kernel(pair.real.values, pair.fake.values) @ groups.fake
     within, pairs = (
         groups.fake.T @ table @ groups.fake
@@ -201,9 +213,11 @@ def kernel_distance_without(pair: Pair, groups: Groups) -> Tensor:
 
 
 def at_infinity(counts: Sequence[int], values: Sequence[float]) -> float:
-    """The value that distances at several N head for: where the line through them over 1 / N meets 0.
+    """The estimate of a distance for infinitely many images.
 
-    Chong and Forsyth 2020, "Effectively unbiased FID and Inception score and where to find them".
+    A line is fitted to the distances for several numbers of images N over 1 / N. The estimate is its value
+    where 1 / N is 0 (Chong and Forsyth 2020, "Effectively unbiased FID and Inception score and where to find
+    them").
     """
     return float(np.polyfit(1 / np.asarray(counts, float), values, 1)[1])
 

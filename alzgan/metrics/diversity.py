@@ -1,4 +1,4 @@
-"""How many kinds of images a set holds."""
+"""The diversity of a set of images."""
 
 import math
 
@@ -11,26 +11,28 @@ from alzgan.metrics.sets import Pair
 
 
 def vendi(features: Tensor) -> float:
-    """The effective number of different features among N, from 1 (all alike) to N.
+    """The effective number of different images, from 1 (all alike) to the number of images N.
 
-    exp of the entropy of the eigenvalues of K / N with the cosine similarities K (Friedman and Dieng 2023,
-    "The Vendi score: a diversity evaluation metric for machine learning"). Grows with N: compare at equal N.
+    It is the exponential of the entropy of the eigenvalues of K / N, where K holds the cosine similarities
+    between the images' features (Friedman and Dieng 2023, "The Vendi score: a diversity evaluation metric for
+    machine learning"). It grows with N: compare sets of equal size only.
 
     Args:
         features: (N, F).
     """
     units = F.normalize(features.double(), dim=1)
-    # The same eigenvalues, of the smaller of the two products.
+    # Both products have the same eigenvalues; this is the smaller one.
     product = units.T @ units if len(units) > units.shape[1] else units @ units.T
     shares = torch.linalg.eigvalsh(product / len(units)).clamp(min=0)
     return float(torch.exp(torch.special.entr(shares).sum()))
 
 
 def inception_score(probabilities: Tensor) -> float:
-    """Exp of the mean divergence of each image's class probabilities from their mean, from 1 to K.
+    """How clearly and how variously a network of photographs classifies the images, at least 1.
 
-    Salimans et al. 2016, "Improved techniques for training GANs". The classes are those of photographs: on
-    brains it says how varied, not how good, the images are.
+    It is the exponential of the mean divergence of each image's class probabilities from their mean (Salimans
+    et al. 2016, "Improved techniques for training GANs"). It is at most the number of classes. The classes
+    are those of photographs: on brain images it measures variety, not quality.
 
     Args:
         probabilities: (N, K), rows that add up to 1.
@@ -41,8 +43,9 @@ def inception_score(probabilities: Tensor) -> float:
 
 
 def inception_score_of(pair: Pair) -> float | None:
-    """The score of the fake set; None where its extractor knows no classes."""
-    probabilities = pair.fake.extractor.probabilities(pair.fake.values)
+    """The score of the fake set; None if its extractor knows no classes."""
+    extractor = pair.fake.extractor
+    probabilities = None if extractor is None else extractor.probabilities(pair.fake.values)
     return None if probabilities is None else inception_score(probabilities)
 
 

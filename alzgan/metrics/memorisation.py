@@ -1,8 +1,10 @@
-"""Whether samples are copies of training images.
+"""Whether generated images are copies of training images.
 
-What decides is pixels: a blurred or noisy copy is far from its original in a network's features. A sample
-is a copy where it differs from a training image (1 - r) by less than half as much as the nearest image of
-unseen people does; it is too near where it is more alike to one than 99 of 100 images of unseen people are.
+Pixels decide, because a blurred or noisy copy is far from its original in the features of a network. The
+difference between two aligned images is 1 - r, where r is the correlation of their detail. A generated image
+is a copy if its difference from a training image is less than half of the smallest one that an image of
+unseen people has. It is too near if it is more alike to a training image than 99 of 100 images of unseen
+people are.
 """
 
 import math
@@ -17,26 +19,24 @@ from torch import Tensor
 from alzgan.device.streams import stream
 from alzgan.images.likeness import Nearest, Search
 from alzgan.metrics.neighbours import Neighbours, radii_of
-from alzgan.metrics.pairs import People
 from alzgan.metrics.record import Metric, Question
 from alzgan.metrics.resampling import DRAWS, SINGLES, halves, one_of_each, resampled
-from alzgan.metrics.sets import Features
+from alzgan.metrics.sets import Features, People
 
-SAME = 0.999  # correlation from which on two images are one
-QUANTILE = 0.99  # of unseen people's similarities, which makes the threshold
+SAME = 0.999  # correlation of two images that are the same
+QUANTILE = 0.99  # of unseen people's similarities; it is the threshold
 
 
 class Copies(NamedTuple):
-    """What copies there are among samples.
+    """The copies among samples.
 
     Attributes:
-        nearest: of each sample.
+        nearest: the nearest training image of each sample.
         threshold: the correlation that 1 in 100 images of unseen people exceeds.
-        certain: the correlation beyond which a sample differs from a training image (1 - r) half as much as
-            the nearest image of unseen people does.
+        certain: the correlation of half the smallest difference (1 - r) of an image of unseen people.
         above: number of samples above the threshold.
-        certain_count: number of samples beyond `certain`.
-        upper: what the share of samples beyond `certain` is at most, with 95 % confidence.
+        certain_count: number of samples beyond `certain`, which are copies.
+        upper: upper limit of the share of copies, with 95 % confidence.
     """
 
     nearest: Nearest
@@ -48,22 +48,22 @@ class Copies(NamedTuple):
 
 
 def copies(samples: Tensor, train: Tensor, unseen: Tensor, quantile: float = QUANTILE) -> Copies:
-    """Compare samples with all training images, and with what unseen people's images get in their place.
+    """Compare samples, and images of unseen people, with all training images.
 
     Args:
         samples: uint8 (N, C, H, W).
         train: uint8 (M, C, H, W).
         unseen: images of people who are not in train, uint8 (L, C, H, W).
-        quantile: of the unseen images' similarities that makes the threshold.
+        quantile: of the unseen images' similarities; it is the threshold.
     """
     search = Search(train)
     return copies_of(search.nearest(samples), search.nearest(unseen), quantile)
 
 
 def copies_of(nearest: Nearest, unseen: Nearest, quantile: float = QUANTILE) -> Copies:
-    """The same from similarities that are known."""
+    """`copies` from known similarities."""
     threshold = float(unseen.similarity.double().quantile(quantile))
-    # An unseen image that is itself a copy must not hide all others.
+    # An unseen image that is itself a copy must not hide all copies.
     certain = (1 + min(float(unseen.similarity.max()), SAME)) / 2
     count = int((nearest.similarity > certain).sum())
     return Copies(
@@ -77,12 +77,12 @@ def copies_of(nearest: Nearest, unseen: Nearest, quantile: float = QUANTILE) -> 
 
 
 def share_above(found: Copies) -> float:
-    """The share of samples that are above the threshold, which 1 in 100 images of unseen people exceeds."""
+    """The share of generated images above the threshold, which 1 in 100 images of unseen people exceeds."""
     return found.above / len(found.nearest.similarity)
 
 
 def share_at_most(count: int, total: int, confidence: float = 0.95) -> float:
-    """The largest share that `count` of `total` still allows: the exact one-sided bound, 0 to 1.
+    """The largest true share that `count` of `total` allows: the exact one-sided bound, 0 to 1.
 
     Clopper and Pearson 1934, "The use of confidence or fiducial limits illustrated in the case of the
     binomial": 0 of 2,000 allows 0.15 %.
@@ -91,22 +91,23 @@ def share_at_most(count: int, total: int, confidence: float = 0.95) -> float:
 
 
 def authenticity(train: Tensor, fake: Tensor, train_people: People | None = None) -> float:
-    """The share of fake features that are farther from their nearest training one than that is from others.
+    """The share of generated images that are not nearer to a training image than that is to others.
 
-    Alaa et al. 2022, "How faithful is your synthetic data? Sample-level metrics for evaluating and auditing
-    generative models". What unseen people get depends on the number of dimensions, and is never 1: read it
-    beside theirs.
+    Each is compared with its nearest training image, and that one with those of other people (Alaa et al.
+    2022, "How faithful is your synthetic data? Sample-level metrics for evaluating and auditing generative
+    models"). Unseen people never get 1, and their share depends on the number of dimensions, so it has a
+    meaning only beside theirs.
 
     Args:
         train: features (M, F).
         fake: features (N, F).
-        train_people: (M,) who is in each; the others are then other people's.
+        train_people: (M,) or None if each image counts as another person.
     """
     return float(authentic(Neighbours.of(fake, train), train, train_people).double().mean())
 
 
 def authentic(between: Neighbours, train: Tensor, train_people: People | None = None) -> Tensor:
-    """Which fake features (N,) are authentic, from their neighbours among training features (M, F)."""
+    """Whether each fake feature (N,) is authentic, from its neighbours among training features (M, F)."""
     rows, places = between.index.unique(return_inverse=True)
     return between.forward > radii_of(rows, train, train_people)[places]
 
@@ -114,17 +115,18 @@ def authentic(between: Neighbours, train: Tensor, train_people: People | None = 
 def train_test_distance(
     fake: Tensor, test: Tensor, fake_people: People | None = None, test_people: People | None = None
 ) -> float:
-    """The statistic C_T: below 0 where fake images lie nearer to the training images than unseen ones do.
+    """C_T is below 0 if generated images lie nearer to the training images than unseen people's images do.
 
-    The Z value of the Mann-Whitney test between their distances (Meehan et al. 2020, "A non-parametric test
-    to detect data-copying in generative models"), on each person's median: counted by image, one person's
-    slices would count as so many people, and a third of all innocent Z lie beyond 1.96.
+    It is the Z value of the Mann-Whitney test between their distances to the nearest training image (Meehan
+    et al. 2020, "A non-parametric test to detect data-copying in generative models"). A person counts once,
+    by the median of the distances of its images. If each slice counted, a third of all Z values without
+    copies would lie beyond 1.96.
 
     Args:
         fake: distances (N,) of fake images to their nearest training image.
         test: distances (M,) of unseen images to theirs.
-        fake_people: (N,) None where each image is somebody of its own.
-        test_people: (M,) the same of the unseen images.
+        fake_people: (N,) or None if each image counts as another person.
+        test_people: (M,) likewise.
     """
     one, two = person_medians(fake, fake_people), person_medians(test, test_people)
     n, m = len(one), len(two)
@@ -133,13 +135,13 @@ def train_test_distance(
 
 
 def membership_auc(members: np.ndarray, others: np.ndarray) -> float:
-    """How well nearness to the samples tells who was trained on, from 0 to 1; 0.5 is not at all.
+    """How well the distance to generated images reveals who was trained on, from 0 to 1; 0.5 is by chance.
 
-    The area under the ROC curve of an attack that takes people for members the nearer they are to a sample.
-    Worth as much as its control says: members against other members.
+    It is the area under the ROC curve of an attack that ranks people by their distance to the nearest
+    generated image, and takes the nearest people for members of the training set.
 
     Args:
-        members: distances (N,) of people who were trained on, medians over their images say.
+        members: distances (N,) of people who were trained on, for example medians over their images.
         others: distances (M,) of people who were not.
     """
     return float(mannwhitneyu(others, members).statistic) / (len(members) * len(others))
@@ -147,20 +149,20 @@ def membership_auc(members: np.ndarray, others: np.ndarray) -> float:
 
 def person_medians(values: Tensor, people: People | None) -> np.ndarray:
     """The median (P,) of each person's values (N,), in the order of the people's names."""
-    values = values.double().cpu().numpy()
+    found = values.double().cpu().numpy()
     if people is None:
-        return values
+        return found
     _, who = np.unique(np.asarray(people), return_inverse=True)
     order = np.argsort(who, kind="stable")
-    groups = np.split(values[order], np.flatnonzero(np.diff(who[order])) + 1)
+    groups = np.split(found[order], np.flatnonzero(np.diff(who[order])) + 1)
     return np.array([np.median(group) for group in groups])
 
 
 def shares_above(similarity: Tensor, people: np.ndarray | None, count: int, seed: int) -> list[float]:
-    """The share of the images of people drawn anew above the threshold that other people drawn anew make.
+    """The share of redrawn people's images above a threshold from other redrawn people, in each draw.
 
-    The threshold is made by as many people as there are, the share is that of as many images as there are
-    samples; both are drawn with replacement.
+    All people are drawn for the threshold, and as many images as there are samples for the share, both with
+    replacement.
     """
     makers = resampled(people, len(similarity), seed, "evaluate/threshold")
     per_person = len(similarity) / len(np.unique(people)) if people is not None else 1
@@ -174,9 +176,9 @@ def shares_above(similarity: Tensor, people: np.ndarray | None, count: int, seed
 def train_test(
     ours: Tensor, people: np.ndarray | None, theirs: Tensor, their_people: np.ndarray | None, seed: int
 ) -> float:
-    """C_T of samples; a person stands with its median, or with one image where samples have no people.
+    """C_T of samples, of medians of people; or of single images if the samples have no people.
 
-    A median is drawn from another law than one image.
+    Medians and single images are distributed differently, so they are not compared with each other.
     """
     if people is not None or their_people is None:
         return train_test_distance(ours, theirs, people, their_people)
@@ -189,27 +191,21 @@ def train_test(
 def train_test_of_halves(theirs: Tensor, people: np.ndarray | None, seed: int) -> list[float]:
     """C_T of one half of the unseen people against the other half, on their medians."""
     medians = person_medians(theirs, people)
-    return [train_test_distance(*map(torch.from_numpy, both)) for both in halves(medians, seed)]
+    return [
+        train_test_distance(torch.from_numpy(one), torch.from_numpy(two))
+        for one, two in halves(medians, seed)
+    ]
 
 
 def control(members: np.ndarray, others: int, seed: int) -> list[float]:
-    """The attack's AUC where members stand for the others: what it finds where there is nothing to find."""
+    """The AUC of attacks in which members replace the others, so that there is nothing to reveal."""
     count = min(others, len(members) // 2)
     orders = [stream(seed, "evaluate/control", draw).permutation(len(members)) for draw in range(DRAWS)]
     return [membership_auc(members[order[count:]], members[order[:count]]) for order in orders]
 
 
 class Nearness(NamedTuple):
-    """Samples and unseen people's images beside the training images, in a feature space.
-
-    Attributes:
-        samples: their features.
-        unseen: those of unseen people.
-        train: those of training images.
-        ours: the samples' nearest training images.
-        theirs: those of unseen people.
-        seed: of the draws.
-    """
+    """Features of samples, unseen people and training images, with the nearest ones; `seed` of the draws."""
 
     samples: Features
     unseen: Features
@@ -220,13 +216,13 @@ class Nearness(NamedTuple):
 
 
 def nearness(samples: Features, unseen: Features, train: Features, seed: int) -> Nearness:
-    """How near samples, and unseen people's images, are to training images."""
+    """Find the nearest training images of samples and of unseen people's images."""
     ours, theirs = (Neighbours.of(side.values, train.values) for side in (samples, unseen))
     return Nearness(samples, unseen, train, ours, theirs, seed)
 
 
 def authenticity_beside(found: Nearness) -> tuple[float, list[float]]:
-    """The samples' authenticity, and that of unseen people drawn with replacement."""
+    """The authenticity of the samples, and of unseen people drawn with replacement."""
     train = found.train.values, found.train.people
     ours, theirs = (authentic(side, *train).double() for side in (found.ours, found.theirs))
     draws = resampled(found.unseen.people, len(found.unseen), found.seed)
@@ -261,12 +257,12 @@ class CopyMetric(Metric):
 
 
 BESIDE = (
-    f"Of unseen people, the share above the threshold is that of people drawn {DRAWS:,} times with "
-    "replacement, as many images as there are samples, above the threshold that other people, drawn with "
-    f"replacement, make. Their authenticity is that of people drawn {DRAWS:,} times with replacement. Their "
-    f"C_T is that of one random half of the held-out people against the other, {DRAWS:,} times; where "
-    f"samples have no people, theirs is a mean over {SINGLES} draws of one image of each held-out person. "
-    f"The attack stands beside {DRAWS:,} attacks that have random members in the place of the others"
+    f"For unseen people, the share above the threshold is that of people drawn {DRAWS:,} times with "
+    "replacement, as many images as there are samples. Each time other people, also drawn with replacement, "
+    f"set the threshold. Their authenticity is that of people drawn {DRAWS:,} times with replacement. Their "
+    f"C_T is that of one random half of the held-out people against the other, {DRAWS:,} times. If the "
+    f"samples have no people, their C_T is a mean over {SINGLES} draws of one image of each held-out person. "
+    f"The attack stands beside {DRAWS:,} attacks in which random members replace the people not trained on"
 )
 COPIES = Question(name="copies", asks="Are they copies?")
 SHARE_ABOVE_THRESHOLD = Metric(

@@ -1,37 +1,37 @@
-"""What nearest neighbours tell of two sets of features (N, F), where features have people.
+"""Metrics of nearest neighbours between two sets of features, where features have people.
 
-Slices of one person are nearly one picture. A radius to the k-th nearest neighbour is then a distance to the
-same person's other slices, and few images of others fall within it: on the Kaggle set unseen real people get
-a precision of 0.6. So wherever people are given, radii reach to other people's images alone, and it is 0.84.
+Slices of one person are nearly one picture. A radius to the k-th nearest neighbour would end at the same
+person's other slices, and few images of others would fall within it: on the Kaggle set unseen real people
+would get a precision of 0.6. If people are given, radii reach to other people's images only, and it is 0.84.
 
-Real features are (N, F), fake ones (M, F). People are (N,) or (M,), who is in each; without them each image
-is somebody of its own. Where a radius finds no k others, there is a ValueError.
+Real features are (N, F), fake ones (M, F). People are (N,) or (M,); without them each image counts as another
+person. A feature with fewer than k others raises a ValueError.
 """
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from alzgan.metrics.pairs import People, numbered
 from alzgan.metrics.record import FIDELITY, FeatureMetric, Question
-from alzgan.metrics.sets import Features, Pair
+from alzgan.metrics.sets import Features, Pair, People, numbered
 
 K = 5  # the neighbour that makes a radius
 LEVELS = 30  # balls of alpha-precision and beta-recall
-BLOCK = 512  # features whose distances to all others are held at a time
+BLOCK = 512  # features whose distances to all others are in memory at a time
 
 
 class PrecisionRecall(NamedTuple):
-    """Both from 0 to 1."""
+    """Both are from 0 to 1."""
 
     precision: float
     recall: float
 
 
 class DensityCoverage(NamedTuple):
-    """Density from 0 on, about 1 for one law; coverage from 0 to 1."""
+    """Density is at least 0, and about 1 for sets of the same kind; coverage is from 0 to 1."""
 
     density: float
     coverage: float
@@ -44,11 +44,11 @@ def precision_recall(
     real_people: People | None = None,
     fake_people: People | None = None,
 ) -> PrecisionRecall:
-    """The share of fake features among the real ones, and of real ones among the fake.
+    """Precision is the share of generated images that lie among the real ones; recall is the reverse.
 
-    One is among the others where it is nearer to one of them than that one's k-th nearest neighbour
-    (Kynkäänniemi et al. 2019, "Improved precision and recall metric for assessing generative models"). Both
-    grow with N: compare at equal N.
+    An image lies among others if it is in the neighbourhood of at least one of them (Kynkäänniemi et al.
+    2019, "Improved precision and recall metric for assessing generative models"). Both are from 0 to 1 and
+    grow with the number of images: compare sets of equal size only.
     """
     pair = Pair(Features(real, real_people), Features(fake, fake_people))
     return PrecisionRecall(precision_of(pair, k), recall_of(pair, k))
@@ -57,23 +57,24 @@ def precision_recall(
 def density_coverage(
     real: Tensor, fake: Tensor, k: int = K, real_people: People | None = None
 ) -> DensityCoverage:
-    """How many real neighbourhoods hold a fake feature, over k; and the share of them that hold any.
+    """Density counts the real neighbourhoods that hold a generated image; coverage those that hold any.
 
-    A neighbourhood reaches to the k-th nearest real feature (Naeem et al. 2020, "Reliable fidelity and
-    diversity metrics for generative models"). `expected_coverage` says what coverage one law gets.
+    Density is the mean over the generated images, divided by the number of neighbours that make a
+    neighbourhood. It is about 1 for sets of the same kind. Coverage is the share of real neighbourhoods, from
+    0 to 1 (Naeem et al. 2020, "Reliable fidelity and diversity metrics for generative models").
     """
     pair = Pair(Features(real, real_people), Features(fake))
     return DensityCoverage(density_of(pair, k), coverage_of(pair, k))
 
 
 def alpha_precision(real: Tensor, fake: Tensor) -> float:
-    """How well the fake features fill the real ones' balls, from 0 to 1; 1 where each holds its share.
+    """How well generated images are spread around the mean of the real ones, from 0 to 1; higher is better.
 
-    The ball of level a, around the real mean, holds the share a of the real features; of the fake ones it
-    holds P(a). 1 - 2 integral |P(a) - a| da (Alaa et al. 2022, "How faithful is your synthetic data?
-    Sample-level metrics for evaluating and auditing generative models"), in the features as they are. The
-    integral is a sum over the levels divided by the levels' sum, 15 for 30 of them, so that the worst value
-    is 0; their code divides by 14.5.
+    A ball around the real mean that holds a share a of the real images should hold the same share of the
+    generated ones, but holds P(a). The value is 1 - 2 ∫ |P(a) - a| da (Alaa et al. 2022, "How faithful is
+    your synthetic data? Sample-level metrics for evaluating and auditing generative models"), for features
+    without further embedding. The integral is a sum over 30 levels divided by the sum of the levels, 15, so
+    that the lowest value is 0; the authors' code divides by 14.5.
     """
     centre = real.double().mean(0)
     one, two = ((features.double() - centre).norm(dim=1) for features in (real, fake))
@@ -83,14 +84,14 @@ def alpha_precision(real: Tensor, fake: Tensor) -> float:
 
 
 def beta_recall(real: Tensor, fake: Tensor, real_people: People | None = None) -> float:
-    """How evenly the fake features' balls cover the real ones, from 0 to 1.
+    """How evenly generated images cover the real ones, from 0 to 1; higher is better.
 
-    A real feature is covered where its nearest fake one is no farther than its nearest other real one. The
-    share of real features that are covered by fake ones of the ball of level b, around the fake mean, is
-    R(b): 1 - 2 integral |R(b) - b| db (Alaa et al. 2022, with the ball's radius as their code has it: a
-    quantile of how far the fake ones that are nearest to real ones lie from the mean; the sum is divided as
-    in `alpha_precision`). Two sets of one law do not get 1: each covers about half of the other, which gives
-    about 0.5.
+    A real image is covered if its nearest generated image is no farther than its nearest real one. R(b) is
+    the share of real images that are covered from within a ball of level b around the generated mean. The
+    value is 1 - 2 ∫ |R(b) - b| db (Alaa et al. 2022), summed as for alpha precision. As in the authors' code,
+    the radius of a ball is a quantile of the distances from the mean of those generated images that are
+    nearest to a real one. Two sets of the same kind do not get 1: each covers about half of the other, which
+    gives about 0.5.
     """
     return beta_recall_of(Pair(Features(real, real_people), Features(fake)))
 
@@ -106,31 +107,25 @@ def beta_recall_of(pair: Pair) -> float:
 
 
 def expected_coverage(real: int, fake: int, k: int = K) -> float:
-    """The coverage that M independent features of the law of N real ones get.
+    """The expected coverage by M independent features from the distribution of the N real ones.
 
-    1 - prod (N - i) / (N + M - i) over i = 1..k (Naeem et al. 2020). Where images have people it is not what
-    unseen people get.
+    1 - prod (N - i) / (N + M - i) over i = 1..k (Naeem et al. 2020). It does not hold for images of people.
     """
     return 1 - math.prod((real - i) / (real + fake - i) for i in range(1, k + 1))
 
 
 def radius(features: Features, k: int = K) -> Tensor:
-    """The distance (N,) of each feature to its k-th nearest other, or other person's."""
+    """The distance (N,) of each feature to its k-th nearest one of another image, or person if given."""
     return nearest(features.table(between_others), k)
 
 
 def radii_of(rows: Tensor, features: Tensor, people: People | None = None) -> Tensor:
-    """The distance (K,) of some features to their nearest other, or other person's.
+    """The distance (K,) of some rows (K,) of features (N, F) to the nearest other one, or other person's.
 
-    All pairs of a million features do not fit into memory; those of some rows do, a block at a time.
-
-    Args:
-        rows: (K,) of the features.
-        features: (N, F).
-        people: (N,) who is in each.
+    It takes a block of rows at a time, since all pairs of a million features do not fit into memory.
 
     Raises:
-        ValueError: one has no other.
+        ValueError: a feature has no other.
     """
     who = numbered(people, len(features), features.device)
     found = []
@@ -140,13 +135,14 @@ def radii_of(rows: Tensor, features: Tensor, people: People | None = None) -> Te
     return torch.cat(found)
 
 
-class Neighbours(NamedTuple):
+@dataclass(frozen=True)
+class Neighbours:
     """Nearest neighbours between two sets, from either side.
 
     Attributes:
-        forward: the distance (N,) of the first set's features to the nearest of the second set.
-        index: (N,) which one that is.
-        backward: the distance (M,) of the second set's features to the nearest of the first set.
+        forward: the distance (N,) of each feature of the first set to the nearest of the second.
+        index: (N,) the row of that one.
+        backward: the distance (M,) of each feature of the second set to the nearest of the first.
     """
 
     forward: Tensor
@@ -155,7 +151,7 @@ class Neighbours(NamedTuple):
 
     @classmethod
     def of(cls, one: Tensor, two: Tensor) -> "Neighbours":
-        """Of features (N, F) and (M, F), some rows at a time: memory does not grow with N times M."""
+        """The neighbours of features (N, F) and (M, F), found in blocks: memory is not N times M."""
         found, backward = [], two.new_full((len(two),), math.inf, dtype=torch.double)
         for some in one.split(BLOCK):
             between = distances(some, two)
@@ -167,22 +163,22 @@ class Neighbours(NamedTuple):
 
 
 def between_others(features: Features) -> Tensor:
-    """Distances (N, N), infinite to oneself, or to one's own person's features."""
+    """Distances (N, N), infinite within an image, or within a person if people are given."""
     return distances(features.values, features.values).masked_fill_(~features.pairs(), math.inf)
 
 
 def distances_of(pair: Pair) -> Tensor:
-    """The distances (N, M) of each real feature to each fake one."""
+    """The distance (N, M) of each real feature to each fake one."""
     return distances(pair.real.values, pair.fake.values)
 
 
 def near_real(pair: Pair, k: int = K) -> Tensor:
-    """Which fake features are in which real one's neighbourhood, (N, M)."""
+    """Whether each fake feature is in the neighbourhood of each real one (N, M)."""
     return pair.table(distances_of) < pair.real.once(radius, k)[:, None]
 
 
 def near_fake(pair: Pair, k: int = K) -> Tensor:
-    """Which real features are in which fake one's neighbourhood, (N, M)."""
+    """Whether each real feature is in the neighbourhood of each fake one (N, M)."""
     return pair.table(distances_of) < pair.fake.once(radius, k)
 
 
@@ -203,7 +199,7 @@ def coverage_of(pair: Pair, k: int = K) -> float:
 
 
 def share(there: Tensor) -> float:
-    """The share of images that something is true of."""
+    """The share of true values."""
     return float(there.double().mean())
 
 
@@ -211,7 +207,7 @@ def nearest(between: Tensor, k: int) -> Tensor:
     """The k-th smallest finite distance (N,) of each row.
 
     Raises:
-        ValueError: there are not so many.
+        ValueError: a row has fewer than k.
     """
     found = between.topk(min(k, between.shape[1]), 1, largest=False).values.amax(1)
     if k > between.shape[1] or not found.isfinite().all():
@@ -221,7 +217,7 @@ def nearest(between: Tensor, k: int) -> Tensor:
 
 
 def distances(one: Tensor, two: Tensor) -> Tensor:
-    """Euclidean distances (N, M), in float64: the fast way through products loses digits of near ones."""
+    """Euclidean distances (N, M) in float64, since the fast way through products is inexact for near ones."""
     return torch.cdist(one.double(), two.double())
 
 

@@ -1,4 +1,4 @@
-"""What a metric is, in one record: verdicts, tables, plots, tags and the report's methods are made from it.
+"""The record of a metric, from which verdicts, tables, plots, tags and the report's methods are made.
 
 A metric of one's own is a `FeatureMetric` in another module: ``metrics=[fidelity,module.NAME]``.
 """
@@ -21,25 +21,25 @@ HELD_OUT, TRAIN = "held-out", "train"  # the people that a number compares with
 
 
 def told(what: object, first: int = 0) -> str:
-    """What the report says of a metric or a method: paragraphs of its docstring, but for its arguments."""
+    """The report's text on a metric or a method: its docstring from paragraph `first` on, less arguments."""
     text = re.split(r"\n\n(?:Args|Attributes|Raises|Returns):", inspect.getdoc(what) or "")[0]
     return " ".join(" ".join(text.replace("`", "").split("\n\n")[first:]).split())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A question about samples, and the words of its answers.
+    """A question about samples, and the texts of its answers.
 
     Attributes:
         name: of the question.
         asks: the question itself.
-        good: the answer where no number is beyond its limit. `{told}` becomes the number that is farthest
-            from what unseen people get, `{all}` how many numbers there are.
-        bad: the answer where one is. `{told}` becomes the worst number, `{outside}` how many are beyond
-            their limits, `{flattery}` which spaces see nothing wrong.
-        needs: metrics of another question. Where one of them is beyond its limit, this one has no answer.
-        lacking: what is said then, of the worst of them, `{told}`.
-        claim: what the better of two candidates does, before "unseen people".
+        good: the answer if no number is beyond its limit. `{told}` becomes the number farthest from that of
+            unseen people, `{all}` the count of numbers.
+        bad: the answer if a number is. `{told}` becomes the worst number, `{outside}` the count of numbers
+            beyond their limits, `{flattery}` the spaces in which all are within.
+        needs: metrics of another question. If one of them is beyond its limit, this question has no answer.
+        lacking: the text for that case; `{told}` becomes the worst of these numbers.
+        claim: the verb of the better of two candidates, before "unseen people".
     """
 
     name: str
@@ -53,20 +53,20 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """All that is said of a metric.
+    """A metric.
 
     Attributes:
         name: in `evaluation.json` and TensorBoard's tags.
-        compute: the function that gives its value.
-        doc: the function whose docstring says what it is and who proposed it; None: that of `compute`.
+        compute: the function that computes its value.
+        doc: the function whose docstring explains it and names its paper; None: `compute`.
         stage: of the evaluation that computes it.
-        called: in the report; empty: its name.
+        called: its name in the report; empty: `name`.
         better: "lower" or "higher".
-        bounds: the least and the largest value.
-        is_share: whether it is a share of images, whose law is that of the angle arcsin(sqrt(x)).
-        skewed: whether it is a sum over few people, some of whom have most of it: its law is skewed.
-        decides: the question that it helps to answer; None: it is only told.
-        headline: head of its column in the table of settings; empty: it has none.
+        bounds: the smallest and the largest value.
+        is_share: whether it is a share of images, which is judged on the scale arcsin(sqrt(x)).
+        skewed: whether a few people contribute most of it, so that its distribution is skewed.
+        decides: the question that it helps to answer; None: it is only shown.
+        headline: heading of its column in the table of settings; empty: it has none.
     """
 
     name: str
@@ -91,16 +91,16 @@ class Metric:
 
     @property
     def method(self) -> str:
-        """What the report says of it."""
+        """The report's text on it."""
         return told(self.doc or self.compute)
 
     @property
     def is_distance(self) -> bool:
-        """Whether its size is told as a multiple of what unseen people get."""
+        """Whether the report gives it as a multiple of unseen people's value."""
         return self.better == "lower" and self.bounds[1] == math.inf
 
     def plain(self) -> dict[str, Any]:
-        """What the report is made from, as JSON takes it."""
+        """The part of the record that the report needs, in plain containers."""
         return {
             **{name: getattr(self, name) for name in ("words", "stage", "better", "is_distance", "headline")},
             "bounds": [bound if math.isfinite(bound) else None for bound in self.bounds],
@@ -113,16 +113,16 @@ class FeatureMetric(Metric):
     """A metric of a set of features beside real ones.
 
     Attributes:
-        compute: its value from a `Pair`; None where the feature space has no such number.
+        compute: its value from a `Pair`; None if the feature space has no such number.
         against: the people that it compares with.
-        in_inception: its name where the features are those of the Inception network of 2015.
-        slow: whether it takes long. It is then computed of all samples, not by class, and of the first groups
-            of unseen people only.
-        by_n: whether it is also drawn against the number of images, on which its expectation depends.
-        redrawn: its values (D,) for people of the fake set who were drawn with replacement; None where it is
-            computed of groups that are drawn without.
-        without: its values (1 + G,) of all, and of all without each group; None where candidates are not
-            compared by it. What all candidates share may be left out.
+        in_inception: its name in the features of the Inception network of 2015.
+        slow: whether it takes long. It is then not computed by class, and only for the first groups of unseen
+            people.
+        by_n: whether it is also plotted against the number of images, on which its expectation depends.
+        redrawn: its values (D,) for draws, with replacement, of people of the fake set; None if it uses
+            groups that are drawn without replacement.
+        without: its values (1 + G,) of all, and without each group; None if it does not compare candidates.
+            A term that all candidates share may be left out.
     """
 
     stage: str = field(default="fidelity", init=False)

@@ -1,4 +1,4 @@
-"""People drawn again from those who are known, each with all images: how a number would vary among others."""
+"""People drawn again from the known ones, with all their images: how a number varies between people."""
 
 from typing import NamedTuple
 
@@ -23,8 +23,8 @@ class Redraws:
         seed: of the draws.
 
     Attributes:
-        of_person: (N, P) which person is in each image, as ones and zeros.
-        counts: (D, P) how often each person is in each draw.
+        of_person: (N, P) 1 for the person in each image, else 0.
+        counts: (D, P) how often each draw contains each person.
     """
 
     method = f"people are drawn {REDRAWS:,} times with replacement"
@@ -34,7 +34,7 @@ class Redraws:
         self.of_person = F.one_hot(torch.from_numpy(who)).double()
         chances = np.full(len(names), 1 / len(names))
         draws = stream(seed, "evaluate/redrawn").multinomial(count, chances, size=REDRAWS)
-        # Of few people some draws are of one person alone, who has nobody to be paired with.
+        # With few people some draws contain a single person, whose images have no pairs.
         self.counts = torch.from_numpy(draws[(draws > 0).sum(1) > 1]).double()
 
     def mean(self, values: Tensor) -> Tensor:
@@ -60,11 +60,11 @@ class Redraws:
 
 
 class Groups(NamedTuple):
-    """Groups of real people, each with a share of the samples, that are left out in turns.
+    """Groups of real people, each with a share of the samples, that are left out in turn.
 
     Attributes:
-        real: (N, G) which group each real image is in, as ones and zeros.
-        fake: (M, G) the same of the samples.
+        real: (N, G) 1 for the group of each real image, else 0.
+        fake: (M, G) likewise for the samples.
     """
 
     real: Tensor
@@ -97,7 +97,7 @@ class Groups(NamedTuple):
 
 
 def in_groups(who: np.ndarray, count: int) -> Tensor:
-    """Which of so many groups (N, G) each image is in, as ones and zeros; people are dealt in turns."""
+    """1 for the group of each image (N, G), else 0; people are assigned to `count` groups in turn."""
     return F.one_hot(torch.from_numpy(np.unique(who, return_inverse=True)[1] % count), count).double()
 
 
@@ -108,7 +108,7 @@ def resampled(
     purpose: str = "evaluate/resampled",
     drawn: int | None = None,
 ) -> list[Tensor]:
-    """Rows of people drawn with replacement, each with all images: `drawn` of them, else all."""
+    """The rows of each draw, with replacement, of `drawn` people; None: as many as there are."""
     names, who = np.unique(np.arange(count) if people is None else people, return_inverse=True)
     rows_of = [np.flatnonzero(who == person) for person in range(len(names))]
     draws = stream(seed, purpose).integers(len(names), size=(DRAWS, drawn or len(names)))
@@ -116,7 +116,7 @@ def resampled(
 
 
 def halves(values: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The values (P,) of people, dealt at random into one half and the other, again and again."""
+    """The values (P,) of people, divided at random into two halves, again and again."""
     places = [stream(seed, "evaluate/halves", draw).permutation(len(values)) for draw in range(DRAWS)]
     firsts = [place < len(values) // 2 for place in places]
     return [(values[first], values[~first]) for first in firsts]

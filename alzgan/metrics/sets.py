@@ -1,6 +1,6 @@
 """Sets of features with people, alone and in pairs, with what several metrics need computed once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -8,19 +8,25 @@ import torch
 from torch import Tensor
 
 from alzgan.metrics.features import FeatureExtractor
-from alzgan.metrics.pairs import others
 
 Found = TypeVar("Found")
+People = Sequence[str] | np.ndarray  # (N,) the name or number of the person in each image
+
+
+def numbered(people: People | None, count: int, device: torch.device) -> Tensor:
+    """The number of the person in each image (N,); without people each image has its own."""
+    who = np.arange(count) if people is None else np.unique(np.asarray(people), return_inverse=True)[1]
+    return torch.from_numpy(who).to(device)
 
 
 class Keeping:
-    """Something of which what functions find is kept."""
+    """Keeps the results of functions of itself."""
 
     def __init__(self):
         self.found: dict[tuple[Any, ...], Any] = {}
 
     def once(self, find: Callable[..., Found], *options: Any) -> Found:
-        """What a function finds of it, with these options."""
+        """The result of a function of this object and options; computed once."""
         key = find, *options
         if key not in self.found:
             self.found[key] = find(self, *options)
@@ -32,20 +38,21 @@ class Features(Keeping):
 
     Args:
         values: (N, F).
-        people: (N,) None where each is somebody of its own.
-        extractor: of the features, where it is known.
-        part_of: a larger set and which rows of it these are: its tables of all pairs are made once.
+        people: (N,) or None if each image counts as another person.
+        extractor: of the features, if it is known.
+        part_of: a larger set, whose tables of all pairs are reused, and the rows of it that these are.
     """
 
     def __init__(
         self,
         values: Tensor,
-        people: np.ndarray | None = None,
+        people: People | None = None,
         extractor: FeatureExtractor | None = None,
         part_of: "tuple[Features, Tensor] | None" = None,
     ):
         super().__init__()
-        self.values, self.people, self.extractor, self.part_of = values.double(), people, extractor, part_of
+        self.values, self.extractor, self.part_of = values.double(), extractor, part_of
+        self.people = None if people is None else np.asarray(people)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -61,11 +68,11 @@ class Features(Keeping):
         return self.of(np.arange(count))
 
     def without_names(self) -> "Features":
-        """The same, where nobody knows who is who."""
+        """The same features without people."""
         return Features(self.values, None, self.extractor)
 
     def with_others(self, extra: Tensor) -> "Features":
-        """The same and other features (M, F), each somebody of its own."""
+        """These and other features (M, F), each of another person."""
         people = None
         if self.people is not None:
             names = np.unique(self.people, return_inverse=True)[1]
@@ -74,17 +81,18 @@ class Features(Keeping):
 
     def pairs(self) -> Tensor:
         """Which pairs (N, N) are of two people, bool."""
-        return others(self.people, len(self), self.values.device)
+        who = numbered(self.people, len(self), self.values.device)
+        return who[:, None] != who
 
     def table(self, find: Callable[["Features"], Tensor]) -> Tensor:
-        """What a function finds of all pairs (N, N); of a part, the rows and columns of the whole set's."""
+        """A function's table of all pairs (N, N); for a part, rows and columns of the whole set's table."""
         if self.part_of is not None and (find,) not in self.found:
             whole, rows = self.part_of
             self.found[find,] = whole.table(find)[rows[:, None], rows]
         return self.once(find)
 
     def sum_of(self, find: Callable[["Features"], Tensor]) -> float:
-        """The sum of a table that is 0 within a person; that of a part is not made."""
+        """The sum of a table that is 0 within a person, without making the table of a part."""
         if self.part_of is None:
             return float(self.table(find).sum())
         whole, rows = self.part_of
@@ -98,7 +106,7 @@ class Pair(Keeping):
     Args:
         real: (N, F).
         fake: (M, F).
-        part_of: a pair with a larger fake set, and which rows of it these are.
+        part_of: a pair with a larger fake set, and the rows of it that these are.
     """
 
     def __init__(self, real: Features, fake: Features, part_of: "tuple[Pair, Tensor] | None" = None):
@@ -110,15 +118,15 @@ class Pair(Keeping):
         return Pair(self.real, self.fake.of(rows), (self, torch.from_numpy(rows)))
 
     def turned(self) -> "Pair":
-        """The same with the real set in the fake one's place."""
+        """The same pair with the sets exchanged."""
         return TurnedPair(self)
 
     def either_way(self, find: Callable[["Pair"], Found]) -> Found:
-        """The same, where it does not depend on which set is the real one."""
+        """The result of a function that does not depend on which set is the real one."""
         return self.once(find)
 
     def table(self, find: Callable[["Pair"], Tensor]) -> Tensor:
-        """What a function finds of each fake feature, (..., M); of a part, the whole pair's."""
+        """A function's table (..., M) of the fake features; for a part, columns of the whole pair's table."""
         if self.part_of is not None and (find,) not in self.found:
             whole, rows = self.part_of
             self.found[find,] = whole.table(find)[..., rows]

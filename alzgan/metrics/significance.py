@@ -1,5 +1,6 @@
 """Whether differences that people show could be chance."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,11 +36,11 @@ def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
     return float(found.pvalue)
 
 
-def holm(p_values: np.ndarray) -> np.ndarray:
-    """The p-values (M,) of M tests so adjusted that any below a level is as rare as the level says.
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """The p-values (M,) of M tests, adjusted so that the level holds for all of them together.
 
-    The i-th smallest times M + 1 - i, never below a smaller one's, at most 1 (Holm 1979, "A simple
-    sequentially rejective multiple test procedure").
+    The smallest is multiplied by M, the next by M - 1, and so on; none is below a smaller one or above 1
+    (Holm 1979, "A simple sequentially rejective multiple test procedure").
     """
     p_values = np.asarray(p_values, float)
     order = np.argsort(p_values)
@@ -48,11 +49,11 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 
 class Effect(NamedTuple):
-    """A mean difference between two ways to train, for trainings and people drawn anew.
+    """A mean difference between two ways to train, for new trainings and new people.
 
     Attributes:
         mean: over trainings and people.
-        error: its standard error.
+        error: standard error of the mean.
         degrees: of freedom of the error.
     """
 
@@ -74,7 +75,7 @@ class Effect(NamedTuple):
         return self.mean - reach, self.mean + reach
 
     def detectable(self, tests: int = 1) -> float:
-        """The smallest true mean that 80 % of studies like this one find, by the first of so many tests.
+        """The smallest true mean that the first of some tests finds in 80 % of studies like this one.
 
         (t(1 - 0.025 / tests) + t(0.8)) standard errors: with one test of many people 2.8.
         """
@@ -85,15 +86,15 @@ class Effect(NamedTuple):
 def crossed(differences: np.ndarray) -> Effect:
     """The mean of differences (S, P) between pairs of S trainings, each judged on the same P people.
 
-    The luck of a training is common to all people, the trait of a person to all trainings. With the mean
+    All people share the luck of a training, and all trainings share the traits of a person. With the mean
     squares of an analysis of variance, the variance of the mean is (MS_S + max(MS_P - MS_SP, 0)) / (S P), and
     its degrees of freedom are (S - 1) times the square of that sum over MS_S squared. Reader studies treat
     readers and cases in the same way (Dorfman, Berbaum and Metz 1992; Hillis 2007, "A comparison of
     denominator degrees of freedom methods for multiple observer ROC analysis"). A test over people alone
-    takes the trainings as they are, and calls their luck an effect.
+    would mistake the luck of the trainings for an effect.
 
     Args:
-        differences: (S, P), both from 2 on.
+        differences: (S, P), both at least 2.
     """
     differences = np.asarray(differences, float)
     trainings, people = differences.shape

@@ -1,4 +1,6 @@
-"""How well people are classified, where each of them has many images: a person has one vote."""
+"""How well people are classified: the images of a person make one vote."""
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,7 +10,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
 
 from alzgan.device.streams import stream
-from alzgan.metrics.pairs import People
+from alzgan.metrics.sets import People
 
 DRAWS = 2000  # of people, for an interval
 INTERVAL = (0.025, 0.975)
@@ -28,7 +30,7 @@ def vote(probabilities: Tensor, people: People) -> Tensor:
 
 
 def person_labels(labels: np.ndarray, people: People, classes: int) -> np.ndarray:
-    """The class (P,) that most of each person's images carry, in the order of the people's names."""
+    """The most frequent class (P,) of each person's images, in the order of the people's names."""
     return vote(F.one_hot(torch.as_tensor(labels), classes), people).argmax(1).numpy()
 
 
@@ -41,7 +43,11 @@ def scores(votes: Tensor, labels: np.ndarray) -> dict[str, np.ndarray]:
     """
     guesses = votes.argmax(2)
     truth = torch.from_numpy(labels).expand_as(guesses)
-    how = {"num_classes": votes.shape[2], "average": "macro", "multidim_average": "samplewise"}
+    how: dict[str, Any] = {
+        "num_classes": votes.shape[2],
+        "average": "macro",
+        "multidim_average": "samplewise",
+    }
     return {
         "balanced_accuracy": multiclass_accuracy(guesses, truth, **how).numpy(),
         "macro_f1": multiclass_f1_score(guesses, truth, **how).numpy(),
@@ -50,9 +56,9 @@ def scores(votes: Tensor, labels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def auc(votes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The area under the ROC curve of each class against the others, their mean (B,), of votes (B, P, K).
+    """The mean (B,) over classes of the area under the ROC curve of a class against the others.
 
-    By ranks, for many B at once: a pair of people in the right order counts 1, a tie 1/2.
+    Votes are (B, P, K). A pair of people in the right order counts 1, a tie 1/2.
     """
     areas = []
     for label in range(votes.shape[2]):
@@ -64,7 +70,7 @@ def auc(votes: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def redrawn(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Rows (DRAWS, P) of people drawn anew, with replacement, each in the place of one of the same class."""
+    """Rows (DRAWS, P) of people drawn with replacement, each replacing a person of the same class."""
     noise = stream(seed, "votes/people")
     rows = np.empty((DRAWS, len(labels)), int)
     for label in np.unique(labels):
@@ -74,7 +80,7 @@ def redrawn(labels: np.ndarray, seed: int) -> np.ndarray:
 
 
 def summary(value: float, redrawn: np.ndarray) -> dict[str, float]:
-    """A mean with its 95 % interval: the quantiles of its values (DRAWS,), all drawn anew."""
+    """A mean with its 95 % interval: quantiles of its values (DRAWS,) for people drawn again."""
     low, high = np.quantile(redrawn, INTERVAL)
     return {"mean": float(value), "low": float(low), "high": float(high)}
 
@@ -82,16 +88,16 @@ def summary(value: float, redrawn: np.ndarray) -> dict[str, float]:
 def mean_scores(
     votes: Tensor, labels: np.ndarray, rows: np.ndarray, seed: int
 ) -> dict[str, dict[str, float]]:
-    """The `summary` of each score's mean over S trainings, for trainings and people drawn anew.
+    """The `summary` of each score's mean over S trainings, for trainings and people drawn again.
 
     Args:
         votes: (S, P, K), float64.
         labels: (P,), every class among them.
-        rows: of people drawn anew, as `redrawn` gives them.
-        seed: of the trainings drawn anew.
+        rows: of people, from `redrawn`.
+        seed: of the draws of trainings.
     """
     found = scores(votes, labels)
-    # Redrawn people keep their places' classes, so the labels are the same.
+    # Redrawn people have the classes of those they replace, so the labels are the same.
     again = [scores(each[torch.from_numpy(rows)], labels) for each in votes]
     drawn = stream(seed, "votes/trainings").integers(len(votes), size=(len(rows), len(votes)))
     return {

@@ -1,11 +1,12 @@
 """How labels enter a network: a class, numbers (such as a slice's position or an age), or both.
 
 Labels are class indices (N,), or a table (N, 1 + m): the class index, then m numbers in [-1, 1]. A table
-(N, 2 + m) ends with a column that is 1 where the label is known. Where it is 0, the label only stands in for
-an unknown one: the generator uses it, but the discriminator judges the image without it.
+(N, 2 + m) ends with a column that is 1 where the label is known. Where it is 0, the label is a guess: the
+generator uses it, but the discriminator judges the image without it.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ class Conditioned(nn.Module):
     Args:
         features: length of the vectors.
         classes: how many classes there are; 0: labels have no class.
-        numbers: how many numbers a label has, m.
+        numbers: number m of numbers in a label.
         strength: factor of the vectors, from 0 (an unconditional network) to 1. A schedule introduces the
             labels gradually. With labels from the start, small data sets collapse onto a few images of each
             class (Shahbazi et al. 2022, "Collapse by conditioning").
@@ -31,7 +32,7 @@ class Conditioned(nn.Module):
         SettingError: `strength` is no fraction.
     """
 
-    kept_schedules = ("strength",)  # checkpoints keep it: a loaded generator makes the same images
+    kept_schedules = ("strength",)  # in checkpoints, so that a loaded generator makes the same images
 
     def __init__(self, features: int, classes: int = 0, numbers: int = 0, strength: float | Schedule = 1.0):
         super().__init__()
@@ -74,7 +75,7 @@ class LabelledLatents(Conditioned):
         **conditions: see `Conditioned`.
     """
 
-    def __init__(self, latent_dim: int, **conditions):
+    def __init__(self, latent_dim: int, **conditions: Any):
         super().__init__(latent_dim, **conditions)
         self.width = latent_dim * (2 if self.conditional else 1)
 
@@ -94,22 +95,22 @@ class Projection(Conditioned):
     Args:
         features: channels of the last map h.
         unlabelled: in training, the share of a batch's images that are judged by psi(h) alone. This keeps an
-            unconditional game beside the conditional one, in which identical samples of a label are noticed
-            (Shahbazi et al. 2022 add both losses). These images have the same places in every batch of real
-            or fake images; batches are in random order.
+            unconditional game beside the conditional one, which notices identical samples of a label
+            (Shahbazi et al. 2022 add both losses). These images have the same places in every batch, and
+            batches are in random order.
         **conditions: see `Conditioned`.
 
     Raises:
         SettingError: `unlabelled` is no fraction.
     """
 
-    def __init__(self, features: int, unlabelled: float = 0.0, **conditions):
+    def __init__(self, features: int, unlabelled: float = 0.0, **conditions: Any):
         super().__init__(features, **conditions)
         fraction(unlabelled=unlabelled)
         self.unlabelled = unlabelled
         for module in (self.embedding, self.waves):
             if module is not None:
-                nn.init.normal_(module.weight, 0.0, 0.02)  # labels matter little at first
+                nn.init.normal_(module.weight, 0.0, 0.02)  # labels have little effect at first
 
     def forward(self, score: Tensor, maps: Tensor, labels: Tensor | None) -> Tensor:
         """Logits (N,) of scores psi (N, ...), last maps (N, features, H, W) and labels."""

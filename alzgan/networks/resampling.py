@@ -10,9 +10,9 @@ from torch import Tensor, nn
 class UpsampledConvolution(nn.Module):
     """Nearest-neighbour upsampling by 2 and a 3 x 3 convolution, as one 4 x 4 transposed convolution.
 
-    Odena et al. 2016, "Deconvolution and checkerboard artifacts": every output pixel depends on equally many
-    input pixels. The two linear maps are fused: the 4 x 4 weights are the 3 x 3 ones convolved with a 2 x 2
-    box. This takes 4 products for each output pixel and pair of channels in place of 9, as in the DCGAN.
+    Odena et al. 2016, "Deconvolution and checkerboard artifacts": every output pixel depends on the same
+    number of input pixels. The two linear maps are fused: the 4 x 4 weights are the 3 x 3 ones convolved with
+    a 2 x 2 box. An output pixel takes 4 products for each pair of channels, not 9, as in the DCGAN.
 
     Args:
         inputs: channels of the input.

@@ -15,7 +15,7 @@ from alzgan.text import printable
 MOST_COLUMNS = 8  # candidates side by side; more of them have a row each
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # What an evaluation without a stage, or an older one, does not have.
-LACKING = {
+LACKING: dict[str, Any] = {
     "notes": [],
     "seconds": {},
     "expected_coverage": None,
@@ -153,7 +153,9 @@ def comparison(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
         {key_of(each): each for each in candidate["numbers"] if each["label"] is None}
         for candidate in candidates
     ]
-    won = Counter((each["metric"], each["space"], "held-out", each["better"]) for each in evaluation["pairs"])
+    won = Counter[tuple[Any, ...]](
+        (each["metric"], each["space"], "held-out", each["better"]) for each in evaluation["pairs"]
+    )
     rows = []
     for key in tables[0]:
         if all(key in table for table in tables):

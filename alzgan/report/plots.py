@@ -14,7 +14,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 INK = "#010203"  # no colour of a plot: replaced by the page's text colour
 SAMPLES, UNSEEN, TRAIN = "#D55E00", "#0072B2", "#009E73"  # told apart by the colour-blind, too
 LEAST = 0.01  # of the limit: what is below, or below 0, is drawn there
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 11,
     "text.color": INK,
@@ -220,8 +220,10 @@ def tradeoff(name: str, rows: Sequence[dict[str, Any]], far: str, near: str) -> 
             y = [100 * row[near]["mean"] for row in steps]
             axes.plot(x, y, "o-", color=SAMPLES, markersize=5, linewidth=1)
             ends.append((x[-1], y[-1], steps[-1]["name"]))
-        for *end, name in together(ends):
-            axes.annotate(name, end, (4, 3), textcoords="offset points", fontsize=8, color=INK, rotation=20)
+        for right, top, name in together(ends):
+            axes.annotate(
+                name, (right, top), (4, 3), textcoords="offset points", fontsize=8, color=INK, rotation=20
+            )
         place = 1, 100 * known[0][near]["unseen"]["mean"]
         axes.plot(*place, "D", color=UNSEEN)
         axes.annotate("unseen people", place, (6, 4), textcoords="offset points", fontsize=8, color=UNSEEN)

@@ -40,9 +40,10 @@ test-slow: install ## run the tests that take 10 seconds and more
 test-long: install ## run the tests that take minutes
 	$(RUN) pytest -m long
 
-lint: install ## check style and formatting
+lint: install ## check style, formatting and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 tensorboard: install ## watch all runs of outputs/ at http://localhost:6006
 	$(RUN) tensorboard.main --logdir outputs --samples_per_plugin images=500

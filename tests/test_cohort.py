@@ -190,7 +190,7 @@ def test_pictures_of_two_values_are_masks_unless_most_are(tmp_path):
     people = cohort.people(files, [], sorted(masks))
     assert [file.path for file in people.files] == sorted(images)
     assert [files[row].path for row in people.rows] == sorted(images)
-    assert "4 images of two values, masks then, left out: the first is A/p0_0m.png" in people.notes
+    assert "4 images of two values left out as masks, the first is A/p0_0m.png" in people.notes
     mostly = [file for file in files if file.path in [*masks, *sorted(images)[:4]]]
     assert len(mostly) == 8
     assert len(cohort.people(mostly, [], sorted(masks)).files) == 8

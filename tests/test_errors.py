@@ -142,7 +142,7 @@ def test_a_wrong_setting_gets_one_line(error_line: Callable, override: str, expe
         ("trainer.strategy=foo", "alzgan: trainer: You selected an invalid strategy name"),
         ("callbacks.quality.weights=/nowhere.pth", "/nowhere.pth: No such file"),
         ("model=cdcgan model.classes=1", "the data has 2 classes, and model.classes=1 takes fewer"),
-        ("model=cdcgan trainer.max_epochs=-1", "the model has schedules, which are of the run's length"),
+        ("model=cdcgan trainer.max_epochs=-1", "the model has schedules over the run's length"),
     ],
 )
 def test_a_wrong_setting_of_an_open_place_gets_one_line(

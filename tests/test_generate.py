@@ -550,7 +550,7 @@ def test_what_cannot_be_is_refused_in_a_line_before_anything_is_written(
     ("options", "told"),
     [
         (["labels=balanced"], "unconditional"),
-        (["people=2"], "people= needs a generator that knows places"),
+        (["people=2"], "people= needs a generator with the condition slice"),
         (["conditions={age: 70}"], "no condition age, only none"),
     ],
 )

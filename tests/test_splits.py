@@ -151,7 +151,7 @@ def test_a_person_with_two_classes_counts_for_the_more_frequent_one():
     split = split_by_subject(labels, ["p", "p", "p", "q", "r"])
     assert split.parts[0] == split.parts[1] == split.parts[2]
     assert split.notes[0] == (
-        "1 of 3 subjects has images of several classes: each is dealt with the class of most of its images"
+        "1 of 3 subjects has images of several classes: each counts for the class of most of its images"
     )
     assert [note[:21] for note in split.notes[1:]] == ["class a has 2 people,", "class b has 2 people,"]
 
@@ -162,7 +162,7 @@ def test_people_with_an_image_of_each_class_count_for_each():
     assert Counter(split.parts[:30]) == {"train": 24, "validation": 3, "test": 3}
     assert split.parts[:30] == split.parts[30:]
     assert split.notes == [
-        "30 of 30 subjects have images of several classes: each is dealt with the class of most of its images"
+        "30 of 30 subjects have images of several classes: each counts for the class of most of its images"
     ]
 
 

@@ -138,9 +138,7 @@ def test_a_start_that_knows_people_held_out_here_is_refused(
         (tmp_path / "link").symlink_to(slices)
         slices = tmp_path / "link"
     options = (*UNWATCHED, "trainer.max_steps=1", f"model.start_from={source}")
-    with pytest.raises(
-        UserError, match=r"held out here were trained on there, .* for one; hold out the same"
-    ):
+    with pytest.raises(UserError, match=r"held out here, for example .*; hold out the same"):
         session.run(small_settings(slices, tmp_path / "other", *options, "data.split_seed=1"))
     table = source / "split.csv"
     session.run(small_settings(slices, tmp_path / "same", *options, f"data.subjects=csv:{table}"))
@@ -257,7 +255,7 @@ def test_other_networks_are_refused_with_what_takes_them(source: Path, tmp_path:
         UserError, match=r"does not fit the model: generator.* model.start_from=.* takes what"
     ):
         depart(source, tmp_path, "model.generator.width=4")
-    with pytest.raises(UserError, match="the weights are those of ckpt_path; leave one of them out"):
+    with pytest.raises(UserError, match="ckpt_path gives the weights; leave one of them out"):
         depart(source, tmp_path / "both", "model.start_from=nowhere")
 
 

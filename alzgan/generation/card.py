@@ -1,4 +1,4 @@
-"""The data card of a set: what it is, how it was made, what was measured of it, and what was not."""
+"""The data card of a set: its content, its origin, what was measured, and what was not."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -28,11 +28,11 @@ def card(
     """The text of `README.md`.
 
     Args:
-        generator: that made the images.
+        generator: made the images.
         identity: of the set.
         rows: of its manifest.
-        evaluation: where an `evaluation.json` of the same checkpoint may be.
-        notes: what else is to be said.
+        evaluation: path of an `evaluation.json`, which may not exist.
+        notes: further lines.
     """
     classes = Counter(row["class"] for row in rows)
     info = generator.info
@@ -78,7 +78,7 @@ def card(
 
 
 def judged_as(evaluation: Path, checkpoint: str, weights: str) -> Mapping[str, Any] | None:
-    """What an `evaluation.json` says of a checkpoint, by its SHA-256; None where it says nothing."""
+    """The results for a checkpoint, by its SHA-256, in an `evaluation.json`; None if it has none."""
     found = read_json(evaluation)
     candidates = found.get("candidates", []) if isinstance(found, dict) else []
     return next(
@@ -88,7 +88,7 @@ def judged_as(evaluation: Path, checkpoint: str, weights: str) -> Mapping[str, A
 
 
 def asked_otherwise(identity: Mapping[str, Any]) -> bool:
-    """Whether a set is of other images than an evaluation draws of its generator."""
+    """Whether an evaluation draws other samples of the generator than this set."""
     usual = {"truncation": 1, "labels": "as_trained", "conditions": None, "copies": "keep"}
     return any(identity.get(name, value) not in (value, {}) for name, value in usual.items())
 
@@ -99,13 +99,13 @@ def measured(
     otherwise: bool = False,
     stacks: bool = False,
 ) -> list[str]:
-    """What is known, in lines; what was not measured is said, too.
+    """Lines on what was measured, and on what was not.
 
     Args:
-        rows: of a manifest; None where it is about no set of images.
-        judged: what an evaluation says of the generator.
-        otherwise: whether the set is of other images than the evaluation's.
-        stacks: whether its images are of people's stacks, which are copies whole.
+        rows: of a manifest; None without a set of images.
+        judged: the generator's results in an evaluation.
+        otherwise: whether the evaluation drew other samples than the set.
+        stacks: whether the images are people's stacks, which are flagged as a whole.
     """
     lines = []
     if rows is not None:

@@ -1,4 +1,4 @@
-"""The generator itself, for people without alzgan: weights, programs, a card and a script."""
+"""Export a generator for use without alzgan: weights, programs, a card and a script."""
 
 import json
 import warnings
@@ -27,27 +27,26 @@ def export(
     license_name: str | None,
     notes: Sequence[str] = (),
 ) -> list[str]:
-    """Write the generator to a new folder; returns lines that say what is there.
+    """Write the generator to a new folder; returns lines on its content.
 
-    `generator.safetensors` and `config.json`, the weights and how the network is made; `generator.pt2`, a
-    program of torch.export for any number of images; `generator.onnx`, the same for other runtimes;
-    `sample.py`, which makes images with torch, numpy and pillow; `README.md`, a model card in the form of
-    Hugging Face.
+    The folder holds `generator.safetensors` and `config.json`, the weights and settings of the network;
+    `generator.pt2`, a program of torch.export; `generator.onnx`, the same for other runtimes; `sample.py`,
+    which makes images with torch, numpy and pillow; and `README.md`, a model card as on Hugging Face.
 
     Args:
-        generator: to be exported, on the CPU in float32.
+        generator: is exported on the CPU in float32.
         path: of its checkpoint.
         out: a new folder.
-        license_name: of the generator, which the licence of its training data decides.
-        notes: what else the card is to say of its limits.
+        license_name: of the generator; the licence of its training data decides it.
+        notes: further lines on its limits, for the card.
 
     Raises:
-        UserError: a package or the licence is missing, or the folder is there already.
+        UserError: a package or the licence is missing, or the folder exists.
     """
     if license_name is None:
         raise UserError(
-            "license is not set: say under which licence the generator may be used, license=cc-by-4.0 say; "
-            "that of the data that it was trained on decides"
+            "license is not set: give the licence of the generator, for example license=cc-by-4.0; the "
+            "licence of its training data decides it"
         )
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise UserError(f"export needs {', '.join(missing)}: pip install -e '.[export]'")
@@ -68,7 +67,7 @@ def export(
 
 
 def example(generator: TrainedGenerator) -> tuple[Tensor, ...]:
-    """What the network is called with for a block: latents, and labels if it takes any."""
+    """The network's inputs for one block: latents, and labels if it takes any."""
     latents, labels = generator.latents(SAMPLES_AT_ONCE), generator.labels(SAMPLES_AT_ONCE)
     return (latents,) if labels is None else (latents, labels)
 
@@ -87,7 +86,7 @@ def save_programs(network: nn.Module, inputs: tuple[Tensor, ...], folder: Path) 
     shapes = [{0: batch} for _ in inputs]
     names = ["latents", "labels"][: len(inputs)]
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of both exporters' own insides
+        warnings.simplefilter("ignore")  # about the exporters' internals
         program = torch.export.export(network, inputs, dynamic_shapes=dict(zip(names, shapes, strict=True)))
         torch.export.save(program, folder / "generator.pt2")
         torch.onnx.export(
@@ -96,7 +95,7 @@ def save_programs(network: nn.Module, inputs: tuple[Tensor, ...], folder: Path) 
 
 
 def config_of(generator: TrainedGenerator) -> dict[str, Any]:
-    """What `sample.py`, or whoever makes the network anew, has to know."""
+    """The settings that `sample.py` needs, and those to build the network again."""
     return {
         "network": generator.settings,
         "latent_dim": generator.latent_dim,
@@ -122,7 +121,7 @@ def model_card(
     evaluation: Path,
     notes: Sequence[str],
 ) -> str:
-    """The text of `README.md`, with the head that Hugging Face reads."""
+    """The text of `README.md`, with Hugging Face's header."""
     people = generator.people_in_train
     classes = ", ".join(map(printable, generator.classes)) or "none: it is unconditional"
     trained = counted(people, "person", "people") if people else "an unknown number of people"

@@ -1,6 +1,6 @@
-"""How one synthetic image is written: as PNG of 8 or 16 bits, NumPy array or NIfTI.
+"""Write one synthetic image as PNG of 8 or 16 bits, NumPy array or NIfTI.
 
-PNG files say in their metadata that they are synthetic, and from which seed.
+The metadata of a PNG file marks it as synthetic and gives its seed.
 """
 
 import gzip
@@ -23,7 +23,7 @@ ZIP_LEVEL = 6
 
 
 def check_format(name: str, channels: int) -> None:
-    """Check that images of so many channels can be written so.
+    """Check that images of `channels` channels can be written in this format.
 
     Raises:
         UserError: they cannot.
@@ -37,7 +37,7 @@ def check_format(name: str, channels: int) -> None:
 
 
 def writer(name: str) -> Callable[[Path, Tensor, Mapping[str, str]], None]:
-    """What writes one image (C, H, W) of floats in [-1, 1], with what is to be said of it."""
+    """The function that writes one image (C, H, W) of floats in [-1, 1] with its metadata."""
     return {"png": write_png, "png16": write_png16, "npy": write_npy, "nifti": write_volume}[name]
 
 
@@ -74,8 +74,8 @@ def write_npy(path: Path, image: Tensor, about: Mapping[str, str]) -> None:
 def write_volume(path: Path, stack: Tensor, about: Mapping[str, str]) -> None:
     """Slices (S, H, W), from the lowest to the highest, as a NIfTI volume in RAS+ with voxels of 1 mm.
 
-    Of axial slices as `alzgan.prepare` makes them: the left is on the left, the front is up. The size of a
-    voxel is a convention: the generator knows pixels, and no millimetres.
+    The slices are axial, as `alzgan.prepare` cuts them: the left is on the left, the front is up. The size of
+    a voxel is a convention, because the generator does not know millimetres.
     """
     import nibabel  # an extra
 
@@ -83,5 +83,5 @@ def write_volume(path: Path, stack: Tensor, about: Mapping[str, str]) -> None:
     volume = nibabel.Nifti1Image(pixels, np.eye(4))
     volume.header["descrip"] = "; ".join(f"{key} {value}" for key, value in about.items())[:79].encode()
     with scratch(path) as part:
-        part.write_bytes(gzip.compress(volume.to_bytes(), mtime=0))  # no time in it: the same bytes tomorrow
+        part.write_bytes(gzip.compress(volume.to_bytes(), mtime=0))  # reproducible bytes
         os.replace(part, path)

@@ -27,7 +27,7 @@ from alzgan.people.splits import HOLD_OUT_MORE, NEEDED_PEOPLE
 from alzgan.people.subjects import LEFT_OUT, PARTS
 from alzgan.text import counted, printable
 
-MOSTLY_CONSTANT = 0.25  # a set with this share of constant images is no training set
+MOSTLY_CONSTANT = 0.25  # a set with this share of constant images cannot be trained on
 NEAR = 0.98  # a test image whose thumbnail correlates this much with a train image's is a near-duplicate
 LISTED = 20  # unreadable files on the terminal; the report lists all
 LONG = 3  # aspect ratio above which training would crop or pad most of an image
@@ -235,7 +235,7 @@ def people_lines(report: dict[str, Any]) -> list[str]:
 
 
 def aside(report: dict[str, Any]) -> str:
-    """The words that constant images are no duplicates, if there are any."""
+    """A remark that constant images do not count as duplicates, if there are any."""
     return " (constant images aside)" if report["intensity"]["constant"] else ""
 
 
@@ -309,7 +309,7 @@ def notes_on(report: dict[str, Any], said: Sequence[str]) -> list[str]:
     """Notes that do not change the verdict."""
     notes = list(said)
     if report["images"] > MANY:
-        notes.append(f"of more than {MANY} images, copies are found where thumbnails are equal, mirrored say")
+        notes.append(f"of more than {MANY} images, only copies with equal thumbnails are found")
     if report["images"] > SEARCHED:
         notes.append(f"of more than {SEARCHED} images, turned or otherwise altered copies are not looked for")
     if split := report["split"]:

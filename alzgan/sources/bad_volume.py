@@ -1,4 +1,4 @@
-"""What all readers of volumes share: their error, their size limit and their optional packages."""
+"""Shared by all readers of volumes: their error, size limit and optional packages."""
 
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +11,7 @@ MAX_VOXELS = 512**3  # 0.5 GiB as float32; a whole head at 0.4 mm has 1e8
 
 
 class BadVolume(UserError):
-    """A file that is no scan, or too small for the request; `reason` is the middle part of the line."""
+    """A file that is not a scan, or too small for the request; `reason` is the reason alone."""
 
     def __init__(self, path: Path, reason: str, advice: str = "mend or remove it"):
         self.path, self.reason = path, printable(" ".join(map(str.strip, reason.splitlines())))

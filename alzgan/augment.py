@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from alzgan.average import Played
 from alzgan.device.ranks import mean_of_ranks
 from alzgan.errors import SettingError, at_least, fraction
-from alzgan.schedules import Schedule
+from alzgan.schedules import Played, Schedule
 
 BLACK = -1.0  # the background of an MRI slice
 

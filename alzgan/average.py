@@ -2,20 +2,13 @@
 
 import copy
 from abc import ABC, abstractmethod
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from alzgan.errors import SettingError, at_least
-from alzgan.schedules import Schedule
-
-
-class Played(Protocol):
-    """What a follower reads of a game: its generator, and the number of images a step of all processes."""
-
-    generator: nn.Module
-    images_a_step: int
+from alzgan.schedules import Played, Schedule
 
 
 class Average(nn.Module, ABC):

@@ -111,9 +111,7 @@ class LeCam(Penalty):
     under limited data", equations 3 and 5 as in their code, with weight 0.3 and momentum 0.99.
 
     Args:
-        weight: see `Penalty`.
-        interval: see `Penalty`.
-        momentum: of the anchors, in [0, 1].
+        momentum: of the anchors, in [0, 1]. For the others see `Penalty`.
     """
 
     differentiates = False

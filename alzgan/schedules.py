@@ -9,7 +9,7 @@ the game's modules whose types say so (a penalty's weight, the average's half-li
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -18,6 +18,13 @@ from torch.optim import Optimizer
 from alzgan.errors import SettingError, fraction
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+class Played(Protocol):
+    """What a follower reads of a game: its generator, and the number of images a step of all processes."""
+
+    generator: nn.Module
+    images_a_step: int
 
 
 class Schedule:

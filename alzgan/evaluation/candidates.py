@@ -65,15 +65,9 @@ def from_checkpoint(
     seed: int,
     neighbours: bool,
 ) -> Candidate:
-    """Samples of a trained generator; a conditional one's classes are as frequent as among held-out people.
+    """`count` samples of a trained generator, with classes in the given shares (K,) if it is conditional.
 
-    Args:
-        name: as the user gave it.
-        generator: of the checkpoint.
-        count: of samples.
-        shares: (K,) of the classes among the held-out images.
-        seed: of the latents.
-        neighbours: whether the channels are neighbouring slices, of which the middle one is judged.
+    If the channels are `neighbours`, that is neighbouring slices, the middle one is judged.
     """
 
     def draw(number: int, shares: np.ndarray) -> Images:
@@ -85,9 +79,7 @@ def from_checkpoint(
 
     seen = middle if neighbours else torch.Tensor.contiguous
     info = {
-        "sha256": generator.info["sha256"],
-        "step": generator.info["step"],
-        "weights": generator.info["weights"],
+        **{key: generator.info[key] for key in ("sha256", "step", "weights")},
         "seed": seed,
         "trained_by": {
             key: generator.info.get(key)

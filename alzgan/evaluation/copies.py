@@ -14,17 +14,7 @@ from alzgan.evaluation.spaces import Space
 from alzgan.evaluation.verdicts import Verdict, told_of, verdict, worst_of
 from alzgan.files import cache_path, cached
 from alzgan.images import likeness
-from alzgan.images.likeness import (
-    LEVELS,
-    LOOKED_FOR,
-    SCALES,
-    SHIFTS,
-    SMALL,
-    TURNS,
-    VERSION,
-    Nearest,
-    Search,
-)
+from alzgan.images.likeness import LEVELS, SMALL, Nearest, Search
 from alzgan.metrics import memorisation
 from alzgan.metrics.memorisation import (
     AUTHENTICITY,
@@ -49,7 +39,7 @@ VAGUE = 0.1  # the share too near above which its limit tells nothing
 BINS = 40
 PAIRS = 12  # closest ones, in the picture and the table
 METHOD = (
-    f"{told(likeness, 1)} The grid has {2 * len(TURNS) * len(SCALES) * len(SHIFTS) ** 2} poses of {SMALL} × "
+    f"{told(likeness, 1)} The grid has {len(likeness.poses(likeness.SHIFTS))} poses of {SMALL} × "
     f"{SMALL} pixels; {LEVELS[0][1]} candidates of each image are aligned at up to {LEVELS[-1][0]} × "
     f"{LEVELS[-1][0]} pixels. {told(memorisation, 1)} {BESIDE}. In feature spaces the training images are "
     "those that groups are drawn from, whose people the table counts; aligned pixels look at all"
@@ -151,7 +141,8 @@ def on_copies(found: FoundCopies) -> Verdict:
         return verdict(COPIES, "bad", f"{text}; {near}")
     if not share.within:
         return verdict(COPIES, "bad", f"Too near to training images: {near}")
-    none = f"No copies ({100 * copies.upper:.2g} % at most, with 95 % confidence), also none {LOOKED_FOR}"
+    bound = f"{100 * copies.upper:.2g} % at most, with 95 % confidence"
+    none = f"No copies ({bound}), also none {likeness.LOOKED_FOR}"
     if doubts := [number for number in found.numbers if not number.within]:
         text = f"No copies were found, but {told_of(worst_of(doubts))} is beyond what unseen people get"
         return verdict(COPIES, "cannot tell", f"{text}; {near}")
@@ -169,7 +160,7 @@ def cached_nearest(images: Tensor, references: Tensor, cache: Path) -> Nearest:
         return {"similarity": found.similarity.numpy(), "index": found.index.numpy()}
 
     return cached(
-        cache_path(cache, "nearest.npz", VERSION, images.numpy(), references.numpy()),
+        cache_path(cache, "nearest.npz", likeness.VERSION, images.numpy(), references.numpy()),
         compute,
         lambda kept: Nearest(torch.from_numpy(kept["similarity"]), torch.from_numpy(kept["index"])),
     )

@@ -18,9 +18,10 @@ BAND = 0.95  # of unseen people whose number lies between low and high
 class Law:
     """The distribution of the number for one more group, of new people, given the groups that were drawn.
 
-    It is a Pearson type III distribution with the mean, the widened deviation and the skewness of the drawn
-    groups. Its tails are those of Student's distribution, because the deviation is itself estimated. The
-    degrees of freedom are the number of people (or of groups, if there are fewer) less one.
+    The number of such a group follows a Pearson type III distribution with the mean, the widened deviation
+    and the skewness of the drawn groups. Its tails are those of Student's distribution, because the deviation
+    is itself estimated. The degrees of freedom are the number of people (or of groups, if there are fewer)
+    less one.
 
     Attributes:
         mean: of the draws, on the scale.

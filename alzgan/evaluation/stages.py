@@ -57,6 +57,11 @@ class Context:
     cache: Path
     device: torch.device
 
+    def sets_of(self, samples: Images, reference: Reference, form: str) -> Sets | None:
+        """See `alzgan.evaluation.fidelity.sets_of`."""
+        extent = self.extent
+        return sets_of(samples, reference, extent.size, extent.pool, extent.draws, self.seed, form)
+
 
 @dataclass
 class Outcome:
@@ -130,15 +135,7 @@ def compared_sets(judged: Judged, context: Context) -> Sets:
     """The sets to compare; a UserError if there are too few people."""
     candidate, data, reference = judged
     extent = context.extent
-    found = sets_of(
-        candidate.images,
-        reference,
-        extent.size,
-        extent.pool,
-        extent.draws,
-        context.seed,
-        candidate.form,
-    )
+    found = context.sets_of(candidate.images, reference, candidate.form)
     if found is None:
         train, held_out = (images.person_count() for images in (reference.train, reference.held_out))
         if reference.held_out.people is not None:
@@ -160,10 +157,9 @@ def compared_sets(judged: Judged, context: Context) -> Sets:
 def class_sets(judged: Judged, context: Context) -> Iterator[tuple[str, Sets]]:
     """The sets of each class, if the samples have classes, and the class has enough held-out people."""
     candidate, _, reference = judged
-    extent = context.extent
     for label, name in enumerate(reference.classes if candidate.images.labels is not None else []):
         real, samples = reference.of_class(label), candidate.images.of_class(label)
-        found = sets_of(samples, real, extent.size, extent.pool, extent.draws, context.seed, candidate.form)
+        found = context.sets_of(samples, real, candidate.form)
         if found is not None:
             yield name, found
         else:

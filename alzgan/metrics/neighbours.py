@@ -44,7 +44,7 @@ def precision_recall(
     real_people: People | None = None,
     fake_people: People | None = None,
 ) -> PrecisionRecall:
-    """Precision is the share of generated images that lie among the real ones; recall is the reverse.
+    """Precision: the share of generated images among the real ones; recall: of real ones among the generated.
 
     An image lies among others if it is in the neighbourhood of at least one of them (Kynkäänniemi et al.
     2019, "Improved precision and recall metric for assessing generative models"). Both are from 0 to 1 and

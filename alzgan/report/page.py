@@ -15,14 +15,8 @@ from alzgan.text import printable
 MOST_COLUMNS = 8  # candidates side by side; more of them have a row each
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # What an evaluation without a stage, or an older one, does not have.
-LACKING: dict[str, Any] = {
-    "notes": [],
-    "seconds": {},
-    "expected_coverage": None,
-    "copies": None,
-    "anatomy": None,
-    "utility": None,
-}
+LACKING: dict[str, Any] = {"notes": [], "seconds": {}}
+LACKING |= dict.fromkeys(("expected_coverage", "copies", "anatomy", "utility"))
 MARKS = {"good": "✓", "bad": "✗", "cannot tell": "?"}
 
 

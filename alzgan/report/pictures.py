@@ -31,13 +31,3 @@ class Picture(NamedTuple):
         content = io.BytesIO()
         Image.fromarray(self.image).save(content, format="PNG", optimize=True)
         return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
-
-    @property
-    def width(self) -> int:
-        """In pixels."""
-        return self.image.shape[1]
-
-    @property
-    def height(self) -> int:
-        """In pixels."""
-        return self.image.shape[0]

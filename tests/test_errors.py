@@ -31,9 +31,12 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Pat
         ),
         ("augment=none +model.augment.shift=0.1", "model.augment.shift=0.1: the run has no model.augment; "),
         ("model=small augment=none model.augment.shift=0.1", "the run has no model.augment; choose one with"),
-        ("model=small average=none model.average.ramp_up=1", "the run has no model.average; choose one with"),
         (
-            "penalty=[r2] model.penalties.r1.weight=5",
+            "model=small average=none +model.average.ramp_up=1",
+            "the run has no model.average; choose one with",
+        ),
+        (
+            "penalty=[r2] +model.penalties.r1.weight=5",
             "the run has no model.penalties.r1; choose one with penal",
         ),
         ("model.generator_optimizer.lr=abc", "model.generator_optimizer.lr=abc must be float"),

@@ -252,7 +252,7 @@ def test_a_new_run_keeps_labels_that_a_schedule_has_brought_in(slices: Path, tmp
 
 def test_other_networks_are_refused_with_what_takes_them(source: Path, tmp_path: Path):
     with pytest.raises(
-        UserError, match=r"does not fit the model: generator.* model.start_from=.* takes what"
+        UserError, match=r"does not fit the model: its generator.* model.start_from=.* takes what"
     ):
         depart(source, tmp_path, "model.generator.width=4")
     with pytest.raises(UserError, match="ckpt_path gives the weights; leave one of them out"):

@@ -105,7 +105,8 @@ class Cohort:
         one_of(("error", "skip"), bad_files=self.bad_files)
         seed_of_streams(split_seed=self.split_seed)
         part_shares(self.fractions)
-        if not all(isinstance(pattern, str) for pattern in self.excluded):
+        listed = isinstance(self.exclude, str | list | tuple | None)
+        if not listed or not all(isinstance(pattern, str) for pattern in self.excluded):
             raise SettingError(f"exclude={self.exclude} must be a pattern, or a list of patterns")
 
     @property

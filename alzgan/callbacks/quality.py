@@ -92,10 +92,7 @@ class Quality(Callback):
         self.describe(trainer, words)
         real: Any = None
         if trainer.is_global_zero:
-            # Raises a UserError if the cache cannot be written.
-            features = features_of(
-                images[np.arange(len(images))][0], self.extractor, self.cache_dir, pl_module.device
-            )
+            features = self.real_features(images, pl_module.device)
             weights = data_of(trainer).image_weights(images)
             if self.distance == "kernel":
                 real = features, weights, mean_kernel(features, weights=weights)
@@ -151,6 +148,14 @@ class Quality(Callback):
                 f" and, in {', '.join(map(printable, lacking))}, which has none of them, of training people"
             )
         return images, words
+
+    def real_features(self, images: SliceDataset, device: torch.device) -> torch.Tensor:
+        """The features (N, F) of real images, from the cache or computed and put there.
+
+        Raises:
+            UserError: the cache cannot be written.
+        """
+        return features_of(images[np.arange(len(images))][0], self.extractor, self.cache_dir, device)
 
     def describe(self, trainer: Trainer, real: str) -> None:
         """Log the extractor, the counts and the resizing, which define the numbers."""

@@ -12,7 +12,7 @@ from torch import nn
 from torchvision.utils import make_grid
 
 import alzgan
-from alzgan.data import slices as slice_folder
+from alzgan.data import conditions
 from alzgan.data.conditions import Conditions
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
@@ -165,7 +165,7 @@ TABLE = "file,subject,slice,age\n"
 def test_numbers_that_are_not_given_are_drawn_as_those_of_the_class_unless_it_has_few_people(
     few: int, three_classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(slice_folder, "FEW_PEOPLE", few)
+    monkeypatch.setattr(conditions, "FEW_PEOPLE", few)
     rows = ["file,subject,age\n"]
     for path in sorted(three_classes.glob("*/*.png")):
         age = 40 + 10 * "abc".index(path.parent.name) + int(path.stem[-2:]) % 4
@@ -290,7 +290,7 @@ def test_a_number_that_says_nothing_is_refused(stacks: Path, tmp_path: Path):
     rows = [f"a/{p}_{s}.png,p{p},{s},70\n" for p in range(10) for s in range(1, 5)]
     table = tmp_path / "same.csv"
     table.write_text(TABLE + "".join(rows))
-    with pytest.raises(UserError, match="age is 70 in every image"):
+    with pytest.raises(UserError, match="age is 70 in every training image"):
         session.run(with_numbers(stacks, tmp_path / "run", f"data.subjects=csv:{table}"))
 
 

@@ -160,7 +160,7 @@ def test_tasks_of_slurm_that_would_all_be_the_same_run_are_refused(
 ):
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
     line = error_line(f"run_dir={tmp_path}")
-    assert "srun has started 2 tasks, each of which would be this whole run: set trainer=ddp" in line
+    assert "srun has started 2 tasks, and each would train this whole run: set trainer=ddp" in line
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
     assert "data.batch_size=32 must be" in error_line(f"run_dir={tmp_path}", "model.turns=3")
 

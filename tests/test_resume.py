@@ -345,9 +345,8 @@ def test_a_run_whose_people_an_older_version_drew_goes_on_with_them(
     for steps in (4, 6):
         with caplog.at_level("INFO"):
             go_on(run_dir, f"trainer.max_steps={steps}")
-        assert (
-            f"who is held out stays as an older version drew it: {run_dir / 'split.csv'}" in caplog.messages
-        )
+        table = run_dir / "split.csv"
+        assert f"the held-out people stay those that an older version drew: {table}" in caplog.messages
         assert rows(run_dir / "split.csv") == older
         assert load_checkpoint(path)["global_step"] == steps
         caplog.clear()

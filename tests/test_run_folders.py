@@ -133,7 +133,7 @@ def test_the_processes_of_lightning_share_one_folder(here: Path, slices: Path):
     [
         (["data.batch_size=0"], "data.batch_size=0 must be at least 1"),
         (["data.root=/nowhere"], "there is no folder /nowhere"),
-        (["-m", "model.nothing=1,2"], "Could not override 'model.nothing'"),
+        (["-m", "model.nothing=1,2"], "there is no setting model.nothing"),
         ([f"+callbacks.refusing._target_={__name__}.Refusing"], "refused at the start"),
     ],
 )

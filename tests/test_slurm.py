@@ -153,7 +153,7 @@ def test_tasks_that_are_no_ranks_are_refused_in_a_line(cluster: Slurm, arguments
     cluster.wait(cluster.submit(job), "FAILED")
     lines = [line for line in (tmp_path / "job.out").read_text().splitlines() if "alzgan: " in line]
     assert lines
-    assert all("srun has started 2 tasks, each of which would be this whole run" in line for line in lines)
+    assert all("srun has started 2 tasks, and each would train this whole run" in line for line in lines)
     assert "Traceback" not in (tmp_path / "job.out").read_text()
 
 

@@ -6,7 +6,8 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from alzgan.metrics import at_infinity, distances, frechet, kernel_distance, mind
-from alzgan.metrics.distances import mean_kernel, moments
+from alzgan.metrics.distances import kernel_distance_of, mean_kernel, mean_kernel_in, moments
+from alzgan.metrics.sets import Features, Pair
 
 
 class AsTheyAre(torch.nn.Module):
@@ -157,3 +158,17 @@ def test_the_kernel_distance_of_people_is_0_on_average_where_the_plain_one_is_no
     across = np.array([kernel_distance(*draw, who, who) for draw in draws])
     assert across.mean() == pytest.approx(0, abs=3 * across.std() / 300**0.5)
     assert plain > 10 * across.std() / 300**0.5
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_part_of_a_set_is_judged_as_if_it_were_a_set_of_its_own(named: bool):
+    table = torch.from_numpy(np.random.default_rng(3).normal(size=(60, 8)))
+    who = np.repeat(np.arange(15), 4) if named else None
+    rows = np.flatnonzero(np.isin(np.repeat(np.arange(15), 4), [1, 2, 5, 9, 12]))
+    people = who[rows] if named else None
+    part = Features(table, who).of(rows)
+    # Sums of other orders: the last digits differ.
+    assert mean_kernel_in(part) == pytest.approx(mean_kernel(table[rows], people), rel=1e-12)
+    pair = Pair(Features(table + 0.3), Features(table, who)).with_rows(rows)
+    expected = kernel_distance(table + 0.3, table[rows], None, people)
+    assert kernel_distance_of(pair) == pytest.approx(expected, rel=1e-9)

@@ -36,6 +36,27 @@ def test_radii_reach_to_other_people():
     assert radius(Features(features, people), 2).tolist() == pytest.approx([5.3, 5.2, 5, 5.3], abs=1e-6)
 
 
+@pytest.mark.parametrize("reach", [1, 6, 64])
+@pytest.mark.parametrize("people", [None, np.arange(70) // 3])
+def test_radii_in_a_part_are_those_of_a_set_of_its_own(monkeypatch, people, reach: int):
+    # Whether the k-th neighbour is among the nearest ones of the whole set, or is searched for.
+    monkeypatch.setattr(neighbours, "REACH", reach)
+    features = torch.randn(70, 5, generator=torch.Generator().manual_seed(0))
+    rows = np.array([69, 40, *range(20)])
+    alone = Features(features[rows], None if people is None else people[rows])
+    for k in (1, 5):
+        torch.testing.assert_close(
+            radius(Features(features, people).of(rows), k), radius(alone, k), rtol=1e-9, atol=1e-9
+        )
+
+
+def test_people_are_wanted_beyond_the_radius_in_a_part():
+    whole = Features(column(0, 1, 2, 3, 4, 5), ["a", "a", "b", "b", "c", "c"])
+    assert radius(whole.of(np.arange(4)), 2).tolist() == [3, 2, 2, 3]
+    with pytest.raises(ValueError, match="neighbour 3, but a feature has 2 others"):
+        radius(whole.of(np.arange(4)), 3)
+
+
 @pytest.mark.parametrize("people", [None, np.arange(70) // 3])
 def test_a_part_of_all_distances_at_a_time_tells_the_same(monkeypatch, people):
     monkeypatch.setattr(neighbours, "BLOCK", 16)

@@ -8,7 +8,7 @@ import torch
 
 from alzgan.evaluation.paired import MANY, Contributions, compared, pseudo_values, shown
 from alzgan.metrics.distances import KERNEL_DISTANCE, kernel_distance_of, mean_kernel_in
-from alzgan.metrics.neighbours import COVERAGE, RECALL, near_fake, near_real
+from alzgan.metrics.neighbours import COVERAGE, RECALL, inside
 from alzgan.metrics.resampling import Groups, in_groups
 from alzgan.metrics.sets import Features, Pair
 
@@ -64,13 +64,13 @@ def test_a_contribution_is_what_a_group_of_people_and_samples_changes():
     groups = Groups(*(in_groups(names, 6) for names in (who, np.arange(24))))
     whole = Pair(real, fake)
     found = pseudo_values(COMPARED, whole, groups)
-    inside = {RECALL: near_fake(whole), COVERAGE: near_real(whole)}
+    covered = {RECALL: inside(whole.turned()), COVERAGE: inside(whole).T}
     without = {metric: [] for metric in found}
     for group in range(6):
         people, samples = (np.flatnonzero(each[:, group] == 0) for each in groups)
         pair = Pair(real.of(people), fake.of(samples))
         without[KERNEL_DISTANCE].append(kernel_distance_of(pair) - mean_kernel_in(pair.real))
-        for metric, each in inside.items():
+        for metric, each in covered.items():
             without[metric].append(float(each[people][:, samples].any(1).double().mean()))
     numbers = {metric: metric.compute(whole) for metric in COMPARED}
     numbers[KERNEL_DISTANCE] -= mean_kernel_in(real)  # which all candidates have

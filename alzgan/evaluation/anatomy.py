@@ -1,8 +1,10 @@
 """Is the anatomy that of real people: measures of the brain, and how their distributions differ."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from alzgan.evaluation.fidelity import Sets
 from alzgan.evaluation.numbers import Number, unseen_of
@@ -19,9 +21,14 @@ class Anatomy(NamedTuple):
     plain: dict[str, Any]
 
 
-def anatomy(sets: Sets, seed: int, label: str | None = None) -> Anatomy:
+def anatomy(
+    sets: Sets,
+    seed: int,
+    label: str | None = None,
+    measure: Callable[[Tensor], dict[str, Tensor]] = measures,
+) -> Anatomy:
     """Wasserstein distances between the samples' and the held-out people's measures, with unseen people's."""
-    samples, held_out, pool = (measures(images.pixels) for images in (sets.samples, sets.held_out, sets.pool))
+    samples, held_out, pool = (measure(images.pixels) for images in (sets.samples, sets.held_out, sets.pool))
     numbers, plain = [], []
     for name, unit in UNITS.items():
         ours, theirs, seen = (found[name].double().numpy() for found in (samples, held_out, pool))

@@ -207,9 +207,8 @@ def of_samples(
     groups: list[np.ndarray],
 ) -> Values:
     """The samples' numbers beside held-out people, and their mean beside groups of training people."""
-    trained = [
-        values_of(metrics, Pair(samples, pool.of(rows)).turned(), TRAIN) for rows in groups[:AGAINST_TRAIN]
-    ]
+    beside = Pair(samples, pool).with_each(groups[:AGAINST_TRAIN])
+    trained = [values_of(metrics, each.turned(), TRAIN) for each in beside]
     return values_of(metrics, Pair(held_out, samples), HELD_OUT) | mean_values(trained)
 
 
@@ -227,7 +226,8 @@ def of_unseen(
     between people is then added, because the pool has few people.
     """
     people, drawn, size = sets.pool.person_count(), sets.drawn, len(sets.samples)
-    groups = draws_of(metrics, triples, sets, sets.groups, Redraws(who_of(sets.pool), drawn, seed), bar)
+    pairs = [pairs_beside(held_out, pool, sets.form) for _, held_out, pool in triples]
+    groups = draws_of(metrics, pairs, sets.groups, Redraws(who_of(sets.pool), drawn, seed), bar)
 
     def replaced(key: Key) -> bool:
         return key[0].redrawn is not None and key[1] == HELD_OUT
@@ -242,7 +242,7 @@ def of_unseen(
         ]
         redraws = Redraws(np.arange(len(sets.pool)), size, seed)
         fast = [metric for metric in metrics if not metric.slow]
-        images = draws_of(fast, triples, sets, [order[:size] for order in orders], redraws, bar)
+        images = draws_of(fast, pairs, [order[:size] for order in orders], redraws, bar)
         for key, values in images.items():
             if key[1] == HELD_OUT:
                 pool_tells = (drawn / (people if replaced(key) else people - drawn)) ** 0.5
@@ -250,48 +250,48 @@ def of_unseen(
     return found
 
 
+def pairs_beside(held_out: Features, pool: Features, form: str) -> tuple[Pair, Pair]:
+    """Held-out people beside the pool in the samples' form, and in that form themselves beside the pool."""
+    if form == UNKNOWN:
+        return Pair(held_out, pool.without_names()), Pair(held_out.without_names(), pool)
+    together = Pair(held_out, pool)
+    return together, together
+
+
 def draws_of(
     metrics: Sequence[FeatureMetric],
-    triples: list[tuple[Features, ...]],
-    sets: Sets,
+    pairs: list[tuple[Pair, Pair]],
     groups: list[np.ndarray],
     redraws: Redraws,
     bar: str,
 ) -> dict[Key, np.ndarray]:
     """Each number (D,) of the groups of the pool; or of the many more `redraws`, if it has `redrawn`."""
     found: dict[Key, list[np.ndarray]] = defaultdict(list)  # by number, then extractor
-    with tqdm(total=len(triples) * len(groups), desc=bar, unit=" groups", leave=False) as progress:
-        for _, held_out, pool in triples:
+    with tqdm(total=len(pairs) * len(groups), desc=bar, unit=" groups", leave=False) as progress:
+        for pool_judged, pool_judges in pairs:
             values: dict[Key, Any] = defaultdict(list)
-            for each in of_groups(metrics, held_out, pool, sets, groups):
+            for each in of_groups(metrics, pool_judged, pool_judges, groups):
                 for key, value in each.items():
                     values[key].append(value)
                 progress.update()
-            pair = Pair(held_out, pool.without_names() if sets.form == UNKNOWN else pool)
             for metric in metrics:
                 if metric.redrawn is not None:
-                    values[metric, HELD_OUT] = metric.redrawn(pair, redraws)
+                    values[metric, HELD_OUT] = metric.redrawn(pool_judged, redraws)
             for key, several in values.items():
                 found[key].append(several)
     return {key: np.mean(several, 0) for key, several in found.items()}
 
 
 def of_groups(
-    metrics: Sequence[FeatureMetric],
-    held_out: Features,
-    pool: Features,
-    sets: Sets,
-    groups: list[np.ndarray],
+    metrics: Sequence[FeatureMetric], pool_judged: Pair, pool_judges: Pair, groups: list[np.ndarray]
 ) -> Iterator[Values]:
     """The numbers of each group; of the first ones also those that take long."""
-    unknown = sets.form == UNKNOWN
-    stand_ins, others = (each.without_names() if unknown else each for each in (pool, held_out))
-    ours, theirs = Pair(held_out, stand_ins), Pair(others, pool)
-    for draw, rows in enumerate(groups):
+    as_samples, as_real = pool_judged.with_each(groups), pool_judges.with_each(groups)
+    for draw in range(len(groups)):
         chosen = [metric for metric in metrics if draw < LONG_DRAWS or not metric.slow]
-        as_samples = ours.with_rows(rows)
-        as_real = theirs.with_rows(rows) if unknown else as_samples
-        yield values_of(chosen, as_samples, HELD_OUT) | values_of(chosen, as_real.turned(), TRAIN)
+        judged = next(as_samples)
+        judges = judged if pool_judges is pool_judged else next(as_real)
+        yield values_of(chosen, judged, HELD_OUT) | values_of(chosen, judges.turned(), TRAIN)
 
 
 def mean_values(several: list[Values]) -> Values:

@@ -112,8 +112,8 @@ def with_faults(
         people = pool.without_names() if sets.form == UNKNOWN else pool
         pair = Pair(held_out, people.with_others(noise_like(pool.values, noise_count, seed)))
         for fault in FAULTS:
-            rows = rows_with(fault, sets, order, seed)
-            found[fault].append([values_of(metrics, pair.with_rows(each), HELD_OUT) for each in rows])
+            with_fault = pair.with_each(list(rows_with(fault, sets, order, seed)))
+            found[fault].append([values_of(metrics, each, HELD_OUT) for each in with_fault])
     return {
         fault: [mean_values(list(draw)) for draw in zip(*several, strict=True)]
         for fault, several in found.items()

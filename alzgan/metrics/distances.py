@@ -12,7 +12,7 @@ from torch import Tensor
 from alzgan.device.streams import stream
 from alzgan.metrics.record import FIDELITY, FeatureMetric
 from alzgan.metrics.resampling import Groups, Redraws
-from alzgan.metrics.sets import Features, Pair, People, numbered
+from alzgan.metrics.sets import Features, Pair, People, numbered, products_of
 
 BLOCK = 1024  # rows of a table of all pairs
 DIRECTIONS = 1000  # of projections
@@ -101,7 +101,12 @@ def kernel_distance(
 
 def kernel(one: Tensor, two: Tensor) -> Tensor:
     """(x . y / F + 1)^3 of each pair (N, M)."""
-    return (one.double() @ two.double().T / one.shape[1] + 1) ** 3
+    return kernel_of(one.double() @ two.double().T, one.shape[1])
+
+
+def kernel_of(products: Tensor, dimensions: int) -> Tensor:
+    """The kernel of each pair (N, M), from its scalar product."""
+    return (products / dimensions + 1) ** 3
 
 
 def mean_kernel(features: Tensor, people: People | None = None, weights: Tensor | None = None) -> float:
@@ -165,7 +170,7 @@ def moments_in(features: Features) -> Moments:
 
 def kernels_in(features: Features) -> Tensor:
     """The kernel (N, N) between people, 0 within a person."""
-    return kernel(features.values, features.values) * features.pairs()
+    return kernel_of(features.products(), features.values.shape[1]) * features.pairs()
 
 
 def pairs_in(features: Features) -> Tensor:
@@ -180,7 +185,7 @@ def mean_kernel_in(features: Features) -> float:
 
 def kernels_to_real(pair: Pair) -> Tensor:
     """The mean kernel (M,) of each fake feature with the real ones."""
-    return kernel(pair.real.values, pair.fake.values).mean(0)
+    return kernel_of(pair.table(products_of), pair.real.values.shape[1]).mean(1)
 
 
 def frechet_of(pair: Pair) -> float:
@@ -191,22 +196,22 @@ def frechet_of(pair: Pair) -> float:
 def kernel_distance_of(pair: Pair) -> float:
     """`kernel_distance` of a pair; the kernels of each set are computed once."""
     real, fake = (features.once(mean_kernel_in) for features in (pair.real, pair.fake))
-    return real + fake - 2 * float(pair.table(kernels_to_real).mean())
+    return real + fake - 2 * float(pair.by_fake(kernels_to_real).mean())
 
 
 def redrawn_kernel_distance(pair: Pair, draws: Redraws) -> np.ndarray:
     """The kernel distance (D,) of each draw, with replacement, of people of the fake set."""
-    fake = draws.mean_of_pairs(pair.fake.table(kernels_in), pair.fake.table(pairs_in))
-    cross = draws.mean(pair.table(kernels_to_real))
+    fake = draws.mean_of_pairs(pair.fake.once(kernels_in), pair.fake.once(pairs_in))
+    cross = draws.mean(pair.by_fake(kernels_to_real))
     return (pair.real.once(mean_kernel_in) + fake - 2 * cross).numpy()
 
 
 def kernel_distance_without(pair: Pair, groups: Groups) -> Tensor:
     """The kernel distance (1 + G,) of all and without each group, less the term of the real images alone."""
-    between = groups.real.T @ kernel(pair.real.values, pair.fake.values) @ groups.fake
+    between = groups.real.T @ kernel_of(pair.table(products_of).T, pair.real.values.shape[1]) @ groups.fake
     within, pairs = (
         groups.fake.T @ table @ groups.fake
-        for table in (pair.fake.table(kernels_in), pair.fake.table(pairs_in))
+        for table in (pair.fake.once(kernels_in), pair.fake.once(pairs_in))
     )
     crossed = torch.outer(groups.real.sum(0), groups.fake.sum(0))
     return groups.means(within, pairs) - 2 * groups.means(between, crossed)

@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from scipy.stats import beta, mannwhitneyu
 from torch import Tensor
 
-from alzgan.device.streams import stream
 from alzgan.images.likeness import Nearest, Search
 from alzgan.metrics.neighbours import Neighbours, radii_of
 from alzgan.metrics.record import Metric, Question
-from alzgan.metrics.resampling import DRAWS, SINGLES, halves, one_of_each, resampled
+from alzgan.metrics.resampling import DRAWS, SINGLES, halves, one_of_each, permutations, resampled
 from alzgan.metrics.sets import Features, People
 
 SAME = 0.999  # correlation of two images that are the same
@@ -128,10 +126,18 @@ def train_test_distance(
         fake_people: (N,) or None if each image counts as another person.
         test_people: (M,) likewise.
     """
-    one, two = person_medians(fake, fake_people), person_medians(test, test_people)
-    n, m = len(one), len(two)
-    above = float(mannwhitneyu(one, two).statistic)
-    return (above - n * m / 2) / (n * m * (n + m + 1) / 12) ** 0.5
+    return float(z_value(person_medians(fake, fake_people), person_medians(test, test_people)))
+
+
+def z_value(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """The Z value (...) of the Mann-Whitney test between (..., N) and (..., M) values."""
+    n, m = one.shape[-1], two.shape[-1]
+    return (pairs_above(one, two) - n * m / 2) / (n * m * (n + m + 1) / 12) ** 0.5
+
+
+def pairs_above(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """In how many pairs (...) a value of (..., N) is above one of (..., M); equal ones count half."""
+    return mannwhitneyu(one, two, axis=-1, method="asymptotic").statistic
 
 
 def membership_auc(members: np.ndarray, others: np.ndarray) -> float:
@@ -144,7 +150,7 @@ def membership_auc(members: np.ndarray, others: np.ndarray) -> float:
         members: distances (N,) of people who were trained on, for example medians over their images.
         others: distances (M,) of people who were not.
     """
-    return float(mannwhitneyu(others, members).statistic) / (len(members) * len(others))
+    return float(pairs_above(others, members)) / (len(members) * len(others))
 
 
 def person_medians(values: Tensor, people: People | None) -> np.ndarray:
@@ -188,20 +194,16 @@ def train_test(
     return float(np.mean(found))
 
 
-def train_test_of_halves(theirs: Tensor, people: np.ndarray | None, seed: int) -> list[float]:
-    """C_T of one half of the unseen people against the other half, on their medians."""
-    medians = person_medians(theirs, people)
-    return [
-        train_test_distance(torch.from_numpy(one), torch.from_numpy(two))
-        for one, two in halves(medians, seed)
-    ]
+def train_test_of_halves(theirs: Tensor, people: np.ndarray | None, seed: int) -> np.ndarray:
+    """C_T (D,) of one half of the unseen people against the other half, on their medians."""
+    return z_value(*halves(person_medians(theirs, people), seed))
 
 
-def control(members: np.ndarray, others: int, seed: int) -> list[float]:
-    """The AUC of attacks in which members replace the others, so that there is nothing to reveal."""
+def control(members: np.ndarray, others: int, seed: int) -> np.ndarray:
+    """The AUC (D,) of attacks in which members replace the others, so that there is nothing to reveal."""
     count = min(others, len(members) // 2)
-    orders = [stream(seed, "evaluate/control", draw).permutation(len(members)) for draw in range(DRAWS)]
-    return [membership_auc(members[order[count:]], members[order[:count]]) for order in orders]
+    drawn = members[permutations(len(members), seed, "evaluate/control")]
+    return pairs_above(drawn[:, :count], drawn[:, count:]) / (count * (len(members) - count))
 
 
 class Nearness(NamedTuple):
@@ -221,21 +223,21 @@ def nearness(samples: Features, unseen: Features, train: Features, seed: int) ->
     return Nearness(samples, unseen, train, ours, theirs, seed)
 
 
-def authenticity_beside(found: Nearness) -> tuple[float, list[float]]:
+def authenticity_beside(found: Nearness) -> tuple[float, np.ndarray]:
     """The authenticity of the samples, and of unseen people drawn with replacement."""
     train = found.train.values, found.train.people
     ours, theirs = (authentic(side, *train).double() for side in (found.ours, found.theirs))
     draws = resampled(found.unseen.people, len(found.unseen), found.seed)
-    return float(ours.mean()), [float(theirs[rows].mean()) for rows in draws]
+    return float(ours.mean()), np.array([float(theirs[rows].mean()) for rows in draws])
 
 
-def train_test_beside(found: Nearness) -> tuple[float, list[float]]:
+def train_test_beside(found: Nearness) -> tuple[float, np.ndarray]:
     """C_T of the samples, and of halves of unseen people."""
     theirs = found.theirs.forward, found.unseen.people, found.seed
     return train_test(found.ours.forward, found.samples.people, *theirs), train_test_of_halves(*theirs)
 
 
-def membership_beside(found: Nearness) -> tuple[float, list[float]]:
+def membership_beside(found: Nearness) -> tuple[float, np.ndarray]:
     """The AUC of the attack on members, and of the same attack between members."""
     members = person_medians(found.ours.backward, found.train.people)
     to_samples = Neighbours.of(found.unseen.values, found.samples.values).forward

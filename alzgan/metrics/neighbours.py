@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from alzgan.metrics.record import FIDELITY, FeatureMetric, Question
-from alzgan.metrics.sets import Features, Pair, People, numbered
+from alzgan.metrics.sets import Features, Pair, People, numbered, products_of
 
 K = 5  # the neighbour that makes a radius
+REACH = 64  # nearest neighbours of each feature that are looked up before a search
 LEVELS = 30  # balls of alpha-precision and beta-recall
 BLOCK = 512  # features whose distances to all others are in memory at a time
 
@@ -76,9 +77,13 @@ def alpha_precision(real: Tensor, fake: Tensor) -> float:
     without further embedding. The integral is a sum over 30 levels divided by the sum of the levels, 15, so
     that the lowest value is 0; the authors' code divides by 14.5.
     """
-    centre = real.double().mean(0)
-    one, two = ((features.double() - centre).norm(dim=1) for features in (real, fake))
-    level = torch.linspace(0, 1, LEVELS, dtype=torch.double, device=real.device)
+    return alpha_precision_of(Pair(Features(real), Features(fake)))
+
+
+def alpha_precision_of(pair: Pair) -> float:
+    """`alpha_precision` of a pair."""
+    one, two = pair.real.once(off_centre), pair.by_fake(off_real_centre)
+    level = torch.linspace(0, 1, LEVELS, dtype=torch.double, device=one.device)
     held = (two[:, None] <= one.quantile(level)).double().mean(0)
     return float(1 - (held - level).abs().sum() / level.sum())
 
@@ -98,12 +103,22 @@ def beta_recall(real: Tensor, fake: Tensor, real_people: People | None = None) -
 
 def beta_recall_of(pair: Pair) -> float:
     """`beta_recall` of a pair."""
-    nearest, fake = pair.table(distances_of).min(1), pair.fake.values
+    nearest = pair.table(distances_of).min(0)
     covered = nearest.values <= pair.real.once(radius, 1)
-    off_centre = (fake - fake.mean(0)).norm(dim=1)[nearest.indices]
-    level = torch.linspace(0, 1, LEVELS, dtype=torch.double, device=fake.device)
-    held = (covered[:, None] & (off_centre[:, None] <= off_centre.quantile(level))).double().mean(0)
+    off = pair.fake.once(off_centre)[nearest.indices]
+    level = torch.linspace(0, 1, LEVELS, dtype=torch.double, device=off.device)
+    held = (covered[:, None] & (off[:, None] <= off.quantile(level))).double().mean(0)
     return float(1 - (held - level).abs().sum() / level.sum())
+
+
+def off_centre(features: Features) -> Tensor:
+    """The distance (N,) of each feature to the mean."""
+    return (features.values - features.values.mean(0)).norm(dim=1)
+
+
+def off_real_centre(pair: Pair) -> Tensor:
+    """The distance (M,) of each fake feature to the mean of the real ones."""
+    return (pair.fake.values - pair.real.values.mean(0)).norm(dim=1)
 
 
 def expected_coverage(real: int, fake: int, k: int = K) -> float:
@@ -116,7 +131,19 @@ def expected_coverage(real: int, fake: int, k: int = K) -> float:
 
 def radius(features: Features, k: int = K) -> Tensor:
     """The distance (N,) of each feature to its k-th nearest one of another image, or person if given."""
-    return nearest(features.table(between_others), k)
+    if features.part_of is None:
+        return nearest(features.once(between_others), k)
+    parts, place_of_part = features.part_of
+    whole, rows = parts.whole, parts.rows[place_of_part]
+    near = whole.once(nearest_others)
+    # The k-th neighbour in a part is seldom beyond these: few rows need a search.
+    there = torch.bincount(rows, minlength=len(whole))[near.indices[rows]].cumsum(1)
+    place = (there < k).sum(1, keepdim=True)
+    found = near.values[rows].gather(1, place.clamp(max=near.values.shape[1] - 1)).squeeze(1)
+    far = (place.squeeze(1) == near.values.shape[1]) | found.isinf()
+    if far.any():
+        found[far] = nearest(whole.once(between_others)[rows[far]][:, rows], k)
+    return found
 
 
 def radii_of(rows: Tensor, features: Tensor, people: People | None = None) -> Tensor:
@@ -164,38 +191,52 @@ class Neighbours:
 
 def between_others(features: Features) -> Tensor:
     """Distances (N, N), infinite within an image, or within a person if people are given."""
-    return distances(features.values, features.values).masked_fill_(~features.pairs(), math.inf)
+    products = features.products()
+    norms = products.diagonal()
+    return distances_from(products, norms, norms).masked_fill_(~features.pairs(), math.inf)
+
+
+def nearest_others(features: Features) -> torch.return_types.topk:
+    """The distances and indices (N, up to `REACH`) of the nearest other images, or other people's."""
+    between = features.once(between_others)
+    return between.topk(min(REACH, len(between)), 1, largest=False)
 
 
 def distances_of(pair: Pair) -> Tensor:
-    """The distance (N, M) of each real feature to each fake one."""
-    return distances(pair.real.values, pair.fake.values)
+    """The distance (M, N) of each fake feature to each real one."""
+    norms = (side.values.square().sum(1) for side in (pair.fake, pair.real))
+    return distances_from(pair.table(products_of), *norms)
 
 
-def near_real(pair: Pair, k: int = K) -> Tensor:
-    """Whether each fake feature is in the neighbourhood of each real one (N, M)."""
-    return pair.table(distances_of) < pair.real.once(radius, k)[:, None]
+def distances_from(products: Tensor, one: Tensor, two: Tensor) -> Tensor:
+    """Euclidean distances (N, M) from scalar products and the squared norms (N,) and (M,) of both sides."""
+    return (one[:, None] + two - 2 * products).clamp_(min=0).sqrt_()
 
 
-def near_fake(pair: Pair, k: int = K) -> Tensor:
-    """Whether each real feature is in the neighbourhood of each fake one (N, M)."""
-    return pair.table(distances_of) < pair.fake.once(radius, k)
+def inside(pair: Pair, k: int = K) -> Tensor:
+    """Whether each fake feature is in the neighbourhood of each real one (M, N)."""
+    return pair.table(distances_of) < pair.real.once(radius, k)
+
+
+def holding(pair: Pair, k: int = K) -> Tensor:
+    """How many real neighbourhoods hold each fake feature (M,)."""
+    return pair.by_fake(inside, k).sum(1)
 
 
 def precision_of(pair: Pair, k: int = K) -> float:
-    return share(pair.once(near_real, k).any(0))
+    return share(pair.by_fake(holding, k) > 0)
 
 
 def recall_of(pair: Pair, k: int = K) -> float:
-    return share(pair.once(near_fake, k).any(1))
+    return precision_of(pair.turned(), k)
 
 
 def density_of(pair: Pair, k: int = K) -> float:
-    return float(pair.once(near_real, k).double().sum(0).mean() / k)
+    return float(pair.by_fake(holding, k).double().mean() / k)
 
 
 def coverage_of(pair: Pair, k: int = K) -> float:
-    return share(pair.once(near_real, k).any(1))
+    return share(pair.by_fake(inside, k).any(0))
 
 
 def share(there: Tensor) -> float:
@@ -229,7 +270,7 @@ PRECISION = FeatureMetric(
     skewed=True,
     decides=FIDELITY,
     headline="precision",
-    redrawn=lambda pair, draws: draws.mean(pair.once(near_real, K).any(0).double()).numpy(),
+    redrawn=lambda pair, draws: draws.mean((pair.by_fake(holding, K) > 0).double()).numpy(),
 )
 DIVERSITY = Question(
     name="diversity",
@@ -247,7 +288,7 @@ RECALL = FeatureMetric(
     is_share=True,
     decides=DIVERSITY,
     headline="recall",
-    without=lambda pair, groups: groups.covered(pair.once(near_fake, K)),
+    without=lambda pair, groups: groups.covered(pair.turned().by_fake(inside, K)),
 )
 DENSITY = FeatureMetric(
     name="density",
@@ -255,7 +296,7 @@ DENSITY = FeatureMetric(
     compute=density_of,
     bounds=(0, math.inf),
     skewed=True,
-    redrawn=lambda pair, draws: draws.mean(pair.once(near_real, K).double().sum(0) / K).numpy(),
+    redrawn=lambda pair, draws: draws.mean(pair.by_fake(holding, K).double() / K).numpy(),
 )
 COVERAGE = FeatureMetric(
     name="coverage",
@@ -263,12 +304,12 @@ COVERAGE = FeatureMetric(
     compute=coverage_of,
     is_share=True,
     decides=DIVERSITY,
-    without=lambda pair, groups: groups.covered(pair.once(near_real, K)),
+    without=lambda pair, groups: groups.covered(pair.by_fake(inside, K).T),
 )
 ALPHA_PRECISION = FeatureMetric(
     name="alpha_precision",
     doc=alpha_precision,
-    compute=lambda pair: alpha_precision(pair.real.values, pair.fake.values),
+    compute=alpha_precision_of,
 )
 BETA_RECALL = FeatureMetric(
     name="beta_recall",

@@ -115,11 +115,16 @@ def resampled(
     return [torch.from_numpy(np.concatenate([rows_of[person] for person in draw])) for draw in draws]
 
 
-def halves(values: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The values (P,) of people, divided at random into two halves, again and again."""
-    places = [stream(seed, "evaluate/halves", draw).permutation(len(values)) for draw in range(DRAWS)]
-    firsts = [place < len(values) // 2 for place in places]
-    return [(values[first], values[~first]) for first in firsts]
+def halves(values: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The values (P,) of people, divided at random into two halves (D, P / 2), again and again."""
+    first = permutations(len(values), seed, "evaluate/halves") < len(values) // 2
+    drawn = np.broadcast_to(values, first.shape)
+    return drawn[first].reshape(DRAWS, -1), drawn[~first].reshape(DRAWS, -1)
+
+
+def permutations(count: int, seed: int, purpose: str) -> np.ndarray:
+    """Orders (D, P) of P people."""
+    return np.stack([stream(seed, purpose, draw).permutation(count) for draw in range(DRAWS)])
 
 
 def one_of_each(people: np.ndarray, seed: int, draw: int) -> np.ndarray:

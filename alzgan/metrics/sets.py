@@ -1,6 +1,6 @@
 """Sets of features with people, alone and in pairs, with what several metrics need computed once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -40,7 +40,7 @@ class Features(Keeping):
         values: (N, F).
         people: (N,) or None if each image counts as another person.
         extractor: of the features, if it is known.
-        part_of: a larger set, whose tables of all pairs are reused, and the rows of it that these are.
+        part_of: the parts of a larger set that they are one of, and its place among them.
     """
 
     def __init__(
@@ -48,20 +48,26 @@ class Features(Keeping):
         values: Tensor,
         people: People | None = None,
         extractor: FeatureExtractor | None = None,
-        part_of: "tuple[Features, Tensor] | None" = None,
+        part_of: "tuple[Parts, int] | None" = None,
     ):
         super().__init__()
         self.values, self.extractor, self.part_of = values.double(), extractor, part_of
         self.people = None if people is None else np.asarray(people)
+        self.named: Features | None = None  # the same features with people
 
     def __len__(self) -> int:
         return len(self.values)
 
     def of(self, rows: np.ndarray) -> "Features":
         """Some of them."""
-        chosen = torch.from_numpy(rows)
-        people = None if self.people is None else self.people[rows]
-        return Features(self.values[chosen], people, self.extractor, (self, chosen))
+        return next(self.parts([rows]))
+
+    def parts(self, several: Sequence[np.ndarray]) -> "Iterator[Features]":
+        """Parts with these rows."""
+        parts = Parts(self, [torch.from_numpy(rows) for rows in several])
+        for place, rows in enumerate(several):
+            people = None if self.people is None else self.people[rows]
+            yield Features(self.values[parts.rows[place]], people, self.extractor, (parts, place))
 
     def first(self, count: int) -> "Features":
         """The first of them."""
@@ -69,7 +75,9 @@ class Features(Keeping):
 
     def without_names(self) -> "Features":
         """The same features without people."""
-        return Features(self.values, None, self.extractor)
+        unnamed = Features(self.values, None, self.extractor)
+        unnamed.named = self
+        return unnamed
 
     def with_others(self, extra: Tensor) -> "Features":
         """These and other features (M, F), each of another person."""
@@ -84,20 +92,40 @@ class Features(Keeping):
         who = numbered(self.people, len(self), self.values.device)
         return who[:, None] != who
 
-    def table(self, find: Callable[["Features"], Tensor]) -> Tensor:
-        """A function's table of all pairs (N, N); for a part, rows and columns of the whole set's table."""
-        if self.part_of is not None and (find,) not in self.found:
-            whole, rows = self.part_of
-            self.found[find,] = whole.table(find)[rows[:, None], rows]
-        return self.once(find)
+    def products(self) -> Tensor:
+        """The scalar products of all pairs (N, N)."""
+        return (self.named or self).once(products_in)
 
     def sum_of(self, find: Callable[["Features"], Tensor]) -> float:
-        """The sum of a table that is 0 within a person, without making the table of a part."""
+        """The sum of a table of all pairs (N, N)."""
         if self.part_of is None:
-            return float(self.table(find).sum())
-        whole, rows = self.part_of
-        often = torch.bincount(rows, minlength=len(whole)).double()
-        return float(often @ (whole.table(find) @ often))
+            return float(self.once(find).sum())
+        parts, place = self.part_of
+        return float(parts.once(sums_over, find)[place])
+
+
+def products_in(features: Features) -> Tensor:
+    """The scalar products of all pairs (N, N)."""
+    return features.values @ features.values.T
+
+
+class Parts(Keeping):
+    """Parts of a set of features: sums over the pairs of each are computed for all of them at once.
+
+    Args:
+        whole: the set.
+        rows: of each part.
+    """
+
+    def __init__(self, whole: Features, rows: list[Tensor]):
+        super().__init__()
+        self.whole, self.rows = whole, rows
+
+
+def sums_over(parts: Parts, find: Callable[[Features], Tensor]) -> Tensor:
+    """The sums (D,) of the whole set's table of all pairs over those of each part."""
+    often = torch.stack([torch.bincount(rows, minlength=len(parts.whole)) for rows in parts.rows]).double()
+    return ((often @ parts.whole.once(find)) * often).sum(1)
 
 
 class Pair(Keeping):
@@ -112,10 +140,16 @@ class Pair(Keeping):
     def __init__(self, real: Features, fake: Features, part_of: "tuple[Pair, Tensor] | None" = None):
         super().__init__()
         self.real, self.fake, self.part_of = real, fake, part_of
+        self.found_turned: dict[tuple[Any, ...], Any] = {}
 
     def with_rows(self, rows: np.ndarray) -> "Pair":
         """The real set beside some of the fake one."""
-        return Pair(self.real, self.fake.of(rows), (self, torch.from_numpy(rows)))
+        return next(self.with_each([rows]))
+
+    def with_each(self, several: Sequence[np.ndarray]) -> "Iterator[Pair]":
+        """The real set beside parts of the fake one with these rows."""
+        for part, rows in zip(self.fake.parts(several), several, strict=True):
+            yield Pair(self.real, part, (self, torch.from_numpy(rows)))
 
     def turned(self) -> "Pair":
         """The same pair with the sets exchanged."""
@@ -125,12 +159,25 @@ class Pair(Keeping):
         """The result of a function that does not depend on which set is the real one."""
         return self.once(find)
 
-    def table(self, find: Callable[["Pair"], Tensor]) -> Tensor:
-        """A function's table (..., M) of the fake features; for a part, columns of the whole pair's table."""
-        if self.part_of is not None and (find,) not in self.found:
+    def by_fake(self, find: Callable[..., Tensor], *options: Any) -> Tensor:
+        """A function's values (M, ...) for the fake features, none of which depends on the other ones.
+
+        For a part they are rows of the values for the whole pair.
+        """
+        key = find, *options
+        if self.part_of is not None and key not in self.found:
             whole, rows = self.part_of
-            self.found[find,] = whole.table(find)[..., rows]
-        return self.once(find)
+            self.found[key] = whole.by_fake(find, *options)[rows]
+        return self.once(find, *options)
+
+    def table(self, find: Callable[["Pair"], Tensor]) -> Tensor:
+        """A function's table (M, N) of a fake and a real feature, which does not depend on which is which."""
+        return self.by_fake(find)
+
+
+def products_of(pair: Pair) -> Tensor:
+    """The scalar product (M, N) of each fake feature and each real one."""
+    return pair.fake.values @ pair.real.values.T
 
 
 class TurnedPair(Pair):
@@ -138,7 +185,10 @@ class TurnedPair(Pair):
 
     def __init__(self, pair: Pair):
         super().__init__(pair.fake, pair.real)
-        self.pair = pair
+        self.pair, self.found = pair, pair.found_turned
+
+    def turned(self) -> Pair:
+        return self.pair
 
     def either_way(self, find: Callable[[Pair], Found]) -> Found:
         return self.pair.either_way(find)

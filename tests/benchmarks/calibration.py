@@ -31,6 +31,7 @@ from alzgan.evaluation.spaces import chosen_spaces
 from alzgan.evaluation.verdicts import answered, notes_on_classes, of_all, questions_of
 from alzgan.files import cache_folder, digest_of
 from alzgan.images.likeness import Nearest, Search
+from alzgan.metrics.anatomy import measures
 from alzgan.people.subjects import PARTS
 
 SIZE, POOL, DRAWS = 1000, 2500, 100  # as of preset=fast
@@ -84,10 +85,9 @@ class Judge:
         self.spaces = chosen_spaces(None, cache_folder(), torch.device("cpu"))
         for space in self.spaces:
             space.sets(Images(everything.pixels))
-        self.row_of = {}
-        if many:
-            self.row_of = {digest_of(image[None]): row for row, image in enumerate(everything.pixels)}
-            self.similarity = nearest_others(everything)
+        self.row_of = {digest_of(image[None]): row for row, image in enumerate(everything.pixels)}
+        self.measures = measures(everything.pixels)
+        self.similarity = nearest_others(everything) if many else None
 
     def verdicts(
         self, samples: Images, reference: Reference, seed: int, form: str = PEOPLE, alone: bool = False
@@ -96,7 +96,8 @@ class Judge:
         sets = sets_of(samples, reference, SIZE, POOL, DRAWS, seed, form)
         numbers = []
         if not alone:
-            numbers = fidelity(sets, self.spaces, seed, whole=False) + anatomy(sets, seed).numbers
+            numbers = fidelity(sets, self.spaces, seed, whole=False)
+            numbers += anatomy(sets, seed, measure=self.measure).numbers
         nearest, theirs = (self.nearest(images, reference) for images in (samples, reference.held_out))
         copied = copies(nearest, theirs, samples.people, reference, sets, self.spaces, seed)
         found = [answered(question, numbers) for question in questions_of(numbers)] + [on_copies(copied)]
@@ -106,14 +107,22 @@ class Judge:
 
     def nearest(self, images: Images, reference: Reference) -> Nearest:
         """By the search for copies."""
-        rows, train = (
-            [self.row_of.get(digest_of(image[None])) for image in each.pixels]
-            for each in (images, reference.train)
-        )
-        if None in rows:
+        rows, train = self.rows_of(images.pixels), self.rows_of(reference.train.pixels)
+        if self.similarity is None or None in rows:
             return Search(reference.train.pixels).nearest(images.pixels)
         best = self.similarity[rows][:, train].max(1)
         return Nearest(best.values, best.indices)
+
+    def measure(self, pixels: Tensor) -> dict[str, Tensor]:
+        """The measures of anatomy."""
+        rows = self.rows_of(pixels)
+        if None in rows:
+            return measures(pixels)
+        return {name: values[rows] for name, values in self.measures.items()}
+
+    def rows_of(self, pixels: Tensor) -> list[int | None]:
+        """Which images of the folder these are."""
+        return [self.row_of.get(digest_of(image[None])) for image in pixels]
 
     def of_classes(self, samples: Images, reference: Reference, seed: int) -> list[str]:
         """What is said of each class."""
@@ -123,7 +132,7 @@ class Judge:
             sets = sets_of(samples.of_class(label), real, SIZE, POOL, DRAWS, seed)
             if sets is not None:
                 numbers += fidelity(sets, self.spaces, seed, name, whole=False)
-                numbers += anatomy(sets, seed, name).numbers
+                numbers += anatomy(sets, seed, name, self.measure).numbers
         return notes_on_classes(numbers)
 
 

@@ -7,7 +7,7 @@ from calibration import World
 from sets import known_sets, wrong
 
 from alzgan.device.streams import stream
-from alzgan.evaluation.anatomy import anatomy
+from alzgan.evaluation.anatomy import Measured, anatomy
 from alzgan.evaluation.copies import FoundCopies, cached_nearest, copies, on_copies
 from alzgan.evaluation.fidelity import fidelity, sets_of
 from alzgan.evaluation.reference import Images, Reference, draw_group
@@ -64,7 +64,7 @@ def mixed(images: Images) -> Images:
 def judged(samples: Images, reference: Reference, spaces: list[Space], seed: int = 0) -> dict[str, str]:
     """The answer to each question."""
     sets = sets_of(samples, reference, 160, 2000, 15, seed)
-    numbers = fidelity(sets, spaces, seed, whole=False) + anatomy(sets, seed).numbers
+    numbers = fidelity(sets, spaces, seed, whole=False) + anatomy(sets, seed, Measured()).numbers
     verdicts = [answered(question, numbers) for question in questions_of(numbers)]
     verdicts.append(on_copies(copied(samples, reference, spaces, seed)))
     return {each["question"]: each["answer"] for each in verdicts}
@@ -144,6 +144,6 @@ def test_people_who_are_missing_from_one_class_are_seen_in_that_class(everybody:
     samples, numbers = train.of(rows), []
     for label, name in enumerate(reference.classes):
         sets = sets_of(samples.of_class(label), reference.of_class(label), 180, 1000, 20, 0)
-        numbers += fidelity(sets, spaces, 0, name, whole=False) + anatomy(sets, 0, name).numbers
+        numbers += fidelity(sets, spaces, 0, name, whole=False) + anatomy(sets, 0, Measured(), name).numbers
     notes = notes_on_classes(numbers)
     assert [note.split(":")[0] for note in notes] == ["class A"]

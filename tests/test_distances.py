@@ -6,7 +6,15 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from alzgan.metrics import at_infinity, distances, frechet, kernel_distance, mind
-from alzgan.metrics.distances import kernel_distance_of, mean_kernel, mean_kernel_in, moments
+from alzgan.metrics.distances import (
+    kernel,
+    kernel_distance_of,
+    mean_kernel,
+    mean_kernel_in,
+    moments,
+    redrawn_kernel_distance,
+)
+from alzgan.metrics.resampling import Redraws
 from alzgan.metrics.sets import Features, Pair
 
 
@@ -172,3 +180,24 @@ def test_a_part_of_a_set_is_judged_as_if_it_were_a_set_of_its_own(named: bool):
     pair = Pair(Features(table + 0.3), Features(table, who)).with_rows(rows)
     expected = kernel_distance(table + 0.3, table[rows], None, people)
     assert kernel_distance_of(pair) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("whole", [True, False], ids=["people are drawn", "images are drawn"])
+def test_the_kernel_distance_of_redrawn_people_pairs_no_image_with_its_own_person(named: bool, whole: bool):
+    noise = np.random.default_rng(4)
+    real, fake = torch.from_numpy(noise.normal(size=(20, 3))), torch.from_numpy(noise.normal(size=(18, 3)))
+    who = np.arange(18) // 3
+    pair = Pair(Features(real), Features(fake, who if named else None))
+    unit = who if whole else np.arange(18)
+    draws = Redraws(unit, 6, 0)
+    between, crossed = kernel(fake, fake).numpy(), kernel(fake, real).mean(1).numpy()
+    apart = who[:, None] != who if named else ~np.eye(18, dtype=bool)
+    found = redrawn_kernel_distance(pair, draws)
+    for counts, value in list(zip(draws.counts.numpy(), found, strict=True))[:20]:
+        often = counts[unit]
+        # Copies of one person (or image) are not paired with each other, so its own pairs count once a copy.
+        times = np.where(unit[:, None] == unit, often[:, None], often[:, None] * often) * apart
+        within = (times * between).sum() / times.sum()
+        expected = mean_kernel(real) + within - 2 * (often @ crossed) / often.sum()
+        assert value == pytest.approx(expected, rel=1e-9)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from alzgan.errors import UserError
-from alzgan.evaluation.anatomy import anatomy
+from alzgan.evaluation.anatomy import Measured, anatomy
 from alzgan.evaluation.copies import cached_nearest, copies, on_copies
 from alzgan.evaluation.fidelity import Sets, curves, fidelity, sets_of
 from alzgan.evaluation.inputs import Judged
@@ -56,6 +56,7 @@ class Context:
     seed: int
     cache: Path
     device: torch.device
+    measured: Measured = field(default_factory=Measured)
 
     def sets_of(self, samples: Images, reference: Reference, form: str) -> Sets | None:
         """See `alzgan.evaluation.fidelity.sets_of`."""
@@ -206,10 +207,10 @@ def judge_copies(outcome: Outcome, context: Context) -> None:
 def judge_anatomy(outcome: Outcome, context: Context) -> None:
     """Measures of the brain."""
     candidate, _, reference = outcome.judged
-    found = anatomy(outcome.sets, context.seed)
+    found = anatomy(outcome.sets, context.seed, context.measured)
     outcome.numbers += found.numbers
     for label, sets in outcome.classes.items():
-        outcome.numbers += anatomy(sets, context.seed, label).numbers
+        outcome.numbers += anatomy(sets, context.seed, context.measured, label).numbers
     outcome.summaries["anatomy"] = found.plain
     outcome.pictures.append(measured(outcome.index, candidate.images, reference))
     outcome.verdicts += [answered(question, found.numbers) for question in questions_of(found.numbers)]

@@ -157,10 +157,15 @@ def mind_of(pair: Pair, directions: int = DIRECTIONS, seed: int = 0) -> float:
 
 
 def sorted_projections(features: Features, directions: int, seed: int) -> Tensor:
-    """The features' sorted projections (directions, N) on directions drawn uniformly from the unit sphere."""
+    """The features' sorted projections (directions, N)."""
+    return torch.sort(features.by_row(projections, directions, seed).T).values
+
+
+def projections(features: Features, directions: int, seed: int) -> Tensor:
+    """The features' projections (N, directions) on directions drawn uniformly from the unit sphere."""
     draws = stream(seed, "mind").standard_normal((directions, features.values.shape[1]))
     units = torch.from_numpy(draws / np.linalg.norm(draws, axis=1, keepdims=True)).to(features.values.device)
-    return torch.sort(units @ features.values.T).values
+    return features.values @ units.T
 
 
 def moments_in(features: Features) -> Moments:
@@ -201,7 +206,7 @@ def kernel_distance_of(pair: Pair) -> float:
 
 def redrawn_kernel_distance(pair: Pair, draws: Redraws) -> np.ndarray:
     """The kernel distance (D,) of each draw, with replacement, of people of the fake set."""
-    fake = draws.mean_of_pairs(pair.fake.once(kernels_in), pair.fake.once(pairs_in))
+    fake = draws.mean_of_pairs(pair.fake.once(kernels_in), pair.fake.people)
     cross = draws.mean(pair.by_fake(kernels_to_real))
     return (pair.real.once(mean_kernel_in) + fake - 2 * cross).numpy()
 

@@ -65,13 +65,12 @@ def convolution(
         outputs,
         kernel,
         stride,
-        padding=0,
+        padding=before if before == after else 0,
         groups=groups,
         norm_layer=lambda channels: nn.BatchNorm2d(channels, eps=1e-3),
         activation_layer=activation,
-        inplace=None,
     )
-    return nn.Sequential(nn.ZeroPad2d((before, after, before, after)), layer) if kernel > 1 else layer
+    return layer if before == after else nn.Sequential(nn.ZeroPad2d((before, after, before, after)), layer)
 
 
 class EfficientNetLite0(nn.Module):

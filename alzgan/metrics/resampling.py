@@ -8,6 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alzgan.device.streams import stream
+from alzgan.metrics.sets import People, numbered
+
+CPU = torch.device("cpu")
 
 REDRAWS = 2000  # of people, for numbers that are sums over people: such draws cost next to nothing
 DRAWS = 1000  # of people, for the numbers of copies
@@ -23,40 +26,49 @@ class Redraws:
         seed: of the draws.
 
     Attributes:
-        of_person: (N, P) 1 for the person in each image, else 0.
+        who: (N,) the number of the person in each image.
+        images: (P,) how many each person has.
         counts: (D, P) how often each draw contains each person.
     """
 
     method = f"people are drawn {REDRAWS:,} times with replacement"
 
     def __init__(self, people: np.ndarray, count: int, seed: int):
-        names, who = np.unique(people, return_inverse=True)
-        self.of_person = F.one_hot(torch.from_numpy(who)).double()
-        chances = np.full(len(names), 1 / len(names))
+        self.who = numbered(people, len(people), CPU)
+        self.images = self.who.bincount().double()
+        chances = np.full(len(self.images), 1 / len(self.images))
         draws = stream(seed, "evaluate/redrawn").multinomial(count, chances, size=REDRAWS)
         # With few people some draws contain a single person, whose images have no pairs.
         self.counts = torch.from_numpy(draws[(draws > 0).sum(1) > 1]).double()
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean (D,) of the images' values (N,) in each draw."""
-        return self.counts @ (self.of_person.T @ values) / (self.counts @ self.of_person.sum(0))
+        return self.counts @ self.by_person(values) / (self.counts @ self.images)
 
-    def mean_of_pairs(self, values: Tensor, pairs: Tensor) -> Tensor:
-        """The mean (D,) over pairs of images.
+    def mean_of_pairs(self, table: Tensor, people: People | None) -> Tensor:
+        """The mean (D,) over pairs of images of two people.
 
         Two copies of a person are never paired: their images are the same ones.
 
         Args:
-            values: (N, N) of pairs, 0 for those that do not count.
-            pairs: (N, N) how often each counts.
+            table: (N, N), 0 within a person.
+            people: (N,) or None if each image counts as another person.
         """
-        return self.over_pairs(values) / self.over_pairs(pairs)
-
-    def over_pairs(self, table: Tensor) -> Tensor:
-        """The sums (D,) of a table (N, N) over the pairs of each draw."""
-        sums = self.of_person.T @ table @ self.of_person
+        sums = self.by_person(self.by_person(table).T)
         own = sums.diagonal()
-        return ((self.counts @ (sums - own.diag())) * self.counts).sum(1) + self.counts @ own
+        total = ((self.counts @ (sums - own.diag())) * self.counts).sum(1) + self.counts @ own
+        return total / self.pair_count(people)
+
+    def pair_count(self, people: People | None) -> Tensor:
+        """How many pairs (D,) of images of two people each draw contains."""
+        shared = self.by_person(F.one_hot(numbered(people, len(self.who), CPU)).double())
+        own = self.images.square() - shared.square().sum(1)
+        every = (self.counts @ self.images).square() - (self.counts @ shared).square().sum(1)
+        return every - self.counts.square() @ own + self.counts @ own
+
+    def by_person(self, values: Tensor) -> Tensor:
+        """The sums (P, ...) of values (N, ...) over the images of each person."""
+        return values.new_zeros(len(self.images), *values.shape[1:]).index_add_(0, self.who, values)
 
 
 class Groups(NamedTuple):

@@ -96,6 +96,13 @@ class Features(Keeping):
         """The scalar products of all pairs (N, N)."""
         return (self.named or self).once(products_in)
 
+    def by_row(self, find: Callable[..., Tensor], *options: Any) -> Tensor:
+        """A function's values (N, ...) for the features, none of which depends on the other ones."""
+        if self.part_of is None:
+            return self.once(find, *options)
+        parts, place = self.part_of
+        return parts.whole.by_row(find, *options)[parts.rows[place]]
+
     def sum_of(self, find: Callable[["Features"], Tensor]) -> float:
         """The sum of a table of all pairs (N, N)."""
         if self.part_of is None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.device.overhead import tune_process
 from alzgan.device.streams import stream
-from alzgan.evaluation.anatomy import anatomy
+from alzgan.evaluation.anatomy import Measured, anatomy
 from alzgan.evaluation.copies import copies, on_copies
 from alzgan.evaluation.fidelity import PEOPLE, UNKNOWN, fidelity, sets_of
 from alzgan.evaluation.numbers import Number
@@ -31,7 +31,6 @@ from alzgan.evaluation.spaces import chosen_spaces
 from alzgan.evaluation.verdicts import answered, notes_on_classes, of_all, questions_of
 from alzgan.files import cache_folder, digest_of
 from alzgan.images.likeness import Nearest, Search
-from alzgan.metrics.anatomy import measures
 from alzgan.people.subjects import PARTS
 
 SIZE, POOL, DRAWS = 1000, 2500, 100  # as of preset=fast
@@ -86,7 +85,7 @@ class Judge:
         for space in self.spaces:
             space.sets(Images(everything.pixels))
         self.row_of = {digest_of(image[None]): row for row, image in enumerate(everything.pixels)}
-        self.measures = measures(everything.pixels)
+        self.measured = Measured()
         self.similarity = nearest_others(everything) if many else None
 
     def verdicts(
@@ -97,7 +96,7 @@ class Judge:
         numbers = []
         if not alone:
             numbers = fidelity(sets, self.spaces, seed, whole=False)
-            numbers += anatomy(sets, seed, measure=self.measure).numbers
+            numbers += anatomy(sets, seed, self.measured).numbers
         nearest, theirs = (self.nearest(images, reference) for images in (samples, reference.held_out))
         copied = copies(nearest, theirs, samples.people, reference, sets, self.spaces, seed)
         found = [answered(question, numbers) for question in questions_of(numbers)] + [on_copies(copied)]
@@ -113,13 +112,6 @@ class Judge:
         best = self.similarity[rows][:, train].max(1)
         return Nearest(best.values, best.indices)
 
-    def measure(self, pixels: Tensor) -> dict[str, Tensor]:
-        """The measures of anatomy."""
-        rows = self.rows_of(pixels)
-        if None in rows:
-            return measures(pixels)
-        return {name: values[rows] for name, values in self.measures.items()}
-
     def rows_of(self, pixels: Tensor) -> list[int | None]:
         """Which images of the folder these are."""
         return [self.row_of.get(digest_of(image[None])) for image in pixels]
@@ -132,7 +124,7 @@ class Judge:
             sets = sets_of(samples.of_class(label), real, SIZE, POOL, DRAWS, seed)
             if sets is not None:
                 numbers += fidelity(sets, self.spaces, seed, name, whole=False)
-                numbers += anatomy(sets, seed, name, self.measure).numbers
+                numbers += anatomy(sets, seed, self.measured, name).numbers
         return notes_on_classes(numbers)
 
 

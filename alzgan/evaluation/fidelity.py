@@ -28,7 +28,7 @@ METRICS = (
 )
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of N, at which the metrics that depend on N are computed
 LONG_DRAWS = 20  # groups of unseen people of whom slow metrics are computed
-IMAGE_DRAWS = 50  # sets of independent images
+IMAGE_DRAWS = 40  # sets of independent images
 CURVE_DRAWS = 3  # groups of unseen people of whom a curve is the mean
 AGAINST_TRAIN = 5  # groups of people trained on that the samples are compared with
 
@@ -182,8 +182,9 @@ def methods(metrics: Sequence[FeatureMetric], forms: Collection[str]) -> str:
         text += (
             ". The images of a generator are independent of each other, so single images of the training "
             f"part replace them: {IMAGE_DRAWS} sets, drawn without replacement, or, for the sums, images "
-            f"drawn {REDRAWS:,} times with replacement. The variance between people is added to theirs, "
-            "because the training part has few people"
+            f"drawn {REDRAWS:,} times with replacement. The training part has few people, so a variance "
+            f"between people is added: that of {IMAGE_DRAWS} more sets, each from half of the people, or, "
+            "for the sums, that of the groups"
         )
     if UNKNOWN in forms:
         text += (
@@ -222,8 +223,9 @@ def of_unseen(
     """The numbers of unseen people, means over a space's extractors.
 
     In comparisons with held-out people, groups of the pool replace the samples. In comparisons with the pool,
-    the held-out people do. Independent samples are replaced by independent images of the pool; the variance
-    between people is then added, because the pool has few people.
+    the held-out people do. Independent samples are replaced by single images of the pool; a variance between
+    people is then added, because the pool has few people: sets from half of M people vary by the variance of
+    a mean of M people more than sets from all of them.
     """
     people, drawn, size = sets.pool.person_count(), sets.drawn, len(sets.samples)
     pairs = [pairs_beside(held_out, pool, sets.form) for _, held_out, pool in triples]
@@ -237,17 +239,27 @@ def of_unseen(
         for key, values in groups.items()
     }
     if sets.form == INDEPENDENT:
-        orders = [
-            stream(seed, "evaluate/images", draw).permutation(len(sets.pool)) for draw in range(IMAGE_DRAWS)
-        ]
         redraws = Redraws(np.arange(len(sets.pool)), size, seed)
         fast = [metric for metric in metrics if not metric.slow]
-        images = draws_of(fast, pairs, [order[:size] for order in orders], redraws, bar)
+        images = draws_of(fast, pairs, single_images(sets, seed), redraws, bar)
+        of_halves = draws_of(fast, pairs, single_images(sets, seed, 0.5), None, bar)
         for key, values in images.items():
             if key[1] == HELD_OUT:
-                pool_tells = (drawn / (people if replaced(key) else people - drawn)) ** 0.5
-                found[key] = unseen_of(values, key[0], people, n=size, beside=(groups[key], pool_tells))
+                beside = (groups[key], (drawn / people) ** 0.5) if replaced(key) else (of_halves[key], 1.0)
+                found[key] = unseen_of(values, key[0], people, n=size, beside=beside)
     return found
+
+
+def single_images(sets: Sets, seed: int, share: float = 1.0) -> list[np.ndarray]:
+    """Rows of single images of the pool, as many as there are samples; each time of a share of its people."""
+    names, who = np.unique(who_of(sets.pool), return_inverse=True)
+    rows = []
+    for draw in range(IMAGE_DRAWS):
+        noise = stream(seed, "evaluate/images", draw)
+        order = noise.permutation(len(who))
+        there = noise.permutation(len(names)) < round(share * len(names))
+        rows.append(order[there[who[order]]][: len(sets.samples)])
+    return rows
 
 
 def pairs_beside(held_out: Features, pool: Features, form: str) -> tuple[Pair, Pair]:
@@ -262,7 +274,7 @@ def draws_of(
     metrics: Sequence[FeatureMetric],
     pairs: list[tuple[Pair, Pair]],
     groups: list[np.ndarray],
-    redraws: Redraws,
+    redraws: Redraws | None,
     bar: str,
 ) -> dict[Key, np.ndarray]:
     """Each number (D,) of the groups of the pool; or of the many more `redraws`, if it has `redrawn`."""
@@ -275,7 +287,7 @@ def draws_of(
                     values[key].append(value)
                 progress.update()
             for metric in metrics:
-                if metric.redrawn is not None:
+                if redraws is not None and metric.redrawn is not None:
                     values[metric, HELD_OUT] = metric.redrawn(pool_judged, redraws)
             for key, several in values.items():
                 found[key].append(several)

@@ -9,7 +9,8 @@ file, the picture beside it, and `conf/study/README.md`. Without files it writes
 
     python tests/benchmarks/study.py again FILE.json [FILE.json ...]
 
-What later evaluations say of copies and utility goes to `.github/study/again.json`, and to the page.
+What later evaluations say of copies and utility goes to `.github/study/again.json`, and to the page; with
+that file among them, it is added to what it has.
 """
 
 import json
@@ -61,20 +62,21 @@ def gather(files: Sequence[Path]) -> None:
 def gather_again(files: Sequence[Path]) -> None:
     """Write what newer searches and tests say of runs of the study."""
     found = []
-    for path in files:
-        for run in json.loads(path.read_text(encoding="utf-8"))["candidates"]:
-            cell = next(word for word in run["trained_by"]["overrides"] if word.startswith("study="))
-            kept = [each for each in run["numbers"] if each["space"] == "aligned pixels"]
-            found.append(
-                {
-                    "cell": cell.partition("=")[2],
-                    "step": run["step"],
-                    "numbers": {each["metric"]: each for each in kept},
-                    "answers": {each["question"]: each["answer"] for each in run["verdicts"]},
-                    "utility": run["utility"],
-                }
-            )
+    for content in [json.loads(path.read_text(encoding="utf-8")) for path in files]:
+        found += content if isinstance(content, list) else map(again, content["candidates"])
     write_json(FOLDER / "again.json", sorted(found, key=lambda each: (each["cell"], each["step"])))
+
+
+def again(run: dict[str, Any]) -> dict[str, Any]:
+    """What an evaluation says of copies and utility of one run."""
+    cell = next(word for word in run["trained_by"]["overrides"] if word.startswith("study="))
+    return {
+        "cell": cell.partition("=")[2],
+        "step": run["step"],
+        "numbers": {each["metric"]: each for each in run["numbers"] if each["space"] == "aligned pixels"},
+        "answers": {each["question"]: each["answer"] for each in run["verdicts"]},
+        "utility": run["utility"],
+    }
 
 
 def publish() -> None:

@@ -332,11 +332,13 @@ def useful_again(found: Found) -> str:
         for arm in run["utility"]["arms"]
     ]
     one = runs[0]["utility"]
+    shown = [run["utility"]["detectable"] for run in runs]
+    least, most = min(shown), max(shown)
     return f"""## Whether samples help, tested again
 
-The test now counts people and trainings: {one["people"]} people, {one["seeds"]} seeds, one run. A change of
-{one["detectable"]:.3f} could have shown. "Real again" is the classifier of real images with other seeds,
-"split by image" the one that has seen half of each test person's slices.
+The test now counts people and trainings: {one["people"]} people, {one["seeds"]} seeds, one run of each
+cell. A change of {least:.3f} to {most:.3f} could have shown. "Real again" is the classifier of real images
+with other seeds, "split by image" the one that has seen half of each test person's slices.
 
 | samples of | trained on | balanced accuracy | change of the right class's probability | verdict |
 | --- | --- | --- | --- | --- |

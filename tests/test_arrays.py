@@ -39,7 +39,7 @@ def cache(tmp_path):
 def quick(root, cache, **settings):
     bad_files = settings.pop("bad_files", "error")
     preprocessing = Preprocessing(**{"image_size": 8, "channels": 1, **settings})
-    return decode(root, None, preprocessing, bad_files=bad_files, cache_dir=cache, progress=False)
+    return decode(root, None, preprocessing, bad_files=bad_files, cache_dir=cache)
 
 
 def the(cache, suffix):
@@ -242,7 +242,7 @@ import resource, sys
 from alzgan.images.arrays import decode
 from alzgan.errors import UserError
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
-try: decode(sys.argv[1], cache_dir=sys.argv[2], progress=False)
+try: decode(sys.argv[1], cache_dir=sys.argv[2])
 except UserError as error: print(error)
 """
 
@@ -362,13 +362,13 @@ def test_only_a_few_images_are_held_at_a_time():
     assert len(list(reading)) == 999
 
 
-def test_progress_is_shown_on_stderr_only_where_wanted(root, cache, capsys):
-    quick(root, cache)
-    assert capsys.readouterr() == ("", "")
-    decode(root, None, Preprocessing(4), cache_dir=cache)
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "12/12" in captured.err
+@pytest.mark.parametrize("disabled", [False, True])
+def test_progress_is_shown_on_stderr_unless_tqdm_is_disabled(root, cache, monkeypatch, disabled):
+    monkeypatch.setenv("TQDM_DISABLE", "1") if disabled else monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    script = "import sys; from alzgan.images.arrays import decode; decode(sys.argv[1], cache_dir=sys.argv[2])"
+    out, err = start(script, root, cache).communicate()
+    assert out == ""
+    assert ("12/12" in err) != disabled
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ def folder(tmp_path) -> Path:
 
 
 def report_of(root: Path, rule: str = BY_NAME, **options) -> dict:
-    report = audit(Cohort(root, rule, **options), progress=False).report
+    report = audit(Cohort(root, rule, **options)).report
     assert json.loads(json.dumps(report)) == report
     assert lines(report)[-1] == f"verdict: {report['verdict']}"
     assert "\n" not in "".join(lines(report))
@@ -82,7 +82,7 @@ def test_sizes_modes_depths_and_intensities_are_those_of_the_files(folder):
     save(folder, "A/p23_0.png", np.zeros((40, 36), np.uint8))
     (folder / "A/notes.txt").touch()
     (folder / "C").mkdir()
-    facts, *_ = inspect(folder, scan(folder), progress=False)
+    facts, *_ = inspect(folder, scan(folder))
     expected = np.stack([picture(person, slice) for person in range(15) for slice in range(4)])
     assert np.mean([fact.mean for fact in facts if fact.mode == "L"][:60]) == pytest.approx(
         expected.mean(), 0.02
@@ -110,7 +110,7 @@ def test_an_image_that_cannot_be_read_stops_training_unless_skipped(folder):
     assert report["unreadable"][1][1] == "the file is empty"
     assert report["images"] == 59
     assert report["verdict"].startswith(
-        "not ready to train: 2 images cannot be read, the first is A/p0_0.png"
+        "not ready to train: 2 of 61 images cannot be read, the first is A/p0_0.png"
     )
     assert "data.bad_files=skip" in report["verdict"]
     assert report_of(folder, bad_files="skip")["verdict"].startswith("ready to train: 59")
@@ -119,8 +119,10 @@ def test_an_image_that_cannot_be_read_stops_training_unless_skipped(folder):
 def test_a_folder_without_one_readable_image_is_an_error(tmp_path):
     (tmp_path / "A").mkdir()
     (tmp_path / "A/a.png").write_bytes(b"")
-    with pytest.raises(UserError, match=r"not one image .* A/a\.png \(the file is empty\)"):
-        audit(Cohort(tmp_path), progress=False)
+    with pytest.raises(
+        UserError, match=r"1 of 1 image cannot be read, the first is A/a\.png \(the file is empty\)"
+    ):
+        audit(Cohort(tmp_path))
 
 
 def test_the_same_pixels_in_other_bytes_are_a_duplicate(folder):
@@ -180,7 +182,7 @@ def test_one_of_a_thing_is_told_in_the_singular(tmp_path):
     save(tmp_path, "A/p0_0.png", picture(0))
     told = lines(report_of(tmp_path))
     assert told[0] == "images: 1 in 1 class: A 1 (100.0%)"
-    copies = "copies, near, mirrored and turned ones included"
+    copies = "copies, including near, mirrored and turned ones"
     assert f"exact duplicates: 0 groups, 0 of them in two classes; {copies}: 0 pairs" in told
     assert f"subjects: 1 by {BY_NAME}, 1 slice each" in told
     assert "train: 1 image of 1 subject" in told
@@ -189,7 +191,9 @@ def test_one_of_a_thing_is_told_in_the_singular(tmp_path):
     (tmp_path / "A/p0_2.png").touch()
     report = report_of(tmp_path)
     assert f"exact duplicates: 1 group, 0 of them in two classes; {copies}: 1 pair" in lines(report)
-    assert report["verdict"].startswith("not ready to train: 1 image cannot be read, the first is A/p0_2.png")
+    assert report["verdict"].startswith(
+        "not ready to train: 1 of 3 images cannot be read, the first is A/p0_2.png"
+    )
 
 
 def test_images_without_people_are_not_safe_and_the_leak_is_counted(folder):
@@ -241,7 +245,7 @@ def test_a_wrong_table_is_refused_before_an_image_is_read(tmp_path):
     (tmp_path / "A/1.png").write_text("no image, which is said when it is read")
     (tmp_path / "people.csv").write_text("file;person\nA/1.png;x\n")
     with pytest.raises(UserError, match="has no column subject"):
-        audit(Cohort(tmp_path, "csv:people.csv"), progress=False)
+        audit(Cohort(tmp_path, "csv:people.csv"))
     with pytest.raises(UserError, match="has no column subject"):
         MRIDataModule(root=tmp_path, subjects="csv:people.csv", cache_dir=tmp_path / "cache").setup()
 
@@ -249,7 +253,7 @@ def test_a_wrong_table_is_refused_before_an_image_is_read(tmp_path):
 def test_where_nobody_is_known_the_report_is_there_and_says_what_to_give(tmp_path):
     for person in range(12):
         save(tmp_path, f"A/{person}.png", picture(person))
-    found = audit(Cohort(tmp_path), progress=False)
+    found = audit(Cohort(tmp_path))
     assert found.people is None
     assert not found.is_ready
     report = report_of(tmp_path, "auto")
@@ -262,7 +266,7 @@ def test_where_nobody_is_known_the_report_is_there_and_says_what_to_give(tmp_pat
 
 def test_a_rule_that_was_asked_for_must_fit(folder):
     with pytest.raises(UserError, match="does not fit"):
-        audit(Cohort(folder, "regex:patient(.*)"), progress=False)
+        audit(Cohort(folder, "regex:patient(.*)"))
 
 
 def test_a_split_without_a_test_part_is_not_safe(folder):
@@ -272,7 +276,7 @@ def test_a_split_without_a_test_part_is_not_safe(folder):
 
 
 def test_the_split_of_a_table_is_the_one_that_is_judged(folder, tmp_path):
-    found = audit(Cohort(folder, BY_NAME), progress=False)
+    found = audit(Cohort(folder, BY_NAME))
     write_split(tmp_path / "split.csv", found.files, found.people.subjects, found.people.split.parts)
     report = report_of(folder, f"csv:{tmp_path / 'split.csv'}", split_seed=7)
     assert report["split"] == found.report["split"]
@@ -287,7 +291,7 @@ def test_of_very_many_images_near_duplicates_are_not_sought_and_the_report_says_
     assert report["copies"] == 1
     assert "of more than 59 images, only copies with equal thumbnails are found" in report["notes"]
     assert "of two people 1 time" in report["verdict"]
-    assert any("copies, mirrored ones included: 1 pair" in line for line in lines(report))
+    assert any("copies, including mirrored ones: 1 pair" in line for line in lines(report))
     (folder / "A/p0_9.png").unlink()
     assert report_of(folder)["verdict"].endswith("no person on both sides of the split")
 

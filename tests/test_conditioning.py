@@ -13,7 +13,6 @@ from torchvision.utils import make_grid
 
 import alzgan
 from alzgan.data import conditions
-from alzgan.data.conditions import Conditions
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
 from alzgan.evaluation.inputs import judged
@@ -191,9 +190,9 @@ def test_numbers_that_are_not_given_are_drawn_as_those_of_the_class_unless_it_ha
 
 def test_quantiles_of_few_people_are_not_everybodys_numbers():
     ages = np.sort(np.random.default_rng(0).uniform(60, 90, 25))
-    each = np.repeat(ages, 4)[:, None]
+    each = np.repeat(ages, 4)
     people = [str(row // 4) for row in range(100)]
-    found = Conditions(["age"], each, each.min(0), each.max(0)).quantiles(np.arange(100), people)["age"]
+    found = conditions.quantiles({"age": each}, np.arange(100), people)["age"]
     assert len(found) == 33
     assert (found[0], found[-1]) == (ages[0], ages[-1])
     assert sum(np.isclose(ages, value).any() for value in found) <= 6  # of 25
@@ -275,7 +274,7 @@ def test_a_model_of_places_trains_and_gives_stacks_back(stacks: Path, tmp_path: 
     ("options", "told"),
     [
         (["data.conditions=[class,weight]"], "there is no weight, only class, slice, age"),
-        (["data.subjects=none", "data.conditions=[slice]"], "slice of a/0_1.png is no number"),
+        (["data.subjects=none", "data.conditions=[slice]"], "slice of a/0_1.png is not a number"),
         (["model=dcgan"], "model.numbers=0 takes others"),
         (["model.numbers=1"], "model.numbers=1 takes others"),
         (["data.conditions=[subject]"], "there is no subject"),

@@ -109,7 +109,7 @@ def test_the_parts_are_all_images_once_and_no_person_twice(slices: Path):
     people = [{data.subjects.subject[row] for row in part} for part in rows.values()]
     assert len(set.union(*people)) == sum(map(len, people)) == 20
     images, labels = parts["test"][np.arange(4)]
-    pixels = decode(slices, preprocessing=Preprocessing(32), progress=False).images
+    pixels = decode(slices, preprocessing=Preprocessing(32)).images
     assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), pixels[rows["test"]])
     assert [data.classes[label] for label in labels] == [data.files[row].label for row in rows["test"]]
     with pytest.raises(UserError, match="there is no part val of the data, only train, validation, test"):
@@ -174,7 +174,7 @@ def test_balanced_batches_are_balanced(slices: Path, tmp_path: Path):
 def test_neighbouring_slices_are_channels(slices: Path):
     data = module(slices, channels=5, slices_as_channels=True)
     images, _ = data.part("test")[np.arange(4)]
-    pixels = decode(slices, preprocessing=Preprocessing(32, 1), progress=False).images
+    pixels = decode(slices, preprocessing=Preprocessing(32, 1)).images
     assert images.shape == (4, 5, 32, 32)
     with pytest.raises(SettingError, match="must be an odd number from 3 on"):
         module(slices, channels=4, slices_as_channels=True)
@@ -201,6 +201,6 @@ def test_a_run_on_neighbouring_slices_and_skipped_files_leaves_its_tables(slices
     with open(tmp_path / "run" / "skipped.csv", newline="") as table:
         rows = list(csv.DictReader(table))
     assert [row["file"] for row in rows] == ["Healthy/sub-01_slice-0.png"]
-    assert "no image" in rows[0]["reason"]
+    assert "not an image" in rows[0]["reason"]
     again = module(root, bad_files="skip", subjects=f"csv:{tmp_path / 'run' / 'split.csv'}", split_seed=9)
     assert again.split.parts == module(root, bad_files="skip").split.parts

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_volumes import head, noise, save
+from test_volumes import head, noise, save, slices
 
 from alzgan.errors import UserError
 from alzgan.images.decoding import read_image
 from alzgan.sources.bad_volume import BadVolume
-from alzgan.sources.volumes import find_volumes, slices, write_slices
+from alzgan.sources.volumes import find_volumes, write_slices
 
 nibabel = pytest.importorskip("nibabel")
 pydicom = pytest.importorskip("pydicom")
@@ -155,7 +155,7 @@ def test_a_folder_of_series_is_sliced_with_class_and_person(tmp_path):
         ("CN", "p2", "p2_series-000", 12),
         ("CN", "p2", "p2_series-001", 12),
     ]
-    write_slices(study, tmp_path / "slices", central=1, progress=False)
+    write_slices(study, tmp_path / "slices", central=1)
     names = sorted(path.name for path in (tmp_path / "slices").rglob("*.png"))
     assert names == [
         "p1_visit1_slice-005.png",
@@ -209,7 +209,7 @@ STRANGER = "not of the size, direction and spacing of most slices of its series,
         (lambda folder: edited(folder, 3, PixelData=b"\0\0"), "pixels cannot be read"),
         (lambda folder: edited(folder, 3, Rows=65535, Columns=65535), "more than the limit"),
         (lambda folder: edited(folder, 3, Rows=2, PixelData=bytes(48)), STRANGER),
-        (lambda folder: (folder / "zero.dcm").write_bytes(b"not DICOM"), "damaged or no DICOM"),
+        (lambda folder: (folder / "zero.dcm").write_bytes(b"not DICOM"), "damaged or not DICOM"),
     ],
 )
 def test_a_series_that_is_no_scan_is_named_with_the_reason(tmp_path, change, reason):
@@ -249,7 +249,7 @@ def turn(path: Path) -> None:
     ("change", "reason"),
     [
         (lambda path: path.write_bytes(b""), "the file is empty"),
-        (lambda path: path.write_bytes(b"<!DOCTYPE html><html>Sign in</html>" * 20), "damaged or no DICOM"),
+        (lambda path: path.write_bytes(b"<!DOCTYPE html><html>Sign in</html>" * 20), "damaged or not DICOM"),
         (lambda path: path.write_bytes(path.read_bytes()[:140]), "it ends before its image"),
         (lambda path: path.write_bytes(path.read_bytes()[:400]), "it ends before its image"),
         (lambda path: path.write_bytes(path.read_bytes()[:-100]), "its pixels cannot be read"),
@@ -268,8 +268,8 @@ def test_an_odd_file_costs_itself_and_not_its_series(tmp_path, change, reason, a
         odd.write_bytes((series / "IM004").read_bytes())
     change(odd)
     with pytest.raises(BadVolume, match=rf"{odd.name}: {reason}.*, or set data\.bad_files=skip$"):
-        write_slices(tmp_path / "study", tmp_path / "slices", progress=False)
-    sliced = write_slices(tmp_path / "study", tmp_path / "slices", bad_files="skip", progress=False)
+        write_slices(tmp_path / "study", tmp_path / "slices")
+    sliced = write_slices(tmp_path / "study", tmp_path / "slices", bad_files="skip")
     ((name, said),) = sliced.skipped
     assert name == f"p1/{odd.name}"
     assert said.startswith(reason)
@@ -284,9 +284,7 @@ def test_a_slice_that_is_lost_is_no_line_through_the_other_planes(tmp_path):
     series = write_series(tmp_path / "study/p1", save(tmp_path / "head.nii", noise(), orientation="LPS"))
     (series / "IM004").write_bytes(b"")
     with pytest.raises(UserError, match="1 axial slice missing: cut coronal it has gaps"):
-        write_slices(
-            tmp_path / "study", tmp_path / "slices", plane="coronal", bad_files="skip", progress=False
-        )
+        write_slices(tmp_path / "study", tmp_path / "slices", plane="coronal", bad_files="skip")
 
 
 def test_a_copy_of_a_slice_is_left_out_by_name(tmp_path):
@@ -294,8 +292,8 @@ def test_a_copy_of_a_slice_is_left_out_by_name(tmp_path):
     series = write_series(tmp_path / "study/p1", nifti)
     (series / "IM004 (1)").write_bytes((series / "IM004").read_bytes())
     with pytest.raises(BadVolume, match=r"IM004 \(1\): a copy of IM004; mend or remove it, or set data"):
-        write_slices(tmp_path / "study", tmp_path / "slices", progress=False)
-    sliced = write_slices(tmp_path / "study", tmp_path / "slices", bad_files="skip", progress=False)
+        write_slices(tmp_path / "study", tmp_path / "slices")
+    sliced = write_slices(tmp_path / "study", tmp_path / "slices", bad_files="skip")
     assert sliced.skipped == [("p1/IM004 (1)", "a copy of IM004")]
     first = read_image(sorted((tmp_path / "slices/all").iterdir())[0]).squeeze()
     np.testing.assert_array_equal(first, slices(nifti)[0])
@@ -307,7 +305,7 @@ def test_mosaics_cost_one_line_where_all_files_are_such(tmp_path, mosaics):
     for number in range(mosaics):
         edited(series, number, ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"])
     save(tmp_path / "study/p2.nii", noise())
-    options = {"subjects": "none", "bad_files": "skip", "progress": False}
+    options = {"subjects": "none", "bad_files": "skip"}
     ((name, reason),) = write_slices(tmp_path / "study", tmp_path / "slices", **options).skipped
     assert name == ("p1" if mosaics == 12 else "p1/IM000")
     assert reason == "a Siemens mosaic, many slices in one image: convert it with dcm2niix"

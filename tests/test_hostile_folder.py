@@ -154,17 +154,17 @@ NOISE = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
 REFUSED = {  # name of the input: (file name, content, the reason in the line)
     "zero bytes": ("x.png", b"", "the file is empty"),
     "truncated JPEG": ("x.jpg", saved(NOISE, "JPEG")[:-200], "damaged (image file is truncated"),
-    "JPEG of a header only": ("x.jpg", saved(NOISE, "JPEG")[:4], "its content is no image"),
+    "JPEG of a header only": ("x.jpg", saved(NOISE, "JPEG")[:4], "its content is not an image"),
     "truncated PNG": ("x.png", saved(NOISE)[:-200], "damaged (image file is truncated"),
     "truncated TIFF": ("x.tif", saved(NOISE, "TIFF")[:-200], "damaged (image file is truncated"),
     "truncated GIF": ("x.gif", saved(NOISE, "GIF")[:-200], "damaged (image file is truncated"),
     "PNG with a damaged block": ("x.png", saved(NOISE)[:100] + bytes(20) + saved(NOISE)[120:], "damaged ("),
-    "text called PNG": ("x.png", b"not an image", "its content is no image"),
-    "zip called JPEG": ("x.jpg", b"PK\3\4" + bytes(100), "its content is no image"),
-    "SVG called PNG": ("x.png", b'<svg xmlns="http://www.w3.org/2000/svg"/>', "its content is no image"),
-    "EPS called PNG": ("x.png", saved(COLOUR, "EPS"), "its content is no image"),
-    "zeros called TIFF": ("x.tif", bytes(5000), "its content is no image"),
-    "PNG 0 pixels wide": ("x.png", png(0, 5, 8, 0), "its content is no image"),
+    "text called PNG": ("x.png", b"not an image", "its content is not an image"),
+    "zip called JPEG": ("x.jpg", b"PK\3\4" + bytes(100), "its content is not an image"),
+    "SVG called PNG": ("x.png", b'<svg xmlns="http://www.w3.org/2000/svg"/>', "its content is not an image"),
+    "EPS called PNG": ("x.png", saved(COLOUR, "EPS"), "its content is not an image"),
+    "zeros called TIFF": ("x.tif", bytes(5000), "its content is not an image"),
+    "PNG 0 pixels wide": ("x.png", png(0, 5, 8, 0), "its content is not an image"),
     "animated GIF": ("x.gif", two_frames("GIF"), "several frames in one file"),
     "animated PNG": ("x.png", two_frames("PNG"), "several frames in one file"),
     "animated WebP": ("x.webp", two_frames("WEBP"), "several frames in one file"),
@@ -194,9 +194,7 @@ def root(tmp_path):
 
 
 def decoded(root, **settings):
-    return decode(
-        root, preprocessing=Preprocessing(8), cache_dir=root.parent / "cache", progress=False, **settings
-    )
+    return decode(root, preprocessing=Preprocessing(8), cache_dir=root.parent / "cache", **settings)
 
 
 def check_refused(root, name, reason):

@@ -89,7 +89,7 @@ def test_no_image_comes_again_before_all_of_its_class_have():
 
 
 def test_a_class_is_dealt_in_packs_that_are_shuffled_anew():
-    sampler = WeightedBatches(LABELS, [1, 1, 1], 4, seed=0, step=lambda: 0)
+    sampler = WeightedBatches(LABELS, [1, 1, 1], batch_size=4, seed=0, step=lambda: 0)
     packs = [sampler.deal(0, 13 * pack, 13).tolist() for pack in range(3)]
     assert [sorted(pack) for pack in packs] == [list(range(13))] * 3
     assert len({tuple(pack) for pack in packs}) == 3
@@ -155,4 +155,4 @@ def test_workers_that_find_no_room_for_semaphores_are_told_of(monkeypatch: pytes
     monkeypatch.setattr(DataLoader, "__iter__", full)
     told = r"^data\.num_workers=2 cannot be started: No space left on device; .*=0, .*--shm-size"
     with pytest.raises(UserError, match=told):
-        iter(WorkerBatches(*in_order(), workers=2))
+        next(iter(WorkerBatches(*in_order(), workers=2)))

@@ -106,7 +106,7 @@ def test_bad_files_are_listed_with_their_reason(brains: Path, tmp_path: Path):
     for path in bad:
         (root / path).write_bytes(b"")
     lines = prepare(root, tmp_path / "strict", code=2)
-    assert [line for line in lines if line.startswith("verdict: not ready to train: 2 images cannot be read")]
+    assert [line for line in lines if line.startswith("verdict: not ready to train: 2 of ")]
     assert not [line for line in lines if line.startswith("train on it")]
     lines = prepare(root, tmp_path / "run", "data.bad_files=skip")
     assert [line for line in lines if line.startswith("verdict: ready to train: 70 images")]
@@ -224,7 +224,7 @@ def test_volumes_become_an_image_folder_that_is_judged(error_line: Callable, tmp
     images = tmp_path / "run/images"
     assert lines[-1].endswith(f"data.root={images} data.batch_size=10 data.bad_files=skip")
     assert "volumes and files of volumes left out: 1" in lines
-    assert [line for line in lines if line.startswith("  AD/broken.nii: damaged or no scan")]
+    assert [line for line in lines if line.startswith("  AD/broken.nii: damaged or not a scan")]
     assert "note: each volume counts as a person of its own" in lines
     report = json.loads((tmp_path / "run/report.json").read_text())
     assert (report["images"], report["subjects"]) == (20, 4)

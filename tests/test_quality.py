@@ -142,7 +142,7 @@ def test_training_people_stand_in_for_a_class_without_validation_people(slices: 
     quality = Quality(download=False)
     quality.people = "validation"
     assert quality.real_images(data)[1].endswith(
-        "5 validation people and, in Healthy, which has none of them, of training people"
+        "5 validation people and, for lack of these in Healthy, of training people"
     )
 
 

@@ -17,7 +17,9 @@ from alzgan.images.folder import scan
 from alzgan.people.subjects import identify
 from alzgan.sources import scans
 from alzgan.sources.bad_volume import BadVolume
-from alzgan.sources.volumes import Sliced, find_volumes, slices, write_slices
+from alzgan.sources.dicom import is_dicom, series_among
+from alzgan.sources.scans import load_volume
+from alzgan.sources.volumes import Choice, Sliced, find_volumes, write_slices
 from alzgan.text import shell_override
 
 nibabel = pytest.importorskip("nibabel")
@@ -52,6 +54,17 @@ def save(path: Path, voxels: np.ndarray, spacing=(1, 1, 1), orientation="RAS", s
     image.header.set_slope_inter(slope)
     nibabel.save(image, path)
     return path
+
+
+def slices(path: Path, **choice) -> np.ndarray:
+    """The slices (K, H, W) of a file, or of a folder of one DICOM series."""
+    chosen, series, odd = Choice(**choice), None, []
+    if path.is_dir():
+        (series,), odd = series_among(sorted(filter(is_dicom, path.iterdir())))
+    volume = load_volume(path, series, chosen.orientation)
+    for error in (*odd, *volume.odd):
+        raise error
+    return chosen.cut(volume)[1]
 
 
 def noise(shape=(12, 12, 12)) -> np.ndarray:
@@ -177,7 +190,7 @@ def test_between_and_central_choose_neighbouring_slices(tmp_path):
 
 
 def as_analyze(path: Path, voxels: np.ndarray, spacing=(1, 1, 1)) -> Path:
-    """An Analyze 7.5 pair, which cannot say how the head lies; returns its header."""
+    """An Analyze 7.5 pair, which cannot store an orientation; returns its header."""
     image = nibabel.AnalyzeImage(voxels, np.diag([*spacing, 1.0]))
     image.to_filename(path)
     # What SPM would keep beside it: here it is no MATLAB file, and must not be opened as one.
@@ -208,7 +221,7 @@ def test_an_orientation_can_be_assumed_where_none_is_given(tmp_path, orientation
     stored = nibabel.load(path)
     expected = slices(path, plane="coronal")
     bare = as_analyze(tmp_path / "bare.img", stored.get_fdata(dtype=np.float32), stored.header.get_zooms())
-    with pytest.raises(BadVolume, match=r"how the head lies; if you know it, set volumes.orientation"):
+    with pytest.raises(BadVolume, match=r"no orientation; if you know it, set volumes.orientation"):
         slices(bare, plane="coronal")
     np.testing.assert_array_equal(slices(bare, plane="coronal", orientation=orientation), expected)
 
@@ -221,7 +234,7 @@ def test_an_orientation_that_is_given_is_not_assumed_away(tmp_path):
 def test_a_damaged_mgz_is_named(tmp_path):
     path = in_other_format(save(tmp_path / "head.nii", noise()), ".mgz")
     path.write_bytes(path.read_bytes()[:-6])
-    with pytest.raises(BadVolume, match="damaged or no scan"):
+    with pytest.raises(BadVolume, match="damaged or not a scan"):
         slices(path)
 
 
@@ -284,13 +297,13 @@ def broken(folder: Path, kind: str) -> Path:
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        *[(kind, "damaged or no scan") for kind in ("no bytes", "no NIfTI", "short", "short gz")],
-        *[(f"gz {kind}", "damaged or no scan") for kind in ("without its end", "with a wrong checksum")],
-        ("no gz", "damaged or no scan"),
+        *[(kind, "damaged or not a scan") for kind in ("no bytes", "no NIfTI", "short", "short gz")],
+        *[(f"gz {kind}", "damaged or not a scan") for kind in ("without its end", "with a wrong checksum")],
+        ("no gz", "damaged or not a scan"),
         ("four-dimensional", r"shape \(12, 12, 12, 2\)"),
         ("two-dimensional", r"shape \(12, 12\)"),
         ("complex", "complex64"),
-        ("no orientation", "does not say how the head lies; if you know it, set volumes.orientation"),
+        ("no orientation", "it stores no orientation; if you know it, set volumes.orientation"),
         ("flat affine", "affine"),
         ("giant", "limit"),
         ("needle voxels", "4096 pixels"),
@@ -405,9 +418,9 @@ def test_volumes_of_people_whom_nobody_knows_are_refused_with_advice(tmp_path, n
     with pytest.raises(UserError) as raised:
         find_volumes(touch(tmp_path, *names))
     assert str(raised.value) == (
-        f"nobody knows who is who: no rule knows names like {min(names)}; give {advice}"
+        f"the people in the volumes are unknown: no rule fits names like {min(names)}; give {advice}"
         "data.subjects=csv:FILE (columns file, subject), data.subjects=regex:PATTERN (with a group "
-        "'subject') or data.subjects=none (each volume is a person of its own)"
+        "'subject') or data.subjects=none (each file is a person of its own)"
     )
 
 
@@ -473,10 +486,10 @@ def test_volumes_of_few_whole_numbers_are_left_out_with_a_line(study, tmp_path, 
     save(study / "CN/parcels.nii", labels.astype(np.int16))
     save(study / "CN/thickness.nii", label_map() / np.float32(2))  # few values, but no whole numbers
     save(study / "CN/dim.nii", label_map() + 30 * (noise() > 500).astype(np.int16))  # 75 values
-    sliced = write_slices(study, tmp_path / "slices", subjects="none", central=1, progress=False)
+    sliced = write_slices(study, tmp_path / "slices", subjects="none", central=1)
     assert sliced.notes[-1] == (
         "1 volume of fewer than 64 whole numbers left out as labels, the first is CN/parcels.nii; "
-        "prepare such alone to keep them"
+        "prepare them alone to keep them"
     )
     names = {path.stem for path in (tmp_path / "slices/CN").iterdir()}
     assert names == {"dim_slice-005", "p3_slice-005", "thickness_slice-005"}
@@ -485,7 +498,7 @@ def test_volumes_of_few_whole_numbers_are_left_out_with_a_line(study, tmp_path, 
 def test_volumes_of_few_whole_numbers_are_kept_where_there_are_no_others(tmp_path):
     for name in ("a", "b"):
         save(touch(tmp_path / "study", f"{name}.nii") / f"{name}.nii", label_map())
-    sliced = write_slices(tmp_path / "study", tmp_path / "slices", subjects="none", progress=False)
+    sliced = write_slices(tmp_path / "study", tmp_path / "slices", subjects="none")
     assert sliced == Sliced([], [*sliced.notes[:1], "each volume counts as a person of its own"])
     assert len(list((tmp_path / "slices/all").iterdir())) == 24
 
@@ -493,8 +506,8 @@ def test_volumes_of_few_whole_numbers_are_kept_where_there_are_no_others(tmp_pat
 def test_labels_do_not_stand_in_for_scans_that_cannot_be_used(tmp_path):
     study = touch(tmp_path / "study", "a.nii")  # empty
     save(study / "b.nii", label_map())
-    with pytest.raises(UserError, match=r"a\.nii: damaged or no scan .* nor can any other one"):
-        write_slices(study, tmp_path / "slices", subjects="none", bad_files="skip", progress=False)
+    with pytest.raises(UserError, match=r"a\.nii: damaged or not a scan .* nor can any other one"):
+        write_slices(study, tmp_path / "slices", subjects="none", bad_files="skip")
 
 
 def test_people_spelled_in_two_ways_are_refused_before_a_slice_is_cut(study, tmp_path):
@@ -512,9 +525,9 @@ def test_a_thin_volume_is_cut_only_along_its_planes(study, tmp_path, depth):
     reason = f"{depth} axial slices alone: cut sagittal it gives stripes"
     line = rf"thin\.nii: {reason}; set volumes\.plane=axial, or set data\.bad_files=skip"
     with pytest.raises(BadVolume, match=line):
-        write_slices(study, tmp_path / "slices", plane="sagittal", subjects="none", progress=False)
+        write_slices(study, tmp_path / "slices", plane="sagittal", subjects="none")
     options = {"plane": "sagittal", "subjects": "none", "bad_files": "skip"}
-    sliced = write_slices(study, tmp_path / "slices", **options, progress=False)
+    sliced = write_slices(study, tmp_path / "slices", **options)
     assert sliced.skipped == [("AD/thin.nii", reason)]
 
 
@@ -555,9 +568,7 @@ def test_a_given_split_goes_into_the_manifest(tmp_path):
     for name in ("train/AD/p1", "train/CN/p2", "test/AD/p3"):
         (tmp_path / "study" / name).parent.mkdir(parents=True, exist_ok=True)
         save(tmp_path / "study" / f"{name}.nii", noise())
-    sliced = write_slices(
-        tmp_path / "study", tmp_path / "slices", central=1, subjects=r"regex:(p\d)", progress=False
-    )
+    sliced = write_slices(tmp_path / "study", tmp_path / "slices", central=1, subjects=r"regex:(p\d)")
     assert sliced.notes == ["the folders test, train are a split"]
     with (tmp_path / "slices/manifest.csv").open(newline="") as file:
         rows = [(row["file"], row["class"], row["split"]) for row in csv.DictReader(file)]
@@ -604,7 +615,7 @@ def study(tmp_path) -> Path:
 
 def test_the_folder_of_slices_and_its_manifest_are_what_the_scanner_of_images_reads(study, tmp_path):
     destination = tmp_path / "slices"
-    sliced = write_slices(study, destination, central=2, subjects=r"regex:(p\d)", progress=False)
+    sliced = write_slices(study, destination, central=2, subjects=r"regex:(p\d)")
     assert sliced == Sliced(skipped=[], notes=[])
     with (destination / "manifest.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -626,9 +637,9 @@ def test_the_folder_of_slices_and_its_manifest_are_what_the_scanner_of_images_re
 def test_a_bad_volume_leaves_nothing_behind_or_is_skipped_and_told(study, tmp_path):
     (study / "AD/p2.nii.gz").write_bytes(b"")
     with pytest.raises(BadVolume, match=r"p2\.nii\.gz"):
-        write_slices(study, tmp_path / "slices", subjects="none", progress=False)
+        write_slices(study, tmp_path / "slices", subjects="none")
     assert [path.name for path in tmp_path.iterdir()] == ["study"]
-    options = {"subjects": "none", "bad_files": "skip", "progress": False}
+    options = {"subjects": "none", "bad_files": "skip"}
     ((path, reason),) = write_slices(study, tmp_path / "slices", **options).skipped
     assert path == "AD/p2.nii.gz"
     assert reason.startswith("damaged")
@@ -637,16 +648,14 @@ def test_a_bad_volume_leaves_nothing_behind_or_is_skipped_and_told(study, tmp_pa
 
 def test_a_folder_of_bad_volumes_only_is_an_error_even_where_they_may_be_skipped(tmp_path):
     with pytest.raises(UserError, match="nor can any other"):
-        write_slices(
-            touch(tmp_path / "study", "a.nii"), tmp_path / "slices", bad_files="skip", progress=False
-        )
+        write_slices(touch(tmp_path / "study", "a.nii"), tmp_path / "slices", bad_files="skip")
     assert not (tmp_path / "slices").exists()
 
 
 def test_a_folder_that_holds_something_is_never_overwritten(study, tmp_path):
     touch(tmp_path, "slices/precious.txt")
     with pytest.raises(UserError, match="is there already"):
-        write_slices(study, tmp_path / "slices", subjects="none", progress=False)
+        write_slices(study, tmp_path / "slices", subjects="none")
     assert [path.name for path in (tmp_path / "slices").iterdir()] == ["precious.txt"]
 
 

@@ -86,5 +86,4 @@ class RunCheckpoint(Checkpoint):
         return {"best_objective": self.best_objective, "best_step": self.best_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore them."""
         self.best_objective, self.best_step = state_dict["best_objective"], state_dict["best_step"]

@@ -108,7 +108,6 @@ class TrainingHealth(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore them."""
         self.won_for, self.collapsed_for = state_dict["won_for"], state_dict["collapsed_for"]
         self.warned = list(state_dict["warned"])
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from alzgan.callbacks import data_of
 from alzgan.callbacks.logging import log_metrics
 
-LINES = 20  # progress lines of a run whose stderr is no terminal
+LINES = 20  # progress lines of a run whose stderr is not a terminal
 
 log = logging.getLogger(__name__)
 
@@ -21,9 +21,8 @@ log = logging.getLogger(__name__)
 class TrainingProgress(ProgressBar):
     """Log the steps' scalars every `trainer.log_every_n_steps` steps, and show a bar that counts images.
 
-    If stderr is no terminal, occasional lines replace the bar. Training waits for the device only when values
-    are logged. A scalar that is missing in a step, such as a penalty that is not due, is logged with its last
-    value.
+    If stderr is not a terminal, occasional lines replace the bar. Training waits for the device only when
+    values are logged. A scalar that a step lacks, such as a penalty that is not due, keeps its last value.
 
     Args:
         bar: whether to show the bar.
@@ -41,7 +40,6 @@ class TrainingProgress(ProgressBar):
         self.enabled = False
 
     def enable(self) -> None:
-        """Show the bar."""
         self.enabled = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -95,7 +93,6 @@ class TrainingProgress(ProgressBar):
         return {"said": {name: float(value) for name, value in self.said.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore them."""
         self.said = dict(state_dict["said"])
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

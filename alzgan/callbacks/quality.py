@@ -9,7 +9,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from alzgan.callbacks import data_of, gan_of
-from alzgan.callbacks.logging import log_metrics, show_text
+from alzgan.callbacks.logging import log_metrics, show
 from alzgan.callbacks.schedule import epoch_is_due
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.data.features import features_of
@@ -37,10 +37,10 @@ class Quality(Callback):
     (`data.sampling`). The value is logged as `quality/<distance>_<space>` (`fid` and `kid` only with
     Inception's weights) and as the metric `objective`, which `best.ckpt` and sweeps use.
 
-    Copies of training people have the smallest distance to training people. So these are the real side only
-    if there are fewer than `LEAST_PEOPLE` validation people, or if a run of an older version began with them,
-    since the values of one run must compare. Training people also replace those of a class without validation
-    people. The log says so.
+    A generator that copies training people has the smallest distance to them. So they are the real side only
+    if there are fewer than `LEAST_PEOPLE` validation people, or in a run that an older version began with
+    them, since all values of a run must compare. They also stand in for a class without validation people.
+    The log says so.
 
     Args:
         n_samples: number of generated images.
@@ -144,28 +144,20 @@ class Quality(Callback):
         images, lacking = data.validation_images()
         words = f"{len(images)} real images of {unseen} validation people"
         if lacking:
-            words += (
-                f" and, in {', '.join(map(printable, lacking))}, which has none of them, of training people"
-            )
+            words += f" and, for lack of these in {', '.join(map(printable, lacking))}, of training people"
         return images, words
 
     def real_features(self, images: SliceDataset, device: torch.device) -> torch.Tensor:
-        """The features (N, F) of real images, from the cache or computed and put there.
-
-        Raises:
-            UserError: the cache cannot be written.
-        """
+        """The features (N, F) of real images, from the cache or computed and stored there."""
         return features_of(images[np.arange(len(images))][0], self.extractor, self.cache_dir, device)
 
     def describe(self, trainer: Trainer, real: str) -> None:
         """Log the extractor, the counts and the resizing, which define the numbers."""
-        text = (
-            f"{self.tag}: extractor {self.extractor.name}, {self.n_samples} generated images, {real}; "
-            f"{self.extractor.method}"
-        )
+        counts = f"{self.n_samples} generated images, {real}"
+        text = f"{self.tag}: extractor {self.extractor.name}, {counts}; {self.extractor.method}"
         log.info(text)
         if trainer.ckpt_path is None:
-            show_text(trainer, "quality/method", text)
+            show(trainer, "show_text", "quality/method", text)
 
     def state_dict(self) -> dict[str, Any]:
         """The extractor, the distance and the people by which the run is measured."""

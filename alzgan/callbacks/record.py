@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from omegaconf import OmegaConf
 
 from alzgan.callbacks.checkpoint import RunCheckpoint
-from alzgan.callbacks.logging import log_metrics, show, show_text
+from alzgan.callbacks.logging import log_metrics, show
 from alzgan.callbacks.quality import Quality
 from alzgan.callbacks.schedule import run_is_over
 from alzgan.files import write_json
@@ -36,7 +36,7 @@ class RunRecord(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the config as text and in the table of runs."""
         if trainer.global_step == 0:
-            show_text(trainer, "config", OmegaConf.to_yaml(self.config))
+            show(trainer, "show_text", "config", OmegaConf.to_yaml(self.config))
             settings = {key: self.config[key] for key in ("seed", "data", "model", "trainer")}
             show(trainer, "show_settings", OBJECTIVES, settings)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from alzgan.callbacks import data_of, gan_of
-from alzgan.callbacks.logging import show_image
+from alzgan.callbacks.logging import show
 from alzgan.callbacks.schedule import epoch_is_due, run_is_over
 from alzgan.device.pixels import viewable
 from alzgan.errors import at_least
@@ -84,7 +84,7 @@ class FixedLatentSamples(Callback):
         folder.mkdir(exist_ok=True)
         with replacing(folder / f"{name}.png") as part:
             Image.fromarray(grid.permute(1, 2, 0).numpy()).save(part, format="PNG")
-        show_image(trainer, tag, grid)
+        show(trainer, "show_image", tag, grid)
 
 
 def rising(rows: int, columns: int, gan: GAN) -> Tensor:

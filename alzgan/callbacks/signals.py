@@ -97,7 +97,11 @@ class StopOnSignal(Checkpoint):
         if self.requeue is not None:
             requeue, self.requeue = self.requeue, None
             requeue()
-        number = agreed(self.received, self.hosts)
+        number = self.received
+        if self.hosts is not None:
+            of_any = torch.tensor(number)
+            dist.all_reduce(of_any, dist.ReduceOp.MAX, self.hosts)
+            number = int(of_any)
         if number == 0:
             return
         if (checkpoint := RunCheckpoint.of(trainer)) is not None:
@@ -118,17 +122,3 @@ class StopOnSignal(Checkpoint):
             time.sleep(5)  # a first rank with the same failure reports it and ends this rank meanwhile
         else:
             kill_other_ranks(trainer)
-
-
-def agreed(number: int, hosts: dist.ProcessGroup | None) -> int:
-    """The signal that any rank has received, 0 for none.
-
-    Args:
-        number: the signal that this rank has received, 0 for none.
-        hosts: the ranks' process group on the CPU; None if there is one process.
-    """
-    if hosts is None:
-        return number
-    numbers = torch.tensor(number)
-    dist.all_reduce(numbers, dist.ReduceOp.MAX, hosts)
-    return int(numbers)

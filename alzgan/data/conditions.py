@@ -1,7 +1,6 @@
 """Numbers that label a slice besides its class: its place in the scan, or any column of a table."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,61 +14,13 @@ TOGETHER = 5  # least number of people between two quantiles
 QUANTILES = 33  # kept of each number, so that it can be drawn without the data
 
 
-@dataclass(frozen=True)
-class Conditions:
-    """Numbers of each image.
-
-    Attributes:
-        names: the m conditions.
-        values: (N, m) in their own units; NaN where a number is unknown.
-        low: (m,) the least value in the training part; it becomes -1.
-        high: (m,) the greatest; it becomes 1.
-    """
-
-    names: list[str]
-    values: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-
-    def scaled(self) -> np.ndarray:
-        """The values (N, m) as the networks get them, float32."""
-        return (2 * (self.values - self.low) / (self.high - self.low) - 1).astype(np.float32)
-
-    def quantiles(
-        self,
-        rows: np.ndarray,
-        subjects: Sequence[str],
-        for_few: Mapping[str, list[float]] | None = None,
-    ) -> dict[str, list[float]]:
-        """Evenly spaced quantiles of each number over some images, from the least to the greatest.
-
-        33 quantiles of the ages of 33 people would give away all their ages. Of few people only so many
-        quantiles are computed that `TOGETHER` people lie between two; the rest are interpolated.
-
-        Args:
-            rows: the images; those without the number do not count.
-            subjects: (N,) the person in each image.
-            for_few: quantiles by name, for a number known of fewer than `FEW_PEOPLE` people.
-        """
-        steps, found = np.linspace(0, 1, QUANTILES), {}
-        for name, column in zip(self.names, self.values.T, strict=True):
-            known = rows[np.isfinite(column[rows])]
-            people = len({subjects[row] for row in known})
-            if for_few is not None and people < FEW_PEOPLE:
-                found[name] = for_few[name]
-                continue
-            between = np.linspace(0, 1, min(QUANTILES, max(2, people // TOGETHER + 1)))
-            found[name] = np.interp(steps, between, np.quantile(column[known], between)).tolist()
-        return found
-
-
 def conditions_of(
     names: Sequence[str], files: Sequence[ImageFile], subjects: Subjects, trained_on: np.ndarray
-) -> Conditions:
-    """Read the numbers of the files.
+) -> np.ndarray:
+    """Read the numbers (N, m) of the files in their own units; NaN where one is unknown.
 
     Args:
-        names: "slice", the place within the scan, or a column of the table of people.
+        names: m times "slice", the place within the scan, or a column of the table of people.
         files: N slices.
         subjects: the people in them.
         trained_on: rows of the training part.
@@ -77,18 +28,53 @@ def conditions_of(
     Raises:
         UserError: a value is not a number, or the training part has no value or only one.
     """
-    columns = [column_of(name, files, subjects) for name in names]
-    values = np.stack(columns, 1) if columns else np.empty((len(files), 0))
-    for name, column in zip(names, values[trained_on].T, strict=True):
-        if not np.isfinite(column).any():
+    values = np.empty((len(files), len(names)))
+    for place, name in enumerate(names):
+        values[:, place] = column_of(name, files, subjects)
+        known = values[trained_on, place]
+        known = known[np.isfinite(known)]
+        if not len(known):
             raise UserError(f"data.conditions: no training image has a value of {printable(name)}")
-    low, high = np.nanmin(values[trained_on], 0), np.nanmax(values[trained_on], 0)
-    for name, least, most in zip(names, low, high, strict=True):
-        if least == most:
+        if known.min() == known.max():
             raise UserError(
-                f"data.conditions: {printable(name)} is {least:g} in every training image: leave it out"
+                f"data.conditions: {printable(name)} is {known[0]:g} in every training image: leave it out"
             )
-    return Conditions(list(names), values, low, high)
+    return values
+
+
+def scaled(values: np.ndarray, trained_on: np.ndarray) -> np.ndarray:
+    """The numbers (N, m), float32, so that those of the training part go from -1 to 1."""
+    low, high = np.nanmin(values[trained_on], 0), np.nanmax(values[trained_on], 0)
+    return (2 * (values - low) / (high - low) - 1).astype(np.float32)
+
+
+def quantiles(
+    columns: Mapping[str, np.ndarray],
+    rows: np.ndarray,
+    subjects: Sequence[str],
+    for_few: Mapping[str, list[float]] | None = None,
+) -> dict[str, list[float]]:
+    """Evenly spaced quantiles of each number over some images, from the least to the greatest.
+
+    33 quantiles of the ages of 33 people would give away all their ages. So of few people fewer quantiles
+    are computed, with at least `TOGETHER` people between two of them, and the rest are interpolated.
+
+    Args:
+        columns: the numbers (N,) by name, NaN where unknown.
+        rows: the images; those without the number do not count.
+        subjects: (N,) the person in each image.
+        for_few: quantiles by name, for a number known of fewer than `FEW_PEOPLE` people.
+    """
+    steps, found = np.linspace(0, 1, QUANTILES), {}
+    for name, column in columns.items():
+        known = rows[np.isfinite(column[rows])]
+        people = len({subjects[row] for row in known})
+        if for_few is not None and people < FEW_PEOPLE:
+            found[name] = for_few[name]
+            continue
+        between = np.linspace(0, 1, min(QUANTILES, max(2, people // TOGETHER + 1)))
+        found[name] = np.interp(steps, between, np.quantile(column[known], between)).tolist()
+    return found
 
 
 def column_of(name: str, files: Sequence[ImageFile], subjects: Subjects) -> np.ndarray:
@@ -105,7 +91,7 @@ def column_of(name: str, files: Sequence[ImageFile], subjects: Subjects) -> np.n
     for file, number, none in zip(files, numbers, empty, strict=True):
         if number is None or (none and all(empty)):
             raise UserError(
-                f"data.conditions: {printable(name)} of {printable(file.path)} is no number "
+                f"data.conditions: {printable(name)} of {printable(file.path)} is not a number "
                 f"(data.subjects={subjects.rule}): give it in a column {printable(name)} of csv:FILE, and "
                 "leave the cell empty where it is unknown"
             )

@@ -114,26 +114,17 @@ class MRIDataModule(SliceFolder, LightningDataModule):
         self.read()
         for note in self.people.notes:
             log.info(note)
-        if len(self) < self.batch_size:
-            raise UserError(self.too_few(len(self), "a batch", len(self)))
+        self.check_size()
         self.mark_unlabelled()
         return self.train
 
     @cached_property
     def weights(self) -> list[float] | None:
-        """How often each class is shown, see `alzgan.data.sampling.class_weights`.
-
-        Raises:
-            UserError: `sampling` does not fit the classes.
-        """
+        """How often each class is shown, see `alzgan.data.sampling.class_weights`."""
         return class_weights(self.sampling, self.classes)
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the folder, once, for training.
-
-        Raises:
-            UserError: the folder cannot be used, or has no batch to train on; the message says why.
-        """
+        """Read the folder, once, for training; UserError if it has no batch to train on."""
         _ = self.dataset
 
     def describe(self) -> dict[str, Any]:
@@ -172,10 +163,11 @@ class MRIDataModule(SliceFolder, LightningDataModule):
         """Batches of uint8 images (N, C, H, W) and labels (N,), continuing at the trainer's step.
 
         Raises:
-            UserError: the folder cannot be used, or has no batch for each device.
+            UserError: there is no batch for each device.
         """
         self.setup()
         trainer = self.trainer
+        self.check_size(trainer.world_size if trainer else 1)  # `setup` does not know the number of devices
         course: dict[str, Any] = {
             "batch_size": self.batch_size,
             "seed": self.batching.seed,
@@ -188,21 +180,20 @@ class MRIDataModule(SliceFolder, LightningDataModule):
             if self.weights is None
             else WeightedBatches(self.train.labels, self.weights, **course)
         )
-        if len(batches) == 0:  # `setup` does not know how many devices there are
-            devices = course["world_size"]
-            raise UserError(
-                self.too_few(len(self), f"a batch for each of {devices} devices", len(self) // devices)
-            )
         on_cuda = trainer is not None and trainer.strategy.root_device.type == "cuda"
         if self.batching.num_workers > 0:
             return WorkerBatches(self.dataset, batches, self.batching.num_workers, pin=on_cuda)
         source = self.served_from(trainer)
         return Batches(source, batches, pin=on_cuda and source is self.dataset)
 
-    def too_few(self, images: int, wanted: str, largest: int) -> str:
-        """The error line for a training part that is too small."""
-        advice = f"set data.batch_size to {largest} or less" if largest else "give more"
-        return f"{self.root} has {counted(images, 'training image')}, fewer than {wanted}; {advice}"
+    def check_size(self, devices: int = 1) -> None:
+        """Raise UserError if there are too few training images for a batch on each device."""
+        largest = len(self) // devices
+        if largest < self.batch_size:
+            wanted = "a batch" if devices == 1 else f"a batch for each of {devices} devices"
+            advice = f"set data.batch_size to {largest} or less" if largest else "give more"
+            images = counted(len(self), "training image")
+            raise UserError(f"{self.root} has {images}, fewer than {wanted}; {advice}")
 
     def served_from(self, trainer: Trainer | None) -> SliceDataset | ResidentSlices:
         """The training images where batches are fastest to take: on a CUDA device, if they fit."""

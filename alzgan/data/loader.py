@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,7 @@ class ResidentSlices:
         return self.images[rows].permute(0, 3, 1, 2), self.labels[rows]
 
 
+@dataclass(eq=False)
 class Batches:
     """A dataset's batches in a sampler's order, made in this process.
 
@@ -93,16 +95,16 @@ class Batches:
         pin: copy each batch to pinned memory, from which a CUDA device copies without waiting.
     """
 
-    def __init__(self, dataset: SliceDataset | ResidentSlices, order: "ShuffledBatches", pin: bool = False):
-        self.dataset = dataset
-        self.order = order
-        self.pin = pin
+    dataset: SliceDataset | ResidentSlices
+    order: "ShuffledBatches"
+    pin: bool = False
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return map(pinned, self.made()) if self.pin else self.made()
+        for images, labels in self.made():
+            yield (images.pin_memory(), labels.pin_memory()) if self.pin else (images, labels)
 
     def made(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches, before they are pinned."""
@@ -115,11 +117,7 @@ class WorkerBatches(Batches):
     The processes send arrays through pipes. Tensors would go through `/dev/shm`, of which a Docker container
     has 64 MB; torch hangs when it is full.
 
-    Args:
-        dataset: as in `Batches`, like `order` and `pin`.
-        order: see there.
-        workers: number of processes.
-        pin: see there.
+    `workers` is the number of processes; the other arguments are those of `Batches`.
     """
 
     def __init__(self, dataset: SliceDataset, order: "ShuffledBatches", workers: int, pin: bool = False):
@@ -166,12 +164,6 @@ def leave_signals_to_the_run(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def pinned(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """The batch in pinned memory."""
-    images, labels = batch
-    return images.pin_memory(), labels.pin_memory()
-
-
 def fits_on_device(dataset: SliceDataset, device: torch.device) -> bool:
     """Whether the dataset fits into a quarter of the free memory of a CUDA device."""
     if device.type != "cuda" or len(dataset) == 0:
@@ -179,6 +171,7 @@ def fits_on_device(dataset: SliceDataset, device: torch.device) -> bool:
     return len(dataset) * dataset[np.arange(1)][0].numel() <= torch.cuda.mem_get_info(device)[0] // 4
 
 
+@dataclass(eq=False)
 class ShuffledBatches(Sampler[np.ndarray]):
     """Index arrays (batch_size,), a new permutation each epoch, without the last incomplete batch.
 
@@ -194,21 +187,12 @@ class ShuffledBatches(Sampler[np.ndarray]):
         world_size: number of processes.
     """
 
-    def __init__(
-        self,
-        length: int,
-        batch_size: int,
-        seed: int,
-        step: Callable[[], int],
-        rank: int = 0,
-        world_size: int = 1,
-    ):
-        self.length = length
-        self.batch_size = batch_size
-        self.seed = seed
-        self.step = step
-        self.rank = rank
-        self.world_size = world_size
+    length: int
+    batch_size: int
+    seed: int
+    step: Callable[[], int]
+    rank: int = 0
+    world_size: int = 1
 
     def __len__(self) -> int:
         return self.length // (self.batch_size * self.world_size)
@@ -235,15 +219,14 @@ class WeightedBatches(ShuffledBatches):
     Args:
         labels: (K,) class index of each image.
         weights: of each class, see `alzgan.data.sampling.class_weights`; a class without images gets 0.
-        *course: as in `ShuffledBatches`, without the length.
-        **options: the same by name.
+        **course: as in `ShuffledBatches`, without the length.
 
     Raises:
         UserError: no class with a weight has an image.
     """
 
-    def __init__(self, labels: np.ndarray, weights: Sequence[float], *course: Any, **options: Any):
-        super().__init__(len(labels), *course, **options)
+    def __init__(self, labels: np.ndarray, weights: Sequence[float], **course: Any):
+        super().__init__(len(labels), **course)
         self.members = [np.flatnonzero(labels == label) for label in range(len(weights))]
         self.weights = [w * (len(images) > 0) for w, images in zip(weights, self.members, strict=True)]
         if not any(self.weights):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from alzgan.data.conditions import conditions_of
+from alzgan.data.conditions import conditions_of, quantiles, scaled
 from alzgan.data.loader import SliceDataset
 from alzgan.data.stacks import neighbouring_slices
 from alzgan.errors import UserError
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 class SliceFolder:
     """A folder of slices with labels and a split, read on demand.
+
+    Every attribute and method that reads the folder raises UserError if the folder cannot be used.
 
     Args:
         cohort: the folder, its people, and who is held out.
@@ -60,21 +62,13 @@ class SliceFolder:
 
     @cached_property
     def found(self) -> list[ImageFile]:
-        """The images of the folder, by names alone.
-
-        Raises:
-            UserError: it cannot be used.
-        """
+        """The images of the folder, by names alone."""
         self.prepare_folder()
         return self.cohort.scan()
 
     @cached_property
     def classes(self) -> list[str]:
-        """Names of the classes; a label is an index into them.
-
-        Raises:
-            UserError: the folder cannot be used.
-        """
+        """Names of the classes; a label is an index into them."""
         return class_names(self.found)
 
     @property
@@ -83,11 +77,7 @@ class SliceFolder:
         return [name for name in self.conditions if name != "class"]
 
     def read(self) -> None:
-        """Scan and decode the folder, once.
-
-        Raises:
-            UserError: the folder cannot be used; the message says why.
-        """
+        """Scan and decode the folder, once."""
         if self.is_read:
             return
         if self.kept_split is None:
@@ -118,12 +108,13 @@ class SliceFolder:
         """Read the classes and the numbers of all decoded images."""
         self.labels = np.array([self.classes.index(file.label) if file.label else -1 for file in decoded])
         train, rows, people = self.rows_of("train"), self.people.rows, self.subjects.subject
-        found = conditions_of(self.numbers, self.files, self.subjects, train)
+        values = conditions_of(self.numbers, self.files, self.subjects, train)
         self.number_values = np.zeros((len(self.labels), len(self.numbers)), np.float32)
-        self.number_values[rows] = found.scaled()
-        self.quantiles = found.quantiles(train, people)
+        self.number_values[rows] = scaled(values, train)
+        columns = dict(zip(self.numbers, values.T, strict=True))
+        self.quantiles = quantiles(columns, train, people)
         of_classes = [train[self.labels[rows[train]] == kind] for kind in range(len(self.classes))]
-        self.quantiles_of_classes = [found.quantiles(each, people, self.quantiles) for each in of_classes]
+        self.quantiles_of_classes = [quantiles(columns, each, people, self.quantiles) for each in of_classes]
 
     def fingerprint_of(self, decoded: Decoded) -> str:
         """A digest of the training images, and of their labels if a table gives them."""
@@ -137,11 +128,7 @@ class SliceFolder:
         return len(self.train)
 
     def part(self, name: str) -> SliceDataset:
-        """One of "train", "validation" and "test": index it with an array to get images and labels.
-
-        Raises:
-            UserError: there is no such part, or the folder cannot be used.
-        """
+        """One of "train", "validation" and "test": index it with an array to get images and labels."""
         if name not in PARTS:
             raise UserError(f"there is no part {name} of the data, only {', '.join(PARTS)}")
         self.read()

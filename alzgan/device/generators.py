@@ -13,16 +13,11 @@ def torch_stream(
     device: torch.device, seed: int, purpose: str, step: int = 0, rank: int = 0
 ) -> Iterator[None]:
     """Seed torch's global generators from a stream, and restore their states after the block."""
-    generators = [torch.default_generator]
-    if device.type == "cuda":
-        generators.append(torch.cuda.default_generators[device.index])
-    before = [generator.get_state() for generator in generators]
     # A CPU generator uses only 32 bits of its seed.
     key = int(stream(seed, purpose, step, rank).integers(2**32))
-    for generator in generators:
-        generator.manual_seed(key)
-    try:
+    on_cuda = device.type == "cuda"
+    with torch.random.fork_rng([device] if on_cuda else []):
+        torch.default_generator.manual_seed(key)
+        if on_cuda:
+            torch.cuda.default_generators[device.index].manual_seed(key)
         yield
-    finally:
-        for generator, state in zip(generators, before, strict=True):
-            generator.set_state(state)

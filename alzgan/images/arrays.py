@@ -30,6 +30,7 @@ from alzgan.files import (
     write_json,
 )
 from alzgan.images.decoding import (
+    DEEP,
     FITS,
     SCALED,
     BadImage,
@@ -42,7 +43,7 @@ from alzgan.images.decoding import (
 )
 from alzgan.images.folder import ImageFile, scan
 from alzgan.images.thumbnails import Thumbnails, shrunk
-from alzgan.text import printable
+from alzgan.text import counted, printable
 
 DECODING = 1  # version; raise it when the same file would give other pixels
 DEEP_DECODING = 2  # version for grey with more than 8 bits; other arrays do not depend on it
@@ -114,7 +115,6 @@ def decode(
     *,
     bad_files: str = "error",
     cache_dir: Path | str | None = None,
-    progress: bool = True,
 ) -> Decoded:
     """Decode the files under `root`, or map the array of an earlier run.
 
@@ -126,7 +126,6 @@ def decode(
         preprocessing: how an image is decoded.
         bad_files: "error", or "skip" to list unreadable files in `Decoded.skipped`.
         cache_dir: see `alzgan.files.cache_folder`.
-        progress: show a bar on stderr.
 
     Raises:
         UserError: the root or a file cannot be read (the line names the first file and counts them), no file
@@ -134,9 +133,9 @@ def decode(
     """
     files = scan(root) if files is None else list(files)
     record = Record(Path(root), files, preprocessing or Preprocessing(), cache_folder(cache_dir))
-    decoded = record.load() or decode_under_lock(record, progress)
+    decoded = record.load() or decode_under_lock(record)
     if decoded.skipped and bad_files == "error":
-        raise bad_files_error(decoded.skipped, len(files))
+        raise UserError(unreadable(decoded.skipped, len(files)))
     return decoded
 
 
@@ -201,7 +200,7 @@ class Record:
             return error
         wanted = self.preprocessing
         pixels = resize(image.pixels, wanted.image_size, wanted.shape[2], wanted.fit)
-        version = [f"deep {DEEP_DECODING}"] if image.is_deep else []
+        version = [f"deep {DEEP_DECODING}"] if image.mode.startswith(DEEP) else []
         version += [SCALED] if image.mode == SCALED else []
         digest, small = hash_of(*version, content).digest(), shrunk(image.pixels)
         return Read(digest, pixels.tobytes(), few_values(image.pixels), small)
@@ -216,12 +215,11 @@ class Read(NamedTuple):
     small: tuple[np.ndarray, np.ndarray]
 
 
-def decode_under_lock(record: Record, progress: bool) -> Decoded:
+def decode_under_lock(record: Record) -> Decoded:
     """Decode under a lock, so that runs started together do the work once."""
 
     def wait() -> None:
-        if progress:
-            print("alzgan: waiting for another run that decodes the same images", file=sys.stderr)
+        print("alzgan: waiting for another run that decodes the same images", file=sys.stderr)
 
     lock = record.path.with_suffix(".lock")
     try:
@@ -231,12 +229,12 @@ def decode_under_lock(record: Record, progress: bool) -> Decoded:
             if alone:
                 for part in record.cache.glob(f"{record.path.stem}.*.part"):  # of killed runs
                     part.unlink(missing_ok=True)
-            return record.load() or decode_all(record, progress)
+            return record.load() or decode_all(record)
     except OSError as error:
         raise unwritable_cache(record.cache, error) from None
 
 
-def decode_all(record: Record, progress: bool) -> Decoded:
+def decode_all(record: Record) -> Decoded:
     """Write the pixels as they come; only the thumbnails stay in memory."""
     skipped: list[tuple[str, str]] = []
     identity = hash_of(str(record.preprocessing))
@@ -247,7 +245,7 @@ def decode_all(record: Record, progress: bool) -> Decoded:
         with part.open("xb") as array:
             write_header(array, len(paths), record.preprocessing)
             results = in_threads(record.read, paths)
-            bar = tqdm(results, "decoding", len(paths), unit=" images", disable=not progress)
+            bar = tqdm(results, "decoding", len(paths), unit=" images")
             for index, (path, result) in enumerate(zip(paths, bar, strict=True)):
                 if isinstance(result, BadImage):
                     skipped.append((path, result.reason))
@@ -257,7 +255,7 @@ def decode_all(record: Record, progress: bool) -> Decoded:
                 paths_of[result.values].append(path)
                 identity.update(hash_of(path, result.digest).digest())
             if len(skipped) == len(paths):
-                raise bad_files_error(skipped, len(paths))
+                raise UserError(unreadable(skipped, len(paths)))
             write_header(array, len(paths) - len(skipped), record.preprocessing)
         fingerprint = identity.hexdigest()
         publish(part, record.array(fingerprint))
@@ -295,9 +293,10 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def bad_files_error(skipped: list[tuple[str, str]], total: int) -> UserError:
+def unreadable(skipped: Sequence[tuple[str, str]], total: int) -> str:
+    """The error line for files, each with the reason, that cannot be read."""
     path, reason = skipped[0]
-    return UserError(
-        f"{len(skipped)} of {total} images cannot be read, the first is {printable(path)} ({reason}): "
-        "mend or remove them, or set data.bad_files=skip"
+    return (
+        f"{len(skipped)} of {counted(total, 'image')} cannot be read, the first is {printable(path)} "
+        f"({reason}): mend or remove them, or set data.bad_files=skip"
     )

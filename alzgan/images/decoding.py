@@ -79,15 +79,10 @@ def read_bytes(path: Path | str) -> bytes:
 
 
 class Picture(NamedTuple):
-    """An image, and Pillow's name of its stored mode."""
+    """An image, and Pillow's name of its stored mode; one in `DEEP` had grey of more than 8 bits."""
 
     pixels: np.ndarray  # uint8 (H, W) or (H, W, 3)
     mode: str
-
-    @property
-    def is_deep(self) -> bool:
-        """Whether it had grey of more than 8 bits."""
-        return self.mode.startswith(DEEP)
 
 
 def decode_image(content: bytes, path: Path | str) -> Picture:
@@ -106,7 +101,7 @@ def decode_image(content: bytes, path: Path | str) -> Picture:
     except BadImage:
         raise
     except Image.UnidentifiedImageError:
-        raise BadImage(path, "its content is no image of a known format") from None
+        raise BadImage(path, "its content is not an image of a known format") from None
     except Image.DecompressionBombError:
         raise BadImage(path, f"more pixels than the limit of {MAX_PIXELS}") from None
     except Exception as error:  # Pillow raises almost anything on damaged content

@@ -12,6 +12,7 @@ from alzgan.errors import SettingError, UserError, one_of, seed_of_streams
 from alzgan.images.folder import CLASSES, ImageFile, Listing, images_of, survey
 from alzgan.images.thumbnails import Thumbnails, thumbnails
 from alzgan.people.copies import EXACT, UNTURNED, Copy, is_augmented, known_copies, tied
+from alzgan.people.similarity import in_several
 from alzgan.people.splits import Split, part_shares, split_by_subject
 from alzgan.people.subjects import (
     LEFT_OUT,
@@ -20,7 +21,6 @@ from alzgan.people.subjects import (
     assert_disjoint,
     by_table_or_names,
     identify,
-    in_several,
     read_table,
     refuse_many,
     rows_by_file,

@@ -13,15 +13,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from alzgan.files import cache_folder, cache_path, cached
 from alzgan.images.arrays import stamp
 from alzgan.images.folder import ImageFile
 from alzgan.images.likeness import alike_others
 from alzgan.images.thumbnails import SQUARE
-from alzgan.people.similarity import COMPARED, MANY, blocks_of, detail, unit_vectors
+from alzgan.people.similarity import (
+    COMPARED,
+    LINK,
+    MANY,
+    blocks_of,
+    components,
+    detail,
+    pairs_above,
+    unit_vectors,
+)
 
 COPIES = 3  # version; raise it when the same images would give other pairs
 COPY = 0.975  # least correlation of detail of two copies
@@ -67,10 +74,11 @@ def find_copies(
             `SEARCHED` images: see `alzgan.images.likeness.LOOKED_FOR`.
     """
     by_pixels = copies_by_pixels if len(squares) <= MANY else equal
-    pairs = {(copy.first, copy.second): copy for copy in copies_by_name(files)}
+    found = list(copies_by_name(files))
     if people is not None and len(squares) <= SEARCHED:
-        pairs |= {(copy.first, copy.second): copy for copy in altered(squares, people)}
-    pairs |= {(copy.first, copy.second): copy for copy in by_pixels(squares)}
+        found += altered(squares, people)
+    found += by_pixels(squares)
+    pairs = {(copy.first, copy.second): copy for copy in found}  # a later way counts in place of an earlier
     return [pairs[key] for key in sorted(pairs)]
 
 
@@ -93,7 +101,8 @@ def is_augmented(file: ImageFile) -> bool:
 def copies_by_pixels(squares: np.ndarray) -> Iterator[Copy]:
     """Images of the same detail, in one of the eight orientations of a square."""
     vectors = detail(squares)
-    for first, second in alike(np.concatenate([unturned(block) for block in blocks_of(vectors)]), CANDIDATE):
+    means = np.concatenate([unturned(block) for block in blocks_of(vectors)])
+    for first, second, _ in pairs_above(means, CANDIDATE):
         yield from same_detail(vectors.reshape(-1, SQUARE, SQUARE), first, second)
 
 
@@ -123,15 +132,6 @@ def unturned(vectors: np.ndarray) -> np.ndarray:
     quarter = top[:, :, :half] + top[:, :, : half - 1 : -1]
     rows, columns = np.triu_indices(half)
     return unit_vectors((quarter + quarter.transpose(0, 2, 1))[:, rows, columns])
-
-
-def alike(vectors: np.ndarray, least: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Indices of the pairs of unit vectors with a product of at least `least`, a block at a time."""
-    for i, rows in enumerate(blocks_of(vectors)):
-        for j, columns in enumerate(blocks_of(vectors[i * COMPARED :]), start=i):
-            r = rows @ columns.T
-            first, second = np.nonzero(np.triu(r, 1) >= least if i == j else r >= least)
-            yield first + i * COMPARED, second + j * COMPARED
 
 
 def same_detail(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> Iterator[Copy]:
@@ -195,10 +195,8 @@ def tied(copies: Sequence[Copy], names: Sequence[str]) -> list[str]:
     Images of one name stay together. A copy joins the units of both its names.
     """
     place = {name: number for number, name in enumerate(sorted(set(names)))}
-    pairs = [[place[names[copy.first]], place[names[copy.second]]] for copy in copies]
-    one, two = np.array(pairs, int).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(pairs)), (one, two)), shape=(len(place), len(place)))
-    _, group = connected_components(graph, directed=False)
+    links = [(place[names[copy.first]], place[names[copy.second]], 1.0) for copy in copies]
+    group = components(np.array(links, LINK), len(place))
     least: dict[int, str] = {}
     for name, number in place.items():
         least.setdefault(group[number], name)

@@ -6,45 +6,23 @@ reads download trees and renamed files; group "subject" is the person, "slice" t
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from unicodedata import normalize
 
 SLICE = r"(?:.*[/_]slice-(?P<slice>\d+))?"  # alzgan.prepare appends it to the name of a volume
-
-
-@dataclass(frozen=True)
-class NamingRule:
-    """The pattern of one dataset, and the document that defines it."""
-
-    pattern: str
-    source: str
-
-
-RULES = {
-    "bids": NamingRule(
-        r"(?:^|[/_])(?P<subject>sub-[A-Za-z0-9]+)" + SLICE,
-        "Brain Imaging Data Structure 1.9, section 'Entities'; also with ses-LABEL",
-    ),
-    "adni": NamingRule(
-        r"(?<!\d)(?P<subject>\d{3}_S_\d{4,5})(?!\d)" + SLICE,
-        "Alzheimer's Disease Neuroimaging Initiative: site_S_roster number, adni.loni.usc.edu",
-    ),
-    "oasis": NamingRule(
-        r"(?P<subject>OAS[12]_\d{4}|OAS[34]\d{4})(?!\d)"
-        r"(?:.*(?:[/_]slice-|_mpr-\d_(?:anon_)?)(?P<slice>\d+)(?=\D*$))?",
-        "OASIS-1 and 2 (OAS1_0028_MR1), OASIS-3 and 4 (OAS30001_MR_d0129), oasis-brains.org",
-    ),
-    "ixi": NamingRule(
-        r"(?P<subject>IXI\d{3})(?=-(?:Guys|HH|IOP)-)" + SLICE, "IXI: IXI012-HH-1211-T1, brain-development.org"
-    ),
-    "aibl": NamingRule(
-        r"AIBL[_/](?P<subject>\d{1,4})(?=[_/])" + SLICE,
-        "Australian Imaging, Biomarkers and Lifestyle study, image archive at ida.loni.usc.edu",
-    ),
-    "tcga": NamingRule(
-        r"(?P<subject>TCGA[-_][A-Z0-9]{2}[-_][A-Z0-9]{4})(?:.*_\d{8}_(?P<slice>\d+)\.\w+$)?",
-        "The Cancer Genome Atlas barcode: project-site-participant, docs.gdc.cancer.gov",
-    ),
+RULES = {  # the pattern of each dataset, below the document that defines its names
+    # Brain Imaging Data Structure 1.9, section "Entities"; also with ses-LABEL.
+    "bids": r"(?:^|[/_])(?P<subject>sub-[A-Za-z0-9]+)" + SLICE,
+    # Alzheimer's Disease Neuroimaging Initiative, adni.loni.usc.edu: site_S_roster number.
+    "adni": r"(?<!\d)(?P<subject>\d{3}_S_\d{4,5})(?!\d)" + SLICE,
+    # oasis-brains.org: OASIS-1 and 2 (OAS1_0028_MR1), OASIS-3 and 4 (OAS30001_MR_d0129).
+    "oasis": r"(?P<subject>OAS[12]_\d{4}|OAS[34]\d{4})(?!\d)"
+    r"(?:.*(?:[/_]slice-|_mpr-\d_(?:anon_)?)(?P<slice>\d+)(?=\D*$))?",
+    # brain-development.org: IXI012-HH-1211-T1.
+    "ixi": r"(?P<subject>IXI\d{3})(?=-(?:Guys|HH|IOP)-)" + SLICE,
+    # Australian Imaging, Biomarkers and Lifestyle study, ida.loni.usc.edu.
+    "aibl": r"AIBL[_/](?P<subject>\d{1,4})(?=[_/])" + SLICE,
+    # Cancer Genome Atlas barcode, docs.gdc.cancer.gov: project-site-participant.
+    "tcga": r"(?P<subject>TCGA[-_][A-Z0-9]{2}[-_][A-Z0-9]{4})(?:.*_\d{8}_(?P<slice>\d+)\.\w+$)?",
 }
 NO_PERSON = frozenset([
     "slice", "slices", "s", "z", "img", "image", "im", "frame", "visit", "ses", "session", "run", "t",

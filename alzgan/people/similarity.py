@@ -6,11 +6,13 @@ or less between people (the thumbnails themselves: 0.987 and 0.971). Single link
 gives the people. If no threshold stands out, nothing is guessed.
 """
 
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from scipy.cluster.hierarchy import DisjointSet
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spanning_tree
 
@@ -18,18 +20,18 @@ from alzgan.errors import UserError
 from alzgan.text import counted
 
 FLOOR = 0.5  # least correlation of detail of two slices that are alike
-WIDE = (
-    1.6  # least width of a band; the widest wrong one in phantoms and thinned sets was 1.3, the right one 3.2
-)
+WIDE = 1.6  # least width of a band; in phantoms and thinned sets wrong ones reached 1.3, the right one 3.2
 CHAIN = 4  # least slices of a chain; three could be a picture and two edited copies of it
 IN_CHAINS = 0.9  # least share of the images in a chain
-BRANCHING = 0.05  # largest share of the images with three links: slices form a line, copies a bush
+BRANCHING = 0.05  # largest share of the images with three links: slices form lines, copies form clusters
 MIXED = 0.05  # largest share of the people with two classes: a person may have come twice
 MANY = 100_000  # most images to compare each with each; more would take hours
 COMPARED = 2048  # images on each side of a block of correlations: 16 MiB
 MAX_LINKS = 4_000_000  # links held before they are thinned to a forest: 48 MB
 
 LINK = np.dtype([("first", np.int32), ("second", np.int32), ("r", np.float32)])
+One = TypeVar("One", int, str)
+Group = TypeVar("Group", str, str | None)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def recover(thumbs: np.ndarray, labels: Sequence[str]) -> Recovered:
             "three others or more, as copies do and slices in a row do not"
         )
     group = components(links, n)
-    mixed = mixed_groups(group[copy_of].tolist(), labels)
+    mixed = len(in_several(group[copy_of].tolist(), labels))
     if mixed > MIXED * band.groups:
         raise UserError(f"the images do not say who is who: {mixed} of {band.groups} groups mix classes")
     position = align(thumbs[distinct], group, positions(links, group))
@@ -132,32 +134,28 @@ def blocks_of(vectors: np.ndarray) -> Iterator[np.ndarray]:
 def strongest_links(vectors: np.ndarray, floor: float = FLOOR) -> np.ndarray:
     """`spanning_forest` of all pairs of unit vectors (N, F) with r > floor; memory grows with N only."""
     held = [np.empty(0, LINK)]
-    for found in links_above(vectors, floor):
-        held.append(found)
+    for pairs in pairs_above(vectors, floor):
+        held.append(np.rec.fromarrays(pairs, LINK))
         if sum(map(len, held)) > MAX_LINKS:
             held = [spanning_forest(held, len(vectors))]
     return spanning_forest(held, len(vectors))
 
 
-def links_above(vectors: np.ndarray, floor: float) -> Iterator[np.ndarray]:
+def pairs_above(vectors: np.ndarray, floor: float) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Both indices and the product of each pair of unit vectors with a product above `floor`, in blocks."""
     for i, rows in enumerate(blocks_of(vectors)):
         for j, columns in enumerate(blocks_of(vectors[i * COMPARED :]), start=i):
             r = rows @ columns.T
             if i == j:
                 r = np.triu(r, 1)
             first, second = np.nonzero(r > floor)
-            found = np.empty(len(first), LINK)
-            found["r"] = r[first, second]
-            found["first"], found["second"] = first + i * COMPARED, second + j * COMPARED
-            yield found
+            yield first + i * COMPARED, second + j * COMPARED, r[first, second]
 
 
 def spanning_forest(parts: list[np.ndarray], n: int) -> np.ndarray:
     """The maximum spanning forest, strongest link first; at any threshold it connects the same images."""
-    links = np.concatenate(parts)
-    tree = minimum_spanning_tree(-graph_of(links, n)).tocoo()
-    forest = np.empty(tree.nnz, LINK)
-    forest["first"], forest["second"], forest["r"] = tree.row, tree.col, -tree.data
+    tree = minimum_spanning_tree(-graph_of(np.concatenate(parts), n)).tocoo()
+    forest = np.rec.fromarrays([tree.row, tree.col, -tree.data], LINK)
     return forest[np.argsort(tree.data, kind="stable")]
 
 
@@ -177,27 +175,20 @@ def degrees(links: np.ndarray, n: int) -> np.ndarray:
 
 def widest_band(links: np.ndarray, n: int) -> Band | None:
     """The widest range of thresholds at which nearly all n images lie in chains, and no group holds half."""
-    parent, size = list(range(n)), [1] * n
+    groups = DisjointSet(range(n))
     lows = [*links["r"][1:].tolist(), FLOOR]
     chained, best = 0, None
     for k, (first, second, high) in enumerate(links.tolist()):
-        one, other = root_of(parent, first), root_of(parent, second)
-        sizes = size[one], size[other]
-        parent[one], size[other] = other, sum(sizes)
-        if 2 * size[other] > n:
+        sizes = groups.subset_size(first), groups.subset_size(second)
+        groups.merge(first, second)
+        if 2 * sum(sizes) > n:
             break
-        if size[other] >= CHAIN:
+        if sum(sizes) >= CHAIN:
             chained += sum(s for s in sizes if s < CHAIN)
         band = Band(n - k - 1, lows[k], high, k + 1)
         if chained >= IN_CHAINS * n and (best is None or band.width > best.width):
             best = band
     return best
-
-
-def root_of(parent: list[int], i: int) -> int:
-    while parent[i] != i:
-        parent[i] = i = parent[parent[i]]
-    return i
 
 
 def positions(links: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -238,10 +229,12 @@ def align(thumbs: np.ndarray, group: np.ndarray, position: np.ndarray) -> np.nda
     return np.where(turned, size[group] + 1 - position, position)
 
 
-def mixed_groups(group: Sequence[Hashable], names: Sequence[str]) -> int:
-    """How many groups (N,) contain images of two names (N,) or more, such as classes."""
-    names_of = Counter(which for which, _ in set(zip(group, names, strict=True)))
-    return sum(count > 1 for count in names_of.values())
+def in_several(people: Sequence[One], groups: Sequence[Group]) -> dict[One, list[Group]]:
+    """The people in more than one group, with their groups, in the order of the files."""
+    groups_of: dict[One, dict[Group, None]] = defaultdict(dict)
+    for person, group in zip(people, groups, strict=True):
+        groups_of[person][group] = None
+    return {person: list(several) for person, several in groups_of.items() if len(several) > 1}
 
 
 def evidence(links: np.ndarray, n: int, band: Band | None) -> str:

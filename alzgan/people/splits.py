@@ -11,7 +11,7 @@ from alzgan.device.streams import stream
 from alzgan.errors import UserError
 from alzgan.files import write_table
 from alzgan.images.folder import ImageFile
-from alzgan.people.similarity import mixed_groups
+from alzgan.people.similarity import in_several
 from alzgan.people.subjects import PARTS, Subjects
 from alzgan.text import counted, printable
 
@@ -155,7 +155,7 @@ def notes_on(
 ) -> list[str]:
     """Notes on people with images of several classes, and on classes missing in a part."""
     notes = []
-    if several := mixed_groups(subjects, labels):
+    if several := len(in_several(subjects, labels)):
         notes.append(
             f"{several} of {counted(len(part_of), 'subject')} {'has' if several == 1 else 'have'} images "
             "of several classes: each counts for the class of most of its images"

@@ -7,11 +7,10 @@ before the split. A rule must fit every file, or it is refused.
 import contextlib
 import os
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
 
 import numpy as np
 
@@ -21,19 +20,18 @@ from alzgan.images.arrays import stamp
 from alzgan.images.folder import ImageFile
 from alzgan.images.thumbnails import thumbnails
 from alzgan.people.names import RULES, spelling_key, suggest_pattern
-from alzgan.people.similarity import MANY, recover
+from alzgan.people.similarity import MANY, in_several, recover
 from alzgan.people.tables import COLUMNS, file_of, rows_of
 from alzgan.text import printable, shell_override
 
-Group = TypeVar("Group", str, str | None)
 PARTS = ("train", "validation", "test")
 LEFT_OUT = "left out"  # in no part, for example a copy of an image in a part
 BESIDE = ("subjects.csv", "manifest.csv", "split.csv")  # tables that auto looks for in the root, in order
-FEW_PEOPLE = 10  # of a class with fewer people, samples are portraits
+FEW_PEOPLE = 10  # samples of a class with fewer people may resemble these people
 RECOVERY = 1  # version of "content"; raise it when the same images would give other people
 CHOICES = (
     "data.subjects=csv:FILE (columns file, subject), data.subjects=regex:PATTERN (with a group 'subject') "
-    "or data.subjects=none (each image on its own)"
+    "or data.subjects=none (each file is a person of its own)"
 )
 
 
@@ -87,7 +85,7 @@ def identify(
         case "auto", False:
             found = by_auto(root, files, content)
         case "csv", True:
-            found = by_table(root, files, argument)
+            found = read_table(root, files, argument)
         case "regex", True:
             found = match_paths(files, argument, rule)
         case "kaggle4", False:
@@ -97,7 +95,7 @@ def identify(
         case "none", False:
             found = nobody(files)
         case _, False if name in RULES:
-            found = match_paths(files, RULES[name].pattern, rule)
+            found = match_paths(files, RULES[name], rule)
         case _:
             names = ", ".join(("kaggle4", *RULES))
             raise UserError(
@@ -130,7 +128,7 @@ def by_table_or_names(root: Path | str, files: Sequence[ImageFile]) -> Subjects 
     """The people of a table in the root, or of the names of a known dataset; None if there is neither."""
     for name in BESIDE:
         if (Path(root) / name).is_file():
-            return by_table(root, files, str(Path(root) / name))
+            return read_table(root, files, str(Path(root) / name))
     return by_names(files)
 
 
@@ -138,26 +136,10 @@ def by_names(files: Sequence[ImageFile]) -> Subjects | None:
     """The people by the names of the files, if a known dataset names files so."""
     with contextlib.suppress(UserError):
         return kaggle4(files)
-    for rule, naming in RULES.items():
+    for rule, pattern in RULES.items():
         with contextlib.suppress(UserError):  # the rule does not fit: the next one may
-            return match_paths(files, naming.pattern, rule)
+            return match_paths(files, pattern, rule)
     return None
-
-
-def by_table(root: Path | str, files: Sequence[ImageFile], table: str) -> Subjects:
-    """The people of a table, and also those of the files' names if the table splits one of them."""
-    found, names = read_table(root, files, table), by_names(files)
-    if names is None or not in_several(names.subject, found.subject):
-        return found
-    return replace(found, named=names.subject)
-
-
-def in_several(people: Sequence[str], groups: Sequence[Group]) -> dict[str, list[Group]]:
-    """The people in more than one group, with their groups, in the order of the files."""
-    groups_of: dict[str, dict[Group, None]] = defaultdict(dict)
-    for person, group in zip(people, groups, strict=True):
-        groups_of[person][group] = None
-    return {person: list(several) for person, several in groups_of.items() if len(several) > 1}
 
 
 def refuse_spellings(found: Subjects, files: Sequence[ImageFile]) -> None:
@@ -191,7 +173,7 @@ def match_paths(files: Sequence[ImageFile], pattern: str, rule: str) -> Subjects
     try:
         compiled = re.compile(pattern, re.DOTALL)
     except re.error as error:
-        raise UserError(f"data.subjects={rule} is no regular expression: {error}") from None
+        raise UserError(f"data.subjects={rule} is not a regular expression: {error}") from None
     if not compiled.groups:
         raise UserError(f"data.subjects={rule} has no group: put the person's part in (?P<subject>...)")
     group = "subject" if "subject" in compiled.groupindex else 1
@@ -219,7 +201,7 @@ def whole_number(text: str | None, path: str) -> int | None:
     """A slice number; None for an empty text."""
     text = (text or "").strip()
     if text and not re.fullmatch(r"[+-]?[0-9]{1,9}", text):
-        raise UserError(f"slice {printable(text)} of {printable(path)} is no whole number")
+        raise UserError(f"slice {printable(text)} of {printable(path)} is not a whole number")
     return int(text) if text else None
 
 
@@ -231,20 +213,19 @@ def kaggle4(files: Sequence[ImageFile]) -> Subjects:
     lexicographic order of their test names; slice 26 is divided between the two folders. UserError if a file
     does not fit, or too many are missing.
     """
-    paths_of: dict[str, list[str]] = defaultdict(list)
-    for file in files:
-        paths_of[file.label].append(file.path)
     found: dict[str, tuple[str, int]] = {}
-    for label, paths in paths_of.items():
+    for label in sorted({file.label for file in files}):
+        paths = [file.path for file in files if file.label == label]
         for path, (person, place) in kaggle4_class(label, paths).items():
             found[path] = f"{label}-{person:03d}", place
-    subjects, places = (list(column) for column in zip(*(found[file.path] for file in files), strict=True))
-    taken = Counter(found.values())
-    for file, subject, place in zip(files, subjects, places, strict=True):
+    shown = [found[file.path] for file in files]
+    taken = Counter(shown)
+    for file, (subject, place) in zip(files, shown, strict=True):
         if (times := taken[subject, place]) > 1:
             raise UserError(
                 f"kaggle4: {printable(file.path)} is one of {times} files for {subject} slice {place}"
             )
+    subjects, places = (list(column) for column in zip(*shown, strict=True))
     return Subjects("kaggle4", subjects, places, [None] * len(files))
 
 
@@ -334,7 +315,10 @@ def rows_by_file(
 
 
 def read_table(root: Path | str, files: Sequence[ImageFile], table: str) -> Subjects:
-    """Read the person of each file from a CSV, and its other columns; a split is in all rows or in none."""
+    """Read the person of each file from a CSV, and its other columns.
+
+    A split is in all rows or in none. The people of the files' names are added if the table splits one.
+    """
     path, rows = rows_by_file(root, files, table)
     missing = [file.path for file in files if file.path not in rows]
     if missing:
@@ -342,22 +326,21 @@ def read_table(root: Path | str, files: Sequence[ImageFile], table: str) -> Subj
             f"{printable(path)} has no row for {len(missing)} of {len(files)} files, "
             f"the first is {printable(missing[0])}; add the rows, or leave the files out with data.exclude"
         )
-    chosen = {file.path: rows[file.path] for file in files}
-    subjects = [row["subject"] for row in chosen.values()]
-    places = [whole_number(row.get("slice"), name) for name, row in chosen.items()]
-    rows_in_order = list(chosen.values())
+    chosen = [rows[file.path] for file in files]
+
+    def column(name: str) -> list[str]:
+        return [row.get(name) or "" for row in chosen]
+
+    subjects, names = column("subject"), by_names(files)
     return Subjects(
         f"csv:{table}",
         subjects,
-        places,
-        split_column(path, rows_in_order),
-        scan=[row.get("scan") or "" for row in rows_in_order],
-        label=[row.get("class") or "" for row in rows_in_order],
-        columns={
-            name: [row.get(name) or "" for row in rows_in_order]
-            for name in rows_in_order[0]
-            if name not in COLUMNS
-        },
+        [whole_number(place, file.path) for place, file in zip(column("slice"), files, strict=True)],
+        split_column(path, chosen),
+        scan=column("scan"),
+        label=column("class"),
+        columns={name: column(name) for name in chosen[0] if name not in COLUMNS},
+        named=names.subject if names and in_several(names.subject, subjects) else None,
     )
 
 
@@ -379,10 +362,8 @@ def split_column(path: Path, rows: Sequence[dict[str, str]]) -> Sequence[str | N
 
 def assert_disjoint(subjects: Sequence[str], parts: Sequence[str], what: str = "the split") -> None:
     """Raise UserError, which names the person, if one is in two parts."""
-    seen: dict[str, str] = {}
-    for subject, part in zip(subjects, parts, strict=True):
-        if seen.setdefault(subject, part) != part:
-            raise UserError(
-                f"{what} leaks: subject {printable(subject)} is in {seen[subject]} and in {part}; "
-                "mend the split column or leave it empty"
-            )
+    for subject, (one, other, *_) in in_several(subjects, parts).items():
+        raise UserError(
+            f"{what} leaks: subject {printable(subject)} is in {one} and in {other}; "
+            "mend the split column or leave it empty"
+        )

@@ -35,7 +35,7 @@ def rows_of(path: Path) -> list[tuple[int, dict[str, str]]]:
         check_columns(path, reader.fieldnames)
         rows = [(reader.line_num, stripped(row)) for row in reader]
     except csv.Error as error:
-        raise UserError(f"{printable(path)} line {reader.line_num} is no CSV: {error}") from None
+        raise UserError(f"{printable(path)} line {reader.line_num} is not CSV: {error}") from None
     return [(line, row) for line, row in rows if any(row.values())]
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from alzgan.errors import UserError
 from alzgan.files import replacing
-from alzgan.images import decoding
+from alzgan.images import arrays, decoding
 from alzgan.images.folder import ImageFile
 from alzgan.images.thumbnails import Thumbnails, shrunk
 from alzgan.people.cohort import Cohort, People, named_across, without_masks
@@ -42,7 +42,7 @@ class Facts:
     file: ImageFile
     mode: str
     bits: int
-    size: str
+    sides: tuple[int, int]  # width and height
     digest: str
     lowest: int
     highest: int
@@ -62,7 +62,7 @@ class Audit:
     is_ready: bool  # for training
 
 
-def audit(cohort: Cohort, progress: bool = True) -> Audit:
+def audit(cohort: Cohort) -> Audit:
     """Read a whole image folder and judge it.
 
     Keys of the report: `images` (number of readable ones), `classes` (images of each), `class_balance`
@@ -82,7 +82,7 @@ def audit(cohort: Cohort, progress: bool = True) -> Audit:
     """
     there = cohort.scan()
     cohort.check_table(there)
-    facts, unreadable, found = inspect(cohort.folder, there, progress)
+    facts, unreadable, found = inspect(cohort.folder, there)
     files = [fact.file for fact in facts]
     constant, two_valued = ([fact.file.path for fact in facts if fact.values == n] for n in (1, 2))
     people = refusal = None
@@ -108,15 +108,13 @@ def audit(cohort: Cohort, progress: bool = True) -> Audit:
         if people and len(files) <= MANY
         else None,
     }
-    report["notes"] = [*notes_on(report, people.notes if people else listing.notes), *long_images(facts)]
+    report["notes"] = [*(people or listing).notes, *notes_on(report, facts)]
     fault = fault_in(report, cohort.bad_files) or refusal
     report["verdict"] = verdict_on(report, fault)
     return Audit(report, files, copies, people, is_ready=fault is None)
 
 
-def inspect(
-    root: Path | str, files: Sequence[ImageFile], progress: bool = True
-) -> tuple[list[Facts], list[tuple[str, str]], Thumbnails]:
+def inspect(root: Path, files: Sequence[ImageFile]) -> tuple[list[Facts], list[tuple[str, str]], Thumbnails]:
     """Read all files: facts and thumbnails of the readable ones, (path, reason) of the others.
 
     Raises:
@@ -126,8 +124,8 @@ def inspect(
     unreadable: list[tuple[str, str]] = []
     small = Thumbnails.room_for(len(files))
     with decoding.quiet():
-        results = decoding.in_threads(lambda file: facts_or_error(Path(root), file), files)
-        bar = tqdm(results, "reading", len(files), unit=" images", disable=not progress)
+        results = decoding.in_threads(lambda file: facts_or_error(root, file), files)
+        bar = tqdm(results, "reading", len(files), unit=" images")
         for file, result in zip(files, bar, strict=True):
             if isinstance(result, decoding.BadImage):
                 unreadable.append((file.path, result.reason))
@@ -135,11 +133,7 @@ def inspect(
                 small.put(len(facts), result[1])
                 facts.append(result[0])
     if not facts:
-        path, reason = unreadable[0]
-        raise UserError(
-            f"not one image in {printable(root)} can be read, "
-            f"the first of {len(files)} is {printable(path)} ({reason}): mend them"
-        )
+        raise UserError(arrays.unreadable(unreadable, len(files)))
     return facts, unreadable, small.of(slice(len(facts)))
 
 
@@ -154,7 +148,7 @@ def facts_or_error(
         file,
         mode,
         bits=16 if mode.startswith("I;16") else BITS.get(mode, 8),
-        size=f"{pixels.shape[1]}x{pixels.shape[0]}",
+        sides=(pixels.shape[1], pixels.shape[0]),
         digest=blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest(),
         lowest=int(pixels.min()),
         highest=int(pixels.max()),
@@ -169,7 +163,7 @@ def lines(report: dict[str, Any]) -> list[str]:
     """The report as lines for the terminal; the last is the verdict."""
     count, intensity, skipped = report["images"], report["intensity"], report.get("skipped_volumes")
     classes = (f"{printable(name)} {n} ({n / count:.1%})" for name, n in report["classes"].items())
-    copies = f"copies, {'mirrored' if count > MANY else 'near, mirrored and turned'} ones included"
+    copies = f"copies, including {'mirrored' if count > MANY else 'near, mirrored and turned'} ones"
     return [
         f"images: {count} in {counted(len(report['classes']), 'class', 'classes')}: {', '.join(classes)}",
         f"width x height: {most_frequent(report['sizes'])}",
@@ -242,7 +236,7 @@ def aside(report: dict[str, Any]) -> str:
 def leak_line(report: dict[str, Any]) -> str:
     leaks = report["near_duplicates_across_splits"]
     if report["images"] > MANY:
-        return f"not sought, there are more than {MANY} images"
+        return f"not looked for: there are more than {MANY} images"
     test = counted(report["split"]["test"]["images"], "test image")
     return f"{leaks} of {test} {'has' if leaks == 1 else 'have'} a train image correlated above {NEAR}"
 
@@ -259,7 +253,7 @@ def describe_images(facts: Sequence[Facts]) -> dict[str, Any]:
         "images": len(facts),
         "classes": dict(sorted(classes.items())),
         "class_balance": min(classes.values()) / max(classes.values()),
-        "sizes": dict(Counter(fact.size for fact in facts).most_common()),
+        "sizes": dict(Counter(f"{fact.sides[0]}x{fact.sides[1]}" for fact in facts).most_common()),
         "modes": dict(Counter(fact.mode for fact in facts).most_common()),
         "bit_depths": dict(Counter(str(fact.bits) for fact in facts).most_common()),
         "intensity": {
@@ -305,9 +299,9 @@ def describe_people(people: People | None) -> dict[str, Any]:
     }
 
 
-def notes_on(report: dict[str, Any], said: Sequence[str]) -> list[str]:
+def notes_on(report: dict[str, Any], facts: Sequence[Facts]) -> list[str]:
     """Notes that do not change the verdict."""
-    notes = list(said)
+    notes = []
     if report["images"] > MANY:
         notes.append(f"of more than {MANY} images, only copies with equal thumbnails are found")
     if report["images"] > SEARCHED:
@@ -321,19 +315,13 @@ def notes_on(report: dict[str, Any], said: Sequence[str]) -> list[str]:
             notes.append(f"{people} held out, alzgan.evaluate needs {NEEDED_PEOPLE}: {HOLD_OUT_MORE}")
     if len(report["sizes"]) > 1:
         notes.append("images of several sizes: training resizes each to one square, see data.fit")
+    if long := [fact for fact in facts if max(fact.sides) > LONG * min(fact.sides)]:
+        width, height = long[0].sides
+        notes.append(
+            f"{counted(len(long), 'image')} with one side more than {LONG} times the other, the first is "
+            f"{printable(long[0].file.path)} ({width}x{height}): training crops or pads to a square"
+        )
     return notes
-
-
-def long_images(facts: Sequence[Facts]) -> list[str]:
-    """A note on images that are far from square, if there are any."""
-    sides = [sorted(map(int, fact.size.split("x"))) for fact in facts]
-    long = [fact for fact, (short, side) in zip(facts, sides, strict=True) if side > LONG * short]
-    if not long:
-        return []
-    return [
-        f"{counted(len(long), 'image')} with one side more than {LONG} times the other, the first is "
-        f"{printable(long[0].file.path)} ({long[0].size}): training crops or pads to a square"
-    ]
 
 
 def verdict_on(report: dict[str, Any], fault: str | None) -> str:
@@ -354,12 +342,8 @@ def verdict_on(report: dict[str, Any], fault: str | None) -> str:
 
 def fault_in(report: dict[str, Any], bad_files: str) -> str | None:
     """Why the folder cannot be trained on, if it cannot."""
-    if report["unreadable"] and bad_files == "error":
-        path, reason = report["unreadable"][0]
-        return (
-            f"{counted(len(report['unreadable']), 'image')} cannot be read, the first is {path} ({reason}): "
-            "mend or remove them, or set data.bad_files=skip"
-        )
+    if (bad := report["unreadable"]) and bad_files == "error":
+        return arrays.unreadable(bad, report["images"] + len(bad))
     constant = report["intensity"]["constant"]
     if len(constant) >= MOSTLY_CONSTANT * report["images"]:
         return (

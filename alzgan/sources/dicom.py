@@ -38,12 +38,10 @@ class Series:
 
 @dataclass(frozen=True)
 class Plane:
-    """The pixels of a slice and their position in the patient, in mm."""
+    """A slice, rescaled, and its position in the patient, in mm."""
 
     path: Path
-    pixels: np.ndarray  # (rows, columns), as stored
-    slope: float
-    intercept: float
+    values: np.ndarray  # float32 (rows, columns)
     corner: np.ndarray  # (3,) position of the first pixel
     across: np.ndarray  # (3,) unit vector from column to column
     down: np.ndarray  # (3,) unit vector from row to row
@@ -134,17 +132,16 @@ def read_series(series: Series) -> tuple[np.ndarray, np.ndarray, list[BadVolume]
             odd.append(error)
             continue
         planes += several
-        size += sum(plane.pixels.size for plane in several)
+        size += sum(plane.values.size for plane in several)
         if size > MAX_VOXELS:
             raise BadVolume(series.folder, f"more than the limit of {MAX_VOXELS} voxels")
     odd += strangers(series.folder, planes)
     lost = series.lost + len(odd)
+    odd += copies(without(planes, odd))
     planes = without(planes, odd)
-    twice = copies(planes)
-    planes = without(planes, twice)
     if not planes:
-        raise BadVolume(series.folder, (odd + twice)[0].reason)
-    return *stacked(series.folder, planes, lost), odd + twice
+        raise BadVolume(series.folder, odd[0].reason)
+    return *stacked(series.folder, planes, lost), odd
 
 
 def without(planes: Sequence[Plane], odd: Sequence[BadVolume]) -> list[Plane]:
@@ -156,7 +153,7 @@ def strangers(folder: Path, planes: Sequence[Plane]) -> list[BadVolume]:
     """The files whose slices differ from most in geometry; BadVolume if no majority is alike."""
     if not planes:
         return []
-    cuts = np.array([(*plane.pixels.shape, *plane.across, *plane.down, *plane.spacing) for plane in planes])
+    cuts = np.array([(*plane.values.shape, *plane.across, *plane.down, *plane.spacing) for plane in planes])
     each = (np.abs(cuts - cut).max(axis=1) < ALIKE for cut in cuts)
     usual = next((alike for alike in each if 2 * alike.sum() > len(planes)), None)
     if usual is None:
@@ -167,13 +164,12 @@ def strangers(folder: Path, planes: Sequence[Plane]) -> list[BadVolume]:
 
 
 def copies(planes: Sequence[Plane]) -> list[BadVolume]:
-    """The files with a slice that an earlier file also has: the same pixels in the same place."""
+    """The files with a slice that an earlier file also has: the same values in the same place."""
     first: dict[tuple[Any, ...], Path] = {}
     found: dict[Path, Path] = {}
     for plane in planes:
-        pixels = blake2b(plane.pixels.tobytes()).digest()
         place = tuple(np.round(plane.corner, 2).tolist())
-        original = first.setdefault((place, pixels, plane.slope, plane.intercept), plane.path)
+        original = first.setdefault((place, blake2b(plane.values.tobytes()).digest()), plane.path)
         if original != plane.path:
             found.setdefault(plane.path, original)
     return [BadVolume(path, f"a copy of {printable(original.name)}") for path, original in found.items()]
@@ -183,9 +179,8 @@ def stacked(folder: Path, planes: Sequence[Plane], lost: int) -> tuple[np.ndarra
     """Stack slices by position, of which up to `lost` may be missing; return the voxels and the affine."""
     first = planes[0]
     normal = np.cross(first.across, first.down)
-    heights = np.array([plane.corner @ normal for plane in planes])
-    order = np.argsort(heights)
-    gaps = np.diff(heights[order])
+    planes = sorted(planes, key=lambda plane: plane.corner @ normal)
+    gaps = np.diff([plane.corner @ normal for plane in planes])
     step = np.median(gaps) if len(gaps) else 1.0
     if len(gaps) and gaps.min() < max(ALIKE, EVEN * step):
         raise BadVolume(folder, "several slices at one place, as of several echoes or times")
@@ -194,16 +189,15 @@ def stacked(folder: Path, planes: Sequence[Plane], lost: int) -> tuple[np.ndarra
     missing = places[-1] + 1 - len(planes)
     if missing > lost or (np.abs(gaps - steps * step) > EVEN * step).any():
         raise BadVolume(folder, f"gaps of {gaps.min():.2f} to {gaps.max():.2f} mm: a slice is missing")
-    lowest, highest = planes[order[0]], planes[order[-1]]
+    lowest, highest = planes[0], planes[-1]
     up = (highest.corner - lowest.corner) / places[-1] if len(gaps) else normal * first.thickness
     columns = [first.across * first.spacing[0], first.down * first.spacing[1], up]
     affine = np.eye(4)
     affine[:3, :3] = LPS_TO_RAS @ np.stack(columns, axis=1)
     affine[:3, 3] = LPS_TO_RAS @ lowest.corner
-    voxels = np.full((*first.pixels.shape[::-1], places[-1] + 1), np.nan, np.float32)
-    for place, index in zip(places, order, strict=True):
-        plane = planes[index]
-        voxels[:, :, place] = plane.pixels.T * plane.slope + plane.intercept
+    voxels = np.full((*first.values.shape[::-1], places[-1] + 1), np.nan, np.float32)
+    for place, plane in zip(places, planes, strict=True):
+        voxels[:, :, place] = plane.values.T
     return voxels, affine
 
 
@@ -212,7 +206,7 @@ def planes_of(path: Path, file: Any) -> Iterator[Plane]:
     if "MOSAIC" in (file.get("ImageType") or ()):
         raise BadVolume(path, "a Siemens mosaic, many slices in one image: convert it with dcm2niix")
     if file.get("SamplesPerPixel", 1) != 1:
-        raise BadVolume(path, "colour images, no scan")
+        raise BadVolume(path, "colour images, not a scan")
     if not file.get("Rows") or not file.get("Columns"):
         raise BadVolume(path, "it does not say how many rows and columns it has")
     frames = int(file.get("NumberOfFrames") or 1)
@@ -241,7 +235,7 @@ def plane_of(path: Path, places: tuple[Any, ...], pixels: np.ndarray, dark: floa
                 break
         else:
             if default is None:
-                said = "how far apart its pixels are" if name == "PixelSpacing" else "how the head lies"
+                said = "how far apart its pixels are" if name == "PixelSpacing" else "where its slices lie"
                 raise BadVolume(path, f"it does not say {said} (no {name})")
             return np.full(count, default)
         with contextlib.suppress(TypeError, ValueError):
@@ -249,11 +243,11 @@ def plane_of(path: Path, places: tuple[Any, ...], pixels: np.ndarray, dark: floa
         raise BadVolume(path, f"its {name} is not {counted(count, 'number')}")
 
     directions = numbers("ImageOrientationPatient", "PlaneOrientationSequence", 6)
+    slope = dark * numbers("RescaleSlope", "PixelValueTransformationSequence", 1, 1).item()
+    intercept = dark * numbers("RescaleIntercept", "PixelValueTransformationSequence", 1, 0).item()
     return Plane(
         path,
-        pixels,
-        dark * numbers("RescaleSlope", "PixelValueTransformationSequence", 1, 1).item(),
-        dark * numbers("RescaleIntercept", "PixelValueTransformationSequence", 1, 0).item(),
+        (pixels * slope + intercept).astype(np.float32),
         numbers("ImagePositionPatient", "PlanePositionSequence", 3),
         directions[:3],
         directions[3:],
@@ -268,11 +262,11 @@ def read(path: Path, **options: Any) -> Any:
     start = start_of(path)
     bare = is_bare(start)
     if not bare and not MARK.match(start):
-        raise BadVolume(path, "damaged or no DICOM" if start else "the file is empty")
+        raise BadVolume(path, "damaged or not DICOM" if start else "the file is empty")
     try:
         file = pydicom.dcmread(path, force=bare, **options)
     except Exception as error:  # a parser may raise anything on damaged data
-        raise BadVolume(path, f"damaged or no DICOM ({error})") from None
+        raise BadVolume(path, f"damaged or not DICOM ({error})") from None
     if "TransferSyntaxUID" not in file.file_meta:  # the pixel decoder needs it
         file.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
     return file

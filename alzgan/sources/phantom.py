@@ -1,4 +1,4 @@
-"""Procedural brains: a folder of T1-like axial slices of people who never lived.
+"""Procedural brains: a folder of T1-like axial slices of invented people.
 
 The anatomy is a function of (x, y, z) in mm with random parameters for each person: x goes from left to
 right, y from back to front, z upwards from the commissures. Distances to surfaces decide the tissue, tissues
@@ -10,6 +10,7 @@ import os
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -225,13 +226,24 @@ class Settings:
 
     They decide every byte on one kind of processor. Between AVX2 and AVX-512, one pixel of 17 million
     differed by one grey level.
+
+    Args:
+        people: at least 12, since each class has at least 3.
+        slices: of each person.
+        size: side of a slice in pixels.
+        spacing: of slices, in mm; below about 5 mm neighbouring slices are more alike than two people's.
+        seed: of everything random.
+        version: of the code that drew it.
+
+    Raises:
+        UserError: these settings cannot be drawn.
     """
 
-    people: int
-    slices: int
-    size: int
-    spacing: float
-    seed: int
+    people: int = 64
+    slices: int = 16
+    size: int = 128
+    spacing: float = 1.25
+    seed: int = 0
     version: int = VERSION
 
     def __post_init__(self):
@@ -244,7 +256,7 @@ class Settings:
             )
         if not 0 < self.spacing <= TALLEST_STACK / max(self.slices - 1, 1):
             raise UserError(
-                f"{self.slices} phantom slices {self.spacing} mm apart do not fit the {TALLEST_STACK:g} mm "
+                f"{self.slices} phantom slices {self.spacing:g} mm apart do not fit the {TALLEST_STACK:g} mm "
                 "of the model; ask for fewer slices or a smaller spacing"
             )
 
@@ -293,7 +305,7 @@ def is_already_there(root: Path, settings: Settings) -> bool:
         return False
     found = read_json(root / "phantom.json")
     if not isinstance(found, dict):
-        raise UserError(f"{root} exists and is no phantom; give the phantom a folder of its own")
+        raise UserError(f"{root} exists and is not a phantom; give the phantom a folder of its own")
     if {**found, "version": VERSION} != asdict(settings):
         raise UserError(f"{root} holds a phantom of other settings; delete it or choose another folder")
     if sum(1 for _ in root.glob("*/*.png")) != settings.people * settings.slices:
@@ -305,9 +317,7 @@ def is_free(root: Path) -> bool:
     return not root.exists() or (root.is_dir() and not any(root.iterdir()))
 
 
-def write_phantom(
-    root: Path, *, people: int = 64, slices: int = 16, size: int = 128, spacing: float = 1.25, seed: int = 0
-) -> None:
+def write_phantom(root: Path, **chosen: Any) -> None:
     """Write a phantom in four class folders, unless `root` already has it.
 
     Files are `CLASS/sub-012_slice-07.png`, 8-bit grey; `manifest.csv` lists them, without a split. Slices are
@@ -317,17 +327,13 @@ def write_phantom(
 
     Args:
         root: the folder.
-        people: at least 12, since each class has at least 3.
-        slices: of each person.
-        size: side of a slice in pixels.
-        spacing: of slices, in mm; below about 5 mm neighbouring slices are more alike than two people's.
-        seed: of everything random.
+        **chosen: see `Settings`.
 
     Raises:
         UserError: these settings cannot be drawn; `root` has anything else or cannot be written.
     """
     root = Path(os.path.realpath(root))
-    settings = Settings(people, slices, size, float(spacing), seed)
+    settings = Settings(**chosen)
     if is_already_there(root, settings):
         return
     try:

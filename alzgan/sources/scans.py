@@ -98,7 +98,7 @@ def load_volume(path: Path, series: Series | None = None, orientation: str | Non
             canonical = nibabel.as_closest_canonical(image)
             voxels = canonical.get_fdata(dtype=np.float32).reshape(canonical.shape[:3])
     except (OSError, EOFError, ValueError, OverflowError, zlib.error, *no_scan) as error:
-        raise BadVolume(path, f"damaged or no scan ({error})") from None
+        raise BadVolume(path, f"damaged or not a scan ({error})") from None
     spacing = nibabel.affines.voxel_sizes(canonical.affine)
     return Volume(path, voxels, spacing, window_of(voxels), odd, series is not None)
 
@@ -140,7 +140,7 @@ def oriented(path: Path, image: Any, orientation: str | None, nibabel: Any) -> A
     """The image in the given orientation; BadVolume if none is given."""
     if orientation is None:
         raise BadVolume(
-            path, "it does not say how the head lies", "if you know it, set volumes.orientation, to RAS say"
+            path, "it stores no orientation", "if you know it, set volumes.orientation (such as RAS)"
         )
     turn = nibabel.orientations.axcodes2ornt(orientation)
     axes = np.linalg.inv(nibabel.orientations.inv_ornt_aff(turn, image.shape[:3]))
@@ -151,7 +151,7 @@ def oriented(path: Path, image: Any, orientation: str | None, nibabel: Any) -> A
 def check_affine(path: Path, image: Any) -> None:
     affine = image.affine
     if not np.isfinite(affine).all() or np.linalg.det(affine) == 0:
-        raise BadVolume(path, "its affine maps the voxels to no place")
+        raise BadVolume(path, "its affine is singular or not finite")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     if (image.shape[:3] * spacing).max() / spacing.min() > MAX_SIDE:
         raise BadVolume(path, f"voxels of {spacing} mm would make slices of more than {MAX_SIDE} pixels")

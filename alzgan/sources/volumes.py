@@ -32,6 +32,7 @@ from alzgan.people.cohort import CLASS_COLUMN, IN_FOLDERS, with_classes
 from alzgan.people.names import suggest_pattern
 from alzgan.people.splits import MANIFEST, SCAN
 from alzgan.people.subjects import (
+    CHOICES,
     Subjects,
     by_table_or_names,
     identify,
@@ -47,10 +48,6 @@ from alzgan.text import counted, printable, shell_override
 SUFFIX = re.compile(rf"(?:{'|'.join(map(re.escape, SUFFIXES))})\Z", re.IGNORECASE)
 LABELS = re.compile(rf"(?:.+[_-])?(?:{MASK_WORDS})", re.IGNORECASE)
 THIN = 8  # a slice with a side of fewer voxels is a stripe
-CHOICES_OF_VOLUMES = (
-    "data.subjects=csv:FILE (columns file, subject), data.subjects=regex:PATTERN (with a group 'subject') "
-    "or data.subjects=none (each volume is a person of its own)"
-)
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ def volume_paths(root: Path | str, exclude: Sequence[str] = ()) -> list[str]:
     file beside it.
 
     Raises:
-        UserError: the root is missing, is no folder or cannot be listed.
+        UserError: the root is missing, is not a folder or cannot be listed.
     """
     paths = [path for path, is_folder in sorted(walk(str(root))) if not is_folder]
     paths = [path for path in paths if not has_image_suffix(path) and not is_excluded(path, exclude)]
@@ -144,27 +141,26 @@ def find_volumes(
     listing = laid_out(paths, folders, [], [], classes)
     people = people_of(root, listing, found, subjects)
     refuse_spellings(people, listing.images)
-    files = with_folders(listing.images, people) if classes == "csv" else listing.images
+    files = listing.images
+    if classes == "csv":
+        files = with_classes(files, people)
+        for file in files:
+            if not file.label:
+                raise UserError(CLASS_COLUMN)
+            folder_name(file.label)
     volumes = [volume_file(root, file, found[file.path], people, row) for row, file in enumerate(files)]
     refuse_twins(volumes)
     notes = [*listing.notes, *people.notes]
     if labels:
-        said = f"{counted(len(labels), 'volume')} left out, named as labels, the first is "
-        notes.append(f"{said}{printable(labels[0])}; rename it if it is a scan")
+        notes.append(
+            f"{counted(len(labels), 'volume')} left out, named as labels, the first is "
+            f"{printable(labels[0])}; rename it if it is a scan"
+        )
     return Found(volumes, notes, odd)
 
 
-def with_folders(files: Sequence[ImageFile], table: Subjects) -> list[ImageFile]:
-    """Give files the classes of a table; UserError unless each class can name a folder."""
-    files = with_classes(files, table)
-    if not all(file.label for file in files):
-        raise UserError(CLASS_COLUMN)
-    for file in files:
-        folder_name(file.label)
-    return files
-
-
 def refuse_twins(volumes: Sequence[VolumeFile]) -> None:
+    """Raise UserError if slices of two volumes would have the same names."""
     seen: dict[tuple[str, str], Path] = {}
     for volume in volumes:
         twin = seen.setdefault((volume.label, volume.name), volume.path)
@@ -219,11 +215,19 @@ def people_of(root: Path, listing: Listing, found: dict[str, Series | None], rul
     if listing.people_in_folders:
         return match_paths(files, IN_FOLDERS, f"regex:{IN_FOLDERS}")
     owners = [owner_of(root, file, found[file.path]) for file in files]
-    visits = suggest_pattern(sorted(set(owners)), least_each=1)
-    if visits or not all(owners) or len(set(owners)) < max(2, len({file.label for file in files})):
-        raise unknown_people(files, visits)
+    suggested = suggest_pattern(sorted(set(owners)), least_each=1)
+    if suggested or not all(owners) or len(set(owners)) < max(2, len({file.label for file in files})):
+        advice = ""
+        if suggested := suggested or suggest_pattern([file.path for file in files], least_each=1):
+            pattern, example = suggested
+            override = shell_override("data.subjects", f"regex:{pattern}")
+            advice = f"{override} if {printable(example)} is a person, or "
+        raise UserError(
+            f"the people in the volumes are unknown: no rule fits names like {printable(files[0].path)}; "
+            f"give {advice}{CHOICES}"
+        )
     note = f"each folder in a class folder is taken for a person, the first is {printable(owners[0])}"
-    return Subjects("folders", owners, unknown, unknown, [f"{note}; if not, give {CHOICES_OF_VOLUMES}"])
+    return Subjects("folders", owners, unknown, unknown, [f"{note}; if not, give {CHOICES}"])
 
 
 def owner_of(root: Path, file: ImageFile, series: Series | None) -> str:
@@ -231,20 +235,6 @@ def owner_of(root: Path, file: ImageFile, series: Series | None) -> str:
     folder = series.folder.relative_to(root) if series else PurePosixPath(file.path).parent
     parts = folder.parts[file.part is not None :]
     return next(iter(parts[1:] if parts[:1] == (file.label,) else parts), "")
-
-
-def unknown_people(files: Sequence[ImageFile], suggested: tuple[str, str] | None) -> UserError:
-    """The error that no rule fits the volumes, with a pattern to try if names seem to contain an ID."""
-    suggested = suggested or suggest_pattern([file.path for file in files], least_each=1)
-    advice = ""
-    if suggested:
-        pattern, example = suggested
-        override = shell_override("data.subjects", f"regex:{pattern}")
-        advice = f"{override} if {printable(example)} is a person, or "
-    return UserError(
-        f"nobody knows who is who: no rule knows names like {printable(files[0].path)}; give {advice}"
-        f"{CHOICES_OF_VOLUMES}"
-    )
 
 
 def volume_file(root: Path, file: ImageFile, series: Series | None, people: Subjects, row: int) -> VolumeFile:
@@ -262,39 +252,6 @@ def volume_file(root: Path, file: ImageFile, series: Series | None, people: Subj
     )
 
 
-def slices(path: Path | str, **choice: Any) -> np.ndarray:
-    """Cut neighbouring slices out of one volume.
-
-    The 0.5th and 99.5th percentile of the volume's foreground become 0 and 255. The background becomes 0: the
-    value that most corners of the volume have, and what is not finite. The coarser of the two in-plane
-    spacings is interpolated to the finer one (bicubic).
-
-    Args:
-        path: a file, or the folder of one DICOM series.
-        **choice: see `Choice`.
-
-    Returns:
-        uint8 (K, H, W).
-
-    Raises:
-        UserError: nibabel or pydicom is missing; a value of the choice is out of its range.
-        BadVolume: see `alzgan.sources.scans.load_volume` and `Choice.cut`; a file of the series is unusable.
-    """
-    chosen = Choice(**choice)
-    path, series = Path(path), None
-    if path.is_dir():
-        several, odd = series_among(sorted(file for file in path.iterdir() if is_dicom(file)))
-        if odd:
-            raise odd[0]
-        if len(several) != 1:
-            raise BadVolume(path, f"{len(several)} DICOM series", "give the folder of one")
-        series = several[0]
-    volume = load_volume(path, series, chosen.orientation)
-    if volume.odd:
-        raise volume.odd[0]
-    return chosen.cut(volume)[1]
-
-
 def write_slices(
     root: Path | str,
     destination: Path | str,
@@ -303,10 +260,9 @@ def write_slices(
     classes: str = "auto",
     subjects: str = "auto",
     bad_files: str = "error",
-    progress: bool = True,
     **choice: Any,
 ) -> Sliced:
-    """Cut a folder of volumes (see `find_volumes`) into an image folder of slices (see `slices`).
+    """Cut a folder of volumes (see `find_volumes`) into an image folder of neighbouring slices.
 
     Writes 8-bit grey `<class>/<volume>_slice-<index>.png`, where the index counts from the lowest, rearmost
     or leftmost slice, and `manifest.csv` with the columns file, class, subject, slice, split (if the folders
@@ -314,9 +270,14 @@ def write_slices(
     at all. A volume or a file of a DICOM series that cannot be used is an error, or left out if `bad_files`
     is "skip". Volumes of few whole numbers are labels and left out, unless there are no others.
 
+    The 0.5th and 99.5th percentile of a volume's foreground become 0 and 255. The background becomes 0: the
+    value that most corners of the volume have, and what is not finite. The coarser of the two in-plane
+    spacings is interpolated to the finer one (bicubic).
+
     Raises:
-        UserError: see `find_volumes` and `slices`; `destination` is not empty or cannot be written; no volume
-            can be used.
+        UserError: nibabel or pydicom is missing; see `find_volumes` and `Choice`; `destination` is not empty
+            or cannot be written; no volume can be used.
+        BadVolume: see `alzgan.sources.scans.load_volume` and `Choice.cut`, unless `bad_files` is "skip".
     """
     optional_package("nibabel", "nifti")
     chosen = Choice(**choice)
@@ -324,7 +285,7 @@ def write_slices(
     with new_folder(Path(destination).absolute()) as folder:
         slicer = Slicer(folder, chosen, bad_files == "skip")
         slicer.leave_out(found.odd)
-        for file in tqdm(found.volumes, "slicing", unit=" volumes", disable=not progress):
+        for file in tqdm(found.volumes, "slicing", unit=" volumes"):
             slicer.add(file)
         if len(slicer.labels) == len(found.volumes):
             for file in slicer.labels:
@@ -332,7 +293,7 @@ def write_slices(
         elif labels := slicer.labels:
             said = f"{counted(len(labels), 'volume')} of fewer than {MANY_VALUES} whole numbers left out"
             first = printable(labels[0].path.relative_to(root))
-            found.notes.append(f"{said} as labels, the first is {first}; prepare such alone to keep them")
+            found.notes.append(f"{said} as labels, the first is {first}; prepare them alone to keep them")
         skipped = [(error.path.relative_to(root).as_posix(), error.reason) for error in slicer.skipped]
         if not slicer.rows:
             path, reason = skipped[-1]  # a volume: it follows the files of its series

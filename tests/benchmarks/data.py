@@ -29,7 +29,7 @@ def measure(name: str, root: str, size: int, cache: str) -> None:
     """Decode once and print what it took."""
     before = peak_mebibytes()
     start = time.perf_counter()
-    images = decode(root, None, Preprocessing(size), cache_dir=cache, progress=False).images
+    images = decode(root, None, Preprocessing(size), cache_dir=cache).images
     seconds = time.perf_counter() - start
     after = peak_mebibytes()
     print(

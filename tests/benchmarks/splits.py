@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from alzgan.images.folder import ImageFile, scan
-from alzgan.people.similarity import leak_count, thumbnails
+from alzgan.images.thumbnails import thumbnails
+from alzgan.people.similarity import leak_count
 from alzgan.people.splits import split_by_subject
 from alzgan.people.subjects import kaggle4, nobody
 from alzgan.sources.audit import NEAR

@@ -14,7 +14,8 @@ import numpy as np
 from alzgan.device.streams import stream
 from alzgan.errors import UserError
 from alzgan.images.folder import scan
-from alzgan.people.similarity import THUMBNAIL, recover, thumbnails
+from alzgan.images.thumbnails import THUMBNAIL, thumbnails
+from alzgan.people.similarity import recover
 
 SLICES = 32
 

@@ -289,7 +289,7 @@ def test_slices_go_where_the_user_says_and_nowhere_over_others(error_line: Calla
     prepare(tmp_path / "scans", tmp_path / "run", f"images={folder}", "volumes.between=[0.25,0.75]")
     assert len(scan(folder)) == 8
     root, again = f"data.root={tmp_path / 'scans'}", f"run_dir={tmp_path / 'again'}"
-    assert f"{folder} is there already" in error_line(root, again, f"images={folder}")
+    assert f"{folder} exists already" in error_line(root, again, f"images={folder}")
 
 
 @pytest.mark.parametrize(

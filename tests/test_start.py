@@ -161,7 +161,7 @@ def depart(source: Path, run_dir: Path, *overrides: str) -> None:
     words = (f"ckpt_path='{source}'", *overrides)
     composed = settings(*words)
     previous = run_to_continue(composed, run_dir, words)
-    config = previous.settings(composed, words)
+    config = previous.to_train()
     config.run_dir = str(run_dir)
     session.run(config, words, previous)
 

@@ -29,15 +29,15 @@ def export(
 ) -> list[str]:
     """Write the generator to a new folder; returns lines on its content.
 
-    The folder holds `generator.safetensors` and `config.json`, the weights and settings of the network;
-    `generator.pt2`, a program of torch.export; `generator.onnx`, the same for other runtimes; `sample.py`,
-    which makes images with torch, numpy and pillow; and `README.md`, a model card as on Hugging Face.
+    The folder contains the weights (`generator.safetensors`) and settings (`config.json`) of the network, the
+    network as a program of torch.export (`generator.pt2`) and for other runtimes (`generator.onnx`), a script
+    that makes images with torch, numpy and pillow alone (`sample.py`), and a model card (`README.md`).
 
     Args:
         generator: is exported on the CPU in float32.
         path: of its checkpoint.
         out: a new folder.
-        license_name: of the generator; the licence of its training data decides it.
+        license_name: of the generator; it depends on the licence of its training data.
         notes: further lines on its limits, for the card.
 
     Raises:
@@ -45,8 +45,8 @@ def export(
     """
     if license_name is None:
         raise UserError(
-            "license is not set: give the licence of the generator, for example license=cc-by-4.0; the "
-            "licence of its training data decides it"
+            "license is not set: give a licence that the licence of the training data allows, for example "
+            "license=cc-by-4.0"
         )
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise UserError(f"export needs {', '.join(missing)}: pip install -e '.[export]'")
@@ -86,7 +86,7 @@ def save_programs(network: nn.Module, inputs: tuple[Tensor, ...], folder: Path) 
     shapes = [{0: batch} for _ in inputs]
     names = ["latents", "labels"][: len(inputs)]
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # about the exporters' internals
+        warnings.simplefilter("ignore")  # they concern the exporters' internals
         program = torch.export.export(network, inputs, dynamic_shapes=dict(zip(names, shapes, strict=True)))
         torch.export.save(program, folder / "generator.pt2")
         torch.onnx.export(
@@ -95,18 +95,13 @@ def save_programs(network: nn.Module, inputs: tuple[Tensor, ...], folder: Path) 
 
 
 def config_of(generator: TrainedGenerator) -> dict[str, Any]:
-    """The settings that `sample.py` needs, and those to build the network again."""
+    """What `sample.py` needs, the settings of the network, and the origin of the weights."""
+    same = ("latent_dim", "image_size", "channels", "slices_as_channels")
+    of_labels = ("classes", "class_shares", "conditions", "conditions_of_classes")
     return {
         "network": generator.settings,
-        "latent_dim": generator.latent_dim,
-        "image_size": generator.image_size,
-        "channels": generator.channels,
-        "slices_as_channels": generator.slices_as_channels,
+        **{name: getattr(generator, name) for name in (*same, *of_labels)},
         "block": SAMPLES_AT_ONCE,
-        "classes": generator.classes,
-        "class_shares": generator.class_shares,
-        "conditions": generator.conditions,
-        "conditions_of_classes": generator.conditions_of_classes,
         "weights": generator.info["weights"],
         "step": generator.info["step"],
         "checkpoint": generator.info["sha256"],
@@ -146,9 +141,9 @@ def model_card(
         "",
         "## Limits",
         "",
-        "It shows what its training data shows, at its resolution and of its scanners and people; it knows "
-        "no millimetres and no diagnosis. Whether it repeats people of its training data is said below, if "
-        "it was measured.",
+        "Its samples resemble its training data: the same resolution, scanners and kinds of people. They "
+        "have no size in millimetres and no diagnosis. They may repeat people of the training data; the "
+        "next section says whether this was measured.",
         *(f"- {printable(note)}" for note in notes),
         "",
         "## What was measured",

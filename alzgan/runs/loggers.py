@@ -1,7 +1,8 @@
 """Loggers of a run.
 
-Contract, besides Lightning's: the constructor gets the run's folder and `purge_step`, from which on a killed
-session's log will be repeated; ``show_image(tag, image, step)`` for uint8 (C, H, W), and ``show_text``.
+They keep Lightning's contract and add to it. The constructor gets the run's folder and `purge_step`: from
+this step on, a continued run repeats what an earlier session has logged. ``show_image(tag, image, step)``
+takes uint8 (C, H, W), and ``show_text(tag, text, step)`` a text; a logger may lack either.
 """
 
 import csv
@@ -27,15 +28,15 @@ class TensorBoardLog(TensorBoardLogger):
 
     Args:
         run_dir: the run's folder.
-        purge_step: hide older events from this step on; None: none.
+        purge_step: hide older events from this step on; None: hide none.
 
     Raises:
-        UserError: the folder's name is not UTF-8; TensorBoard cannot write there.
+        UserError: the folder's name is not UTF-8, which TensorBoard cannot write to.
     """
 
     def __init__(self, run_dir: Path, purge_step: int | None = None):
         if (name := str(run_dir)) != encodable(name):
-            raise UserError(f"run_dir={name} is no UTF-8: choose another, or logger=csv")
+            raise UserError(f"run_dir={name} is not UTF-8: choose another, or logger=csv")
         if purge_step is not None:
             wait_for_a_later_second(run_dir)
         super().__init__(
@@ -43,7 +44,7 @@ class TensorBoardLog(TensorBoardLogger):
         )
 
     def save(self) -> None:
-        """Flush, without the `hparams.yaml` that Lightning writes here: `config.yaml` has the settings."""
+        """Flush. Lightning would also write `hparams.yaml`, but `config.yaml` has the settings."""
         self.experiment.flush()
 
     def show_image(self, tag: str, image: Tensor, step: int) -> None:
@@ -52,7 +53,7 @@ class TensorBoardLog(TensorBoardLogger):
 
     @rank_zero_only
     def show_settings(self, metrics: Sequence[str], settings: dict[str, Any], step: int) -> None:
-        """Add the run to the HParams tab, with columns for metrics that are logged later."""
+        """Add the run to the HParams tab, with columns for metrics that will be logged later."""
         row = ((name.replace(".", "/"), value) for name, value in leaves(settings))
         shown = {
             name: value if isinstance(value, int | float) else encodable(str(value)) for name, value in row
@@ -69,8 +70,8 @@ class TensorBoardLog(TensorBoardLogger):
 def wait_for_a_later_second(run_dir: Path) -> None:
     """Wait until a new file of events sorts after the existing ones.
 
-    TensorBoard reads the files by name: first the second in which they were made, then the process as text.
-    It must read the events that a session hides before the session's own.
+    TensorBoard reads the files in the order of their names, which begin with the second in which they were
+    made. It must read the events that a session hides before the session's own.
     """
     seconds = [int(path.name.split(".")[3]) for path in run_dir.glob("events.out.tfevents.*")]
     while seconds and int(time.time()) == max(seconds):
@@ -78,11 +79,11 @@ def wait_for_a_later_second(run_dir: Path) -> None:
 
 
 class CsvLog(Logger):
-    """One row for each number, `step,name,value`, in `metrics.csv`, to use without TensorBoard.
+    """A table `metrics.csv` with a row `step,name,value` for each number.
 
     Args:
         run_dir: the run's folder.
-        purge_step: leave out rows from this step on; None: none.
+        purge_step: remove older rows from this step on; None: remove none.
     """
 
     name, version = "csv", ""
@@ -95,7 +96,7 @@ class CsvLog(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Add rows."""
+        """Add a row for each number."""
         if self.file is None:
             self.open()
         csv.writer(self.file).writerows((step, name, repr(float(value))) for name, value in metrics.items())
@@ -113,7 +114,7 @@ class CsvLog(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: `config.yaml` has them."""
+        """Do nothing, because `config.yaml` has the settings."""
 
     @rank_zero_only
     def save(self) -> None:
@@ -130,16 +131,16 @@ class CsvLog(Logger):
 
 
 class WandbLog(WandbLogger):
-    """Weights & Biases, under the name of the run's folder; a continued run keeps its id.
+    """Weights & Biases, under the name of the run's folder.
 
-    The id is random, because other sweeps may use the same folder names. The folder keeps it in
-    `wandb_id.txt`.
+    The run's id is random, because other sweeps may use the same folder names. `wandb_id.txt` in the folder
+    keeps it for continued runs.
 
     Args:
         run_dir: the run's folder.
-        purge_step: not used, since wandb drops a repeated step.
-        project: to log to.
-        offline: log to the folder, for `wandb sync` later.
+        purge_step: not used, because wandb drops repeated steps.
+        project: the project to log to.
+        offline: log to the folder, and upload later with `wandb sync`.
 
     Raises:
         UserError: wandb is not installed.

@@ -1,8 +1,7 @@
-"""A sweep of runs: a failed run does not end the others, and a table lists all, best first."""
+"""Sweeps of runs: a failed run does not end the others, and a table lists all runs, the best one first."""
 
 import contextlib
 import functools
-import itertools
 import logging
 import math
 import sys
@@ -11,9 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
@@ -23,18 +20,19 @@ from alzgan.files import read_json, reporting_disk_errors, write_json, write_tab
 from alzgan.runs.config import effective
 from alzgan.runs.resume import Previous
 from alzgan.text import aligned
+from alzgan.upstream.hydra import grid_of
 
-JOB = "job.json"  # in the folder of each job that the latest start of the sweep has run
+JOB = "job.json"  # in the folders of the jobs that the latest start of the sweep has run
 FAILURE = "failed.json"
 
 log = logging.getLogger(__name__)
 
 
 def outliving_failures(task: Callable[[DictConfig], float]) -> Callable[[DictConfig], float]:
-    """Wrap a task so that a failed job of a sweep is recorded in its folder and the sweep continues.
+    """Wrap a task so that a sweep continues after a failed job, which is recorded in the job's folder.
 
-    The objective of a failed job is inf, and `SweepTable` ends the sweep with exit code 1. An exception that
-    is no `Exception`, such as an interrupt, still ends the sweep. Outside a sweep nothing changes.
+    The objective of a failed job is inf, and `SweepTable` ends the sweep with exit code 1. An interrupt and
+    other exceptions outside `Exception` still end the sweep. Without a sweep, the task is not changed.
     """
 
     @functools.wraps(task)
@@ -64,7 +62,7 @@ def begin_job(folder: Path, overrides: Sequence[str]) -> None:
 
 
 def check_job(config: DictConfig) -> None:
-    """Refuse settings that a job of a sweep may not have."""
+    """Raise UserError for settings that a job of a sweep may not have."""
     if config.ckpt_path is not None:
         raise UserError("ckpt_path continues one run: leave out -m (--multirun)")
     if str(config.trainer.devices) != "1" or config.trainer.get("num_nodes", 1) > 1:
@@ -75,15 +73,15 @@ def check_job(config: DictConfig) -> None:
 
 
 def finished_job(folder: Path) -> float | None:
-    """The objective of a job that an earlier start of the sweep has finished, else None."""
+    """The objective of a job that an earlier start of the sweep has finished; None if there is none."""
     metrics = read_json(folder / "metrics.json")
     return None if metrics is None else objective_of(metrics)
 
 
 def finish_job(folder: Path, previous: Previous, line: str) -> float:
-    """Log the line, and return the objective of a finished run.
+    """Log the line and return the objective of a finished run.
 
-    The run may have been killed between its last checkpoint, which has the outcome, and `metrics.json`.
+    If the run was killed after its last checkpoint, which has the outcome, `metrics.json` is still written.
     """
     from alzgan.upstream.lightning import quiet  # loads Lightning
 
@@ -102,24 +100,10 @@ def objective_of(metrics: Mapping[str, Any]) -> float:
 
 
 def check_own(folder: Path, overrides: Sequence[str]) -> None:
-    """Check that a job's folder does not belong to another sweep."""
+    """Raise UserError if a job's folder belongs to another sweep."""
     before = (read_json(folder / "run.json") or {}).get("overrides")
     if before is not None and sorted(effective(before)) != sorted(effective(overrides)):
         raise UserError(f"{folder} is a job of another sweep ({' '.join(before)}): choose another run_dir")
-
-
-def grid_of(overrides: Sequence[str]) -> list[list[str]]:
-    """The overrides of each job of a grid; none if an override is an interval."""
-    loader = GlobalHydra.instance().config_loader()  # it resolves `model=glob(*)`
-    parsed, choices = OverridesParser.create(loader).parse_overrides(list(overrides)), {}
-    if any(each.is_interval_sweep() for each in parsed):
-        return []
-    for each in parsed:
-        swept = each.is_sweep_override()
-        values = each.sweep_string_iterator() if swept else [each.get_value_element_as_str()]
-        key = each.get_key_element()
-        choices[key] = [f"{key}={value}" for value in values]  # the last of two for one key counts
-    return [list(job) for job in itertools.product(*choices.values())]
 
 
 def job_folder() -> Path:
@@ -140,9 +124,9 @@ def record_failure(error: Exception) -> None:
 
 
 class SweepTable(Callback):
-    """After a multirun, print its jobs sorted by their objective and write them to `sweep.csv`.
+    """After a multirun, print its jobs in the order of their objectives and write them to `sweep.csv`.
 
-    It reads the folders of the jobs, so it works with every launcher and sweeper. Failed jobs come last.
+    Failed jobs come last. It reads the folders of the jobs, so it works with every launcher and sweeper.
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -158,7 +142,7 @@ class SweepTable(Callback):
         seed_sampler(config)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Collect, sort, show and write."""
+        """Print and write the table; exit with code 1 if a job failed."""
         folder = Path(config.hydra.sweep.dir)
         jobs = [record.parent for record in folder.glob(f"job_*/{JOB}")]
         jobs.sort(key=lambda job: int(job.name.removeprefix("job_")))
@@ -181,7 +165,7 @@ def known_jobs(config: DictConfig) -> list[list[str]]:
 
 
 def seed_sampler(config: DictConfig) -> None:
-    """Seed Optuna, so that a sweep started again proposes the same jobs."""
+    """Seed Optuna, so that a sweep that is started again proposes the same jobs."""
     sampler = OmegaConf.select(config, "hydra.sweeper.sampler")
     if sampler is not None and sampler.get("seed", 0) is None:
         with read_write(config.hydra):
@@ -202,7 +186,7 @@ def job_row(folder: Path) -> dict[str, str]:
 
 
 def by_objective(row: dict[str, str]) -> tuple[bool, float]:
-    """Sort key: lower is better; failed jobs come after those without a measurement."""
+    """Sort key: lower is better, then jobs without a measurement, then failed ones."""
     failed = row["objective"] == "failed"
     return failed, math.inf if failed else float(row["objective"])
 
@@ -218,7 +202,7 @@ def varied(rows: Sequence[dict[str, str]]) -> list[str]:
 
 
 def short(objective: str) -> str:
-    """An objective for the terminal; the CSV has all digits."""
+    """An objective with six digits, for the terminal; the CSV has all digits."""
     return objective if objective == "failed" else f"{float(objective):.6g}"
 
 

@@ -189,9 +189,9 @@ def test_a_run_keeps_the_command_lines_of_its_sessions(slices: Path, tmp_path: P
 
 
 def previous_run(**changed: object) -> Previous:
-    config = OmegaConf.to_container(
-        settings("data.image_size=32", "seed=7", "trainer.max_steps=9"), resolve=True
-    )
+    # A run_dir, because resolving the default one would make a folder.
+    composed = settings("data.image_size=32", "seed=7", "trainer.max_steps=9", "run_dir=run")
+    config = OmegaConf.to_container(composed, resolve=True)
     provenance = {"overrides": ["data.image_size=32", "seed=7"]}
     checkpoint = {"global_step": 5, "epoch": 1, "alzgan": {"config": config, "provenance": provenance}}
     return Previous(Path("run/checkpoints/last.ckpt"), {**checkpoint, **changed})

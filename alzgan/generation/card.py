@@ -36,46 +36,41 @@ def card(
         notes: further lines.
     """
     classes = Counter(row["class"] for row in rows)
+    in_classes = ", ".join(f"{count} {printable(name)}" for name, count in classes.items())
     info = generator.info
     data = info.get("data") or {}
     people = generator.people_in_train
     trained = f"{data.get('split', {}).get('train', 'unknown')} images"
     if people:
         trained += f" of {counted(people, 'person', 'people')}"
-    lines = [
-        "# Synthetic images, made by alzgan",
-        "",
-        f"{counted(len(rows), 'image')} of {generator.image_size} x {generator.image_size} pixels: "
-        + ", ".join(f"{count} {printable(name)}" for name, count in classes.items())
-        + ". A generator drew them; none is a scan.",
-        "",
-        "## How they were made",
-        "",
-        f"- Checkpoint: SHA-256 `{identity['checkpoint']}`, step {info.get('step')}, "
-        f"{info.get('weights')} weights, written by alzgan {printable(str(info.get('alzgan')))}",
-        f"- Trained on {trained}",
-        *(
-            f"- {name}: {value}"
-            for name, value in identity.items()
-            if name not in ("checkpoint", "version") and value not in (None, {})
-        ),
-        "- `manifest.csv` gives the class, seed, number and hash of the latent vector of each file. The same "
-        "call of `alzgan.generate` on the same checkpoint makes the same images again.",
-        *(f"- {note}" for note in notes),
-        "",
-        "## What was measured",
-        "",
-        *measured(
-            rows,
-            judged_as(evaluation, identity["checkpoint"], identity["weights"]),
-            asked_otherwise(identity),
-            identity.get("slices") is not None,
-        ),
-        "",
-        USE,
-        "",
-    ]
-    return "\n".join(lines)
+    shared = "\n".join(
+        f"- {name}: {value}"
+        for name, value in identity.items()
+        if name not in ("checkpoint", "version") and value not in (None, {})
+    )
+    judged = judged_as(evaluation, identity["checkpoint"], identity["weights"])
+    results = "\n".join(measured(rows, judged, asked_otherwise(identity), identity.get("slices") is not None))
+    further = "".join(f"- {note}\n" for note in notes)
+    return f"""# Synthetic images, made by alzgan
+
+{counted(len(rows), "image")} of {generator.image_size} x {generator.image_size} pixels: {in_classes}.
+A generator drew them; none is a scan.
+
+## How they were made
+
+- Checkpoint: SHA-256 `{identity["checkpoint"]}`, step {info.get("step")}, {info.get("weights")} weights,
+  written by alzgan {printable(str(info.get("alzgan")))}
+- Trained on {trained}
+{shared}
+- `manifest.csv` gives the class, seed, number and hash of the latent vector of each file. The same call of
+  `alzgan.generate` on the same checkpoint makes the same images again.
+{further}
+## What was measured
+
+{results}
+
+{USE}
+"""
 
 
 def judged_as(evaluation: Path, checkpoint: str, weights: str) -> Mapping[str, Any] | None:

@@ -120,37 +120,37 @@ def model_card(
     people = generator.people_in_train
     classes = ", ".join(map(printable, generator.classes)) or "none: it is unconditional"
     trained = counted(people, "person", "people") if people else "an unknown number of people"
-    lines = [
-        "---",
-        f"license: {json.dumps(license_name)}",
-        "library_name: pytorch",
-        "pipeline_tag: unconditional-image-generation",
-        "tags: [gan, mri, brain, medical-imaging, synthetic-data, alzgan]",
-        "---",
-        "",
-        "# A generator of brain MRI slices",
-        "",
-        f"{generator.image_size} x {generator.image_size} pixels, {counted(generator.channels, 'channel')}; "
-        f"classes: {classes}. Trained with alzgan {config['alzgan']} for {config['step']} steps on slices of "
-        f"{trained}. Checkpoint: SHA-256 `{config['checkpoint']}`.",
-        "",
-        "## Intended use",
-        "",
-        "Research on synthetic images: augmentation, teaching, tests of software. `python sample.py 16` "
-        "writes samples, and needs torch, numpy and pillow alone.",
-        "",
-        "## Limits",
-        "",
-        "Its samples resemble its training data: the same resolution, scanners and kinds of people. They "
-        "have no size in millimetres and no diagnosis. They may repeat people of the training data; the "
-        "next section says whether this was measured.",
-        *(f"- {printable(note)}" for note in notes),
-        "",
-        "## What was measured",
-        "",
-        *measured(None, judged_as(evaluation, config["checkpoint"], config["weights"])),
-        "",
-        USE,
-        "",
-    ]
-    return "\n".join(lines)
+    size = f"{generator.image_size} x {generator.image_size} pixels, {counted(generator.channels, 'channel')}"
+    limits = "\n".join(f"- {printable(note)}" for note in notes)
+    results = "\n".join(measured(None, judged_as(evaluation, config["checkpoint"], config["weights"])))
+    return f"""---
+license: {json.dumps(license_name)}
+library_name: pytorch
+pipeline_tag: unconditional-image-generation
+tags: [gan, mri, brain, medical-imaging, synthetic-data, alzgan]
+---
+
+# A generator of brain MRI slices
+
+{size}; classes: {classes}. Trained with alzgan {config["alzgan"]} for {config["step"]} steps on slices of
+{trained}. Checkpoint: SHA-256 `{config["checkpoint"]}`.
+
+## Intended use
+
+Research on synthetic images: augmentation, teaching, tests of software. `python sample.py 16` writes samples,
+and needs torch, numpy and pillow alone.
+
+## Limits
+
+Its samples resemble its training data: the same resolution, scanners and kinds of people. They have no size
+in millimetres and no diagnosis. They may repeat people of the training data; the next section says whether
+this was measured.
+
+{limits}
+
+## What was measured
+
+{results}
+
+{USE}
+"""

@@ -98,15 +98,10 @@ def ordered(settings: DictConfig, generator: TrainedGenerator) -> Order:
         raise UserError("conditions: give numbers by name, such as {slice: 12}")
     return Order(
         generator,
-        settings.n,
-        settings.first,
-        settings.seed,
-        parsed_seeds(list(settings.seeds) if OmegaConf.is_list(settings.seeds) else settings.seeds),
-        labels if isinstance(labels, dict) else str(labels),
-        given,
-        settings.truncation,
-        settings.people,
-        settings.slices,
+        seeds=parsed_seeds(list(settings.seeds) if OmegaConf.is_list(settings.seeds) else settings.seeds),
+        labels=labels if isinstance(labels, dict) else str(labels),
+        conditions=given,
+        **{name: settings[name] for name in ("n", "first", "seed", "truncation", "people", "slices")},
     )
 
 

@@ -54,7 +54,7 @@ def drawn(name: str, size: tuple[float, float], draw: Callable[[Figure], None]) 
 
 
 def distances(name: str, numbers: Sequence[dict[str, Any]]) -> str:
-    """Distances to held-out people, relative to the limit of unseen people, and the interval of the latter."""
+    """Distances to held-out people relative to the limit of unseen people, with the latter's interval."""
     rows = [number for number in numbers if number["limit"] > 0]
 
     def draw(figure: Figure) -> None:

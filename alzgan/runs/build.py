@@ -2,7 +2,6 @@
 
 import copy
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from alzgan.runs.resume import Previous
 from alzgan.runs.signatures import check_targets
 from alzgan.schedules import make_optimizer
 from alzgan.text import counted
+from alzgan.upstream.hydra import full_key
 
 # Options of Lightning's Trainer that the game or its batches would not follow, and what to set instead.
 INSTEAD = {
@@ -60,8 +60,7 @@ def build(name: str, node: DictConfig, **arguments: Any) -> Any:
             raise told from None
         if not isinstance(error.__cause__, OF_THE_TRAINER if name == "trainer" else REFUSALS):
             raise
-        place = re.search(r"^full_key: (\S+)", str(error), re.MULTILINE)
-        raise refused(place[1] if place else name, error.__cause__) from error
+        raise refused(full_key(error) or name, error.__cause__) from error
 
 
 def refused(place: str, error: Exception) -> UserError:

@@ -16,7 +16,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from alzgan.errors import UserError, user_error
 from alzgan.runs.config import CONF, register_resolvers, remove_unused_folders, unwritable
 from alzgan.text import printable, shell_override
-from alzgan.upstream.hydra import can_be_set
+from alzgan.upstream import hydra as upstream
 
 ENVIRONMENT = re.compile(r"\$\{oc\.env:(?:[^{}]|\$\{[^{}]*\})*\}")
 
@@ -97,29 +97,22 @@ def one_line(error: Exception) -> str:
     """Hydra's and OmegaConf's message without their internals, on one line."""
     if isinstance(error, OverrideParseException) and (advice := hint(error)):
         return f"cannot read {printable(error.override)}{advice}"
-    if unknown := re.search(r"To append to your config use (\+([^=]+)=.*)", str(error)):
-        advice = f"; if its class has such an option, use {unknown[1]}" if "." in unknown[2] else ""
-        return f"there is no setting {unknown[2]}: --help lists them{advice}"
-    causes = [str(error)] + ([str(error.__cause__)] if error.__cause__ else [])
-    kept: list[str] = []
-    for line in "\n".join(causes).split("Config search path:")[0].splitlines():
-        text = re.sub(r"\s+", " ", line).strip()
-        if text and text not in kept and not text.startswith(("object_type", "reference_type", "full_key")):
-            kept.append(text)
-    return "; ".join(kept).replace(":;", ":") + hint(error)
+    if unknown := upstream.unknown_setting(error):
+        name = unknown.partition("=")[0]
+        advice = f"; if its class has such an option, use +{unknown}" if "." in name else ""
+        return f"there is no setting {name}: --help lists them{advice}"
+    return upstream.message(error) + hint(error)
 
 
 def hint(error: Exception) -> str:
     """What to do, if Hydra's message does not say it."""
-    if missing := re.search(
-        r"Could not find 'hydra/(?:launcher|sweeper)/(joblib|ray|submitit|optuna)", str(error)
-    ):
-        return f"; first: pip install 'alzgan[{missing[1]}]'"
-    if "does not support sweep type" in str(error):
+    if plugin := upstream.missing_plugin(error):
+        return f"; first: pip install 'alzgan[{plugin}]'"
+    if upstream.needs_another_sweeper(error):
         return "; an interval needs hydra/sweeper=optuna"
     if isinstance(error, OverrideParseException) and "=" in error.override:
         name, value = error.override.split("=", 1)
-        return f"; write it as {shell_override(name, meant(value))}" if can_be_set(name) else ""
+        return f"; write it as {shell_override(name, meant(value))}" if upstream.can_be_set(name) else ""
     return ""
 
 

@@ -92,16 +92,17 @@ class CsvLog(Logger):
         super().__init__()
         self.path = run_dir / "metrics.csv"
         self.purge_step = purge_step
-        self.file: Any = None
+        self.begun = False
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Add a row for each number."""
-        if self.file is None:
-            self.open()
-        csv.writer(self.file).writerows((step, name, repr(float(value))) for name, value in metrics.items())
+        if not self.begun:
+            self.begin()
+        with self.path.open("a", newline="") as file:
+            csv.writer(file).writerows((step, name, repr(float(value))) for name, value in metrics.items())
 
-    def open(self) -> None:
+    def begin(self) -> None:
         """Keep the rows of earlier sessions, except those that will be logged again."""
         kept = [["step", "name", "value"]]
         if self.path.is_file():
@@ -110,24 +111,11 @@ class CsvLog(Logger):
             kept += [row for row in rows if self.purge_step is None or int(row[0]) < self.purge_step]
         with replacing(self.path) as part, part.open("w", newline="") as file:
             csv.writer(file).writerows(kept)
-        self.file = self.path.open("a", newline="")
+        self.begun = True
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Do nothing, because `config.yaml` has the settings."""
-
-    @rank_zero_only
-    def save(self) -> None:
-        """Flush."""
-        if self.file is not None:
-            self.file.flush()
-
-    @rank_zero_only
-    def finalize(self, status: str) -> None:
-        """Close the file."""
-        if self.file is not None:
-            self.file.close()
-            self.file = None
 
 
 class WandbLog(WandbLogger):

@@ -146,12 +146,13 @@ class SweepTable(Callback):
         folder = Path(config.hydra.sweep.dir)
         jobs = [record.parent for record in folder.glob(f"job_*/{JOB}")]
         jobs.sort(key=lambda job: int(job.name.removeprefix("job_")))
-        rows = sorted(map(job_row, jobs), key=by_objective)
+        rows = [job_row(job) for job in jobs]
+        rows.sort(key=lambda row: (row["objective"] is None, row["objective"] or 0.0))  # failed ones last
         columns = ["job", "objective", "metric", *varied(rows)]
-        write_table(folder / "sweep.csv", columns, table(rows, columns)[1:])
-        shown = table([row | {"objective": short(row["objective"])} for row in rows], columns)
-        print("\n".join(["", *aligned(shown), f"Also in {folder / 'sweep.csv'}"]), flush=True)
-        if failed := [row["job"] for row in rows if row["objective"] == "failed"]:
+        write_table(folder / "sweep.csv", columns, table(rows, columns, ""))
+        shown = aligned([columns, *table(rows, columns, ".6g")])
+        print("\n".join(["", *shown, f"Also in {folder / 'sweep.csv'}"]), flush=True)
+        if failed := [row["job"] for row in rows if row["objective"] is None]:
             sys.exit(f"alzgan: {len(failed)} of {len(rows)} jobs failed: {', '.join(failed)}")
 
 
@@ -172,26 +173,19 @@ def seed_sampler(config: DictConfig) -> None:
             sampler.seed = 0
 
 
-def job_row(folder: Path) -> dict[str, str]:
-    """One job: its folder's name, objective, metric and overrides."""
-    failure, metrics = read_json(folder / FAILURE) or {}, read_json(folder / "metrics.json") or {}
-    failed = bool(failure) or not metrics
+def job_row(folder: Path) -> dict[str, Any]:
+    """One job: its folder's name, objective (None if it failed), metric and overrides."""
+    failed, metrics = (folder / FAILURE).is_file(), read_json(folder / "metrics.json")
     overrides = (override.partition("=") for override in read_json(folder / JOB)["overrides"])
     return {
         **{name: value for name, _, value in overrides},
         "job": folder.name,
-        "objective": "failed" if failed else str(objective_of(metrics)),
-        "metric": "" if failed else str(metrics.get("objective", "")),
+        "objective": None if failed or not metrics else objective_of(metrics),
+        "metric": "" if failed or not metrics else str(metrics.get("objective", "")),
     }
 
 
-def by_objective(row: dict[str, str]) -> tuple[bool, float]:
-    """Sort key: lower is better, then jobs without a measurement, then failed ones."""
-    failed = row["objective"] == "failed"
-    return failed, math.inf if failed else float(row["objective"])
-
-
-def varied(rows: Sequence[dict[str, str]]) -> list[str]:
+def varied(rows: Sequence[dict[str, Any]]) -> list[str]:
     """The overrides in which jobs differ, in the order of the command line."""
     overrides = [
         {name: value for name, value in row.items() if name not in ("job", "objective", "metric")}
@@ -201,11 +195,11 @@ def varied(rows: Sequence[dict[str, str]]) -> list[str]:
     return [name for name in every if len({names.get(name) for names in overrides}) > 1]
 
 
-def short(objective: str) -> str:
-    """An objective with six digits, for the terminal; the CSV has all digits."""
-    return objective if objective == "failed" else f"{float(objective):.6g}"
-
-
-def table(rows: Sequence[dict[str, str]], columns: Sequence[str]) -> list[list[str]]:
-    """The header and the rows."""
-    return [list(columns), *([row.get(column, "") for column in columns] for row in rows)]
+def table(rows: Sequence[dict[str, Any]], columns: Sequence[str], form: str) -> list[list[str]]:
+    """The cells of each row, with objectives in this format."""
+    lines = []
+    for row in rows:
+        objective = "failed" if row["objective"] is None else format(row["objective"], form)
+        cells = {**row, "objective": objective}
+        lines.append([cells.get(column, "") for column in columns])
+    return lines

@@ -1,5 +1,6 @@
-"""Private names of Hydra, checked with 1.3."""
+"""Private names of Hydra and the wording of its errors and OmegaConf's, checked with 1.3 and 2.3."""
 
+import re
 from collections.abc import Sequence
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -40,3 +41,36 @@ def grid_of(overrides: Sequence[str]) -> list[list[str]]:
         return BasicSweeper.split_arguments(parsed, None)[0]
     except HydraException:
         return []
+
+
+def message(error: Exception) -> str:
+    """The message of an error and of its cause, on one line and without internals."""
+    kept: list[str] = []
+    for line in f"{error}\n{error.__cause__ or ''}".split("Config search path:")[0].splitlines():
+        text = " ".join(line.split())
+        if text and text not in kept and not text.startswith(("object_type", "reference_type", "full_key")):
+            kept.append(text)
+    return "; ".join(kept).replace(":;", ":")
+
+
+def full_key(error: Exception) -> str | None:
+    """The name of the config node that an object could not be built from."""
+    place = re.search(r"^full_key: (\S+)", str(error), re.MULTILINE)
+    return place[1] if place else None
+
+
+def unknown_setting(error: Exception) -> str | None:
+    """The override `name=value` of a setting that is in no config."""
+    unknown = re.search(r"To append to your config use \+(.*)", str(error))
+    return unknown[1] if unknown else None
+
+
+def missing_plugin(error: Exception) -> str | None:
+    """The name of an optional launcher or sweeper that is not installed."""
+    missing = re.search(r"Could not find 'hydra/\w+/(joblib|ray|submitit|optuna)", str(error))
+    return missing[1] if missing else None
+
+
+def needs_another_sweeper(error: Exception) -> bool:
+    """Whether an override is an interval, which Hydra's own sweeper cannot sample."""
+    return "does not support sweep type" in str(error)

@@ -51,16 +51,16 @@ def hydra_at_work() -> contextlib.AbstractContextManager:
     return initialize_config_dir(str(CONF), version_base="1.3")
 
 
-def checkpoint_file(ckpt_path: str) -> Path:
-    """The checkpoint of a run's folder, or the file itself."""
-    path = Path(ckpt_path).expanduser().absolute()
+def checkpoint_file(given: str, setting: str = "ckpt_path") -> Path:
+    """The checkpoint of a run's folder, or the file itself, which is given by a setting."""
+    path = Path(given).expanduser().absolute()
     if not path.exists():
-        raise UserError(f"ckpt_path={ckpt_path}: there is no such run or file")
+        raise UserError(f"{setting}={given}: there is no such run or file")
     if path.is_file():
         return path
     last = path / "checkpoints" / "last.ckpt"
     if not last.is_file():
-        raise UserError(f"ckpt_path={ckpt_path}: it has no checkpoints/last.ckpt; start the run again")
+        raise UserError(f"{setting}={given}: it has no checkpoints/last.ckpt; start the run again")
     return last
 
 

@@ -21,6 +21,7 @@ from alzgan.errors import UserError
 from alzgan.files import replacing
 from alzgan.runs.config import leaves
 from alzgan.text import encodable
+from alzgan.upstream.lightning import RANK_ZERO
 
 
 class TensorBoardLog(TensorBoardLogger):
@@ -152,8 +153,7 @@ class WandbLog(WandbLogger):
             )
         except ModuleNotFoundError:
             raise UserError("logger=wandb needs wandb: pip install 'alzgan[wandb]'") from None
-        rank = rank_zero_only.rank  # type: ignore[attr-defined]  # Lightning sets it
-        if rank == 0 and not known.exists():
+        if RANK_ZERO.rank == 0 and not known.exists():
             with replacing(known) as part:
                 part.write_text(run_id, encoding="utf-8")
 

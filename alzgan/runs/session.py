@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from lightning import Trainer
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from alzgan.callbacks.checkpoint import RunCheckpoint
@@ -30,7 +29,7 @@ from alzgan.runs.resume import Previous
 from alzgan.runs.start import check_held_out, start_from, start_whole
 from alzgan.runs.sweep import objective_of
 from alzgan.text import counted, printable, shell_override, shell_word
-from alzgan.upstream.lightning import know_the_node, quiet
+from alzgan.upstream.lightning import RANK_ZERO, know_the_node, quiet
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +52,7 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
     tune_process()
     know_the_node(settings.trainer.get("num_nodes", 1))
     # The first rank holds the lock for all ranks.
-    rank = rank_zero_only.rank  # type: ignore[attr-defined]  # Lightning sets it
-    lock = contextlib.nullcontext() if rank else written_by_one_process(run_dir)
+    lock = contextlib.nullcontext() if RANK_ZERO.rank else written_by_one_process(run_dir)
     with quiet(), reporting_disk_errors(run_dir), lock:
         record: dict[str, Any] = {}
         settings, data, gan, trainer = built(settings, overrides, record, previous, source)

@@ -47,10 +47,7 @@ def start_from(gan: GAN, source: str, players: Sequence[str] = PLAYERS) -> dict[
     players = [players] if isinstance(players, str) else list(players or PLAYERS)
     if unknown := [player for player in players if player not in PLAYERS]:
         raise UserError(f"model.start_with={unknown[0]} must be one or both of {', '.join(PLAYERS)}")
-    try:
-        path = checkpoint_file(source)
-    except UserError as error:
-        raise UserError(str(error).replace("ckpt_path=", "model.start_from=", 1)) from None
+    path = checkpoint_file(source, "model.start_from")
     checkpoint = load_checkpoint(path)
     wanted = [name for name in gan.state_dict() if of_players(name, players)]
     taken = fitting(gan, checkpoint["state_dict"], wanted)

@@ -91,7 +91,8 @@ class Previous:
             composed: the config of the command line alone.
             overrides: of the command line.
         """
-        settings, departures = self.own_settings(composed), dict[str, str]()
+        own, departures = self.own_settings(composed), dict[str, str]()
+        settings = copy.deepcopy(own)
         started_with = self.provenance.get("overrides", [])
         for override in overrides:
             for name in touched(override, composed, overrides):
@@ -103,8 +104,7 @@ class Previous:
                     put(settings, name, composed)
                     has = "its own" if OmegaConf.is_config(old) else f"{name}={old}"
                     departures.setdefault(override, has)
-        unchanged = settings == self.own_settings(composed)
-        return replace(self, settings=settings, unchanged=unchanged, departures=departures)
+        return replace(self, settings=settings, unchanged=settings == own, departures=departures)
 
     def to_train(self) -> DictConfig:
         """The settings of the session that continues the run, or of the new run that starts from it.

@@ -44,8 +44,11 @@ def prepare(settings: DictConfig) -> None:
     overrides = hydra.overrides.task
     if holds_volumes(cohort):
         root, sliced = slice_volumes(settings, cohort, run_dir)
-        overrides = [text for text in overrides if not answered(text, cohort)]
-        subjects = "content" if cohort.subjects == "content" else "auto"  # reads the manifest of the slices
+        by_content = cohort.subjects == "content"
+        # These concern the volumes, not their slices: the slices have a manifest, which "auto" reads.
+        of_volumes = ["data.exclude=", *([] if by_content else ["data.subjects="])]
+        overrides = [text for text in overrides if not text.startswith(tuple(of_volumes))]
+        subjects = "content" if by_content else "auto"
         cohort, notes = replace(cohort, root=root, exclude=None, subjects=subjects), sliced.notes
         extra["skipped_volumes"] = [(printable(path), reason) for path, reason in sliced.skipped]
     found = audit(cohort)
@@ -75,12 +78,6 @@ def holds_volumes(cohort: Cohort) -> bool:
             f"({printable(volumes[0])}): leave one kind out with {advice}"
         )
     return bool(volumes)
-
-
-def answered(override: str, cohort: Cohort) -> bool:
-    """Whether an override concerns the volumes, but not the training on their slices."""
-    names = ["data.exclude="] if cohort.subjects == "content" else ["data.exclude=", "data.subjects="]
-    return override.startswith(tuple(names))
 
 
 def slice_volumes(settings: DictConfig, cohort: Cohort, run_dir: Path) -> tuple[Path, Sliced]:

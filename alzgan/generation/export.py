@@ -51,12 +51,15 @@ def export(
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise UserError(f"export needs {', '.join(missing)}: pip install -e '.[export]'")
     network = generator.network.to("cpu", torch.float32)
-    inputs = example(generator)
+    from safetensors.torch import save_file
+
+    weights = {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
+    latents, labels = generator.latents(SAMPLES_AT_ONCE), generator.labels(SAMPLES_AT_ONCE)
     with new_folder(out) as part:
-        save_weights(network, part / "generator.safetensors")
+        save_file(weights, part / "generator.safetensors", metadata={"format": "pt"})
         config = config_of(generator)
         (part / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        save_programs(network, inputs, part)
+        save_programs(network, (latents,) if labels is None else (latents, labels), part)
         (part / "sample.py").write_text(TEMPLATE.read_text(encoding="utf-8"), encoding="utf-8")
         found = path.parent.parent / "evaluation.json"
         text = model_card(generator, config, license_name, found, notes)
@@ -64,20 +67,6 @@ def export(
     names = ", ".join(sorted(file.name for file in out.iterdir()))
     program = shell_word(str(out / "sample.py"))
     return [f"{out}: {names}", f"to make images without alzgan: python {program} 16"]
-
-
-def example(generator: TrainedGenerator) -> tuple[Tensor, ...]:
-    """The network's inputs for one block: latents, and labels if it takes any."""
-    latents, labels = generator.latents(SAMPLES_AT_ONCE), generator.labels(SAMPLES_AT_ONCE)
-    return (latents,) if labels is None else (latents, labels)
-
-
-def save_weights(network: nn.Module, path: Path) -> None:
-    """Write all tensors of the network by name."""
-    from safetensors.torch import save_file  # an extra
-
-    state = {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
-    save_file(state, path, metadata={"format": "pt"})
 
 
 def save_programs(network: nn.Module, inputs: tuple[Tensor, ...], folder: Path) -> None:

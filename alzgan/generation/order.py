@@ -1,6 +1,5 @@
 """What to generate: the seed, number, class and conditions of each image. No image depends on another."""
 
-import hashlib
 import itertools
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -249,8 +248,3 @@ def parsed_seeds(text: str | int | Sequence[int] | None) -> list[int] | None:
             )
         found += range(first, last + 1)
     return list(dict.fromkeys(found))
-
-
-def latent_hash(latent: Tensor) -> str:
-    """A digest of a latent vector (latent_dim,): 16 hexadecimal digits."""
-    return hashlib.blake2b(latent.numpy().tobytes(), digest_size=8).hexdigest()

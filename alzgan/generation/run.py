@@ -1,5 +1,6 @@
 """One call of `alzgan.generate`: write images with their table, data card and grid."""
 
+import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,7 +29,6 @@ from alzgan.generation.order import (
     Batch,
     Item,
     Order,
-    latent_hash,
     parsed_seeds,
     refuse_portraits,
 )
@@ -256,7 +256,7 @@ class Making:
             "slice": item.place or "",
             "seed": item.seed,
             "number": item.number,
-            "latent": latent_hash(batch.latents[index]),
+            "latent": hashlib.blake2b(batch.latents[index].numpy().tobytes(), digest_size=8).hexdigest(),
             "checkpoint": self.folder.identity["checkpoint"],
         }
         if batch.labels is not None and batch.labels.dim() == 2:

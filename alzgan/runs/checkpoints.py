@@ -72,7 +72,9 @@ def load_with_digest(path: Path) -> tuple[dict[str, Any], str]:
     except Exception as error:  # the reader may raise anything on damaged bytes
         raise UserError(refusal(path, error)) from None
     record = checkpoint.get("alzgan") if isinstance(checkpoint, dict) else None
-    if not (is_record(record) and is_state(checkpoint.get("state_dict"))):
+    parts = [record.get(name) for name in ("config", "provenance")] if isinstance(record, dict) else [None]
+    state = checkpoint.get("state_dict") if all(isinstance(part, dict) for part in parts) else None
+    if not (isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())):
         raise UserError(f"{path} is not a checkpoint of alzgan: it has no record of config and provenance")
     return checkpoint, hashlib.sha256(content).hexdigest()
 
@@ -86,18 +88,6 @@ def refusal(path: Path, error: Exception) -> str:
             "was not loaded. Use only checkpoints that alzgan has written"
         )
     return f"{path} is damaged or not a checkpoint; use another, for example checkpoints/best.ckpt"
-
-
-def is_record(record: Any) -> bool:
-    """Whether the record has the form that `RunRecord` writes."""
-    return isinstance(record, dict) and all(
-        isinstance(record.get(key), dict) for key in ("config", "provenance")
-    )
-
-
-def is_state(state: Any) -> bool:
-    """Whether the state consists of named tensors."""
-    return isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())
 
 
 def check_weights(module: nn.Module, checkpoint: dict[str, Any], path: Path) -> None:

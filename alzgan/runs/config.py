@@ -38,12 +38,6 @@ def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
         return compose(name, list(overrides))
 
 
-def group_options(group: str) -> list[str]:
-    """The choices of a config group; none if it is not a group."""
-    with hydra_at_work():
-        return hydra.group_options(group)
-
-
 def hydra_at_work() -> contextlib.AbstractContextManager:
     """Start Hydra for the block, unless a verb has started it."""
     if hydra.is_started():

@@ -286,7 +286,13 @@ def load(
     one_of(("average", "raw"), weights=weights)
     path = checkpoint_file(str(path))
     checkpoint, digest = load_with_digest(path)
-    gan = rebuild(checkpoint, path, allow)
+    config, provenance = (checkpoint["alzgan"][name] for name in ("config", "provenance"))
+    check_stored(config, path, allow)
+    with naming_the_file(path, checkpoint):
+        gan = build_model(OmegaConf.create(config))
+    check_weights(gan, checkpoint, path)
+    check_known(provenance.get("data"), path)
+    gan.load_state_dict(checkpoint["state_dict"])
     return TrainedGenerator(gan, checkpoint, digest, weights, chosen_device(device), dtype)
 
 
@@ -343,15 +349,3 @@ def is_description(data: dict[str, Any]) -> bool:
             for name, q in quantiles.items()
         )
     )
-
-
-def rebuild(checkpoint: dict[str, Any], path: Path, allow: Collection[str] = ()) -> GAN:
-    """The model of a checkpoint, with its weights."""
-    config = checkpoint["alzgan"]["config"]
-    check_stored(config, path, allow)
-    with naming_the_file(path, checkpoint):
-        gan = build_model(OmegaConf.create(config))
-    check_weights(gan, checkpoint, path)
-    check_known(checkpoint["alzgan"]["provenance"].get("data"), path)
-    gan.load_state_dict(checkpoint["state_dict"])
-    return gan

@@ -18,13 +18,14 @@ from alzgan.runs.config import (
     as_mapping,
     checkpoint_file,
     compose_config,
-    group_options,
+    hydra_at_work,
     leaves,
     new_folder,
     shared_by_ranks,
 )
 from alzgan.runs.stored import OF_THE_MACHINE, PHANTOM, check_stored, names_in
 from alzgan.text import shell_override
+from alzgan.upstream.hydra import group_options
 
 # Settings that do not change what the run is, by the beginning of their names.
 CHANGEABLE = (
@@ -241,7 +242,9 @@ def touched(override: str, composed: DictConfig, overrides: Sequence[str]) -> li
     if key in ("ckpt_path", "run_dir"):
         return []
     here = dict(leaves(OmegaConf.to_container(composed, resolve=False)))
-    if not (options := group_options(key)):
+    with hydra_at_work():
+        options = group_options(key)
+    if not options:
         return followers([name for name in here if f"{name}.".startswith(f"{key}.")] or [key], here)
     others = [text for text in overrides if text != override]
     found: dict[str, None] = {}

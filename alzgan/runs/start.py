@@ -49,7 +49,8 @@ def start_from(gan: GAN, source: str, players: Sequence[str] = PLAYERS) -> dict[
         raise UserError(f"model.start_with={unknown[0]} must be one or both of {', '.join(PLAYERS)}")
     path = checkpoint_file(source, "model.start_from")
     checkpoint = load_checkpoint(path)
-    wanted = [name for name in gan.state_dict() if of_players(name, players)]
+    kinds = {*players, *((AVERAGE, "average") if "generator" in players else ())}
+    wanted = [name for name in gan.state_dict() if name.partition(".")[0] in kinds]
     taken = fitting(gan, checkpoint["state_dict"], wanted)
     if not any(value.dim() > 1 for value in taken.values()):  # counters fit any model
         raise UserError(
@@ -180,12 +181,6 @@ def fitting(gan: GAN, theirs: dict[str, Tensor], wanted: Sequence[str]) -> dict[
         if value is not None and value.shape == state[name].shape:
             taken[name] = value
     return taken
-
-
-def of_players(name: str, players: Sequence[str]) -> bool:
-    """Whether a tensor belongs to one of the players; the average belongs to the generator."""
-    player = name.partition(".")[0]
-    return ("generator" if player in (AVERAGE, "average") else player) in players
 
 
 def named(new: Sequence[str]) -> str:

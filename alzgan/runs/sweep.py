@@ -37,28 +37,21 @@ def outliving_failures(task: Callable[[DictConfig], float]) -> Callable[[DictCon
 
     @functools.wraps(task)
     def guarded(settings: DictConfig) -> float:
-        if HydraConfig.get().mode != RunMode.MULTIRUN:
+        hydra = HydraConfig.get()
+        if hydra.mode != RunMode.MULTIRUN:
             return task(settings)
-        begin_job(job_folder(), list(HydraConfig.get().overrides.task))
+        folder, overrides = Path(hydra.runtime.output_dir), list(hydra.overrides.task)
+        check_own(folder, overrides)
+        with reporting_disk_errors(folder, "start the sweep again"):
+            write_json(folder / JOB, {"overrides": overrides})
+        (folder / FAILURE).unlink(missing_ok=True)  # of an earlier start
         try:
             return task(settings)
         except Exception as error:
-            record_failure(error)
+            record_failure(error, folder, overrides)
             return math.inf
 
     return guarded
-
-
-def begin_job(folder: Path, overrides: Sequence[str]) -> None:
-    """Record the job for the table, and remove the record of an earlier failure.
-
-    Raises:
-        UserError: the folder belongs to another sweep.
-    """
-    check_own(folder, overrides)
-    with reporting_disk_errors(folder, "start the sweep again"):
-        write_json(folder / JOB, {"overrides": overrides})
-    (folder / FAILURE).unlink(missing_ok=True)
 
 
 def check_job(config: DictConfig) -> None:
@@ -106,14 +99,9 @@ def check_own(folder: Path, overrides: Sequence[str]) -> None:
         raise UserError(f"{folder} is a job of another sweep ({' '.join(before)}): choose another run_dir")
 
 
-def job_folder() -> Path:
-    """The folder of the current job."""
-    return Path(HydraConfig.get().runtime.output_dir)
-
-
-def record_failure(error: Exception) -> None:
+def record_failure(error: Exception, folder: Path, overrides: Sequence[str]) -> None:
     """Print the reason, after the traceback of a bug, and write it to the job's folder."""
-    told, folder, overrides = user_error(error), job_folder(), list(HydraConfig.get().overrides.task)
+    told = user_error(error)
     if told is None:
         traceback.print_exception(error)
     reason = str(told) if told is not None else f"{type(error).__name__}: {error}"
@@ -139,7 +127,11 @@ class SweepTable(Callback):
             sys.exit(f"alzgan: {error}")
         for record in folder.glob(f"job_*/{JOB}"):
             record.unlink()
-        seed_sampler(config)
+        # Seed Optuna, so that a sweep that is started again proposes the same jobs.
+        sampler = OmegaConf.select(config, "hydra.sweeper.sampler")
+        if sampler is not None and sampler.get("seed", 0) is None:
+            with read_write(config.hydra):
+                sampler.seed = 0
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print and write the table; exit with code 1 if a job failed."""
@@ -163,14 +155,6 @@ def known_jobs(config: DictConfig) -> list[list[str]]:
         return []
     of_the_config = [f"{name}={value}" for name, value in (sweeper.params or {}).items()]
     return grid_of([*of_the_config, *config.hydra.overrides.task])
-
-
-def seed_sampler(config: DictConfig) -> None:
-    """Seed Optuna, so that a sweep that is started again proposes the same jobs."""
-    sampler = OmegaConf.select(config, "hydra.sweeper.sampler")
-    if sampler is not None and sampler.get("seed", 0) is None:
-        with read_write(config.hydra):
-            sampler.seed = 0
 
 
 def job_row(folder: Path) -> dict[str, Any]:

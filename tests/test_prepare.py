@@ -349,7 +349,7 @@ def test_a_run_folder_that_cannot_be_written_gets_one_line(
 def test_help_says_what_it_is_for():
     result = alzgan("--help", verb="prepare")
     assert result.returncode == 0
-    assert result.stdout.startswith("Report what a folder of images or volumes holds")
+    assert result.stdout.startswith("Report on the content of a folder of images or volumes")
     assert "subjects: auto" in result.stdout
 
 

@@ -432,7 +432,7 @@ def test_a_loaded_generator_has_the_weights_that_are_asked_for(weights, prefix, 
 def test_a_generator_without_classes_is_not_advised_to_leave_one_out(unconditional: Path):
     few = load(unconditional)
     few.people, few.people_in_train = {"A": 2, "B": 3}, 5
-    with pytest.raises(UserError, match=r"training people \(5\): samples would be portraits of them; set rare"):
+    with pytest.raises(UserError, match=r"people \(5\): samples would be portraits of them; set rare"):
         refuse_portraits(few, {UNCONDITIONAL}, False)
 
 

@@ -1,6 +1,7 @@
-"""The one exception that a user is meant to read, and what a constructor says of a value it cannot take."""
+"""Errors that a user can fix, and the checks of settings that raise them."""
 
 from collections.abc import Collection, Iterator
+from numbers import Integral
 from typing import Any
 
 
@@ -12,11 +13,11 @@ class UserError(Exception):
     """
 
 
-class SettingError(ValueError):
+class SettingError(UserError, ValueError):
     """A setting's value is out of its range; the message begins with the setting's name.
 
     Constructors raise it. Code that builds an object from a config prefixes the place of the setting:
-    ``data.batch_size=0 must be at least 1``.
+    ``data.batch_size=0 must be at least 1``. A verb's own settings have no such place.
     """
 
 
@@ -60,7 +61,7 @@ def seed_of_streams(**settings: int) -> None:
         SettingError: one is not.
     """
     for name, value in settings.items():
-        if not 0 <= value < 2**63:
+        if not isinstance(value, Integral) or not 0 <= value < 2**63:
             raise SettingError(f"{name}={value} must be a whole number from 0 to 2**63 - 1")
 
 

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, locks that end with their process, and the cache."""
+"""Files that are written whole or not at all, locks that end with their process, and the cache."""
 
 import contextlib
 import csv
@@ -24,7 +24,7 @@ from alzgan.text import printable, shell_override
 
 try:
     import fcntl
-except ImportError:  # Windows: everything works but the locks
+except ImportError:  # on Windows, which has no locks of this kind
     fcntl = None  # type: ignore[assignment]  # a module that may be missing
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE)
@@ -32,7 +32,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, 
 Found = TypeVar("Found")
 held_locks: set[int] = set()
 if fcntl:
-    # A loader's worker may outlive its killed run for a while; it must not keep the run's lock.
+    # A loader's worker may outlive a killed run for a while, and must not keep the run's lock.
     os.register_at_fork(after_in_child=lambda: close_locks())
 
 
@@ -44,11 +44,11 @@ def close_locks() -> None:
 
 @contextlib.contextmanager
 def locked(place: Path, held_by_another: Callable[[], None]) -> Iterator[bool]:
-    """Hold a lock on a file or a folder; it ends with the process and leaves no file.
+    """Hold a lock on a file or a folder. The lock ends with the process and leaves no file.
 
     Args:
         place: an existing file or folder.
-        held_by_another: called if another process holds the lock; if it returns, the lock is waited for.
+        held_by_another: called if another process holds the lock, before waiting for it.
 
     Yields:
         Whether the file system supports locks.
@@ -92,9 +92,9 @@ def written_by_one_process(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a scratch path for a file or folder; rename it to `path` if the block succeeds.
+    """Yield a scratch path for a file or folder, and rename it to `path` if the block succeeds.
 
-    The rename is durable. It replaces a file, but no folder that is not empty.
+    The rename is durable. It replaces a file or an empty folder.
     """
     with scratch(path) as part:
         yield part
@@ -103,7 +103,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def scratch(path: Path) -> Iterator[Path]:
-    """Yield a name beside `path` that no other process is given; remove what is there after the block."""
+    """Yield a path beside `path` that no other process gets; remove what is there after the block."""
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.part")
     try:
         yield part
@@ -122,10 +122,10 @@ def folder_name(name: str) -> str:
     """Return the name of a class if it can name a folder.
 
     Raises:
-        UserError: the name, which may come from an untrusted file, would lead out of its parent folder.
+        UserError: such a folder could lie elsewhere. The name may come from an untrusted file.
     """
     if not name or any(sign in name for sign in "/\\:\0") or name.startswith("."):
-        raise UserError(f"the class {printable(name)!r} is no name of a folder: nothing is written")
+        raise UserError(f"the class {printable(name)!r} cannot name a folder: nothing is written")
     return name
 
 
@@ -138,7 +138,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     try:
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-            raise UserError(f"{printable(path)} is there already: give a new folder")
+            raise UserError(f"{printable(path)} exists already: give a new folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:
             part.mkdir()
@@ -148,7 +148,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def numbered_folder(path: Path) -> Path:
-    """Make a new folder: `path`, or if that exists the first free one of `path_2`, `path_3`, ..."""
+    """Make a new folder: `path`, or if that exists, the first free one of `path_2`, `path_3`, ..."""
     path.parent.mkdir(parents=True, exist_ok=True)
     folder, number = path, 1
     while True:
@@ -175,7 +175,7 @@ def sync(path: Path) -> None:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove the scratch files of killed processes; only the process that owns the folder may call it."""
+    """Remove the scratch files of killed processes. Only the owner of the folder may call this."""
     for part in folder.rglob("*.part"):
         if not re.search(r"\.[0-9a-f]{12}\.part$", part.name):
             continue  # another program's, for example of a download
@@ -184,14 +184,14 @@ def remove_parts(folder: Path) -> None:
 
 @contextlib.contextmanager
 def reporting_disk_errors(folder: Path, then: str | None = None) -> Iterator[None]:
-    """Turn any failure to write to the folder into one line, whichever library was writing.
+    """Turn a failure to write to the folder into one line, whichever library was writing.
 
     Args:
         folder: of a run or a set.
         then: what to do once there is room; None: continue the run.
 
     Raises:
-        UserError: a write failed; or the block's own UserError, if failures to close files have covered it.
+        UserError: a write failed; or the block's own UserError, if errors on closing files have hidden it.
     """
     report = threading.excepthook
     # TensorBoard's writing thread also hands its failure to the main thread.

@@ -23,7 +23,7 @@ NOT_READY = 2  # exit code if the folder is not ready to train; 1 is an error
 
 
 def prepare(settings: DictConfig) -> None:
-    """Report on the folder of `conf/prepare.yaml`; cut volumes into an image folder first."""
+    """Report on the folder of `conf/prepare.yaml`; if it holds volumes, cut them into slices first."""
     check_missing(settings)
     data = as_mapping(settings.data)
     of_cohort: dict[str, Any] = {
@@ -44,8 +44,11 @@ def prepare(settings: DictConfig) -> None:
     overrides = hydra.overrides.task
     if holds_volumes(cohort):
         root, sliced = slice_volumes(settings, cohort, run_dir)
-        overrides = [text for text in overrides if not answered(text, cohort)]
-        subjects = "content" if cohort.subjects == "content" else "auto"  # auto reads the slices' manifest
+        by_content = cohort.subjects == "content"
+        # These concern the volumes, not their slices: the slices have a manifest, which "auto" reads.
+        of_volumes = ["data.exclude=", *([] if by_content else ["data.subjects="])]
+        overrides = [text for text in overrides if not text.startswith(tuple(of_volumes))]
+        subjects = "content" if by_content else "auto"
         cohort, notes = replace(cohort, root=root, exclude=None, subjects=subjects), sliced.notes
         extra["skipped_volumes"] = [(printable(path), reason) for path, reason in sliced.skipped]
     found = audit(cohort)
@@ -72,19 +75,13 @@ def holds_volumes(cohort: Cohort) -> bool:
         advice = " or ".join(f"data.exclude='*{suffix}'" for suffix in sorted(suffixes))
         raise UserError(
             f"{printable(cohort.folder)} has both images ({printable(images[0].path)}) and volumes "
-            f"({printable(volumes[0])}): leave one kind out, by {advice}"
+            f"({printable(volumes[0])}): leave one kind out with {advice}"
         )
     return bool(volumes)
 
 
-def answered(override: str, cohort: Cohort) -> bool:
-    """Whether an override concerns the volumes only, and not training on their slices."""
-    names = ["data.exclude="] if cohort.subjects == "content" else ["data.exclude=", "data.subjects="]
-    return override.startswith(tuple(names))
-
-
 def slice_volumes(settings: DictConfig, cohort: Cohort, run_dir: Path) -> tuple[Path, Sliced]:
-    """Write the slices of the volumes; returns their folder and the result."""
+    """Write the slices of the volumes; returns their folder and a report."""
     images = Path(settings.images).expanduser() if settings.images else run_dir / "images"
     return images, write_slices(
         cohort.folder,
@@ -98,7 +95,7 @@ def slice_volumes(settings: DictConfig, cohort: Cohort, run_dir: Path) -> tuple[
 
 
 def write(found: Audit, report: dict[str, Any], root: Path, run_dir: Path) -> None:
-    """Write the report, the manifest, the contact sheet and, if there are any, copies and skipped files."""
+    """Write the report, the manifest, the contact sheet, and tables of copies and skipped files if any."""
     files, people = found.files, found.people
     unknown: list[None] = [None] * len(files)
     subjects = people.subjects if people else Subjects("none", [""] * len(files), unknown, unknown)

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra.core.override_parser.types import Quote, QuotedString
+from alzgan.upstream import hydra
 
 # Strings that Hydra keeps without quotes. It would convert a number, true or null to another type.
 PLAIN = re.compile(r"(?ai)(?!(?:true|false|null|nan|inf)\Z)(?:[a-z_]|\.{0,2}/)[a-z0-9_/.:+-]*")
@@ -42,8 +42,8 @@ def quoted(value: str | Path | Sequence[str]) -> str:
     if PLAIN.fullmatch(text):
         return text
     text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # or OmegaConf would interpolate
-    quote = Quote.double if re.search(r'["$`!\\]', text) else Quote.single  # the shell gets the other quotes
-    return QuotedString(text, quote).with_quotes()
+    sign = '"' if re.search(r'["$`!\\]', text) else "'"  # the shell gets the other one
+    return hydra.quoted(text, sign)
 
 
 def shell_word(text: str) -> str:

@@ -21,10 +21,10 @@ def train(settings: DictConfig) -> float:
     if sweeping and (done := finished_job(run_dir)) is not None:
         return done
     previous = run_to_continue(settings, run_dir, overrides, again=sweeping)
-    if previous is not None and (finished := previous.finished(settings, overrides)):
-        return finish_job(run_dir, previous, finished)
     if previous is not None:
-        settings = previous.settings(settings, overrides)
+        if finished := previous.finished():
+            return finish_job(run_dir, previous, finished)
+        settings = previous.to_train()
     from alzgan.runs.session import run  # loads torch and Lightning, which takes seconds
 
     settings.run_dir = str(run_dir)

@@ -88,10 +88,11 @@ def test_a_ratio_and_its_spread_are_those_of_the_rounds():
         ("loops=[loop]", "loops=loop must be one of textbook, bare, bare_fast"),
         ("loops=[]", "loops is empty; choose of textbook"),
         ("rounds=0", "rounds=0 must be at least 1"),
+        ("rounds=many", "rounds=many must be int"),
         ("seconds=nan", "seconds=nan must be at least"),
         ("seconds=0", "seconds=0 must be at least"),
-        ("ckpt_path=run", "ckpt_path=run is for alzgan.train"),
-        ("trainer.devices=2", "trainer.devices=2: a benchmark is of one device"),
+        ("ckpt_path=run", "ckpt_path=run: a benchmark does not continue a run"),
+        ("trainer.devices=2", "trainer.devices=2: a benchmark uses one device"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(override: str, line: str, tmp_path: Path):
@@ -105,7 +106,7 @@ def test_what_cannot_be_measured_is_refused(override: str, line: str, tmp_path: 
 @pytest.mark.slow
 def test_a_benchmark_is_not_written_over_what_is_there(measured: tuple[Path, str]):
     run_dir, _ = measured
-    with pytest.raises(UserError, match=f"{run_dir} holds a benchmark already; choose another run_dir"):
+    with pytest.raises(UserError, match=f"{run_dir} contains a benchmark; choose another run_dir"):
         check(compose_config("benchmark", [f"run_dir={run_dir}"]), run_dir)
 
 

@@ -55,7 +55,7 @@ def test_a_pickle_that_would_run_code_is_refused(form: str, tmp_path: Path):
         path.write_bytes(pickle.dumps(evil))
     else:
         torch.save(evil, path, _use_new_zipfile_serialization=form == "archive")
-    with pytest.raises(UserError, match=r"could run code|damaged or no checkpoint") as error:
+    with pytest.raises(UserError, match=r"could run code|damaged or not a checkpoint") as error:
         load_checkpoint(path)
     assert "\n" not in str(error.value)
     assert not trace.exists()
@@ -69,7 +69,7 @@ def test_a_file_of_any_length_gets_one_line_unless_it_is_whole(run_dir: Path, tm
     path = tmp_path / "cut.ckpt"
     for length in (0, 1, 100, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:length])
-        with pytest.raises(UserError, match="damaged or no checkpoint"):
+        with pytest.raises(UserError, match="damaged or not a checkpoint"):
             load_checkpoint(path)
     path.write_bytes(content)
     assert load_checkpoint(path)["global_step"] == 2
@@ -79,7 +79,7 @@ def test_a_checkpoint_of_other_software_is_told_apart(tmp_path: Path):
     for number, content in enumerate(
         ([1], {"state_dict": {}}, {"alzgan": RECORD}, {"alzgan": RECORD, "state_dict": {"a": 1}})
     ):
-        with pytest.raises(UserError, match="is no checkpoint of alzgan"):
+        with pytest.raises(UserError, match="is not a checkpoint of alzgan"):
             load_checkpoint(saved(content, tmp_path / f"{number}.ckpt"))
 
 
@@ -104,7 +104,7 @@ def test_the_optimizers_state_must_be_the_models(run_dir: Path, slices: Path):
     optimizers = build_model(small_settings(slices, run_dir)).configure_optimizers()
     check_state(checkpoint, path)
     check_optimizers(optimizers, checkpoint, path)
-    with pytest.raises(UserError, match="has no loops: it can be sampled from, but not continued"):
+    with pytest.raises(UserError, match="has no loops: it can make samples, but not be continued"):
         check_state({k: v for k, v in checkpoint.items() if k != "loops"}, path)
     checkpoint["optimizer_states"][1]["state"][0]["exp_avg"] = torch.zeros(3)
     with pytest.raises(UserError, match="optimizers' state does not fit"):

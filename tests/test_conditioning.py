@@ -275,8 +275,8 @@ def test_a_model_of_places_trains_and_gives_stacks_back(stacks: Path, tmp_path: 
     [
         (["data.conditions=[class,weight]"], "there is no weight, only class, slice, age"),
         (["data.subjects=none", "data.conditions=[slice]"], "slice of a/0_1.png is not a number"),
-        (["model=dcgan"], "model.numbers=0 takes others"),
-        (["model.numbers=1"], "model.numbers=1 takes others"),
+        (["model=dcgan"], "but model.numbers=0: choose"),
+        (["model.numbers=1"], "but model.numbers=1: choose"),
         (["data.conditions=[subject]"], "there is no subject"),
     ],
 )
@@ -299,9 +299,7 @@ def test_classes_of_few_people_are_warned_of(three_classes: Path, tmp_path: Path
         caplog.clear()
         session.run(small_settings(three_classes, tmp_path / model, f"model={model}", *options))
         found = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
-        assert (
-            any("Fewer than 10 people to train on in a (8), b (8), c (8)" in line for line in found) == warned
-        )
+        assert any("Fewer than 10 training people in a (8), b (8), c (8)" in line for line in found) == warned
 
 
 @pytest.fixture

@@ -97,6 +97,8 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Pat
             "normalization=layer must be one of batch, none, spectral",
         ),
         ("average=ema trainer.precision=bf16-true", "small steps of ExponentialMovingAverage are lost"),
+        ("augment=ada trainer.precision=bf16-true", "small steps of AdaptiveAugmentation are lost"),
+        ("penalty=lecam trainer.precision=bf16-true", "small steps of LeCam are lost in bfloat16"),
         ("model.gradient_clip=1 trainer.precision=16-mixed", "choose bf16-mixed"),
         ("model.gradient_clip=1 trainer.precision=16", "choose bf16-mixed"),
         ("model.gradient_clip=0", "model.gradient_clip=0 must be above 0; null is no limit"),
@@ -108,18 +110,15 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Pat
         ("+trainer.limit_train_batches=3", "limit_train_batches is not used here: set trainer.max_steps"),
         ("model=r3gan augment=ada", "model.augment.probability is adapted by ADA: give its first value"),
         ("model.turns=3", "data.batch_size=32 must be a multiple of model.turns=3"),
-        ("+trainer.logger=true", "trainer.logger is not used here: choose one with logger=tensorboard"),
+        ("+trainer.logger=true", "trainer.logger is not used here: alzgan sets it, leave it out"),
         ("+trainer.profiler=simple", "trainer.profiler is not used here"),
-        (
-            "+trainer.default_root_dir=x",
-            "trainer.default_root_dir is not used here: choose the",
-        ),
+        ("+trainer.default_root_dir=x", "trainer.default_root_dir is not used here"),
         (
             "+trainer.gradient_clip_val=1",
             "trainer.gradient_clip_val is not used here: set model",
         ),
         ("+trainer.accumulate_grad_batches=2", "trainer.accumulate_grad_batches is not used here"),
-        ("trainer.precision=16-true", "trainer.precision=16-true: Adam's numbers do not fit into float16"),
+        ("trainer.precision=16-true", "trainer.precision=16-true: float16 is too small for Adam"),
         ("data=mri data.root=", "data.root is not set"),
         ("model.generator_optimizer.betas=[0.5]", "model.generator_optimizer.betas=[0.5] must be [float"),
     ],
@@ -144,7 +143,7 @@ def test_a_wrong_setting_gets_one_line(error_line: Callable, override: str, expe
         ("trainer.precision=8", "alzgan: trainer: Precision 8 is invalid."),
         ("trainer.strategy=foo", "alzgan: trainer: You selected an invalid strategy name"),
         ("callbacks.quality.weights=/nowhere.pth", "/nowhere.pth: No such file"),
-        ("model=cdcgan model.classes=1", "the data has 2 classes, and model.classes=1 takes fewer"),
+        ("model=cdcgan model.classes=1", "the data has 2 classes, but model.classes=1 is fewer"),
         ("model=cdcgan trainer.max_epochs=-1", "the model has schedules over the run's length"),
     ],
 )
@@ -273,7 +272,7 @@ def test_a_run_folder_that_hydra_or_tensorboard_cannot_take_gets_one_line(
     assert line == f"alzgan: run_dir={tmp_path}/${{x}} has ${{ in its name; choose another"
     run = tmp_path / os.fsdecode(b"\xff")
     line = error_line(f"run_dir='{run}'", *SMALL)
-    assert line == f"alzgan: run_dir={tmp_path}/\\udcff is no UTF-8: choose another, or logger=csv"
+    assert line == f"alzgan: run_dir={tmp_path}/\\udcff is not UTF-8: choose another, or logger=csv"
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,9 @@ def evaluated(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluate(run_dir: Path, *overrides: str) -> dict[str, Any]:
     run_dir.mkdir(exist_ok=True)
     overrides = (*QUICK, *overrides)
-    return run.evaluate(compose_config("evaluate", overrides), overrides, run_dir)
+    # With a run_dir, because resolving the default one would make a folder.
+    composed = compose_config("evaluate", [*overrides, f"run_dir='{run_dir}'"])
+    return run.evaluate(composed, overrides, run_dir)
 
 
 def values(found: dict[str, Any]) -> list[tuple]:

@@ -289,7 +289,7 @@ def test_slices_go_where_the_user_says_and_nowhere_over_others(error_line: Calla
     prepare(tmp_path / "scans", tmp_path / "run", f"images={folder}", "volumes.between=[0.25,0.75]")
     assert len(scan(folder)) == 8
     root, again = f"data.root={tmp_path / 'scans'}", f"run_dir={tmp_path / 'again'}"
-    assert f"{folder} is there already" in error_line(root, again, f"images={folder}")
+    assert f"{folder} exists already" in error_line(root, again, f"images={folder}")
 
 
 @pytest.mark.parametrize(
@@ -349,7 +349,7 @@ def test_a_run_folder_that_cannot_be_written_gets_one_line(
 def test_help_says_what_it_is_for():
     result = alzgan("--help", verb="prepare")
     assert result.returncode == 0
-    assert result.stdout.startswith("Report what a folder of images or volumes holds")
+    assert result.stdout.startswith("Report on the content of a folder of images or volumes")
     assert "subjects: auto" in result.stdout
 
 

@@ -297,7 +297,7 @@ def test_unknown_limits_leave_their_lines_out():
     unknown["utility"]["detectable"] = None
     text = page(evaluation(unknown), [])
     structure(text)
-    assert "could have shown" not in text
+    assert "can be detected" not in text
 
 
 def test_dollars_in_names_are_no_formula():

@@ -34,7 +34,7 @@ def go_on(path: Path, *overrides: str) -> None:
     overrides = (f"ckpt_path='{path}'", *overrides)
     composed = settings(*overrides)
     previous = run_to_continue(composed, path, overrides)
-    resumed = previous.settings(composed, overrides)
+    resumed = previous.to_train()
     resumed.run_dir = run_folder(str(path), "")
     session.run(resumed, overrides, previous)
 
@@ -113,7 +113,7 @@ def test_the_best_checkpoint_can_be_continued_too(
     assert best % 4 == 0
     with caplog.at_level("INFO"):
         go_on(tmp_path / "checkpoints/best.ckpt", "trainer.max_epochs=4")
-    assert caplog.text.count(f"Steps {best + 1} to 12 are taken again") == (best < 12)
+    assert caplog.text.count(f"Steps {best + 1} to 12 are repeated") == (best < 12)
     assert same_end(tmp_path, undisturbed)
     assert no_step_is_shown_twice(tmp_path)
 
@@ -127,7 +127,7 @@ def test_steps_that_are_taken_again_are_told(tmp_path: Path, caplog: pytest.LogC
         for step, name in ((8, "best.ckpt"), (12, "best.ckpt"), (12, "last.ckpt")):
             session.log_repeated_steps(Previous(folder / name, {"global_step": step}))
     assert [record.getMessage() for record in caplog.records] == [
-        f"Steps 9 to 12 are taken again: {folder / 'last.ckpt'} goes on to step 12"
+        f"Steps 9 to 12 are repeated; {folder / 'last.ckpt'} has reached step 12"
     ]
 
 
@@ -189,16 +189,16 @@ def test_a_run_keeps_the_command_lines_of_its_sessions(slices: Path, tmp_path: P
 
 
 def previous_run(**changed: object) -> Previous:
-    config = OmegaConf.to_container(
-        settings("data.image_size=32", "seed=7", "trainer.max_steps=9"), resolve=True
-    )
+    # A run_dir, because resolving the default one would make a folder.
+    composed = settings("data.image_size=32", "seed=7", "trainer.max_steps=9", "run_dir=run")
+    config = OmegaConf.to_container(composed, resolve=True)
     provenance = {"overrides": ["data.image_size=32", "seed=7"]}
     checkpoint = {"global_step": 5, "epoch": 1, "alzgan": {"config": config, "provenance": provenance}}
     return Previous(Path("run/checkpoints/last.ckpt"), {**checkpoint, **changed})
 
 
 def resumed(*overrides: str) -> DictConfig:
-    return previous_run().settings(settings(*overrides), overrides)
+    return previous_run().given(settings(*overrides), overrides).to_train()
 
 
 def test_a_resumed_run_has_its_own_settings_and_takes_those_that_keep_its_meaning():
@@ -230,7 +230,7 @@ def test_what_would_make_it_another_run_is_told_apart_with_its_own_value(overrid
 def test_a_new_run_follows_a_setting_wherever_it_is_used():
     overrides = ("seed=3", "loss=hinge")
     composed = settings(*overrides)
-    config = previous_run(state_dict={}).given(composed, overrides).settings(composed, overrides)
+    config = previous_run(state_dict={}).given(composed, overrides).to_train()
     assert (config.seed, config.model.seed, config.data.seed, config.data.split_seed) == (3, 3, 3, 0)
     assert config.model.loss._target_ == "alzgan.losses.HingeLoss"
     assert config.data.image_size == 32  # the rest is the old run's
@@ -238,14 +238,15 @@ def test_a_new_run_follows_a_setting_wherever_it_is_used():
 
 def test_a_run_that_has_ended_says_what_to_raise():
     by_steps = "run/checkpoints/last.ckpt is finished at step 9; to go on, give a larger trainer.max_steps="
-    assert previous_run(global_step=9).finished(settings(), ()) == by_steps
-    by_epochs = previous_run(epoch=100).finished(settings(), ())
+    assert previous_run(global_step=9).given(settings(), ()).finished() == by_steps
+    by_epochs = previous_run(epoch=100).given(settings(), ()).finished()
     assert by_epochs.endswith("is finished after 100 epochs; to go on, give a larger trainer.max_epochs=")
-    assert previous_run().finished(settings(), ()) is None
+    assert previous_run().given(settings(), ()).finished() is None
     asked = ("trainer.max_epochs=50",)  # which no step would fulfil
-    assert previous_run(epoch=100).finished(settings(*asked), asked) is None
+    previous = previous_run(epoch=100).given(settings(*asked), asked)
+    assert previous.finished() is None
     with pytest.raises(UserError, match=r"is finished after 100 epochs; to go on"):
-        previous_run(epoch=100).settings(settings(*asked), asked)
+        previous.to_train()
 
 
 def test_a_finished_run_that_is_started_again_ends_with_code_0_and_a_line(slices: Path, tmp_path: Path):
@@ -268,7 +269,7 @@ def test_another_precision_is_told(slices: Path, tmp_path: Path, caplog: pytest.
     session.run(small_settings(slices, tmp_path, "trainer.max_steps=2"))
     with caplog.at_level("INFO", logger="alzgan.runs.session"):
         go_on(tmp_path, "trainer.max_steps=4", "trainer.precision=bf16-mixed")
-    assert "not to the bit, since it was trained with trainer.precision=32-true" in caplog.text
+    assert "the last bits will differ, as it was trained with trainer.precision=32-true" in caplog.text
 
 
 def test_another_machine_is_told():
@@ -294,7 +295,7 @@ def test_a_config_of_another_version_says_what_is_unknown(slices: Path, undistur
     previous = Previous(path, load_checkpoint(path))
     previous.checkpoint["alzgan"]["config"]["data"]["slicing"] = 1
     previous.checkpoint["alzgan"]["provenance"]["alzgan"] = "0.0.1"
-    resumed = previous.settings(settings("trainer.max_epochs=9"), ("trainer.max_epochs=9",))
+    resumed = previous.given(settings("trainer.max_epochs=9"), ("trainer.max_epochs=9",)).to_train()
     with pytest.raises(
         UserError, match=r"data.slicing: .* no such option.*as in .*, written by alzgan 0.0.1"
     ):
@@ -306,7 +307,7 @@ def test_other_images_and_another_number_of_processes_are_refused(slices: Path, 
     path = tmp_path / "checkpoints/last.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     provenance = checkpoint["alzgan"]["provenance"]
-    for place, line in ((provenance, "trained by 2 processes"), (provenance["data"], "training images in")):
+    for place, line in ((provenance, "trained by 2 processes"), (provenance["data"], "are not those that")):
         kept = dict(place)
         place.update({"world_size": 2} if place is provenance else {"fingerprint": "other"})
         torch.save(checkpoint, path)
@@ -339,7 +340,7 @@ def test_a_run_whose_people_an_older_version_drew_goes_on_with_them(
     del checkpoint["alzgan"]["provenance"]["data"]["draw"]
     torch.save(checkpoint, path)
     table = (run_dir / "split.csv").rename(tmp_path / "split.csv")
-    with pytest.raises(UserError, match=r"an older version drew who is held out, and its split.csv"):
+    with pytest.raises(UserError, match=r"older version of alzgan chose the held-out people, and split.csv"):
         go_on(run_dir, "trainer.max_steps=4")
     table.rename(run_dir / "split.csv")
     for steps in (4, 6):
@@ -357,7 +358,7 @@ def test_there_must_be_something_to_continue(
 ):
     with pytest.raises(UserError, match="there is no such run or file"):
         checkpoint_file(str(tmp_path / "nothing"))
-    with pytest.raises(UserError, match=r"no checkpoints/last.ckpt in it"):
+    with pytest.raises(UserError, match=r"it has no checkpoints/last.ckpt; start the run again"):
         checkpoint_file(str(tmp_path))
     last = tmp_path / "checkpoints/last.ckpt"
     last.parent.mkdir()
@@ -366,9 +367,9 @@ def test_there_must_be_something_to_continue(
     assert run_folder(str(last), "new") == run_folder(str(tmp_path), "new") == str(tmp_path)
     assert run_folder(None, str(tmp_path / "new")) == str(tmp_path / "new")
     with pytest.raises(UserError, match="holds a run already; continue it with ckpt_path="):
-        run_to_continue(settings(), tmp_path)
+        run_to_continue(settings(), tmp_path, ())
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")  # the same command again, from the queue
-    assert run_to_continue(settings(), tmp_path).path == last
+    assert run_to_continue(settings(), tmp_path, ()).path == last
 
 
 def test_a_wrong_ckpt_path_makes_no_folder_and_gets_one_line(tmp_path: Path):

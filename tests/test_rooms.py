@@ -17,9 +17,9 @@ import alzgan
 PACKAGE = Path(alzgan.__file__).parent
 # From the bottom up; those of one line do not know each other.
 FLOORS = (
-    ("alzgan",),
+    ("alzgan", "upstream"),
     ("errors", "text"),
-    ("files", "upstream"),
+    ("files",),
     ("device", "report", "schedules"),
     ("losses", "networks", "augment", "images"),
     ("penalties", "average", "people", "metrics"),

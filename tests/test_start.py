@@ -161,7 +161,7 @@ def depart(source: Path, run_dir: Path, *overrides: str) -> None:
     words = (f"ckpt_path='{source}'", *overrides)
     composed = settings(*words)
     previous = run_to_continue(composed, run_dir, words)
-    config = previous.settings(composed, words)
+    config = previous.to_train()
     config.run_dir = str(run_dir)
     session.run(config, words, previous)
 
@@ -218,7 +218,7 @@ def test_a_new_run_from_another_goes_on_to_the_bit(
     assert same_end(tmp_path / "whole", tmp_path / "part")
     # The same command again: refused, and from Slurm's queue its own run is continued.
     with pytest.raises(
-        UserError, match=r"holds a run already; choose another run_dir, since model\.generator_"
+        UserError, match=r"holds a run already; choose another run_dir, because model\.generator_"
     ):
         depart(source, tmp_path / "part", *NEW[:2], "trainer.max_steps=6")
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
@@ -251,9 +251,8 @@ def test_a_new_run_keeps_labels_that_a_schedule_has_brought_in(slices: Path, tmp
 
 
 def test_other_networks_are_refused_with_what_takes_them(source: Path, tmp_path: Path):
-    with pytest.raises(
-        UserError, match=r"does not fit the model: its generator.* model.start_from=.* takes what"
-    ):
+    line = r"does not fit the model: its generator.* that fit, give model.start_from=.* instead of ckpt_path"
+    with pytest.raises(UserError, match=line):
         depart(source, tmp_path, "model.generator.width=4")
     with pytest.raises(UserError, match="ckpt_path gives the weights; leave one of them out"):
         depart(source, tmp_path / "both", "model.start_from=nowhere")

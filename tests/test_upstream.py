@@ -7,15 +7,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import initialize_config_dir
+from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from omegaconf import OmegaConf
 from torch.optim import SGD
 
 import alzgan
-from alzgan.upstream import lightning, torchmetrics
+from alzgan.runs.config import CONF, compose_config
+from alzgan.upstream import hydra, lightning, torchmetrics
 
 
 @pytest.mark.parametrize(
@@ -55,13 +59,61 @@ def test_the_inception_network_is_where_it_is_taken_from():
     ]
 
 
+def test_hydra_reads_what_is_quoted_and_knows_what_is_a_name():
+    read = hydra.OverridesParser.create().parse_override
+    for text in ("it's", 'a "b"', "a\\\\'b\\\\", "[1, {x}]"):
+        assert [read(f"x={hydra.quoted(text, sign)}").value() for sign in "\"'"] == [text, text]
+    assert hydra.can_be_set("data.root")
+    assert not hydra.can_be_set("a b")
+
+
+def test_hydra_says_whether_it_has_started_and_what_it_knows():
+    assert not hydra.is_started()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert hydra.is_started()
+        assert hydra.group_options("average") == ["ema", "none"]
+        assert hydra.group_options("seed") == []
+        assert hydra.grid_of(["seed=1,2", "average=glob(*)"]) == [
+            [f"seed={seed}", f"average={average}"] for seed in (1, 2) for average in ("ema", "none")
+        ]
+        assert hydra.grid_of(["seed=interval(1,2)"]) == []
+
+
+def said(task: Callable[[], object]) -> Exception:
+    with pytest.raises(Exception) as error:  # noqa: PT011
+        task()
+    return error.value
+
+
+def test_what_hydra_and_omegaconf_say_is_understood():
+    unknown = said(lambda: compose_config("train", ["model.more.x=0.1"]))
+    assert hydra.unknown_setting(unknown) == "model.more.x=0.1"
+    missing = said(lambda: compose_config("train", ["model=nothing"]))
+    assert hydra.unknown_setting(missing) is None
+    assert hydra.message(missing).startswith("In 'train': Could not find 'model/nothing'; Available options")
+    assert "Config search path" in str(missing)
+    assert "provider" not in hydra.message(missing)
+    wrong = said(lambda: OmegaConf.create({"a": {"b": "${c}"}}).a.b)
+    assert hydra.message(wrong) == "Interpolation key 'c' not found"
+    assert "full_key" in str(wrong)
+    optimizer = {"_target_": "torch.optim.SGD", "params": None}
+    assert hydra.full_key(said(lambda: instantiate({"a": {"b": optimizer}}))) == "a.b"
+    plugin = said(lambda: compose_config("train", ["hydra/launcher=optuna_of_nobody"]))
+    assert hydra.missing_plugin(plugin) == "optuna"
+    interval = hydra.OverridesParser.create().parse_overrides(["seed=interval(1,2)"])
+    assert hydra.needs_another_sweeper(said(lambda: hydra.BasicSweeper.split_arguments(interval, None)))
+
+
 def test_private_names_stand_in_these_files_alone():
     package = Path(alzgan.__file__).parent
     foreign = re.compile(
         r"(trainer|strategy|optimizer|environment|plugin|launcher)\w*\._[a-z]|\bimport _|from torch_fidelity"
+        r"|(from|import) hydra\.(core\.(?!hydra_config\b)|_internal|plugins|grammar)"
+        r"|(from|import) omegaconf\.(?!errors)"
     )
     for path in package.rglob("*.py"):
         if path.parent.name != "upstream":
             found = foreign.search(path.read_text())
             assert not found, f"{path}: {found and found[0]}"
     assert lightning.__doc__.endswith("checked with 2.6.")
+    assert hydra.__doc__.endswith("checked with 1.3 and 2.3.")

@@ -450,7 +450,7 @@ def test_the_rules_of_images_say_who_is_in_volumes(tmp_path):
     assert volumes[2].columns == {"age": "2"}
     (tmp_path / "subjects.csv").write_text(table.replace(",AD,", ",../AD,"))
     assert find_volumes(tmp_path).volumes[0].subject == "000"
-    with pytest.raises(UserError, match=r"the class '\.\./AD' is no name of a folder"):
+    with pytest.raises(UserError, match=r"the class '\.\./AD' cannot name a folder"):
         find_volumes(tmp_path, classes="csv")
 
 
@@ -654,7 +654,7 @@ def test_a_folder_of_bad_volumes_only_is_an_error_even_where_they_may_be_skipped
 
 def test_a_folder_that_holds_something_is_never_overwritten(study, tmp_path):
     touch(tmp_path, "slices/precious.txt")
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="exists already"):
         write_slices(study, tmp_path / "slices", subjects="none")
     assert [path.name for path in (tmp_path / "slices").iterdir()] == ["precious.txt"]
 

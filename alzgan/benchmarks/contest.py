@@ -1,7 +1,7 @@
-"""Time loops side by side: each has a process, and they take turns in rounds.
+"""Time loops side by side: each has a process of its own, and they take turns in rounds.
 
-Slow drifts of the machine (clock, neighbours, cache) then affect all loops alike, and each loop has its own
-peak memory.
+So slow changes of the machine (clock, other programs, cache) affect all loops alike, and the peak memory of
+each loop can be measured.
 """
 
 import contextlib
@@ -22,17 +22,17 @@ WARM_UP_STEPS = 5  # the first steps choose kernels, fill caches and capture gra
 
 
 class Finished(Exception):
-    """Ends a loop that has been measured."""
+    """Ends a loop when all is measured."""
 
 
 class Pace:
-    """A loop's connection to the measuring process: it runs the requested number of steps, then waits."""
+    """A loop's connection to the measuring process, which asks for a number of steps at a time."""
 
     def __init__(self, line: Connection):
         self.line = line
 
     def wait(self) -> None:
-        """Wait for a round."""
+        """Wait for a turn."""
         self.steps_left = self.line.recv()
         if self.steps_left == 0:
             raise Finished
@@ -40,7 +40,7 @@ class Pace:
         self.start = time.perf_counter()
 
     def step_done(self) -> None:
-        """Count a step; at the end of a round, send its seconds."""
+        """Count a step; at the end of a turn, send its seconds and wait for the next one."""
         self.steps_left -= 1
         if self.steps_left == 0:
             synchronize()
@@ -48,7 +48,7 @@ class Pace:
             self.wait()
 
 
-Loop = Callable[[Pace, Any], None]  # calls `Pace.wait` once and `Pace.step_done` after each step, for ever
+Loop = Callable[[Pace, Any], None]  # calls `Pace.wait` once, then `Pace.step_done` after each step, for ever
 Run = Callable[[int], Any]  # seconds that so many steps of a loop take; 0 ends it and returns its peak memory
 
 
@@ -83,12 +83,12 @@ def serve(loop: Loop, settings: Any, line: Connection, log: Path) -> None:
 
 
 def run(name: str, line: Connection, steps: int) -> Any:
-    """Let the loop at the other end of the line run some steps; returns its answer."""
+    """Let the loop at the other end of the line run some steps, and return its answer."""
     try:
         line.send(steps)
         return line.recv()
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        raise RuntimeError(f"the loop {name} has died: see its log in the run's folder") from None
+        raise RuntimeError(f"the loop {name} has ended with an error: see its log in run_dir") from None
 
 
 def interleave(loops: Mapping[str, Run], rounds: int, seconds: float) -> dict[str, list[float]]:
@@ -119,7 +119,7 @@ def quartiles(values: list[float]) -> list[float]:
 
 def peak_memory() -> dict[str, float]:
     """This process's peak memory in MiB, and that of CUDA if it used any."""
-    # On Linux `getrusage` includes the process that started this one.
+    # On Linux, the value of `getrusage` includes the process that has started this one.
     if STATUS.is_file():
         lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
         peak = int(lines["VmHWM"].split()[0]) / 2**10  # kB

@@ -1,4 +1,4 @@
-"""The timed loops: that of the tutorials, the game without a Trainer, and alzgan's training.
+"""The loops that are timed: the textbook's, the game without a Trainer, and alzgan's training.
 
 Each takes a composed and resolved `conf/train.yaml` and runs until its `Pace` ends it.
 """
@@ -22,7 +22,7 @@ from alzgan.game import Look, Turn
 from alzgan.runs.build import build_data, build_model, build_trainer, conditioned
 from alzgan.upstream.lightning import quiet
 
-RESIDENT = 1024  # images of noise that lie on the device
+RESIDENT = 1024  # images of noise on the device
 SELDOM = 1_000_000
 
 
@@ -33,7 +33,7 @@ def device_of(training: DictConfig) -> torch.device:
 
 
 def textbook(pace: Pace, training: DictConfig, batches: Iterable[Tensor] | None = None) -> None:
-    """The DCGAN loop of the tutorials, which decodes each image again and prints each loss at each step.
+    """The DCGAN loop of the tutorials, which decodes all images again and prints the losses of each step.
 
     `batches` (N, C, H, W) in [-1, 1] replace those of the data.
     """
@@ -51,7 +51,7 @@ def textbook(pace: Pace, training: DictConfig, batches: Iterable[Tensor] | None 
 
 
 def bare(pace: Pace, training: DictConfig) -> None:
-    """Alzgan's game alone, on noise that lies on the device; on CUDA by graphs."""
+    """Alzgan's game without a Trainer, on noise that is on the device; on CUDA with a graph."""
     tune_process()
     game = BareGame(training)
     if game.device.type == "cuda":
@@ -79,16 +79,16 @@ class BareGame:
 
     def step(self, number: int) -> dict[str, Tensor]:
         """One step on a random batch."""
-        # Without the cache of cast weights, as in Lightning: a later turn needs the updated weights.
+        # As in Lightning, no cache of cast weights, because a later turn needs the updated weights.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low, cache_enabled=False):
             return self.play(self.draw_turns(), self.gan.due(number))
 
     def draw_turns(self) -> list[Turn]:
-        """The discriminator's turns, drawn on the device."""
+        """The turns of a step, drawn on the device."""
         return [self.draw_turn() for _ in range(self.gan.turns_a_step)]
 
     def draw_turn(self) -> Turn:
-        """One turn."""
+        """One turn of the discriminator."""
         gan, count = self.gan, self.batch_size // self.gan.turns_a_step
         labels: Tensor | None = None
         draws: Tensor | None = None
@@ -105,9 +105,9 @@ class BareGame:
 
 
 def trainer(pace: Pace, training: DictConfig) -> None:
-    """The real Trainer with its callbacks and its logger.
+    """Alzgan's training with its callbacks and its logger.
 
-    Work of every few epochs is left out: it would fall into some rounds only.
+    What happens only once in several epochs is left out, because it would fall into some of the rounds.
     """
     for name in ("quality", "samples"):
         if training.callbacks.get(name) is not None:
@@ -117,7 +117,7 @@ def trainer(pace: Pace, training: DictConfig) -> None:
 
 
 def train(training: DictConfig, *probes: Callback) -> None:
-    """Train as `alzgan.runs.session.run` does, with `probes` behind all other callbacks."""
+    """Train as `alzgan.runs.session.run` does, with `probes` after all other callbacks."""
     tune_process()
     with quiet():
         data = build_data(training)

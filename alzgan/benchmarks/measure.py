@@ -1,4 +1,4 @@
-"""A benchmark: time the loops side by side and compare them."""
+"""A benchmark: time several training loops side by side and compare them."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,10 @@ from alzgan.files import write_json
 from alzgan.runs.build import build_data, build_model, conditioned
 from alzgan.runs.config import check_missing, compose_config
 from alzgan.runs.provenance import provenance
+from alzgan.runs.signatures import check_types
 from alzgan.text import aligned
 
-OWN = ("run_dir", "loops", "rounds", "seconds", "trainer")  # settings that are not the training's
+OWN = ("run_dir", "loops", "rounds", "seconds", "trainer")  # settings that are not passed on to the training
 LOOPS: dict[str, tuple[Loop, tuple[str, ...]]] = {  # by name, with overrides
     "textbook": (loops.textbook, ()),
     "bare": (loops.bare, ()),
@@ -56,50 +57,48 @@ def check(settings: DictConfig, run_dir: Path) -> None:
         UserError: they cannot be measured.
     """
     check_missing(settings)
-    try:
-        at_least(1, rounds=settings.rounds)
-        at_least(1e-3, seconds=settings.seconds)
-        for name in settings.loops:
-            one_of(LOOPS, loops=name)
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    check_types(settings, {"rounds": int, "seconds": float})
+    at_least(1, rounds=settings.rounds)
+    at_least(1e-3, seconds=settings.seconds)
+    for name in settings.loops:
+        one_of(LOOPS, loops=name)
     if not settings.loops:
         raise UserError(f"loops is empty; choose of {', '.join(LOOPS)}")
     if settings.ckpt_path is not None:
-        raise UserError(f"ckpt_path={settings.ckpt_path} is for alzgan.train: a benchmark starts anew")
+        raise UserError(f"ckpt_path={settings.ckpt_path}: a benchmark does not continue a run; leave it out")
     if str(settings.trainer.devices) != "1" or settings.trainer.num_nodes > 1:
         raise UserError(
-            f"trainer.devices={settings.trainer.devices}: a benchmark is of one device; set it to 1"
+            f"trainer.devices={settings.trainer.devices}: a benchmark uses one device; set it to 1"
         )
     for name, what in (("benchmark.json", "a benchmark"), ("checkpoints", "a run")):
         if (run_dir / name).exists():
-            raise UserError(f"{run_dir} holds {what} already; choose another run_dir")
+            raise UserError(f"{run_dir} contains {what}; choose another run_dir")
 
 
 class Bench:
-    """The data and the model that the loops of a benchmark share. For the arguments see `measure`."""
+    """What the loops of a benchmark share. For the arguments see `measure`."""
 
     def __init__(self, settings: DictConfig, overrides: Sequence[str], run_dir: Path):
         self.run_dir = run_dir
         self.overrides = [text for text in overrides if text.lstrip("+~").split("=")[0] not in OWN]
         data = build_data(settings)
         self.settings = settings = conditioned(settings, data)
-        build_model(settings)  # reports errors here, not in the process of a loop
-        data.setup()  # makes the phantom and fills the cache
+        build_model(settings)  # so that errors are not reported in the process of a loop
+        data.setup()  # draws the phantom and fills the cache
         self.root = str(data.root)
         self.conditions = {name: settings.model.get(name, 0) for name in ("classes", "numbers")}
 
     def training(self, name: str, *overrides: str) -> DictConfig:
-        """The config of `python -m alzgan.train` in a folder of its own, without an end."""
+        """The config of a training without an end, in a folder of its own."""
         extra = ["trainer.max_epochs=1000000", "trainer.max_steps=-1", f"run_dir='{self.run_dir / name}'"]
         composed = compose_config("train", [*self.overrides, *extra, *overrides])
         composed.model.update(self.conditions)
         composed.data.root = self.root
-        OmegaConf.resolve(composed)  # the loops' processes have no resolvers
+        OmegaConf.resolve(composed)  # the processes of the loops lack the resolvers
         return composed
 
     def contest(self, chosen: Mapping[str, tuple[Loop, Sequence[str]]]) -> dict[str, Any]:
-        """Time loops, given as in `LOOPS`, and compare them."""
+        """Time the loops, which are given as in `LOOPS`, and compare them."""
         plans = {name: (loop, self.training(name, *options)) for name, (loop, options) in chosen.items()}
         with contest(plans, self.run_dir) as runs:
             times = interleave(runs, self.settings.rounds, self.settings.seconds)
@@ -108,7 +107,7 @@ class Bench:
 
 
 def summary(times: dict[str, list[float]], memory: dict[str, Any], batch: int) -> dict[str, Any]:
-    """The median times of each loop, and the comparison with the textbook and the bare loop."""
+    """The times of each loop, compared with the textbook and the bare loop."""
     found: dict[str, Any] = {}
     for name, seconds in times.items():
         median = statistics.median(seconds)
@@ -126,7 +125,7 @@ def summary(times: dict[str, list[float]], memory: dict[str, Any], batch: int) -
 
 
 def ratios(times: list[float], reference: list[float]) -> dict[str, float]:
-    """The speed over that of the reference in the same round: median and quartiles over the rounds."""
+    """The speed relative to the reference in the same round: median and quartiles over the rounds."""
     low, ratio, high = quartiles([theirs / ours for ours, theirs in zip(times, reference, strict=True)])
     return {"ratio": ratio, "low": low, "high": high}
 

@@ -1,4 +1,4 @@
-"""The DCGAN loop of the tutorials, which the default model must equal and is timed against."""
+"""The DCGAN loop of the tutorials. The default model must be equal to it, and is timed against it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ ADAM: dict[str, Any] = {"lr": 2e-4, "betas": (0.5, 0.999)}
 
 
 class TextbookGame:
-    """The two players of the tutorials: BCELoss on probabilities, with separate passes for real and fake.
+    """The training step of the tutorials: BCELoss on probabilities, with separate passes for real and fake.
 
     Args:
         generator: latents (N, L) to images (N, C, H, W).
@@ -50,7 +50,7 @@ class TextbookGame:
 
 
 def batches(folder: str, image_size: int, channels: int, batch_size: int) -> Iterator[Tensor]:
-    """Endless whole batches of float images in [-1, 1]; workers decode each image each time."""
+    """Endless full batches of float images in [-1, 1]. Workers decode each image every time."""
     recipe = [
         *([transforms.Grayscale()] if channels == 1 else []),
         transforms.Resize(image_size),

@@ -1,1 +1,1 @@
-"""What a trained generator is asked for: folders of synthetic images, and the generator itself for others."""
+"""Folders of synthetic images from a trained generator, and the export of the generator itself."""

@@ -1,4 +1,4 @@
-"""The data card of a set: its content, its origin, what was measured, and what was not."""
+"""The data card of a set: its content, its origin, and what was and what was not measured."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,11 @@ from alzgan.text import counted, printable
 
 USE = """## Responsible use
 
-These images were drawn by a generator; none is a scan of anyone. They are for research: not for diagnosis,
-and not in place of real images in a test set. They can carry features of the people that the generator
-learned from, or repeat one of them, and the biases of how those were chosen. Keep the word synthetic with
-them, and this page."""
+A generator drew these images; none is a scan. Use them for research. Do not use them for diagnosis, or
+instead of real images in a test set. They can show features of the people that the generator was trained on,
+or even repeat one of these people, and they inherit the bias of how those people were chosen. Keep this page
+with the images, and
+always call them synthetic."""
 
 
 def card(
@@ -35,46 +36,41 @@ def card(
         notes: further lines.
     """
     classes = Counter(row["class"] for row in rows)
+    in_classes = ", ".join(f"{count} {printable(name)}" for name, count in classes.items())
     info = generator.info
     data = info.get("data") or {}
     people = generator.people_in_train
     trained = f"{data.get('split', {}).get('train', 'unknown')} images"
     if people:
         trained += f" of {counted(people, 'person', 'people')}"
-    lines = [
-        "# Synthetic images, made by alzgan",
-        "",
-        f"{counted(len(rows), 'image')} of {generator.image_size} x {generator.image_size} pixels: "
-        + ", ".join(f"{count} {printable(name)}" for name, count in classes.items())
-        + ". Each was drawn by a generator; none is a scan.",
-        "",
-        "## How they were made",
-        "",
-        f"- Checkpoint: SHA-256 `{identity['checkpoint']}`, step {info.get('step')}, "
-        f"{info.get('weights')} weights, written by alzgan {printable(str(info.get('alzgan')))}",
-        f"- Trained on {trained}",
-        *(
-            f"- {name}: {value}"
-            for name, value in identity.items()
-            if name not in ("checkpoint", "version") and value not in (None, {})
-        ),
-        "- `manifest.csv` has for each file its class, seed, number and the hash of its latent vector: the "
-        "same call of `alzgan.generate` on the same checkpoint gives it again.",
-        *(f"- {note}" for note in notes),
-        "",
-        "## What was measured",
-        "",
-        *measured(
-            rows,
-            judged_as(evaluation, identity["checkpoint"], identity["weights"]),
-            asked_otherwise(identity),
-            identity.get("slices") is not None,
-        ),
-        "",
-        USE,
-        "",
-    ]
-    return "\n".join(lines)
+    shared = "\n".join(
+        f"- {name}: {value}"
+        for name, value in identity.items()
+        if name not in ("checkpoint", "version") and value not in (None, {})
+    )
+    judged = judged_as(evaluation, identity["checkpoint"], identity["weights"])
+    results = "\n".join(measured(rows, judged, asked_otherwise(identity), identity.get("slices") is not None))
+    further = "".join(f"- {note}\n" for note in notes)
+    return f"""# Synthetic images, made by alzgan
+
+{counted(len(rows), "image")} of {generator.image_size} x {generator.image_size} pixels: {in_classes}.
+A generator drew them; none is a scan.
+
+## How they were made
+
+- Checkpoint: SHA-256 `{identity["checkpoint"]}`, step {info.get("step")}, {info.get("weights")} weights,
+  written by alzgan {printable(str(info.get("alzgan")))}
+- Trained on {trained}
+{shared}
+- `manifest.csv` gives the class, seed, number and hash of the latent vector of each file. The same call of
+  `alzgan.generate` on the same checkpoint makes the same images again.
+{further}
+## What was measured
+
+{results}
+
+{USE}
+"""
 
 
 def judged_as(evaluation: Path, checkpoint: str, weights: str) -> Mapping[str, Any] | None:
@@ -88,7 +84,7 @@ def judged_as(evaluation: Path, checkpoint: str, weights: str) -> Mapping[str, A
 
 
 def asked_otherwise(identity: Mapping[str, Any]) -> bool:
-    """Whether an evaluation draws other samples of the generator than this set."""
+    """Whether this set was drawn in another way than the samples of an evaluation."""
     usual = {"truncation": 1, "labels": "as_trained", "conditions": None, "copies": "keep"}
     return any(identity.get(name, value) not in (value, {}) for name, value in usual.items())
 
@@ -102,10 +98,10 @@ def measured(
     """Lines on what was measured, and on what was not.
 
     Args:
-        rows: of a manifest; None without a set of images.
+        rows: of a manifest; None if there is no set of images.
         judged: the generator's results in an evaluation.
-        otherwise: whether the evaluation drew other samples than the set.
-        stacks: whether the images are people's stacks, which are flagged as a whole.
+        otherwise: whether the set was drawn in another way than the evaluation's samples.
+        stacks: whether the images are stacks of people, which are flagged as a whole.
     """
     lines = []
     if rows is not None:
@@ -114,25 +110,25 @@ def measured(
             f"- Copies: {len(looked)} of {len(rows)} images were compared with every training image, also "
             f"{LOOKED_FOR}. {looked.count('yes')} of them are "
             + (
-                "of stacks that come nearer to one than those of 99 of 100 unseen people do"
+                "in stacks that are nearer to a training image than the stacks of 99 of 100 unseen people"
                 if stacks
-                else "nearer to one than 99 of 100 images of unseen people are"
+                else "nearer to a training image than 99 of 100 images of unseen people"
             )
-            + "; `manifest.csv` says which."
+            + "; `manifest.csv` flags them."
             if looked
             else "- Copies: **not looked for**. `check=true` compares each image with every training image."
         )
     if judged is None:
         lines.append(
-            "- Quality and diversity: **not measured here**. `python -m alzgan.evaluate ckpt_path=RUN "
-            "run_dir=RUN` measures them, beside unseen real people, and leaves what it finds where this page "
-            "looks for it: in the run's folder."
+            "- Quality and diversity: **not measured**. `python -m alzgan.evaluate ckpt_path=RUN "
+            "run_dir=RUN` measures them and writes the results to the run's folder, from which this page "
+            "takes them."
         )
         return lines
     if otherwise:
         lines.append(
-            "- What follows was measured of other samples of this generator, with truncation 1 and classes "
-            "as often as real people have them. **Of these images it was not measured.**"
+            "- The results below are for other samples of this generator, with truncation 1 and the class "
+            "frequencies of the training data. **These images were not measured.**"
         )
     for each in judged.get("verdicts", []):
         question, answer = printable(str(each.get("question"))), printable(str(each.get("answer")))

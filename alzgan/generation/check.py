@@ -1,6 +1,6 @@
-"""Check each synthetic image for being a copy of a training image, as `alzgan.evaluate` does for a set.
+"""Check whether a synthetic image is a copy of a training image, as `alzgan.evaluate` does for a set.
 
-The threshold comes from all images of unseen people; an evaluation draws as many as its preset says.
+The threshold comes from all images of unseen people; an evaluation uses as many as its preset says.
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ class Judgement(NamedTuple):
     """The nearest training image of one image.
 
     Attributes:
-        file: the nearest training image.
-        person: the person in it; empty if unknown.
+        file: of the nearest training image.
+        person: whom it shows; empty if unknown.
         similarity: see `alzgan.images.likeness`, from 0 to 1.
         copy: whether the similarity exceeds that of 99 of 100 images of unseen people; for an image of a
             stack, whether the stack's highest similarity exceeds that of 99 of 100 unseen people's stacks.
@@ -41,9 +41,9 @@ class CopyCheck:
 
     Args:
         path: of the checkpoint.
-        settings: of the verb; `data` may give the new place of the images.
+        settings: of the verb; `data.root` may give the new folder of the training images.
         overrides: of the command line.
-        cache: for results about the real images.
+        cache: folder for results about the real images.
 
     Raises:
         UserError: the training images are missing or have changed.
@@ -56,7 +56,7 @@ class CopyCheck:
         theirs = cached_nearest(unseen.pixels, train.pixels, cache)
         self.search = Search(train.pixels)
         self.threshold = copies_of(theirs, theirs).threshold
-        # A stack is as near as its nearest image, so larger stacks are nearer.
+        # A stack is as near as its nearest image, so unseen people's stacks have a threshold of their own.
         nearest = [theirs.similarity[rows].max() for rows in rows_of(unseen.people)]
         self.threshold_of_stacks = (
             float(torch.stack(nearest).double().quantile(QUANTILE)) if nearest else self.threshold
@@ -78,7 +78,7 @@ class CopyCheck:
         ]
 
     def judge_stack(self, images: Tensor) -> list[Judgement]:
-        """Judge the uint8 images (N, C, H, W) of one person: all are copies or none."""
+        """Judge the uint8 images (N, C, H, W) of one person: all of them are copies, or none."""
         judged = self.judge(images)
         copy = max(each.similarity for each in judged) > self.threshold_of_stacks
         return [each._replace(copy=copy) for each in judged]

@@ -29,15 +29,15 @@ def export(
 ) -> list[str]:
     """Write the generator to a new folder; returns lines on its content.
 
-    The folder holds `generator.safetensors` and `config.json`, the weights and settings of the network;
-    `generator.pt2`, a program of torch.export; `generator.onnx`, the same for other runtimes; `sample.py`,
-    which makes images with torch, numpy and pillow; and `README.md`, a model card as on Hugging Face.
+    The folder contains the weights (`generator.safetensors`) and settings (`config.json`) of the network, the
+    network as a program of torch.export (`generator.pt2`) and for other runtimes (`generator.onnx`), a script
+    that makes images with torch, numpy and pillow alone (`sample.py`), and a model card (`README.md`).
 
     Args:
         generator: is exported on the CPU in float32.
         path: of its checkpoint.
         out: a new folder.
-        license_name: of the generator; the licence of its training data decides it.
+        license_name: of the generator; it depends on the licence of its training data.
         notes: further lines on its limits, for the card.
 
     Raises:
@@ -45,18 +45,21 @@ def export(
     """
     if license_name is None:
         raise UserError(
-            "license is not set: give the licence of the generator, for example license=cc-by-4.0; the "
-            "licence of its training data decides it"
+            "license is not set: give a licence that the licence of the training data allows, for example "
+            "license=cc-by-4.0"
         )
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise UserError(f"export needs {', '.join(missing)}: pip install -e '.[export]'")
     network = generator.network.to("cpu", torch.float32)
-    inputs = example(generator)
+    from safetensors.torch import save_file
+
+    weights = {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
+    latents, labels = generator.latents(SAMPLES_AT_ONCE), generator.labels(SAMPLES_AT_ONCE)
     with new_folder(out) as part:
-        save_weights(network, part / "generator.safetensors")
+        save_file(weights, part / "generator.safetensors", metadata={"format": "pt"})
         config = config_of(generator)
         (part / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        save_programs(network, inputs, part)
+        save_programs(network, (latents,) if labels is None else (latents, labels), part)
         (part / "sample.py").write_text(TEMPLATE.read_text(encoding="utf-8"), encoding="utf-8")
         found = path.parent.parent / "evaluation.json"
         text = model_card(generator, config, license_name, found, notes)
@@ -66,27 +69,13 @@ def export(
     return [f"{out}: {names}", f"to make images without alzgan: python {program} 16"]
 
 
-def example(generator: TrainedGenerator) -> tuple[Tensor, ...]:
-    """The network's inputs for one block: latents, and labels if it takes any."""
-    latents, labels = generator.latents(SAMPLES_AT_ONCE), generator.labels(SAMPLES_AT_ONCE)
-    return (latents,) if labels is None else (latents, labels)
-
-
-def save_weights(network: nn.Module, path: Path) -> None:
-    """Write all tensors of the network by name."""
-    from safetensors.torch import save_file  # an extra
-
-    state = {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
-    save_file(state, path, metadata={"format": "pt"})
-
-
 def save_programs(network: nn.Module, inputs: tuple[Tensor, ...], folder: Path) -> None:
     """Write the network as a program of torch.export and as ONNX, for any number of images."""
     batch = torch.export.Dim("batch", min=1)
     shapes = [{0: batch} for _ in inputs]
     names = ["latents", "labels"][: len(inputs)]
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # about the exporters' internals
+        warnings.simplefilter("ignore")  # they concern the exporters' internals
         program = torch.export.export(network, inputs, dynamic_shapes=dict(zip(names, shapes, strict=True)))
         torch.export.save(program, folder / "generator.pt2")
         torch.onnx.export(
@@ -95,18 +84,13 @@ def save_programs(network: nn.Module, inputs: tuple[Tensor, ...], folder: Path) 
 
 
 def config_of(generator: TrainedGenerator) -> dict[str, Any]:
-    """The settings that `sample.py` needs, and those to build the network again."""
+    """What `sample.py` needs, the settings of the network, and the origin of the weights."""
+    same = ("latent_dim", "image_size", "channels", "slices_as_channels")
+    of_labels = ("classes", "class_shares", "conditions", "conditions_of_classes")
     return {
         "network": generator.settings,
-        "latent_dim": generator.latent_dim,
-        "image_size": generator.image_size,
-        "channels": generator.channels,
-        "slices_as_channels": generator.slices_as_channels,
+        **{name: getattr(generator, name) for name in (*same, *of_labels)},
         "block": SAMPLES_AT_ONCE,
-        "classes": generator.classes,
-        "class_shares": generator.class_shares,
-        "conditions": generator.conditions,
-        "conditions_of_classes": generator.conditions_of_classes,
         "weights": generator.info["weights"],
         "step": generator.info["step"],
         "checkpoint": generator.info["sha256"],
@@ -125,37 +109,37 @@ def model_card(
     people = generator.people_in_train
     classes = ", ".join(map(printable, generator.classes)) or "none: it is unconditional"
     trained = counted(people, "person", "people") if people else "an unknown number of people"
-    lines = [
-        "---",
-        f"license: {json.dumps(license_name)}",
-        "library_name: pytorch",
-        "pipeline_tag: unconditional-image-generation",
-        "tags: [gan, mri, brain, medical-imaging, synthetic-data, alzgan]",
-        "---",
-        "",
-        "# A generator of brain MRI slices",
-        "",
-        f"{generator.image_size} x {generator.image_size} pixels, {counted(generator.channels, 'channel')}; "
-        f"classes: {classes}. Trained with alzgan {config['alzgan']} for {config['step']} steps on slices of "
-        f"{trained}. Checkpoint: SHA-256 `{config['checkpoint']}`.",
-        "",
-        "## Intended use",
-        "",
-        "Research on synthetic images: augmentation, teaching, tests of software. `python sample.py 16` "
-        "writes samples, and needs torch, numpy and pillow alone.",
-        "",
-        "## Limits",
-        "",
-        "It shows what its training data shows, at its resolution and of its scanners and people; it knows "
-        "no millimetres and no diagnosis. Whether it repeats people of its training data is said below, if "
-        "it was measured.",
-        *(f"- {printable(note)}" for note in notes),
-        "",
-        "## What was measured",
-        "",
-        *measured(None, judged_as(evaluation, config["checkpoint"], config["weights"])),
-        "",
-        USE,
-        "",
-    ]
-    return "\n".join(lines)
+    size = f"{generator.image_size} x {generator.image_size} pixels, {counted(generator.channels, 'channel')}"
+    limits = "\n".join(f"- {printable(note)}" for note in notes)
+    results = "\n".join(measured(None, judged_as(evaluation, config["checkpoint"], config["weights"])))
+    return f"""---
+license: {json.dumps(license_name)}
+library_name: pytorch
+pipeline_tag: unconditional-image-generation
+tags: [gan, mri, brain, medical-imaging, synthetic-data, alzgan]
+---
+
+# A generator of brain MRI slices
+
+{size}; classes: {classes}. Trained with alzgan {config["alzgan"]} for {config["step"]} steps on slices of
+{trained}. Checkpoint: SHA-256 `{config["checkpoint"]}`.
+
+## Intended use
+
+Research on synthetic images: augmentation, teaching, tests of software. `python sample.py 16` writes samples,
+and needs torch, numpy and pillow alone.
+
+## Limits
+
+Its samples resemble its training data: the same resolution, scanners and kinds of people. They have no size
+in millimetres and no diagnosis. They may repeat people of the training data; the next section says whether
+this was measured.
+
+{limits}
+
+## What was measured
+
+{results}
+
+{USE}
+"""

@@ -1,4 +1,4 @@
-"""The folder of a set of synthetic images: whole files, the identity of the set, and a table."""
+"""The folder of a set of synthetic images: the files, the identity of the set, and a table."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -23,10 +23,10 @@ class SetFolder:
 
     Args:
         path: the folder.
-        identity: the settings that all images of the set share; a folder with another set is refused.
+        identity: the settings that all images of the set share.
         classes: names of the class folders.
         form: of the files, see `alzgan.generation.formats`.
-        overwrite: replace another set: remove all files that are named like a set's.
+        overwrite: replace another set, by removing all files that are named like those of a set.
 
     Raises:
         UserError: the folder holds something else, or a class cannot name a folder.
@@ -47,8 +47,8 @@ class SetFolder:
         self.check(overwrite)
 
     def check(self, overwrite: bool) -> None:
-        """Refuse a folder that holds anything but this set, or another set to overwrite."""
-        # Another process may be writing the identity under a scratch name.
+        """Refuse a folder that holds anything but this set, or another set that may be overwritten."""
+        # Another process may just be writing the identity, under a scratch name.
         begun = f"{IDENTITY}.*.part"
         there = self.path.exists() and (
             not self.path.is_dir() or any(not path.match(begun) for path in self.path.iterdir())
@@ -73,7 +73,7 @@ class SetFolder:
     def begin(self) -> None:
         """Make the folder, and write the identity of the set."""
         if self.gives_way:
-            for path in sorted(self.path.rglob("*")):  # also those of a call killed before it wrote its table
+            for path in sorted(self.path.rglob("*")):  # a call that was killed has written no table
                 if OURS.fullmatch(path.relative_to(self.path).as_posix()) and path.is_file():
                     path.unlink()
             (self.path / MANIFEST).unlink(missing_ok=True)
@@ -86,14 +86,14 @@ class SetFolder:
         folder = self.classes[item.kind or 0]
         if item.alone:
             return f"{folder}/seed-{item.seed:06d}{SUFFIXES[self.form]}"
-        if item.person is not None and self.form == "nifti":
+        if item.place and self.form == "nifti":
             return f"{folder}/{person_name(item)}{SUFFIXES[self.form]}"
-        if item.person is not None:
+        if item.place:
             return f"{folder}/{person_name(item)}/slice-{item.place:03d}{SUFFIXES[self.form]}"
         return f"{folder}/{item.number:07d}{SUFFIXES[self.form]}"
 
     def has(self, item: Item) -> bool:
-        """Whether the image exists; a file under its name is whole."""
+        """Whether the image exists. A file with its name is always complete."""
         return (self.path / self.name_of(item)).is_file()
 
     def add_rows(self, header: Sequence[str], rows: Sequence[Mapping[str, object]]) -> int:
@@ -106,7 +106,7 @@ class SetFolder:
             known: dict[str, Mapping[str, object]] = {
                 row["file"]: row for row in there if (self.path / row["file"]).is_file()
             }
-            for row in rows:  # keep other columns of an earlier call, such as the nearest image
+            for row in rows:  # keep columns of an earlier call, such as the nearest image
                 known[str(row["file"])] = {**known.get(str(row["file"]), {}), **row}
             columns = list(dict.fromkeys([*header, *(key for row in known.values() for key in row)]))
             table = [[known[name].get(key, "") for key in columns] for name in sorted(known)]
@@ -116,6 +116,6 @@ class SetFolder:
 
 def person_name(item: Item) -> str:
     """The name of an item's person, or of the image itself."""
-    if item.person is not None:
-        return f"synthetic-{item.seed}-person-{item.person:04d}"
+    if item.place:
+        return f"synthetic-{item.seed}-person-{item.number:04d}"
     return f"synthetic-{item.seed}-{item.number:07d}"

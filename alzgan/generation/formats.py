@@ -5,7 +5,6 @@ The metadata of a PNG file marks it as synthetic and gives its seed.
 
 import gzip
 import importlib.util
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -15,8 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from alzgan.device.pixels import quantized, to_uint8
-from alzgan.errors import UserError
-from alzgan.files import scratch
+from alzgan.errors import UserError, one_of
 
 SUFFIXES = {"png": ".png", "png16": ".png", "npy": ".npy", "nifti": ".nii.gz"}
 ZIP_LEVEL = 6
@@ -28,8 +26,7 @@ def check_format(name: str, channels: int) -> None:
     Raises:
         UserError: they cannot.
     """
-    if name not in SUFFIXES:
-        raise UserError(f"format={name} must be one of {', '.join(SUFFIXES)}")
+    one_of(SUFFIXES, format=name)
     if name == "nifti" and importlib.util.find_spec("nibabel") is None:
         raise UserError("format=nifti needs nibabel: pip install -e '.[nifti]'")
     if name in ("png16", "nifti") and channels != 1:
@@ -58,30 +55,24 @@ def save_png(path: Path, picture: Image.Image, about: Mapping[str, str]) -> None
     info = PngInfo()
     for key, value in about.items():
         info.add_text(key, value)
-    with scratch(path) as part:
-        picture.save(part, format="PNG", pnginfo=info, compress_level=ZIP_LEVEL)
-        os.replace(part, path)
+    picture.save(path, format="PNG", pnginfo=info, compress_level=ZIP_LEVEL)
 
 
 def write_npy(path: Path, image: Tensor, about: Mapping[str, str]) -> None:
     """Float32 (C, H, W) in [-1, 1]."""
-    with scratch(path) as part:
-        with part.open("wb") as file:
-            np.save(file, image.float().numpy())
-        os.replace(part, path)
+    with path.open("wb") as file:
+        np.save(file, image.float().numpy())
 
 
 def write_volume(path: Path, stack: Tensor, about: Mapping[str, str]) -> None:
     """Slices (S, H, W), from the lowest to the highest, as a NIfTI volume in RAS+ with voxels of 1 mm.
 
-    The slices are axial, as `alzgan.prepare` cuts them: the left is on the left, the front is up. The size of
-    a voxel is a convention, because the generator does not know millimetres.
+    The slices are axial, as `alzgan.prepare` cuts them: left is left, and the front is up. The size of a
+    voxel is a convention, because the generator knows no millimetres.
     """
     import nibabel  # an extra
 
     pixels = to_uint8(stack).permute(2, 1, 0).numpy()[:, ::-1]
     volume = nibabel.Nifti1Image(pixels, np.eye(4))
     volume.header["descrip"] = "; ".join(f"{key} {value}" for key, value in about.items())[:79].encode()
-    with scratch(path) as part:
-        part.write_bytes(gzip.compress(volume.to_bytes(), mtime=0))  # reproducible bytes
-        os.replace(part, path)
+    path.write_bytes(gzip.compress(volume.to_bytes(), mtime=0))  # reproducible bytes

@@ -19,12 +19,12 @@ MILLISECONDS = 80  # of a frame
 def interpolate(order: Order, steps: int, out: Path) -> list[str]:
     """Write `strip.png` and `steps.gif`, from image to image of an order; returns lines on the result.
 
-    Latents move along the great circle (White 2016, "Sampling generative networks"): those on a straight line
-    are shorter than any drawn one. The label is the first image's.
+    Latents move along the great circle (White 2016, "Sampling generative networks"), because on a straight
+    line they would become shorter than drawn ones. All images have the label of the first.
 
     Args:
         order: at least two images.
-        steps: from one image to the next.
+        steps: number of steps from one image to the next.
         out: a new folder.
 
     Raises:
@@ -32,7 +32,7 @@ def interpolate(order: Order, steps: int, out: Path) -> list[str]:
     """
     items = order.items()
     if steps < 2 or len(items) < 2:
-        raise UserError("interpolate needs at least 2 steps, and n=2 images or more to go between")
+        raise UserError("interpolate needs at least 2 steps and at least 2 images: set n=2")
     shares = torch.linspace(0, 1, steps + 1)[:-1]
     frames = []
     first = order.labels_of(items[:1])
@@ -53,7 +53,7 @@ def interpolate(order: Order, steps: int, out: Path) -> list[str]:
 
 
 def between(one: Tensor, two: Tensor, shares: Tensor) -> Tensor:
-    """Latents (S, latent_dim) between two (latent_dim,), with lengths between theirs."""
+    """Latents (S, latent_dim) between two latents (latent_dim,), at S shares of the way."""
     angle = torch.arccos(torch.cosine_similarity(one, two, dim=0).clamp(-1, 1))
     if angle < 1e-4:
         return torch.lerp(one, two, shares[:, None])

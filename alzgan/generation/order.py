@@ -1,6 +1,5 @@
-"""What to generate: each image's seed, number, class and conditions. No image depends on another."""
+"""What to generate: the seed, number, class and conditions of each image. No image depends on another."""
 
-import hashlib
 import itertools
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alzgan.errors import UserError
+from alzgan.errors import UserError, at_least, one_of, seed_of_streams
 from alzgan.people.subjects import FEW_PEOPLE
 from alzgan.runs.load import SAMPLES_AT_ONCE, TrainedGenerator
 from alzgan.text import printable
@@ -27,21 +26,19 @@ class Item(NamedTuple):
         seed: of its latent.
         number: of its latent.
         kind: index of its class; None if the generator is unconditional.
-        person: number of the person whose stack it belongs to; None outside a stack.
-        place: slice in the stack, from 1; 0 outside a stack.
+        place: slice in the stack of one person, from 1; 0 outside a stack.
         alone: whether it is the only image of its seed.
     """
 
     seed: int
     number: int
     kind: int | None
-    person: int | None = None
     place: int = 0
     alone: bool = False
 
 
 class Batch(NamedTuple):
-    """N items generated together, their latents (N, latent_dim), and labels if there are any."""
+    """N items that are generated together, with their latents (N, latent_dim), and labels if any."""
 
     items: list[Item]
     latents: Tensor
@@ -55,14 +52,17 @@ class Order:
     Args:
         generator: see `alzgan.load`.
         n: number of images.
-        first: number of the first one.
+        first: number of the first image.
         seed: of the latents.
-        seeds: instead of these three: a seed for each image, whose number is 0.
+        seeds: replaces n, first and seed: a seed for each image, whose number is then 0.
         labels: "as_trained", "balanced", a class for all, or the number of images of each class.
         conditions: numbers by name, for all images; missing ones are drawn.
         truncation: factor of the latents.
-        people: instead of n: number of people, each with a stack of slices; needs the condition "slice".
-        slices: of each person, evenly from the lowest to the highest place in training.
+        people: replaces n: number of people, each with a stack of slices; needs the condition "slice".
+        slices: number of slices of each person, at equal steps from the lowest to the highest in training.
+
+    Raises:
+        UserError: a value is out of its range, or two of them exclude each other.
     """
 
     generator: TrainedGenerator
@@ -77,35 +77,30 @@ class Order:
     slices: int = 32
 
     def __post_init__(self):
-        for name, least in (("n", 1), ("first", 0), ("seed", 0), ("slices", 2)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name}={getattr(self, name)} must be at least {least}")
-        if self.seed >= 2**63:
-            raise UserError(f"seed={self.seed} must be a whole number from 0 to 2**63 - 1")
+        at_least(0, first=self.first)
+        at_least(1, n=self.n, people=self.people)
+        at_least(2, slices=self.slices)
+        seed_of_streams(seed=self.seed)
         if not 0 < self.truncation < float("inf"):
-            raise UserError(f"truncation={self.truncation} must be above 0, 1 for the latents as they are")
-        if self.people is not None and self.people < 1:
-            raise UserError(f"people={self.people} must be at least 1")
+            raise UserError(f"truncation={self.truncation} must be above 0; 1 does not truncate")
         if self.people is not None and "slice" not in self.generator.conditions:
             raise UserError(
                 "people= needs a generator with the condition slice: train one with model=cdcgan "
                 "data.conditions=[class,slice]"
             )
         self.generator.labels(1, conditions=self.conditions)  # raises UserError for unknown ones
-        if unknown := [name for name in self.counts if name not in self.names]:
-            raise UserError(f"labels: there is no class {printable(unknown[0])}, only {self.known}")
         if self.seeds is not None and self.people is not None:
             raise UserError("give seeds or people, not both")
-        if self.seeds is not None and not isinstance(self.labels, str):
-            raise UserError("labels: counts of each class go with n, not with seeds")
-        if not isinstance(self.labels, str) and not self.labels:
-            raise UserError("labels={} asks for nothing: leave it out")
-        word = isinstance(self.labels, str) and self.labels
-        if word and word not in ("as_trained", "balanced", *self.generator.classes):
-            raise UserError(f"labels={printable(word)} must be as_trained, balanced, or of {self.known}")
-        if not self.generator.classes and self.labels != "as_trained":
+        if self.labels != "as_trained" and not self.generator.classes:
             raise UserError("labels: this generator is unconditional: it has no classes to choose from")
-        if self.counts and (min(self.counts.values()) < 0 or not any(self.counts.values())):
+        if isinstance(self.labels, str):
+            one_of(("as_trained", "balanced", *self.generator.classes), labels=self.labels)
+            return
+        for name in self.labels:
+            self.generator.index_of(name)  # raises UserError for an unknown one
+        if self.seeds is not None:
+            raise UserError("labels: counts of each class go with n, not with seeds")
+        if min(self.labels.values(), default=0) < 0 or not any(self.labels.values()):
             raise UserError("labels: give how many images of each class, from 0 on, and not only 0")
 
     @property
@@ -114,14 +109,9 @@ class Order:
         return self.generator.classes or [UNCONDITIONAL]
 
     @property
-    def known(self) -> str:
-        """The classes, for an error."""
-        return ", ".join(map(printable, self.generator.classes)) or "none, since it is unconditional"
-
-    @property
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> Mapping[str, int]:
         """The number of images of each class, if `labels` gives it."""
-        return {} if isinstance(self.labels, str) else {str(k): v for k, v in self.labels.items()}
+        return {} if isinstance(self.labels, str) else self.labels
 
     def __len__(self) -> int:
         if self.people is not None:
@@ -129,10 +119,10 @@ class Order:
         return len(self.seeds) if self.seeds is not None else sum(self.counts.values()) or self.n
 
     def identity(self) -> dict[str, Any]:
-        """The settings that all images of one set share, whatever their number."""
+        """The settings that all images of a set share."""
         return {
             "seed": None if self.seeds is not None else self.seed,
-            "labels": self.labels if isinstance(self.labels, str) else self.counts,
+            "labels": self.labels,
             "conditions": dict(self.conditions or {}),
             "truncation": self.truncation,
             "slices": self.slices if self.people is not None else None,
@@ -148,10 +138,10 @@ class Order:
         if self.people is None:
             return [Item(self.seed, number, kind) for number, kind in numbered]
         places = range(1, self.slices + 1)
-        return [Item(self.seed, number, kind, number, place) for number, kind in numbered for place in places]
+        return [Item(self.seed, number, kind, place) for number, kind in numbered for place in places]
 
     def kinds(self, count: int, first: int, seed: int, place: int) -> list[int | None]:
-        """The classes of a seed's images from number `first`, which has place `place` in the order."""
+        """The classes of a seed's images from number `first` on, which stands at `place` in the order."""
         classes = self.generator.classes
         if not classes:
             return [None] * count
@@ -167,10 +157,10 @@ class Order:
         return np.searchsorted(edges, places, side="right").tolist()
 
     def groups(self) -> list[list[Item]]:
-        """The items generated together: a person's stack, or a block."""
+        """The items in groups that are generated together: a person's stack, or a block."""
 
         def group_of(item: Item) -> int:
-            return item.number if item.person is not None else slot_of(item) // SAMPLES_AT_ONCE
+            return item.number if item.place else slot_of(item) // SAMPLES_AT_ONCE
 
         return [list(group) for _, group in itertools.groupby(self.items(), group_of)]
 
@@ -203,13 +193,18 @@ class Order:
 
 
 def refuse_portraits(generator: TrainedGenerator, wanted: Collection[str], allowed: bool) -> list[str]:
-    """Refuse classes, by name, of few people; returns notes.
+    """Refuse classes with few people, or return a note on each if they are allowed.
+
+    Args:
+        generator: its training people are counted.
+        wanted: names of classes.
+        allowed: whether classes with fewer than `FEW_PEOPLE` training people may be generated.
 
     Raises:
-        UserError: a class has fewer than `FEW_PEOPLE` training people, and that is not allowed.
+        UserError: there is such a class, and it is not allowed.
     """
     if not generator.people:
-        return ["the checkpoint does not say how many people of each class it was trained on"]
+        return ["the checkpoint has no record of the number of training people of each class"]
     counts = generator.people if generator.classes else {UNCONDITIONAL: generator.people_in_train}
     few = {name: counts[name] for name in sorted(wanted) if counts.get(name, 0) < FEW_PEOPLE}
     if few and not allowed:
@@ -217,17 +212,17 @@ def refuse_portraits(generator: TrainedGenerator, wanted: Collection[str], allow
         where = f"in {told}" if generator.classes else f"({generator.people_in_train})"
         leave_out = "leave the class out with 'labels={NAME: COUNT}', or " if generator.classes else ""
         raise UserError(
-            f"fewer than {FEW_PEOPLE} people to train on {where}: samples would be portraits of them; "
+            f"fewer than {FEW_PEOPLE} training people {where}: samples would be portraits of them; "
             f"{leave_out}set rare_classes=allow"
         )
     return [
-        f"{printable(name)}: {count} people to train on, samples are portraits" for name, count in few.items()
+        f"{printable(name)}: {count} training people, samples are portraits" for name, count in few.items()
     ]
 
 
 def slot_of(item: Item) -> int:
-    """The number that gives an image its place in a block."""
-    if item.person is not None:
+    """The number that determines an image's place in a block."""
+    if item.place:
         return item.place - 1
     return item.seed if item.alone else item.number
 
@@ -236,7 +231,7 @@ def parsed_seeds(text: str | int | Sequence[int] | None) -> list[int] | None:
     """Parse seeds: "0-63", "1,5,8-10", a list of numbers, or None.
 
     Raises:
-        UserError: the text is none of these, or a seed is out of range.
+        UserError: the text has another form, or a seed is out of range.
     """
     if text is None:
         return None
@@ -244,16 +239,12 @@ def parsed_seeds(text: str | int | Sequence[int] | None) -> list[int] | None:
     for part in text if isinstance(text, Sequence) and not isinstance(text, str) else str(text).split(","):
         ends = re.fullmatch(r"\s*([0-9]{1,19})(?:-([0-9]{1,19}))?\s*", str(part), re.ASCII)
         if ends is None:
-            raise UserError(f"seeds={printable(str(text))} must be like 0-63, or [1,5,8]")
+            raise UserError(f"seeds={printable(str(text))} must be like 0-63 or [1,5,8]")
         first, last = int(ends[1]), int(ends[2] or ends[1])
         if not first <= last < 2**63 or last - first >= MOST_SEEDS:
             raise UserError(
-                f"seeds={printable(str(text))} must rise, lie below 2**63, and be {MOST_SEEDS:,} at most"
+                f"seeds={printable(str(text))}: seeds must rise and lie below 2**63, and a range may have "
+                f"at most {MOST_SEEDS:,} of them"
             )
         found += range(first, last + 1)
     return list(dict.fromkeys(found))
-
-
-def latent_hash(latent: Tensor) -> str:
-    """A digest of a latent vector (latent_dim,): 16 hexadecimal digits."""
-    return hashlib.blake2b(latent.numpy().tobytes(), digest_size=8).hexdigest()

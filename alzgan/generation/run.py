@@ -1,5 +1,7 @@
-"""One call of `alzgan.generate`: write images with their table, card and grid."""
+"""One call of `alzgan.generate`: write images with their table, data card and grid."""
 
+import hashlib
+import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -15,24 +17,23 @@ from tqdm import tqdm
 
 from alzgan.device.overhead import tune_process
 from alzgan.device.pixels import to_uint8, viewable
-from alzgan.errors import UserError
+from alzgan.errors import UserError, at_least, one_of
 from alzgan.evaluation.reference import middle
-from alzgan.files import cache_folder, read_table, replacing, reporting_disk_errors
+from alzgan.files import cache_folder, read_table, replacing, reporting_disk_errors, scratch
 from alzgan.generation.card import card
 from alzgan.generation.check import CopyCheck, Judgement
 from alzgan.generation.folder import MANIFEST, SetFolder, person_name
-from alzgan.generation.formats import check_format, write_volume, writer
+from alzgan.generation.formats import check_format, writer
 from alzgan.generation.order import (
     UNCONDITIONAL,
     Batch,
     Item,
     Order,
-    latent_hash,
     parsed_seeds,
     refuse_portraits,
 )
 from alzgan.images.decoding import OURS, SYNTHETIC
-from alzgan.runs.config import checkpoint_file
+from alzgan.runs.config import as_mapping, checkpoint_file
 from alzgan.runs.load import SAMPLES_AT_ONCE, TrainedGenerator, load
 from alzgan.runs.signatures import check_types, fits
 from alzgan.text import numbers_by_name
@@ -55,7 +56,11 @@ def generate(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
     Raises:
         UserError: something is missing, does not fit, or cannot be written.
     """
-    check(settings)
+    check_types(settings, TYPES)
+    one_of(DTYPES, dtype=settings.dtype)
+    one_of(("keep", "drop"), copies=settings.copies)
+    one_of(("refuse", "allow"), rare_classes=settings.rare_classes)
+    at_least(1, batch_size=settings.batch_size)
     path = checkpoint_file(settings.ckpt_path)
     generator, portraits = trained(settings, path), settings.rare_classes == "allow"
     if settings.export is not None:
@@ -66,9 +71,6 @@ def generate(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
         notes = refuse_portraits(generator, generator.classes or [UNCONDITIONAL], portraits)
         return export(generator, path, Path(str(settings.export)).expanduser(), settings.license, notes)
     order = ordered(settings, generator)
-    for name, choices in (("copies", ("keep", "drop")), ("rare_classes", ("refuse", "allow"))):
-        if settings[name] not in choices:
-            raise UserError(f"{name}={settings[name]} must be one of {', '.join(choices)}")
     if settings.copies == "drop" and not settings.check:
         raise UserError("copies=drop needs check=true, which finds them")
     if settings.interpolate is not None:
@@ -80,55 +82,38 @@ def generate(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
     return Making(settings, overrides, path, order).run()
 
 
-def check(settings: DictConfig) -> None:
-    """Check types; ranges are checked where the values are used."""
-    check_types(settings, TYPES)
-    conditions, labels = by_name(settings.conditions), by_name(settings.labels)
-    if conditions is not None:
-        numbers = conditions.items() if isinstance(conditions, dict) else [("", None)]
-        if not all(isinstance(name, str) and fits(number, float) for name, number in numbers):
-            raise UserError("conditions: give numbers by name, such as {slice: 12}")
-    counts = labels.values() if isinstance(labels, dict) else []
-    if not all(fits(count, int) for count in counts):
-        raise UserError("labels: give whole numbers of images, such as {AD: 300, CN: 300}")
-
-
-def by_name(value: Any) -> Any:
-    """Numbers by name, from Hydra's dictionary or a text, as a dictionary; another value unchanged."""
-    if isinstance(value, str):
-        return numbers_by_name(value) or value
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_dict(value) else value
-
-
 def trained(settings: DictConfig, path: Path) -> TrainedGenerator:
     """Load the generator."""
-    if settings.dtype not in DTYPES:
-        raise UserError(f"dtype={settings.dtype} must be one of {', '.join(DTYPES)}")
-    if settings.batch_size < 1:
-        raise UserError(f"batch_size={settings.batch_size} must be at least 1")
     tune_process()
     return load(path, settings.weights, settings.device, DTYPES[settings.dtype], settings.allow)
 
 
 def ordered(settings: DictConfig, generator: TrainedGenerator) -> Order:
     """The images to generate."""
-    labels = by_name(settings.labels)
+    labels, conditions = by_name(settings.labels), by_name(settings.conditions)
+    if isinstance(labels, dict) and not all(fits(count, int) for count in labels.values()):
+        raise UserError("labels: give whole numbers of images, such as {AD: 300, CN: 300}")
+    given = {} if conditions is None else conditions
+    if not isinstance(given, dict) or not all(fits(number, float) for number in given.values()):
+        raise UserError("conditions: give numbers by name, such as {slice: 12}")
     return Order(
         generator,
-        settings.n,
-        settings.first,
-        settings.seed,
-        parsed_seeds(list(settings.seeds) if OmegaConf.is_list(settings.seeds) else settings.seeds),
-        labels if isinstance(labels, dict) else str(labels),
-        by_name(settings.conditions),
-        settings.truncation,
-        settings.people,
-        settings.slices,
+        seeds=parsed_seeds(list(settings.seeds) if OmegaConf.is_list(settings.seeds) else settings.seeds),
+        labels=labels if isinstance(labels, dict) else str(labels),
+        conditions=given,
+        **{name: settings[name] for name in ("n", "first", "seed", "truncation", "people", "slices")},
     )
 
 
+def by_name(value: Any) -> Any:
+    """Numbers by name, from Hydra's dictionary or a text, as a dictionary; another value unchanged."""
+    if isinstance(value, str):
+        return numbers_by_name(value) or value
+    return as_mapping(value) if OmegaConf.is_dict(value) else value
+
+
 class Making:
-    """Generates a set.
+    """Makes a set of images.
 
     Args:
         settings: of the verb.
@@ -137,7 +122,7 @@ class Making:
         order: the images to generate.
 
     Raises:
-        UserError: a setting does not fit; nothing has been written then.
+        UserError: a setting does not fit. Nothing has been written by then.
     """
 
     def __init__(self, settings: DictConfig, overrides: Sequence[str], path: Path, order: Order):
@@ -147,7 +132,7 @@ class Making:
         check_format(settings.format, channels)
         self.notes = refuse_portraits(self.generator, order.classes(), settings.rare_classes == "allow")
         if not self.generator.classes:
-            self.notes.append("the generator is unconditional: all images are of one class")
+            self.notes.append("the generator is unconditional: all images are in one class folder")
         identity = {
             "checkpoint": self.generator.info["sha256"],
             "weights": self.generator.info["weights"],
@@ -168,14 +153,14 @@ class Making:
         self.flagged = self.written = 0
 
     def run(self) -> list[str]:
-        """Generate what is missing, then write table, card and grid; returns lines on the result."""
+        """Make the images that are missing, then write table, card and grid; returns lines on the result."""
         with reporting_disk_errors(self.out, "give the same call again"):
             self.folder.begin()
             self.make()
             total = self.folder.add_rows(HEADER, list(self.rows.values()))
             self.write_about()
         there = len(self.rows) - self.written
-        more = [f"{there:,} were there already"] if there else []
+        more = [f"{there:,} existed already"] if there else []
         more += [f"{total:,} in all"] if total > len(self.rows) else []
         lines = [f"{len(self.rows):,} files in {self.out}" + (f" ({', '.join(more)})" if more else "")]
         if self.check is not None:
@@ -198,13 +183,13 @@ class Making:
         ):
             for group in self.groups:
                 waiting.append(pool.submit(self.write_files, *self.deal(group)))
-                while len(waiting) > most:  # so that memory does not grow
+                while len(waiting) > most:  # or memory would grow
                     self.written += waiting.pop(0).result()
                 bar.update(len(group))
             self.written += sum(future.result() for future in waiting)
 
     def deal(self, group: list[Item]) -> tuple[list[Item], Tensor]:
-        """Generate a group if needed, judge it, and enter it in the table.
+        """Generate a group if it is needed, check it for copies, and enter it in the table.
 
         Returns:
             The items to write, and their pixels.
@@ -242,14 +227,15 @@ class Making:
 
     def write_files(self, items: list[Item], pixels: Tensor) -> int:
         """Write images, each whole or not at all; returns the number of files."""
-        for index, item in enumerate(items[:1] if self.volumes else items):
+        if self.volumes and items:
+            items, pixels = items[:1], pixels[None, :, 0]
+        for item, image in zip(items, pixels, strict=True):
             path = self.out / self.folder.name_of(item)
             path.parent.mkdir(parents=True, exist_ok=True)
-            if self.volumes:
-                write_volume(path, pixels[:, 0], self.about(item))
-            else:
-                self.write(path, pixels[index], self.about(item))
-        return min(1, len(items)) if self.volumes else len(items)
+            with scratch(path) as part:
+                self.write(part, image, self.about(item))
+                os.replace(part, path)
+        return len(items)
 
     def about(self, item: Item) -> dict[str, str]:
         """The metadata of a file."""
@@ -270,12 +256,12 @@ class Making:
             "slice": item.place or "",
             "seed": item.seed,
             "number": item.number,
-            "latent": latent_hash(batch.latents[index]),
+            "latent": hashlib.blake2b(batch.latents[index].numpy().tobytes(), digest_size=8).hexdigest(),
             "checkpoint": self.folder.identity["checkpoint"],
         }
         if batch.labels is not None and batch.labels.dim() == 2:
             numbers = self.generator.in_units(batch.labels[index, 1:])
-            # A condition may have the name of a column that every set has.
+            # A condition may have the name of another column.
             row |= {(f"condition {name}" if name in HEADER else name): v for name, v in numbers.items()}
         if judged is not None:
             row |= {
@@ -294,7 +280,7 @@ class Making:
         with replacing(self.out / "README.md") as part:
             part.write_text(text, encoding="utf-8", errors="backslashreplace")
         if not any(map(len, self.shown)):
-            return  # all were left out
+            return  # all images were left out
         shown = viewable(torch.cat(self.shown))
         columns = self.order.slices if self.order.people is not None else round(len(shown) ** 0.5)
         grid = make_grid(shown, nrow=columns, padding=2)

@@ -1,4 +1,4 @@
-"""The report of an evaluation: one page that opens anywhere, with everything in it."""
+"""The report of an evaluation: one HTML page that needs no other file."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from alzgan.report import plots
 from alzgan.report.pictures import Picture
 from alzgan.text import printable
 
-MOST_COLUMNS = 8  # candidates side by side; more of them have a row each
+MOST_COLUMNS = 8  # candidates side by side; if there are more, each has a row instead
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-# What an evaluation without a stage, or an older one, does not have.
+# The parts that an evaluation may lack, because a stage was left out or an older version made it.
 LACKING: dict[str, Any] = {"notes": [], "seconds": {}}
 LACKING |= dict.fromkeys(("expected_coverage", "copies", "anatomy", "utility"))
 MARKS = {"good": "✓", "bad": "✗", "cannot tell": "?"}
@@ -37,7 +37,7 @@ def write_report(path: Path, evaluation: dict[str, Any], pictures: Sequence[Pict
 
 
 def page(evaluation: dict[str, Any], pictures: Sequence[Picture]) -> str:
-    """The page as text; what the user has named is escaped."""
+    """The page as text; names that come from the user are escaped."""
     environment = Environment(
         loader=PackageLoader("alzgan.report", ""),
         autoescape=True,
@@ -67,7 +67,7 @@ def page(evaluation: dict[str, Any], pictures: Sequence[Picture]) -> str:
 
 
 def with_records(candidate: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
-    """A candidate whose numbers and curves have the records of their metrics, "of"."""
+    """A candidate with the metric's record added to each number and curve, as "of"."""
     return {
         **LACKING,
         **candidate,
@@ -79,7 +79,7 @@ def with_records(candidate: dict[str, Any], metrics: dict[str, Any]) -> dict[str
 
 
 def overview(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each candidate with its answer to each question, those with the most good ones first."""
+    """A row for each candidate with its answer to each question; those with most good answers come first."""
     questions = dict.fromkeys(each["asks"] for candidate in candidates for each in candidate["verdicts"])
     rows = [
         {
@@ -99,7 +99,7 @@ def overview(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def section(
     index: int, candidate: dict[str, Any], metrics: dict[str, Any], pictures: Sequence[Picture]
 ) -> dict[str, Any]:
-    """What the page shows of one candidate: tables and plots beside what is known."""
+    """What the page shows of one candidate: its record with tables and plots."""
     numbers = candidate["numbers"]
     overall = [each for each in numbers if each["label"] is None]
     beside = [each for each in overall if each["stage"] == "fidelity" and each["against"] == "held-out"]
@@ -129,7 +129,7 @@ def section(
 
 
 def grouped(rows: Sequence[dict[str, Any]], name: str) -> dict[str, list[dict[str, Any]]]:
-    """Rows by what they have of this name."""
+    """Rows grouped by their entry of this name."""
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         found[row[name]].append(row)
@@ -137,7 +137,7 @@ def grouped(rows: Sequence[dict[str, Any]], name: str) -> dict[str, list[dict[st
 
 
 def comparison(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row for each number of all samples that all candidates have; what is told apart is marked."""
+    """A row for each number that all candidates have; a significantly best one is marked."""
 
     def key_of(each: dict[str, Any]) -> tuple[str, ...]:
         return each["stage"], each["metric"], each["space"], each["against"]
@@ -166,7 +166,7 @@ def comparison(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def paired(evaluation: dict[str, Any]) -> list[str]:
-    """A sentence or two for each pair of candidates that was tested."""
+    """Sentences on each pair of candidates that was tested."""
     names = [candidate["name"] for candidate in evaluation["candidates"]]
     tests: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
     for each in evaluation["pairs"]:
@@ -182,7 +182,7 @@ def findings(
     two: int,
     tests: Sequence[dict[str, Any]],
 ) -> str:
-    """What the tests of one pair say."""
+    """The results of the tests of one pair, in words."""
     found: dict[str, list[str]] = defaultdict(list)
     for each in tests:
         if each["better"] is not None:
@@ -197,7 +197,7 @@ def findings(
 
 
 def settings_table(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row for each setting of several runs, with its headlines in the first feature space."""
+    """A row for each setting with its headline numbers in the first space; none for a single setting."""
     rows = evaluation["over_seeds"]
     space = next((each["name"] for each in evaluation["spaces"]), None)
     names = [
@@ -223,13 +223,13 @@ def settings_table(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def headline(numbers: Sequence[dict[str, Any]], metric: str, space: str | None) -> dict[str, Any] | None:
-    """The first number of a metric, in this feature space where it has one there."""
+    """The number of a metric in this feature space, or else its first number."""
     found = [each for each in numbers if each["metric"] == metric]
     return next((each for each in found if each["space"] == space), found[0] if found else None)
 
 
 def axes_of(metrics: dict[str, Any]) -> tuple[str, str]:
-    """The headlines that say how far samples are from unseen people, and how near to training images."""
+    """The headline metrics of the distance to unseen people and of the nearness to training images."""
     heads = {name: each for name, each in metrics.items() if each["headline"]}
     far = (name for name, each in heads.items() if each["is_distance"])
     near = (name for name, each in heads.items() if each["stage"] == "copies")
@@ -237,12 +237,12 @@ def axes_of(metrics: dict[str, Any]) -> tuple[str, str]:
 
 
 def words(name: str) -> str:
-    """A name of a space or a measure as one reads it."""
+    """The name of a space or a measure, without underscores."""
     return name.replace("_", " ")
 
 
 def number(value: float | None) -> str:
-    """A value with three digits that mean something."""
+    """A value with three significant digits."""
     if value is None:
         return "–"
     if value == 0:

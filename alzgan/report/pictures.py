@@ -1,4 +1,4 @@
-"""Pictures of a report, as they travel within its page."""
+"""Pictures of a report, which its page contains."""
 
 import base64
 import io
@@ -12,9 +12,9 @@ class Picture(NamedTuple):
     """A picture of an evaluation.
 
     Attributes:
-        candidate: index of what it shows.
+        candidate: index of the candidate that it shows.
         kind: "real", "samples", "pairs" or "anatomy".
-        title: what it is.
+        title: what it shows.
         caption: how to read it.
         image: uint8 (H, W) or (H, W, 3).
     """

@@ -1,4 +1,4 @@
-"""Plots of a report: SVG that takes the page's own text colour, in light and dark."""
+"""Plots of a report, as SVG that follows the text colour of the page in light and dark mode."""
 
 import io
 import re
@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-INK = "#010203"  # no colour of a plot: replaced by the page's text colour
-SAMPLES, UNSEEN, TRAIN = "#D55E00", "#0072B2", "#009E73"  # told apart by the colour-blind, too
-LEAST = 0.01  # of the limit: what is below, or below 0, is drawn there
+INK = "#010203"  # stands for the page's text colour, which replaces it
+SAMPLES, UNSEEN, TRAIN = "#D55E00", "#0072B2", "#009E73"  # safe for colour-blind readers
+LEAST = 0.01  # of the limit: smaller values and negative ones are drawn there
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 11,
@@ -26,7 +26,7 @@ STYLE: dict[Any, Any] = {
     "ytick.color": INK,
     "legend.frameon": False,
     "svg.fonttype": "none",
-    "text.parse_math": False,  # names of spaces and arms are text, whatever dollars they hold
+    "text.parse_math": False,  # names of spaces and arms may contain dollar signs
 }
 
 
@@ -34,7 +34,7 @@ def drawn(name: str, size: tuple[float, float], draw: Callable[[Figure], None]) 
     """A figure as SVG for a page; the same input gives the same text.
 
     Args:
-        name: of the figure, different for each of a page: its inner names begin with it.
+        name: of the figure, unique on its page, because the names of its parts begin with it.
         size: width and height, in inches.
         draw: draws into the figure.
     """
@@ -45,7 +45,7 @@ def drawn(name: str, size: tuple[float, float], draw: Callable[[Figure], None]) 
         figure.savefig(content, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = content.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
-    # Names of parts are of the whole page: two figures must not share one.
+    # The names of parts must be unique on the whole page.
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", text)
     return re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL).replace(
@@ -54,7 +54,7 @@ def drawn(name: str, size: tuple[float, float], draw: Callable[[Figure], None]) 
 
 
 def distances(name: str, numbers: Sequence[dict[str, Any]]) -> str:
-    """Distances to the held-out people over the limit of unseen people's, with their interval."""
+    """Distances to held-out people relative to the limit of unseen people, with the latter's interval."""
     rows = [number for number in numbers if number["limit"] > 0]
 
     def draw(figure: Figure) -> None:
@@ -69,7 +69,7 @@ def distances(name: str, numbers: Sequence[dict[str, Any]]) -> str:
 
 
 def shares(name: str, numbers: Sequence[dict[str, Any]]) -> str:
-    """Numbers from 0 to about 1, with unseen people's interval."""
+    """Numbers from 0 to about 1, with the interval of unseen people."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -80,19 +80,19 @@ def shares(name: str, numbers: Sequence[dict[str, Any]]) -> str:
 
 
 def as_multiples(axes: Axes) -> None:
-    """A logarithmic scale whose numbers are written out."""
+    """Give the x axis a logarithmic scale with plain numbers."""
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def beside_unseen(axes: Axes, rows: Sequence[dict[str, Any]], scaled: Callable[[int, float], float]) -> None:
-    """A row for each number, the first one on top: a dot for the samples, a band for unseen people.
+    """Draw a row for each number, from the top: a dot for the samples, a band for unseen people.
 
     Args:
         axes: to draw on.
         rows: the numbers.
-        scaled: gives the place of a row's value.
+        scaled: gives the position of a value in a row.
     """
     for place, number in enumerate(rows):
         band = [scaled(place, number["unseen"][end]) for end in ("low", "high")]
@@ -107,7 +107,7 @@ def beside_unseen(axes: Axes, rows: Sequence[dict[str, Any]], scaled: Callable[[
 
 
 def curves(name: str, found: Sequence[dict[str, Any]]) -> str:
-    """A distance against N, one plot for each space, with what it heads for."""
+    """A distance against N, one plot for each space, with its extrapolation."""
     columns = min(len(found), 3)
     rows = -(-len(found) // 3)
 
@@ -131,7 +131,7 @@ def curves(name: str, found: Sequence[dict[str, Any]]) -> str:
 
 
 def similarities(name: str, copies: dict[str, Any]) -> str:
-    """How alike samples, and unseen people's images, are to their nearest training image."""
+    """Similarities of samples and of unseen people's images to their nearest training images."""
     histogram = copies["histogram"]
 
     def draw(figure: Figure) -> None:
@@ -166,7 +166,7 @@ def anatomy(name: str, measures: Sequence[dict[str, Any]]) -> str:
 
 
 def steps(axes: Axes, edges: Sequence[float], counts: dict[str, Sequence[int]]) -> None:
-    """Histograms as shares, one over the other."""
+    """Draw histograms as shares, on the same axes."""
     looks = {
         "samples": (SAMPLES, "samples", 1.8),
         "held_out": (UNSEEN, "held-out people", 1.8),
@@ -179,7 +179,7 @@ def steps(axes: Axes, edges: Sequence[float], counts: dict[str, Sequence[int]]) 
 
 
 def effects(name: str, utility: dict[str, Any]) -> str:
-    """What each way of training changes for unseen people, with its interval."""
+    """The change for unseen people by each way of training, with its interval."""
     arms = [arm for arm in utility["arms"] if arm["difference"]]
 
     def draw(figure: Figure) -> None:
@@ -199,16 +199,16 @@ def effects(name: str, utility: dict[str, Any]) -> str:
 
 
 def tradeoff(name: str, rows: Sequence[dict[str, Any]], far: str, near: str) -> str:
-    """How far from unseen people against how near to training images; the steps of one run are a line.
+    """Distance from unseen people against nearness to training images; a line connects the steps of a run.
 
-    A run is named at its last step, together with those that end at the same place. Distances are over those
-    of unseen people, which depend on size.
+    A run is named at its last step, together with those that end at the same place. Distances are relative to
+    those of unseen people, which depend on the image size.
 
     Args:
         name: of the figure.
         rows: of the table of settings.
         far: metric of the distance to unseen people.
-        near: metric of the share of samples that are too near to training images.
+        near: metric of the share of samples that are too near to a training image.
     """
     known = [row["cells"] | row for row in rows if row["cells"].get(far) and row["cells"].get(near)]
 
@@ -236,7 +236,7 @@ def tradeoff(name: str, rows: Sequence[dict[str, Any]], far: str, near: str) -> 
 
 
 def together(ends: Sequence[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
-    """Names at places (x, y, name), those joined whose places a label cannot tell apart."""
+    """Names at places (x, y, name); those are joined whose places are too close for two labels."""
     found: list[tuple[float, float, str]] = []
     for x, y, name in sorted(ends):
         near = next((each for each in found if x < 1.1 * each[0] and abs(y - each[1]) < 0.3), None)

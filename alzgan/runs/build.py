@@ -1,8 +1,7 @@
-"""Build objects from settings; a value that a class refuses becomes one line that names the setting."""
+"""Build objects from settings. If a class refuses a value, the error names the setting in one line."""
 
 import copy
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,55 +27,54 @@ from alzgan.runs.resume import Previous
 from alzgan.runs.signatures import check_targets
 from alzgan.schedules import make_optimizer
 from alzgan.text import counted
+from alzgan.upstream.hydra import full_key
 
-NOT_THE_TRAINERS = {  # options of Lightning's Trainer that are not used here, and what to do instead
-    "logger": "choose one with logger=tensorboard, csv or wandb",
-    "callbacks": "add one with +callbacks.NAME._target_=CLASS",
-    "default_root_dir": "choose the folder with run_dir=DIR",
-    "profiler": "run alzgan.benchmark, or a profiler around python",
-    "plugins": "leave it out",
-    "gradient_clip_val": "set model.gradient_clip",
-    "accumulate_grad_batches": "set data.batch_size",
-    "enable_checkpointing": "set callbacks.checkpoint.every_n_train_steps",
-    "enable_progress_bar": "set callbacks.progress.bar",
-    "use_distributed_sampler": "leave it out, each process has its own share of the batches",
-    "barebones": "leave it out",
-    "limit_train_batches": "set trainer.max_steps",
-    "overfit_batches": "set trainer.max_steps",
-    "fast_dev_run": "set trainer.max_steps=1",
+# Options of Lightning's Trainer that the game or its batches would not follow, and what to set instead.
+INSTEAD = {
+    "gradient_clip_val": "model.gradient_clip",
+    "accumulate_grad_batches": "data.batch_size",
+    "limit_train_batches": "trainer.max_steps",
+    "overfit_batches": "trainer.max_steps",
+    "fast_dev_run": "trainer.max_steps=1",
 }
 START = ("start_from", "start_with")
-SMALL_STEPS = ("AdaptiveAugmentation", "LeCam", "ExponentialMovingAverage")
 REFUSALS = (ValueError, MisconfigurationException)
-OF_THE_TRAINER = (*REFUSALS, RuntimeError, TypeError, ImportError)  # of Slurm, or of a missing package
+OF_THE_TRAINER = (*REFUSALS, RuntimeError, TypeError, ImportError)  # about Slurm or a missing package
 
 
 def build(name: str, node: DictConfig, **arguments: Any) -> Any:
-    """Build the object of a config node."""
+    """Build the object of a config node; `arguments` are added to its settings.
+
+    Raises:
+        UserError: the class refuses a setting, or a setting has the name of an argument.
+    """
     check_targets(node, name)
+    for option in arguments:
+        if node.get(option) is not None:
+            raise UserError(f"{name}.{option} is not used here: alzgan sets it, leave it out")
     try:
         return instantiate(node, _convert_="all", **arguments)
     except InstantiationException as error:
-        if (told := user_error(error)) is not None:
+        told = user_error(error)
+        if told is not None and not isinstance(told, SettingError):
             raise told from None
         if not isinstance(error.__cause__, OF_THE_TRAINER if name == "trainer" else REFUSALS):
             raise
-        place = re.search(r"^full_key: (\S+)", str(error), re.MULTILINE)
-        raise refused(place[1] if place else name, error.__cause__) from error
+        raise refused(full_key(error) or name, error.__cause__) from error
 
 
 def refused(place: str, error: Exception) -> UserError:
-    """A constructor's error with the place of its settings."""
+    """A constructor's error with the place of the setting."""
     reason = " ".join(str(error).split())
     return UserError(f"{place}.{reason}" if isinstance(error, SettingError) else f"{place}: {reason}")
 
 
 def build_data(settings: DictConfig) -> MRIDataModule:
-    """The data module, before its folder is read."""
+    """The data module; its images are not read yet."""
     data = build("data", settings.data)
     of_classes = settings.model.get("classes", 0) != 0 and "class" in data.conditions
     if data.cohort.classes == "csv" and not of_classes and not all(file.label for file in data.found):
-        raise UserError(f"{CLASS_COLUMN}, or model=cdcgan, which trains on the other rows without a label")
+        raise UserError(f"{CLASS_COLUMN}, or model=cdcgan, which trains on the other images without a label")
     return data
 
 
@@ -93,13 +91,13 @@ def conditioned(settings: DictConfig, data: MRIDataModule) -> DictConfig:
         settings.model.numbers = len(data.numbers)
     if (taken := settings.model.get("numbers", 0)) != len(data.numbers):
         raise UserError(
-            f"data.conditions has {counted(len(data.numbers), 'number')} beside the class, and "
-            f"model.numbers={taken} takes others: choose model=cdcgan, or conditioning=gradual"
+            f"data.conditions has {counted(len(data.numbers), 'number')} besides the class, but "
+            f"model.numbers={taken}: choose model=cdcgan, or conditioning=gradual"
         )
     if "class" in data.conditions and 0 < (taken := settings.model.get("classes", 0)) < len(data.classes):
         raise UserError(
-            f"the data has {len(data.classes)} classes, and model.classes={taken} takes fewer: leave it out, "
-            "or choose classes with data.classes"
+            f"the data has {len(data.classes)} classes, but model.classes={taken} is fewer: leave it out, or "
+            "choose classes with data.classes"
         )
     return settings
 
@@ -116,7 +114,7 @@ def game_settings(settings: DictConfig) -> DictConfig:
 def check_typed(settings: DictConfig, overrides: Sequence[str]) -> None:
     """Check that the command line sets no option of a component that the run lacks.
 
-    A recipe may set one, see `drop_options_of_nothing`.
+    A recipe may set such options, see `drop_options_of_nothing`.
 
     Raises:
         UserError: an override sets such an option.
@@ -133,7 +131,7 @@ def check_typed(settings: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def drop_options_of_nothing(model: DictConfig) -> None:
-    """Forget a recipe's options of a component that the command line has set to none."""
+    """Remove a recipe's options of components that the command line has set to none."""
     penalties = model.get("penalties") or OmegaConf.create()
     for name in [name for name, node in penalties.items() if node and "_target_" not in node]:
         with open_dict(penalties):
@@ -144,17 +142,17 @@ def drop_options_of_nothing(model: DictConfig) -> None:
 
 
 def build_model(settings: DictConfig) -> GAN:
-    """The model with its first weights, which are a function of the seed alone."""
+    """The model with its initial weights, which depend on the seed alone."""
     drop_options_of_nothing(settings.model)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(purpose_key(f"weights {settings.model.seed}") >> 32)
         gan = build("model", game_settings(settings))
     for player, factory in zip(("discriminator", "generator"), gan.optimizer_factories, strict=True):
-        try:  # Hydra builds factories only; an optimizer checks its values when it is made
+        try:  # Hydra has only made a factory; an optimizer checks its options when it is made
             make_optimizer(factory, getattr(gan, player).parameters())
         except (ValueError, TypeError) as error:
             raise refused(f"model.{player}_optimizer", error) from error
-    # The layout of the decoded array; convolutions are faster, with the same arithmetic.
+    # The layout of the decoded images. Convolutions are faster in it, with the same arithmetic.
     return gan.to(memory_format=torch.channels_last)
 
 
@@ -163,15 +161,15 @@ def build_trainer(settings: DictConfig, record: dict[str, Any], previous: Previo
 
     Args:
         settings: of the run.
-        record: its provenance; may be filled in later.
-        previous: the run so far.
+        record: its provenance, which may be filled in until the first checkpoint.
+        previous: the run so far, if it continues.
     """
     run_dir = Path(settings.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     check_targets(settings.trainer, "trainer")
     check_together(settings)
     callbacks = [build(f"callbacks.{name}", node) for name, node in settings.callbacks.items() if node]
-    # A run killed before its first checkpoint has left events too.
+    # A run that was killed before its first checkpoint has left events, too.
     purge_step = previous.step + 1 if previous else 0
     loggers = [
         build(f"logger.{name}", node, run_dir=run_dir, purge_step=purge_step)
@@ -179,7 +177,7 @@ def build_trainer(settings: DictConfig, record: dict[str, Any], previous: Previo
         if node
     ]
     if settings.trainer.strategy == "auto" and several_devices(settings.trainer):
-        # Each player's step leaves the other's parameters without gradients; DDP must know that.
+        # DDP must know that each player's step leaves the other player's parameters without gradients.
         settings.trainer.strategy = "ddp_find_unused_parameters_true"
     return build(
         "trainer",
@@ -195,28 +193,29 @@ def build_trainer(settings: DictConfig, record: dict[str, Any], previous: Previo
 
 
 def plain(settings: DictConfig) -> dict[str, Any]:
-    """The resolved config as plain containers, without `ckpt_path`, which belongs to a session."""
+    """The resolved config as plain containers, without `ckpt_path`, which is a setting of one session."""
     return {**as_mapping(settings), "ckpt_path": None}
 
 
 def check_together(settings: DictConfig) -> None:
     """Check combinations of settings that no single constructor sees."""
     trainer, turns = settings.trainer, settings.model.get("turns", 1)
-    check_trainer(settings)
-    check_bfloat16(settings)
+    for name, instead in INSTEAD.items():
+        if trainer.get(name) is not None:
+            raise UserError(f"trainer.{name} is not used here: set {instead}")
     clipped = settings.model.get("gradient_clip") is not None
     if clipped and str(trainer.get("precision")) in ("16", "16-mixed"):
         raise UserError(
-            f"model.gradient_clip: with trainer.precision={trainer.precision} gradients are scaled; choose "
-            "bf16-mixed"
+            f"model.gradient_clip cannot be used with trainer.precision={trainer.precision}, which scales "
+            "gradients; choose bf16-mixed"
         )
     if str(trainer.get("precision")) in ("16-true", "transformer-engine-float16"):
         raise UserError(
-            f"trainer.precision={trainer.precision}: Adam's numbers do not fit into float16; choose "
+            f"trainer.precision={trainer.precision}: float16 is too small for Adam's numbers; choose "
             "16-mixed, bf16-mixed or bf16-true"
         )
     if trainer.get("max_epochs") is None and trainer.get("max_steps", -1) < 0:
-        raise UserError("set trainer.max_epochs or trainer.max_steps: without either, a run has no end")
+        raise UserError("set trainer.max_epochs or trainer.max_steps: without both, the run would never end")
     for name in ("max_steps", "max_epochs"):
         if (value := trainer.get(name)) is not None and value != -1 and value < 1:
             raise UserError(f"trainer.{name}={value} must be at least 1, or -1 for no limit")
@@ -226,8 +225,8 @@ def check_together(settings: DictConfig) -> None:
     check_sizes(settings)
     if settings.data.batch_size % turns:
         raise UserError(
-            f"data.batch_size={settings.data.batch_size} must be a multiple of model.turns={turns}: a "
-            "batch is shared out among the turns"
+            f"data.batch_size={settings.data.batch_size} must be a multiple of model.turns={turns}: the "
+            "turns share each batch"
         )
     tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))  # of srun
     if tasks > 1 and not several_devices(trainer):
@@ -238,15 +237,8 @@ def check_together(settings: DictConfig) -> None:
     check_devices(trainer)
 
 
-def check_trainer(settings: DictConfig) -> None:
-    """Refuse options of Lightning's Trainer that are set elsewhere in alzgan."""
-    for name, instead in NOT_THE_TRAINERS.items():
-        if OmegaConf.select(settings, f"trainer.{name}") is not None:
-            raise UserError(f"trainer.{name} is not used here: {instead}")
-
-
 def check_sizes(settings: DictConfig) -> None:
-    """Check that the networks fit the images; convolutions would accept other sizes silently."""
+    """Check that the networks fit the images, because convolutions accept other sizes without an error."""
     wanted = {
         "image_size": settings.data.get("image_size"),
         "channels": settings.data.get("channels"),
@@ -260,19 +252,6 @@ def check_sizes(settings: DictConfig) -> None:
                 raise UserError(
                     f"model.{player}.{name}={given} differs from {where}.{name}={value}: leave it out"
                 )
-
-
-def check_bfloat16(settings: DictConfig) -> None:
-    """Check that state with small updates is not bfloat16, where these would round to nothing."""
-    model = settings.model
-    nodes = [model.get("augment"), model.get("average"), *(model.get("penalties") or {}).values()]
-    names = [node._target_.rpartition(".")[2] for node in nodes if node]
-    small = [name for name in names if name in SMALL_STEPS]
-    if small and str(settings.trainer.get("precision")) == "bf16-true":
-        raise UserError(
-            f"trainer.precision=bf16-true: the small steps of {small[0]} are lost in bfloat16; choose "
-            "bf16-mixed"
-        )
 
 
 def several_devices(trainer: DictConfig) -> bool:

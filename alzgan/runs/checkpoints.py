@@ -1,14 +1,16 @@
 """Checkpoint files: written whole or not at all, and loaded without running code from them.
 
-A run keeps its state in two ways. Tensors belong to submodules or buffers of the GAN, whose `state_dict` is
-saved, checked and restored. Anything else belongs to `state_dict` and `load_state_dict` of a callback.
+A run has two kinds of state. Tensors are in the `state_dict` of the GAN, as weights or buffers, and are
+checked when they are loaded. Everything else is in the `state_dict` of a callback.
 """
 
+import contextlib
 import hashlib
 import io
 import pickle
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,9 @@ TO_CONTINUE = {"global_step": int, "epoch": int, "optimizer_states": list, "call
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write beside the target, flush, rename: after a kill or on a full disk the previous file remains.
+    """Writes a scratch file and renames it, so that a kill or a full disk leaves the previous checkpoint.
 
-    Lightning's own writer uses a temporary file that may be on another file system.
+    Lightning's own writer may put its temporary file on another file system.
 
     Raises:
         UserError: the file cannot be written.
@@ -39,11 +41,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> None:
         """Save plain tensors and containers."""
         path = Path(path)
-        # Through memory, because torch's own writer hides the system's reason of a failure.
+        # Through memory, because torch's own writer hides the operating system's error.
         content = io.BytesIO()
         torch.save(checkpoint, content)
         try:
-            # Without parents: a vanished run folder is an error and must not be made again.
+            # No parents: if the run's folder has vanished, it must not be made again.
             path.parent.mkdir(exist_ok=True)
             with replacing(path) as part:
                 part.write_bytes(content.getbuffer())
@@ -59,7 +61,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_with_digest(path: Path) -> tuple[dict[str, Any], str]:
-    """The same with the SHA-256 of the bytes that were read; a live run may replace the file meanwhile."""
+    """A checkpoint with the SHA-256 of the bytes that were read; a run may replace the file at any time."""
     try:
         content = path.read_bytes()
         with warnings.catch_warnings():
@@ -70,8 +72,10 @@ def load_with_digest(path: Path) -> tuple[dict[str, Any], str]:
     except Exception as error:  # the reader may raise anything on damaged bytes
         raise UserError(refusal(path, error)) from None
     record = checkpoint.get("alzgan") if isinstance(checkpoint, dict) else None
-    if not (is_record(record) and is_state(checkpoint.get("state_dict"))):
-        raise UserError(f"{path} is no checkpoint of alzgan: it has no record of config and provenance")
+    parts = [record.get(name) for name in ("config", "provenance")] if isinstance(record, dict) else [None]
+    state = checkpoint.get("state_dict") if all(isinstance(part, dict) for part in parts) else None
+    if not (isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())):
+        raise UserError(f"{path} is not a checkpoint of alzgan: it has no record of config and provenance")
     return checkpoint, hashlib.sha256(content).hexdigest()
 
 
@@ -80,22 +84,10 @@ def refusal(path: Path, error: Exception) -> str:
     foreign = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
     if foreign:
         return (
-            f"{path} holds more than tensors and plain containers ({foreign[1]}) and could run code: it was "
-            "not loaded. Use only checkpoints that alzgan wrote"
+            f"{path} holds more than tensors and plain containers ({foreign[1]}), which could run code: it "
+            "was not loaded. Use only checkpoints that alzgan has written"
         )
-    return f"{path} is damaged or no checkpoint; use another, for example checkpoints/best.ckpt"
-
-
-def is_record(record: Any) -> bool:
-    """Whether the record has the form that `RunRecord` writes."""
-    return isinstance(record, dict) and all(
-        isinstance(record.get(key), dict) for key in ("config", "provenance")
-    )
-
-
-def is_state(state: Any) -> bool:
-    """Whether the state consists of named tensors."""
-    return isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())
+    return f"{path} is damaged or not a checkpoint; use another, for example checkpoints/best.ckpt"
 
 
 def check_weights(module: nn.Module, checkpoint: dict[str, Any], path: Path) -> None:
@@ -106,7 +98,7 @@ def check_weights(module: nn.Module, checkpoint: dict[str, Any], path: Path) -> 
         if sides[0] != sides[1]:
             raise UserError(
                 f"{path} does not fit the model: {name} is {sides[0]} in the file and {sides[1]} in the model"
-                + version_note(checkpoint)
+                f"{version_note(checkpoint)}"
             )
 
 
@@ -114,18 +106,18 @@ def check_state(checkpoint: dict[str, Any], path: Path) -> None:
     """Check that the checkpoint has all state of a run, and its provenance."""
     for key, kind in TO_CONTINUE.items():
         if not isinstance(checkpoint.get(key), kind) or (key == "loops" and not has_progress(checkpoint)):
-            raise UserError(f"{path} has no {key}: it can be sampled from, but not continued")
+            raise UserError(f"{path} has no {key}: it can make samples, but not be continued")
     before = checkpoint["alzgan"]["provenance"]
     for key, kind in {"data": dict, "world_size": int, "packages": dict}.items():
         if not isinstance(before.get(key), kind):
-            raise UserError(f"{path} has no record of its {key}: it can be sampled from, but not continued")
+            raise UserError(f"{path} has no record of its {key}: it can make samples, but not be continued")
 
 
 def check_optimizers(optimizers: tuple[Optimizer, ...], checkpoint: dict[str, Any], path: Path) -> None:
     """Check that the checkpoint's optimizer states fit these optimizers."""
     states = checkpoint["optimizer_states"]
     if len(states) != len(optimizers) or not all(map(optimizer_fits, optimizers, states)):
-        raise UserError(f"{path}: its optimizers' state does not fit the model" + version_note(checkpoint))
+        raise UserError(f"{path}: its optimizers' state does not fit the model{version_note(checkpoint)}")
 
 
 def optimizer_fits(optimizer: Optimizer, state: Any) -> bool:
@@ -150,6 +142,16 @@ def shape_fits(value: Any, parameter: Tensor) -> bool:
         return value is None or isinstance(value, int | float)
     sides = zip(value.shape, parameter.shape, strict=False)
     return value.shape == () or (value.dim() == parameter.dim() and all(n in (1, m) for n, m in sides))
+
+
+@contextlib.contextmanager
+def naming_the_file(path: Path, checkpoint: dict[str, Any]) -> Iterator[None]:
+    """Add the file to an error about a setting that may come from it."""
+    try:
+        yield
+    except UserError as error:
+        version = checkpoint["alzgan"]["provenance"].get("alzgan")
+        raise UserError(f"{error} (as in {path}, written by alzgan {version})") from None
 
 
 def version_note(checkpoint: dict[str, Any]) -> str:

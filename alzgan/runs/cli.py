@@ -9,8 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import hydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
@@ -18,14 +16,9 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from alzgan.errors import UserError, user_error
 from alzgan.runs.config import CONF, register_resolvers, remove_unused_folders, unwritable
 from alzgan.text import printable, shell_override
+from alzgan.upstream import hydra as upstream
 
 ENVIRONMENT = re.compile(r"\$\{oc\.env:(?:[^{}]|\$\{[^{}]*\})*\}")
-# A quoted string, or a piece between the brackets, commas and colons of lists and dictionaries.
-PIECE = re.compile(
-    r"""(?P<quote>['"])(?:\\.|(?!(?P=quote)).)*(?P=quote)"""
-    r"""|(?:\$\{(?:[^{}]|\$\{[^{}]*\})*\}|:(?! )|[^\[\]{}()'",:])+"""
-)
-TYPED = re.compile(r"[\w/.:+-]+", re.ASCII)  # a number stays one
 
 
 def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
@@ -57,27 +50,23 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
         logging.disable()  # torch, half imported, would log statistics at exit
         print("alzgan: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
-    except (UserError, HydraException, OmegaConfBaseException) as error:
+    except (UserError, HydraException, OmegaConfBaseException, OSError, ValueError) as error:
         if started:  # a bug, since the command line was accepted
-            raise
-        sys.exit(f"alzgan: {printable(str(user_error(error) or one_line(error)))}")
-    except (OSError, ValueError) as error:
-        # Hydra makes the run's folder and opens its log there; logging wraps that error in a ValueError.
-        reason = error if isinstance(error, OSError) else error.__cause__
-        if started:
             raise
         if isinstance(error, BrokenPipeError):  # `| head` has ended; discard what is buffered
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
-        if not isinstance(reason, OSError):  # for example a group set to null
-            sys.exit(f"alzgan: {one_line(error)}")
-        sys.exit(f"alzgan: {unwritable(reason)}")
+        # Hydra makes the run's folder and opens its log there; logging wraps that error in a ValueError.
+        reason = error.__cause__ if isinstance(error, ValueError) else error
+        if isinstance(reason, OSError) and not isinstance(reason, HydraException):
+            error = unwritable(reason)
+        sys.exit(f"alzgan: {printable(str(user_error(error) or one_line(error)))}")
     finally:
         remove_unused_folders()
 
 
 def environment_filled_in(word: str) -> str:
-    """Replace `${oc.env:NAME}` in a word of the command line by its value, quoted if Hydra needs it.
+    """Replace `${oc.env:NAME}` in a word of the command line by its value, as a shell replaces `$NAME`.
 
     So a run's records and the commands that a verb prints contain the values themselves.
 
@@ -94,19 +83,7 @@ def environment_filled_in(word: str) -> str:
             ) from None
         return "null" if value is None else str(value)
 
-    def filled_in(found: re.Match[str]) -> str:
-        piece = found[0]
-        if "${oc.env:" not in piece:
-            return piece
-        if found["quote"]:
-            unquoted_piece = str(OverridesParser.create().parse_override(f"x={piece}").value())
-            text = ENVIRONMENT.sub(value, unquoted_piece)
-        elif TYPED.fullmatch(text := ENVIRONMENT.sub(value, piece).strip()):
-            return text
-        return QuotedString(text, Quote.single).with_quotes()  # other interpolations in it stay Hydra's
-
-    name, equals, given = word.partition("=")
-    return name + equals + PIECE.sub(filled_in, given)
+    return ENVIRONMENT.sub(value, word)
 
 
 def escape_what_cannot_be_shown() -> None:
@@ -120,29 +97,22 @@ def one_line(error: Exception) -> str:
     """Hydra's and OmegaConf's message without their internals, on one line."""
     if isinstance(error, OverrideParseException) and (advice := hint(error)):
         return f"cannot read {printable(error.override)}{advice}"
-    if unknown := re.search(r"To append to your config use (\+([^=]+)=.*)", str(error)):
-        advice = f"; if its class has such an option, use {unknown[1]}" if "." in unknown[2] else ""
-        return f"there is no setting {unknown[2]}: --help lists them{advice}"
-    causes = [str(error)] + ([str(error.__cause__)] if error.__cause__ else [])
-    kept: list[str] = []
-    for line in "\n".join(causes).split("Config search path:")[0].splitlines():
-        text = re.sub(r"\s+", " ", line).strip()
-        if text and text not in kept and not text.startswith(("object_type", "reference_type", "full_key")):
-            kept.append(text)
-    return "; ".join(kept).replace(":;", ":") + hint(error)
+    if unknown := upstream.unknown_setting(error):
+        name = unknown.partition("=")[0]
+        advice = f"; if its class has such an option, use +{unknown}" if "." in name else ""
+        return f"there is no setting {name}: --help lists them{advice}"
+    return upstream.message(error) + hint(error)
 
 
 def hint(error: Exception) -> str:
     """What to do, if Hydra's message does not say it."""
-    if missing := re.search(
-        r"Could not find 'hydra/(?:launcher|sweeper)/(joblib|ray|submitit|optuna)", str(error)
-    ):
-        return f"; first: pip install 'alzgan[{missing[1]}]'"
-    if "does not support sweep type" in str(error):
+    if plugin := upstream.missing_plugin(error):
+        return f"; first: pip install 'alzgan[{plugin}]'"
+    if upstream.needs_another_sweeper(error):
         return "; an interval needs hydra/sweeper=optuna"
     if isinstance(error, OverrideParseException) and "=" in error.override:
         name, value = error.override.split("=", 1)
-        return f"; write it as {shell_override(name, meant(value))}" if is_key(name) else ""
+        return f"; write it as {shell_override(name, meant(value))}" if upstream.can_be_set(name) else ""
     return ""
 
 
@@ -156,11 +126,3 @@ def meant(value: str) -> str | list[str]:
 def unquoted(text: str) -> str:
     """The text without the quotes around it."""
     return text[1:-1] if re.fullmatch(r"(['\"]).*\1", text, re.DOTALL) else text
-
-
-def is_key(name: str) -> bool:
-    """Whether Hydra can read the name of a setting; else quotes around its value do not help."""
-    try:
-        return bool(OverridesParser.create().parse_override(f"{name}=x"))
-    except HydraException:
-        return False

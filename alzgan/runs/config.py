@@ -1,4 +1,4 @@
-"""Compose a verb's config from `conf/*.yaml` and the command line, with the resolvers they use."""
+"""Compose a verb's config from `conf/*.yaml` and the command line, with the resolvers that they use."""
 
 import contextlib
 import os
@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from alzgan.errors import UserError
 from alzgan.files import numbered_folder
 from alzgan.text import printable
+from alzgan.upstream import hydra
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # In a checkout `conf/` stands beside the package, in an installed wheel inside it.
 CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
 NO_RESULT = {"train.log", "multirun.yaml"}  # Hydra writes these before a verb starts
 
-made_folders: list[Path] = []  # those that this process made under default names
+made_folders: list[Path] = []  # folders that this process made under default names
 
 
 def register_resolvers() -> None:
@@ -38,28 +38,23 @@ def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
         return compose(name, list(overrides))
 
 
-def group_options(group: str) -> list[str]:
-    """The choices of a config group; none if it is not a group."""
-    with hydra_at_work():
-        return GlobalHydra.instance().config_loader().get_group_options(group)
-
-
 def hydra_at_work() -> contextlib.AbstractContextManager:
-    """Use the Hydra that the verb has started, or start it for the block."""
-    started = GlobalHydra.instance().is_initialized()
-    return contextlib.nullcontext() if started else initialize_config_dir(str(CONF), version_base="1.3")
+    """Start Hydra for the block, unless a verb has started it."""
+    if hydra.is_started():
+        return contextlib.nullcontext()
+    return initialize_config_dir(str(CONF), version_base="1.3")
 
 
-def checkpoint_file(ckpt_path: str) -> Path:
-    """The checkpoint named by a run's folder or a file."""
-    path = Path(ckpt_path).expanduser().absolute()
+def checkpoint_file(given: str, setting: str = "ckpt_path") -> Path:
+    """The checkpoint of a run's folder, or the file itself, which is given by a setting."""
+    path = Path(given).expanduser().absolute()
     if not path.exists():
-        raise UserError(f"ckpt_path={ckpt_path}: there is no such run or file")
+        raise UserError(f"{setting}={given}: there is no such run or file")
     if path.is_file():
         return path
     last = path / "checkpoints" / "last.ckpt"
     if not last.is_file():
-        raise UserError(f"ckpt_path={ckpt_path}: there is no checkpoints/last.ckpt in it; start the run anew")
+        raise UserError(f"{setting}={given}: it has no checkpoints/last.ckpt; start the run again")
     return last
 
 
@@ -108,10 +103,10 @@ def remove_unused_folders() -> None:
 
 
 def named(run_dir: Any) -> str:
-    """The folder's name, which Hydra may have read as a number.
+    """The name of a folder as a text, which Hydra may have read as a number.
 
     Raises:
-        UserError: it is empty, as after an unset shell variable, or contains an interpolation.
+        UserError: it is empty, for example because a shell variable is not set, or contains an interpolation.
     """
     if run_dir in ("", None):  # results would go to the current folder
         raise UserError("run_dir is empty; name a folder")
@@ -122,7 +117,7 @@ def named(run_dir: Any) -> str:
 
 
 def native_precision(accelerator: str) -> str:
-    """See `alzgan.device.precision`; torch is imported only if a config uses this."""
+    """See `alzgan.device.precision`. Imports torch, but only if a config uses this resolver."""
     from alzgan.device import precision
 
     return precision.native_precision(accelerator)
@@ -150,12 +145,12 @@ def check_plain(config: DictConfig) -> None:
 
 
 def effective(overrides: Sequence[str]) -> list[str]:
-    """The overrides in effect: of several for one setting, the last."""
+    """The overrides that count: for each setting the last one."""
     return list({override.partition("=")[0]: override for override in overrides}.values())
 
 
 def leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Name and value of every setting of a plain config; an empty node counts as a setting."""
+    """Name and value of every setting of a plain config; an empty node and a list count as one setting."""
     if isinstance(config, dict) and config:
         for key, value in config.items():
             yield from leaves(value, f"{path}.{key}" if path else str(key))

@@ -10,7 +10,7 @@ from alzgan.errors import UserError
 from alzgan.people.splits import DRAW
 from alzgan.runs.build import build
 from alzgan.runs.checkpoints import load_checkpoint
-from alzgan.runs.resume import Previous
+from alzgan.runs.resume import Previous, refuse
 from alzgan.text import printable
 
 
@@ -22,13 +22,12 @@ def run_and_data(path: Path, settings: DictConfig, overrides: Sequence[str]) -> 
     """
     checkpoint = load_checkpoint(path)
     if not isinstance(checkpoint["alzgan"]["provenance"].get("data"), dict):
-        raise UserError(
-            f"{printable(path)} does not say on what data it was trained: give samples=FOLDER instead"
-        )
+        raise UserError(f"{printable(path)} has no record of its training data: give samples=FOLDER instead")
     of_data = [override for override in overrides if override.lstrip("+~").startswith("data.")]
     # The record is enough, and a sweep would need too much memory for all weights.
-    previous = Previous(path, {"alzgan": checkpoint["alzgan"]})
-    return previous, previous.data_settings(settings, of_data)
+    previous = Previous(path, {"alzgan": checkpoint["alzgan"]}).given(settings, of_data)
+    refuse(previous.departures)
+    return previous, previous.settings.data
 
 
 def data_of_run(previous: Previous, node: DictConfig) -> MRIDataModule:
@@ -43,26 +42,26 @@ def data_of_run(previous: Previous, node: DictConfig) -> MRIDataModule:
         data.read()
     except UserError as error:
         raise UserError(
-            f"{error}. {path} was trained on these images; without them its samples can be drawn "
-            "(alzgan.load) but not compared: give data.root=DIR where they are now"
+            f"{error}. {path} was trained on these images. Without them, it can make samples (alzgan.load), "
+            "but nothing can be compared with them: give the images' new folder with data.root=DIR"
         ) from None
     if previous.provenance["data"].get("fingerprint") != data.fingerprint:
         raise UserError(
-            f"the training images in {printable(data.root)} are not those that {path} was trained on: give "
-            "data.root=DIR with those, or samples=FOLDER of images drawn from it"
+            f"the images in {printable(data.root)} are not those that {path} was trained on: give the "
+            "folder of those with data.root=DIR, or a folder of its samples with samples=FOLDER"
         )
     return data
 
 
 def keep_older_split(previous: Previous, data: MRIDataModule, run_dir: Path) -> None:
-    """Keep the split of a run whose people an older version drew in another way."""
+    """Keep the split of an old run, whose held-out people were drawn in another way."""
     if previous.provenance["data"].get("draw") == DRAW:
         return
     folders = (previous.path.parent.parent, run_dir)
     table = next((folder / "split.csv" for folder in folders if (folder / "split.csv").is_file()), None)
     if table is None:
         raise UserError(
-            f"{previous.path}: an older version drew who is held out, and its split.csv is not in "
-            f"{folders[0]}: put it back, or start a new run"
+            f"{previous.path}: an older version of alzgan chose the held-out people, and split.csv, which "
+            f"lists them, is not in {folders[0]}: put it back, or start a new run"
         )
     data.kept_split = table

@@ -1,6 +1,6 @@
 """Load a trained generator from its checkpoint alone."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,16 @@ from torch import Tensor
 from alzgan.device.pixels import to_uint8
 from alzgan.device.precision import to_device
 from alzgan.device.streams import stream
-from alzgan.errors import UserError
+from alzgan.errors import UserError, one_of, seed_of_streams
 from alzgan.gan import GAN
 from alzgan.images.arrays import Preprocessing
 from alzgan.runs.build import build_model
-from alzgan.runs.checkpoints import check_weights, load_with_digest
+from alzgan.runs.checkpoints import check_weights, load_with_digest, naming_the_file
 from alzgan.runs.config import checkpoint_file
 from alzgan.runs.stored import check_stored
 from alzgan.text import printable
 
-SAMPLES_AT_ONCE = 32  # images generated at a time; fixed, because the last bits depend on it
+SAMPLES_AT_ONCE = 32  # images generated at a time; fixed, because the last bits of an image depend on it
 
 
 class TrainedGenerator:
@@ -29,16 +29,16 @@ class TrainedGenerator:
 
     Attributes:
         classes: names of the classes; empty if the generator is not conditional on them.
-        conditions: the other conditions, each with its quantiles over the training images, lowest to highest.
-        conditions_of_classes: the same within each class, or over all images for a class of fewer than
+        conditions: the other conditions, each with its quantiles over the training images, in rising order.
+        conditions_of_classes: the same within each class, but over all images for a class of fewer than
             `FEW_PEOPLE` people; empty without classes.
         image_size: height and width of an image.
         channels: of an image.
-        people: training people of each class by name; empty if unknown.
+        people: number of training people of each class, by its name; empty if unknown.
         people_in_train: number of training people, each counted once; 0 if unknown.
-        settings: those of the network.
+        settings: of the network.
         slices_as_channels: whether the channels are neighbouring slices.
-        info: the run's provenance, training precision, step, SHA-256 of the file, and the weights in use
+        info: the run's provenance, its precision and step, the SHA-256 of the file, and the weights in use
             ("raw" if there is no average).
 
     Args:
@@ -69,12 +69,12 @@ class TrainedGenerator:
         self.classes = list(counts)[: gan.classes]
         self.image_size = data.get("image_size", Preprocessing.image_size)
         self.channels = data.get("channels", Preprocessing.channels)
-        # How often each class was shown; an older checkpoint has only the number of images.
+        # How often each class was shown; older checkpoints have only the number of images.
         self.class_shares = list(known.get("shares", counts.values()))[: gan.classes]
         self.conditions: dict[str, list[float]] = dict(
             list(known.get("conditions", {}).items())[: gan.numbers]
         )
-        by_class = known.get("conditions_of_classes") or []  # an older checkpoint has none
+        by_class = known.get("conditions_of_classes") or []  # older checkpoints have none
         self.conditions_of_classes: list[dict[str, list[float]]] = by_class[: gan.classes]
         self.settings: dict[str, Any] = checkpoint["alzgan"]["config"]["model"]["generator"]
         self.people: dict[str, int] = known.get("people", {})
@@ -90,10 +90,8 @@ class TrainedGenerator:
 
     def latents(self, count: int, seed: int = 0, first: int = 0) -> Tensor:
         """Latents (count, latent_dim) from N(0, I) of the images numbered from `first`."""
-        draws = [
-            stream(seed, "generate/latents", number).standard_normal(self.latent_dim, dtype=np.float32)
-            for number in range(first, first + count)
-        ]
+        streams = streams_of("latents", seed, first, count)
+        draws = [each.standard_normal(self.latent_dim, dtype=np.float32) for each in streams]
         return torch.from_numpy(np.array(draws, np.float32).reshape(count, self.latent_dim))
 
     def labels(
@@ -108,15 +106,15 @@ class TrainedGenerator:
 
         Args:
             count: number of images.
-            label: a class's name or index, for all images or one for each; None: drawn as often as each class
-                was shown in training.
-            seed: of the draw.
+            label: name or index of a class, for all images or one for each; None: classes are drawn, with the
+                frequencies of training.
+            seed: of the draws.
             first: number of the first image.
-            conditions: by name, a number in its own unit, for all images or one for each. Missing ones are
-                drawn independently, with the distribution of the class's training images.
+            conditions: by name, a number in the unit of the data, for all images or one for each. Missing
+                conditions are drawn independently, from the distribution of the class's training images.
 
         Returns:
-            (count,) class indices, or (count, 1 + m) with the conditions; None if it is unconditional.
+            (count,) class indices, or (count, 1 + m) with m conditions; None if it is unconditional.
 
         Raises:
             UserError: there is no such class or condition, or a number is outside the training range.
@@ -127,10 +125,8 @@ class TrainedGenerator:
             raise UserError(f"there is no condition {printable(min(unknown))}, only {known}")
         if not self.conditions:
             return kinds
-        draws = [
-            stream(seed, "generate/conditions", number).random(len(self.conditions))
-            for number in range(first, first + count)
-        ]
+        streams = streams_of("conditions", seed, first, count)
+        draws = [each.random(len(self.conditions)) for each in streams]
         columns = [torch.zeros(count) if kinds is None else kinds.float()]
         for (name, quantiles), drawn in zip(self.conditions.items(), np.transpose(draws), strict=True):
             given = (conditions or {}).get(name)
@@ -145,13 +141,14 @@ class TrainedGenerator:
             low, high = quantiles[0], quantiles[-1]
             if not all(low <= value <= high for value in values):
                 raise UserError(
-                    f"{printable(name)} goes from {low:g} to {high:g} in the training images: stay within"
+                    f"{printable(name)} goes from {low:g} to {high:g} in the training images: stay in this "
+                    "range"
                 )
             columns.append(torch.from_numpy(2 * (values - low) / (high - low) - 1).float())
         return torch.stack(columns, 1)
 
     def in_units(self, numbers: Tensor) -> dict[str, float]:
-        """The numbers (m,) of a label by name, in their own units."""
+        """The numbers (m,) of a label by name, in the units of the data."""
         return {
             name: round(quantiles[0] + (float(number) + 1) / 2 * (quantiles[-1] - quantiles[0]), 4)
             for (name, quantiles), number in zip(self.conditions.items(), numbers, strict=True)
@@ -163,13 +160,11 @@ class TrainedGenerator:
         """Class indices (count,), see `labels`."""
         if not self.classes:
             if label is not None:
-                raise UserError("this generator is not conditional on classes: it has none to choose from")
+                raise UserError("this generator is not conditional on classes: leave the label out")
             return None
         if label is None:
             edges = np.cumsum(self.class_shares) / np.sum(self.class_shares)
-            draws = [
-                stream(seed, "generate/labels", number).random() for number in range(first, first + count)
-            ]
+            draws = [each.random() for each in streams_of("labels", seed, first, count)]
             return torch.from_numpy(np.searchsorted(edges, draws, side="right"))
         each = [label] * count if isinstance(label, str | int) else list(label)
         if len(each) != count:
@@ -193,22 +188,20 @@ class TrainedGenerator:
         truncation: float = 1.0,
         conditions: Mapping[str, float | Sequence[float]] | None = None,
     ) -> Tensor:
-        """Images (count, C, H, W), uint8, of a seed, numbered from `first`; each depends on its number alone.
+        """Images (count, C, H, W), uint8, numbered from `first`; none depends on the others.
 
         Args:
             count: number of images.
             label: see `labels`.
             seed: of the latents, from 0.
             first: number of the first image.
-            truncation: factor of the latents; below 1, images are more typical and less diverse.
+            truncation: factor of the latents; below 1, images become more typical and less diverse.
             conditions: see `labels`.
 
         Raises:
             UserError: see `labels`.
         """
-        for name, number in (("count", count), ("seed", seed), ("first", first)):
-            if not isinstance(number, int | np.integer) or not 0 <= number < 2**63:
-                raise UserError(f"{name}={number} must be a whole number from 0 on, below 2**63")
+        seed_of_streams(count=count, seed=seed, first=first)
         latents = truncation * self.latents(count, seed, first)
         labels = self.labels(count, label, seed, first, conditions)
         return to_uint8(self.floats(latents, labels, first % SAMPLES_AT_ONCE + np.arange(count)))
@@ -224,10 +217,10 @@ class TrainedGenerator:
         labels: Tensor | None = None,
         numbers: Sequence[int] | np.ndarray | None = None,
     ) -> Tensor:
-        """Images (N, C, H, W), float32 in [-1, 1], on the CPU; every sample of a generator is made here.
+        """Images (N, C, H, W), float32 in [-1, 1], on the CPU.
 
-        The last bits of an image depend on its place in the batch. So image number i is always made in place
-        i % SAMPLES_AT_ONCE of a block.
+        Every sample of a generator is made here. The last bits of an image depend on its place in the batch,
+        so image number i is always in place i % SAMPLES_AT_ONCE of a block.
 
         Args:
             latents: (N, latent_dim).
@@ -246,6 +239,11 @@ class TrainedGenerator:
         return found
 
 
+def streams_of(purpose: str, seed: int, first: int, count: int) -> Iterator[np.random.Generator]:
+    """The random streams of the images numbered from `first`, for one purpose."""
+    return (stream(seed, f"generate/{purpose}", number) for number in range(first, first + count))
+
+
 def spread(rows: Tensor, places: np.ndarray) -> np.ndarray:
     """A block with the rows (N, ...) at the given places, and zeros elsewhere."""
     block = rows.new_zeros(SAMPLES_AT_ONCE, *rows.shape[1:])
@@ -258,7 +256,7 @@ def one_for_each(given: float | Sequence[float], count: int, name: str) -> np.nd
     numbers = np.asarray(given, dtype=float)
     if numbers.shape not in ((), (count,)):
         raise UserError(
-            f"{numbers.size} numbers {printable(name)} for {count} images: give one for each, or one"
+            f"{numbers.size} numbers {printable(name)} for {count} images: give one for each, or one for all"
         )
     return np.broadcast_to(numbers, (count,))
 
@@ -270,31 +268,36 @@ def load(
     dtype: torch.dtype = torch.float32,
     allow: Collection[str] = (),
 ) -> TrainedGenerator:
-    """A trained generator from a run's folder or a checkpoint, without its data.
+    """A trained generator from a run's folder or a checkpoint. Its data is not needed.
 
-    Of the classes that the file names, only alzgan's own and those in `allow` are used.
+    Only alzgan's own classes and those in `allow` are used, whatever the file names.
 
     Args:
         path: the folder of a run (its `checkpoints/last.ckpt` is loaded) or a file.
         weights: "average", the moving average of the weights if there is one, or "raw".
         device: None: a CUDA device if there is one, else the CPU.
         dtype: float32 or bfloat16.
-        allow: dotted names of your own classes that the checkpoint may name.
+        allow: dotted names of your own classes that the checkpoint may use.
 
     Raises:
-        UserError: there is no such file, it is no checkpoint of alzgan, it could run code, or it does not fit
-            this version.
+        UserError: there is no such file, it is not a checkpoint of alzgan, it could run code, or it does not
+            fit this version.
     """
-    if weights not in ("average", "raw"):
-        raise UserError(f"weights={weights} must be one of average, raw")
+    one_of(("average", "raw"), weights=weights)
     path = checkpoint_file(str(path))
     checkpoint, digest = load_with_digest(path)
-    gan = rebuild(checkpoint, path, allow)
+    config, provenance = (checkpoint["alzgan"][name] for name in ("config", "provenance"))
+    check_stored(config, path, allow)
+    with naming_the_file(path, checkpoint):
+        gan = build_model(OmegaConf.create(config))
+    check_weights(gan, checkpoint, path)
+    check_known(provenance.get("data"), path)
+    gan.load_state_dict(checkpoint["state_dict"])
     return TrainedGenerator(gan, checkpoint, digest, weights, chosen_device(device), dtype)
 
 
 def chosen_device(name: torch.device | str | None) -> torch.device:
-    """The named device, else a CUDA device if there is one, else the CPU.
+    """The named device; for None a CUDA device if there is one, else the CPU.
 
     Raises:
         UserError: this machine has no such device.
@@ -308,10 +311,10 @@ def chosen_device(name: torch.device | str | None) -> torch.device:
 
 
 def check_known(data: Any, path: Path) -> None:
-    """Check that a checkpoint's record of its data is valid, since the file may come from anywhere.
+    """Check a checkpoint's record of its data, because the file may come from an untrusted source.
 
     Raises:
-        UserError: it is not what `describe` writes.
+        UserError: the record does not have the form that `MRIDataModule.describe` writes.
     """
     try:
         sound = data is None or is_description(data)
@@ -346,18 +349,3 @@ def is_description(data: dict[str, Any]) -> bool:
             for name, q in quantiles.items()
         )
     )
-
-
-def rebuild(checkpoint: dict[str, Any], path: Path, allow: Collection[str] = ()) -> GAN:
-    """The model of a checkpoint, with its weights."""
-    config = checkpoint["alzgan"]["config"]
-    check_stored(config, path, allow)
-    try:
-        gan = build_model(OmegaConf.create(config))
-    except UserError as error:
-        version = checkpoint["alzgan"]["provenance"].get("alzgan")
-        raise UserError(f"{error} (as in {path}, written by alzgan {version})") from None
-    check_weights(gan, checkpoint, path)
-    check_known(checkpoint["alzgan"]["provenance"].get("data"), path)
-    gan.load_state_dict(checkpoint["state_dict"])
-    return gan

@@ -1,7 +1,8 @@
 """Loggers of a run.
 
-Contract, besides Lightning's: the constructor gets the run's folder and `purge_step`, from which on a killed
-session's log will be repeated; ``show_image(tag, image, step)`` for uint8 (C, H, W), and ``show_text``.
+They keep Lightning's contract and add to it. The constructor gets the run's folder and `purge_step`: from
+this step on, a continued run repeats what an earlier session has logged. ``show_image(tag, image, step)``
+takes uint8 (C, H, W), and ``show_text(tag, text, step)`` a text; a logger may lack either.
 """
 
 import csv
@@ -20,6 +21,7 @@ from alzgan.errors import UserError
 from alzgan.files import replacing
 from alzgan.runs.config import leaves
 from alzgan.text import encodable
+from alzgan.upstream.lightning import RANK_ZERO
 
 
 class TensorBoardLog(TensorBoardLogger):
@@ -27,15 +29,15 @@ class TensorBoardLog(TensorBoardLogger):
 
     Args:
         run_dir: the run's folder.
-        purge_step: hide older events from this step on; None: none.
+        purge_step: hide older events from this step on; None: hide none.
 
     Raises:
-        UserError: the folder's name is not UTF-8; TensorBoard cannot write there.
+        UserError: the folder's name is not UTF-8, which TensorBoard cannot write to.
     """
 
     def __init__(self, run_dir: Path, purge_step: int | None = None):
         if (name := str(run_dir)) != encodable(name):
-            raise UserError(f"run_dir={name} is no UTF-8: choose another, or logger=csv")
+            raise UserError(f"run_dir={name} is not UTF-8: choose another, or logger=csv")
         if purge_step is not None:
             wait_for_a_later_second(run_dir)
         super().__init__(
@@ -43,7 +45,7 @@ class TensorBoardLog(TensorBoardLogger):
         )
 
     def save(self) -> None:
-        """Flush, without the `hparams.yaml` that Lightning writes here: `config.yaml` has the settings."""
+        """Flush. Lightning would also write `hparams.yaml`, but `config.yaml` has the settings."""
         self.experiment.flush()
 
     def show_image(self, tag: str, image: Tensor, step: int) -> None:
@@ -52,7 +54,7 @@ class TensorBoardLog(TensorBoardLogger):
 
     @rank_zero_only
     def show_settings(self, metrics: Sequence[str], settings: dict[str, Any], step: int) -> None:
-        """Add the run to the HParams tab, with columns for metrics that are logged later."""
+        """Add the run to the HParams tab, with columns for metrics that will be logged later."""
         row = ((name.replace(".", "/"), value) for name, value in leaves(settings))
         shown = {
             name: value if isinstance(value, int | float) else encodable(str(value)) for name, value in row
@@ -69,8 +71,8 @@ class TensorBoardLog(TensorBoardLogger):
 def wait_for_a_later_second(run_dir: Path) -> None:
     """Wait until a new file of events sorts after the existing ones.
 
-    TensorBoard reads the files by name: first the second in which they were made, then the process as text.
-    It must read the events that a session hides before the session's own.
+    TensorBoard reads the files in the order of their names, which begin with the second in which they were
+    made. It must read the events that a session hides before the session's own.
     """
     seconds = [int(path.name.split(".")[3]) for path in run_dir.glob("events.out.tfevents.*")]
     while seconds and int(time.time()) == max(seconds):
@@ -78,11 +80,11 @@ def wait_for_a_later_second(run_dir: Path) -> None:
 
 
 class CsvLog(Logger):
-    """One row for each number, `step,name,value`, in `metrics.csv`, to use without TensorBoard.
+    """A table `metrics.csv` with a row `step,name,value` for each number.
 
     Args:
         run_dir: the run's folder.
-        purge_step: leave out rows from this step on; None: none.
+        purge_step: remove older rows from this step on; None: remove none.
     """
 
     name, version = "csv", ""
@@ -91,16 +93,17 @@ class CsvLog(Logger):
         super().__init__()
         self.path = run_dir / "metrics.csv"
         self.purge_step = purge_step
-        self.file: Any = None
+        self.begun = False
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Add rows."""
-        if self.file is None:
-            self.open()
-        csv.writer(self.file).writerows((step, name, repr(float(value))) for name, value in metrics.items())
+        """Add a row for each number."""
+        if not self.begun:
+            self.begin()
+        with self.path.open("a", newline="") as file:
+            csv.writer(file).writerows((step, name, repr(float(value))) for name, value in metrics.items())
 
-    def open(self) -> None:
+    def begin(self) -> None:
         """Keep the rows of earlier sessions, except those that will be logged again."""
         kept = [["step", "name", "value"]]
         if self.path.is_file():
@@ -109,37 +112,24 @@ class CsvLog(Logger):
             kept += [row for row in rows if self.purge_step is None or int(row[0]) < self.purge_step]
         with replacing(self.path) as part, part.open("w", newline="") as file:
             csv.writer(file).writerows(kept)
-        self.file = self.path.open("a", newline="")
+        self.begun = True
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: `config.yaml` has them."""
-
-    @rank_zero_only
-    def save(self) -> None:
-        """Flush."""
-        if self.file is not None:
-            self.file.flush()
-
-    @rank_zero_only
-    def finalize(self, status: str) -> None:
-        """Close the file."""
-        if self.file is not None:
-            self.file.close()
-            self.file = None
+        """Do nothing, because `config.yaml` has the settings."""
 
 
 class WandbLog(WandbLogger):
-    """Weights & Biases, under the name of the run's folder; a continued run keeps its id.
+    """Weights & Biases, under the name of the run's folder.
 
-    The id is random, because other sweeps may use the same folder names. The folder keeps it in
-    `wandb_id.txt`.
+    The run's id is random, because other sweeps may use the same folder names. `wandb_id.txt` in the folder
+    keeps it for continued runs.
 
     Args:
         run_dir: the run's folder.
-        purge_step: not used, since wandb drops a repeated step.
-        project: to log to.
-        offline: log to the folder, for `wandb sync` later.
+        purge_step: not used, because wandb drops repeated steps.
+        project: the project to log to.
+        offline: log to the folder, and upload later with `wandb sync`.
 
     Raises:
         UserError: wandb is not installed.
@@ -163,8 +153,7 @@ class WandbLog(WandbLogger):
             )
         except ModuleNotFoundError:
             raise UserError("logger=wandb needs wandb: pip install 'alzgan[wandb]'") from None
-        rank = rank_zero_only.rank  # type: ignore[attr-defined]  # Lightning sets it
-        if rank == 0 and not known.exists():
+        if RANK_ZERO.rank == 0 and not known.exists():
             with replacing(known) as part:
                 part.write_text(run_id, encoding="utf-8")
 

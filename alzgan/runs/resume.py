@@ -1,6 +1,7 @@
-"""Continue a run, or start another one from it: which settings may change, and in which folder."""
+"""Continue a run or start a new one from it: which settings may change, and which folder is used."""
 
 import contextlib
+import copy
 import itertools
 import os
 from collections.abc import Mapping, Sequence
@@ -17,13 +18,14 @@ from alzgan.runs.config import (
     as_mapping,
     checkpoint_file,
     compose_config,
-    group_options,
+    hydra_at_work,
     leaves,
     new_folder,
     shared_by_ranks,
 )
 from alzgan.runs.stored import OF_THE_MACHINE, PHANTOM, check_stored, names_in
 from alzgan.text import shell_override
+from alzgan.upstream.hydra import group_options
 
 # Settings that do not change what the run is, by the beginning of their names.
 CHANGEABLE = (
@@ -61,12 +63,16 @@ class Previous:
     Attributes:
         path: of the checkpoint.
         checkpoint: its content, see `alzgan.runs.checkpoints.load_checkpoint`.
+        settings: those that the run was started with, changed by the overrides of `given`.
+        unchanged: whether the overrides change none of them.
         departures: overrides that change what the run is, each with the run's own value. If there are any,
             a new run starts from its weights and optimizers; else the run continues.
     """
 
     path: Path
     checkpoint: dict[str, Any]
+    settings: DictConfig = field(default_factory=OmegaConf.create)
+    unchanged: bool = True
     departures: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -80,66 +86,14 @@ class Previous:
         return self.checkpoint["alzgan"]["provenance"]
 
     def given(self, composed: DictConfig, overrides: Sequence[str]) -> "Previous":
-        """The same run, with the departures among the overrides."""
-        return replace(self, departures=self.changed(composed, overrides)[1])
-
-    def settings(self, composed: DictConfig, overrides: Sequence[str]) -> DictConfig:
-        """The settings that the run was started with, changed by the overrides.
+        """The same run with its settings changed by a command line.
 
         Args:
             composed: the config of the command line alone.
             overrides: of the command line.
-
-        Raises:
-            UserError: the run would continue, but is finished.
         """
-        settings = self.changed(composed, overrides)[0]
-        if self.departures:
-            self.start_anew(settings)
-        elif (end := end_of(settings, self.checkpoint)) is not None:
-            raise UserError(f"{self.path} {end}")
-        return settings
-
-    def start_anew(self, settings: DictConfig) -> None:
-        """Change a new run's settings so that it does not repeat its predecessor's start."""
-        if typed := next((each for each in self.departures if each.startswith("model.start_")), None):
-            raise UserError(f"{typed}: ckpt_path gives the weights; leave one of them out")
-        if "start_from" in settings.model:
-            settings.model.start_from = None
-        # The labels' strength stays where its schedule has arrived.
-        for player in ("generator", "discriminator"):
-            node, stored = settings.model[player], self.checkpoint["alzgan"]["config"]["model"][player]
-            reached = [
-                value.item()
-                for name, value in self.checkpoint["state_dict"].items()
-                if name.startswith(f"{player}.") and name.endswith(".strength")
-            ]
-            if reached and node.get("strength") == stored.get("strength"):
-                node.strength = reached[0]
-
-    def finished(self, composed: DictConfig, overrides: Sequence[str]) -> str | None:
-        """A line if the run has reached its end and the overrides ask for nothing new, else None."""
-        settings, departures = self.changed(composed, overrides)
-        end = None if departures else end_of(settings, self.checkpoint)
-        return f"{self.path} {end}" if end and settings == self.own_settings(composed) else None
-
-    def data_settings(self, composed: DictConfig, overrides: Sequence[str]) -> DictConfig:
-        """The settings of its data, for a verb that does not train.
-
-        Args:
-            composed: the verb's config.
-            overrides: of the command line, about the data alone.
-
-        Raises:
-            UserError: an override would change what the run is.
-        """
-        settings, departures = self.changed(composed, overrides)
-        refuse(departures)
-        return settings.data
-
-    def changed(self, composed: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
-        """The settings that the run was started with, changed by the overrides, and the departures."""
-        settings, departures = self.own_settings(composed), dict[str, str]()
+        own, departures = self.own_settings(composed), dict[str, str]()
+        settings = copy.deepcopy(own)
         started_with = self.provenance.get("overrides", [])
         for override in overrides:
             for name in touched(override, composed, overrides):
@@ -151,29 +105,72 @@ class Previous:
                     put(settings, name, composed)
                     has = "its own" if OmegaConf.is_config(old) else f"{name}={old}"
                     departures.setdefault(override, has)
-        return settings, departures
+        return replace(self, settings=settings, unchanged=settings == own, departures=departures)
+
+    def to_train(self) -> DictConfig:
+        """The settings of the session that continues the run, or of the new run that starts from it.
+
+        Raises:
+            UserError: the run would continue, but is finished.
+        """
+        if self.departures:
+            return self.of_new_run()
+        if (end := end_of(self.settings, self.checkpoint)) is not None:
+            raise UserError(f"{self.path} {end}")
+        return self.settings
+
+    def of_new_run(self) -> DictConfig:
+        """The settings of a new run, which does not repeat how this one started."""
+        if typed := next((each for each in self.departures if each.startswith("model.start_")), None):
+            raise UserError(f"{typed}: ckpt_path gives the weights; leave one of them out")
+        settings = copy.deepcopy(self.settings)
+        if "start_from" in settings.model:
+            settings.model.start_from = None
+        # The strength of the labels stays at the value that its schedule has reached.
+        for player in ("generator", "discriminator"):
+            node, stored = settings.model[player], self.checkpoint["alzgan"]["config"]["model"][player]
+            reached = [
+                value.item()
+                for name, value in self.checkpoint["state_dict"].items()
+                if name.startswith(f"{player}.") and name.endswith(".strength")
+            ]
+            if reached and node.get("strength") == stored.get("strength"):
+                node.strength = reached[0]
+        return settings
+
+    def finished(self) -> str | None:
+        """A line if the run has reached its end and the command line asks for nothing new, else None."""
+        end = end_of(self.settings, self.checkpoint) if self.unchanged else None
+        return end and f"{self.path} {end}"
 
     def own_settings(self, composed: DictConfig) -> DictConfig:
-        """The settings that the run was started with, except those that belong to the machine."""
+        """The settings that the run was started with, but paths as on this machine."""
         stored = self.checkpoint["alzgan"]["config"]
         given = as_mapping(composed, resolve=False)
         check_stored(stored, self.path, names_in(given) | set(given.get("allow", [])))
-        settings = OmegaConf.create({"logger": given.get("logger"), **stored})  # old runs have no logger
+        settings = OmegaConf.create({"logger": given.get("logger"), **stored})  # old runs stored no logger
         for name in OF_THE_MACHINE:
             if OmegaConf.select(settings, name.rpartition(".")[0]) is not None:
                 put(settings, name, composed)
-        if stored["data"].get("_target_") == PHANTOM:  # else the phantom would be written there
+        if stored["data"].get("_target_") == PHANTOM:  # or images would be written to a path from the file
             settings.data.root = None
             put(settings, "data.root", composed)
         return settings
 
 
 def run_to_continue(
-    settings: DictConfig, run_dir: Path, overrides: Sequence[str] = (), again: bool = False
+    settings: DictConfig, run_dir: Path, overrides: Sequence[str], again: bool = False
 ) -> Previous | None:
-    """The run of `ckpt_path`, else the run in the folder if the command may be repeated.
+    """The run of `ckpt_path`, or the run that an earlier start of the same command has left in the folder.
 
-    A command may be repeated in a sweep, and when Slurm has requeued a job.
+    Args:
+        settings: composed by the command line alone.
+        run_dir: the run's folder.
+        overrides: of the command line.
+        again: whether the command may be repeated, as in a sweep; a job that Slurm has requeued may, too.
+
+    Raises:
+        UserError: the folder holds a run that may not be continued.
     """
     own = run_dir / "checkpoints" / "last.ckpt"
     if settings.ckpt_path is not None:
@@ -185,7 +182,7 @@ def run_to_continue(
     if not again and "SLURM_RESTART_COUNT" not in os.environ:
         advice = f"continue it with {shell_override('ckpt_path', run_dir)} or choose another run_dir"
         if settings.ckpt_path is not None:
-            advice = f"choose another run_dir, since {next(iter(previous.departures))} makes a new run"
+            advice = f"choose another run_dir, because {next(iter(previous.departures))} makes a new run"
         raise UserError(f"{run_dir} holds a run already; {advice}")
     previous = previous_of(own).given(settings, overrides)
     refuse(previous.departures)
@@ -206,7 +203,7 @@ def previous_of(path: Path) -> Previous:
 
 
 def run_folder(ckpt_path: str | None, new: str, *, _root_: DictConfig | None = None) -> str:
-    """The folder of the run to continue, else a new folder, made once for each config."""
+    """The folder of the run to continue, or else a new folder, which is made once for each config."""
     path = None if ckpt_path is None else checkpoint_file(ckpt_path)
     if path is not None and path.parent.name == "checkpoints" and not departs(path, _root_):
         return str(path.parent.parent)
@@ -221,7 +218,7 @@ OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
 
 
 def departs(path: Path, root: DictConfig | None) -> bool:
-    """Whether the command line, as Hydra has it, changes what the run of a checkpoint is."""
+    """Whether the command line changes what the run of a checkpoint is."""
     if root is None or not (overrides := OmegaConf.select(root, "hydra.overrides.task")):
         return False
     if root.hydra.mode == RunMode.MULTIRUN:  # a sweep's job may not continue a run
@@ -245,7 +242,9 @@ def touched(override: str, composed: DictConfig, overrides: Sequence[str]) -> li
     if key in ("ckpt_path", "run_dir"):
         return []
     here = dict(leaves(OmegaConf.to_container(composed, resolve=False)))
-    if not (options := group_options(key)):
+    with hydra_at_work():
+        options = group_options(key)
+    if not options:
         return followers([name for name in here if f"{name}.".startswith(f"{key}.")] or [key], here)
     others = [text for text in overrides if text != override]
     found: dict[str, None] = {}
@@ -258,7 +257,7 @@ def touched(override: str, composed: DictConfig, overrides: Sequence[str]) -> li
 
 
 def followers(names: list[str], here: dict[str, Any]) -> list[str]:
-    """The names, and those of settings that interpolate them; a stored config has plain values only."""
+    """The names, and the names of all settings that interpolate them, directly or not."""
     for name in names:  # grows
         wholes = [f"${{{whole}}}" for whole in prefixes(name)]
         names += [
@@ -275,7 +274,7 @@ def prefixes(name: str) -> list[str]:
 
 
 def put(settings: DictConfig, name: str, composed: DictConfig) -> None:
-    """Set or remove a setting as on the command line."""
+    """Give a setting the value that it has on the command line, or remove it if it is not there."""
     if OmegaConf.is_missing(composed, name):
         return
     value = OmegaConf.select(composed, name, default=ABSENT)

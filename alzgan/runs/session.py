@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from lightning import Trainer
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from alzgan.callbacks.checkpoint import RunCheckpoint
@@ -22,7 +21,7 @@ from alzgan.files import remove_parts, replacing, reporting_disk_errors, write_j
 from alzgan.gan import GAN
 from alzgan.people.subjects import FEW_PEOPLE
 from alzgan.runs.build import build_data, build_model, build_trainer, check_typed, conditioned, plain
-from alzgan.runs.checkpoints import check_optimizers, check_weights, load_checkpoint
+from alzgan.runs.checkpoints import check_optimizers, check_weights, load_checkpoint, naming_the_file
 from alzgan.runs.config import check_missing, check_plain, effective, made_folders
 from alzgan.runs.data import keep_older_split
 from alzgan.runs.provenance import provenance
@@ -30,16 +29,16 @@ from alzgan.runs.resume import Previous
 from alzgan.runs.start import check_held_out, start_from, start_whole
 from alzgan.runs.sweep import objective_of
 from alzgan.text import counted, printable, shell_override, shell_word
-from alzgan.upstream.lightning import know_the_node, quiet
+from alzgan.upstream.lightning import RANK_ZERO, know_the_node, quiet
 
 log = logging.getLogger(__name__)
 
-# Settings that may change when a run continues, and then change the last bits of its numbers.
+# Settings that may change when a run continues, but change the last bits of its numbers.
 OF_LAST_BITS = ("trainer.precision", "trainer.deterministic", "callbacks.acceleration.compile")
 
 
 def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous | None = None) -> float:
-    """Build what the settings name, train it, and return the best objective (inf if none was measured).
+    """Train what the settings describe, and return the best objective (inf if none was measured).
 
     Args:
         settings: a composed `conf/train.yaml`, its `run_dir` included.
@@ -53,8 +52,7 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
     tune_process()
     know_the_node(settings.trainer.get("num_nodes", 1))
     # The first rank holds the lock for all ranks.
-    rank = rank_zero_only.rank  # type: ignore[attr-defined]  # Lightning sets it
-    lock = contextlib.nullcontext() if rank else written_by_one_process(run_dir)
+    lock = contextlib.nullcontext() if RANK_ZERO.rank else written_by_one_process(run_dir)
     with quiet(), reporting_disk_errors(run_dir), lock:
         record: dict[str, Any] = {}
         settings, data, gan, trainer = built(settings, overrides, record, previous, source)
@@ -87,11 +85,12 @@ def built(
     previous: Previous | None,
     source: Previous | None,
 ) -> tuple[DictConfig, MRIDataModule, GAN, Trainer]:
-    """The settings with the data's conditions, and all objects of the session.
+    """The settings with the data's conditions, and the objects of the session.
 
-    Constructors check their values here, before any long work.
+    Their constructors check the settings, before any long work.
     """
-    with naming_the_file(previous or source):
+    origin = previous or source
+    with naming_the_file(origin.path, origin.checkpoint) if origin else contextlib.nullcontext():
         check_typed(settings, overrides)
         data = build_data(settings)
         settings = conditioned(settings, data)
@@ -99,14 +98,26 @@ def built(
         trainer = build_trainer(settings, record, previous)
         if previous is None and settings.model.get("start_from"):
             record["started_from"] = start_from(gan, settings.model.start_from, settings.model.start_with)
-        if gan.schedules and trainer.max_epochs == trainer.max_steps == -1:
-            raise UserError(
-                "the model has schedules over the run's length: set trainer.max_epochs or trainer.max_steps"
-            )
+        check_model(gan, trainer)
     if source is not None:
         record["started_from"], optimizers = start_whole(gan, source)
         trainer.callbacks.insert(0, optimizers)  # type: ignore[attr-defined]  # Lightning sets it
     return settings, data, gan, trainer
+
+
+def check_model(gan: GAN, trainer: Trainer) -> None:
+    """Check that the trainer has the end and the precision that the model needs."""
+    if gan.schedules and trainer.max_epochs == trainer.max_steps == -1:
+        raise UserError(
+            "the model has schedules over the run's length: set trainer.max_epochs or trainer.max_steps"
+        )
+    for component in (gan.augment, gan.average, *gan.penalties.values()):
+        # Its state changes by small steps, which bfloat16 would round to nothing.
+        if trainer.precision == "bf16-true" and component is not None and component.state_dict():
+            raise UserError(
+                f"trainer.precision=bf16-true: the small steps of {type(component).__name__} are lost in "
+                "bfloat16; choose bf16-mixed"
+            )
 
 
 def announce(
@@ -122,7 +133,7 @@ def announce(
     if previous is not None:
         log_repeated_steps(previous)
     log.info(
-        f"{len(data)} of {len(data.files)} images to train on, "
+        f"Training on {len(data)} of {len(data.files)} images, "
         f"{counted(len(data.classes), 'class', 'classes')}; generator {parameters(gan.generator):,} and "
         f"discriminator {parameters(gan.discriminator):,} parameters"
     )
@@ -130,25 +141,13 @@ def announce(
 
 @contextlib.contextmanager
 def undone_before_the_first_step(trainer: Trainer, run_dir: Path) -> Iterator[None]:
-    """Remove a folder of a default name if the run is refused before its first step."""
+    """Remove the run's folder if its name is a default and the run is refused before its first step."""
     try:
         yield
     except UserError:
         if trainer.global_step == 0 and run_dir in made_folders:
             shutil.rmtree(run_dir, ignore_errors=True)
         raise
-
-
-@contextlib.contextmanager
-def naming_the_file(previous: Previous | None) -> Iterator[None]:
-    """Add the checkpoint to an error about a setting that may come from it."""
-    try:
-        yield
-    except UserError as error:
-        if previous is None:
-            raise
-        version = previous.provenance.get("alzgan")
-        raise UserError(f"{error} (as in {previous.path}, written by alzgan {version})") from None
 
 
 def describe_run(
@@ -158,12 +157,12 @@ def describe_run(
     previous: Previous | None,
     source: Previous | None = None,
 ) -> dict[str, Any]:
-    """The run's record: code, machine, data, and the command lines of all its sessions."""
+    """The run's record: code, machine, data, and the command lines of all of its sessions."""
     before = previous.provenance if previous else {}
     now = provenance()
     session = {"command": now["command"], "from_step": previous.step if previous else 0}
     started = {"started_from": before["started_from"]} if "started_from" in before else {}
-    # ckpt_path is not a setting of the run: sweeps and evaluations compare runs by their overrides.
+    # Sweeps and evaluations compare runs by their overrides, and ckpt_path is not a setting of the run.
     settings = [each for each in overrides if not each.startswith("ckpt_path=")]
     origin = previous or source
     given = origin.provenance.get("overrides", []) if origin else []
@@ -184,28 +183,28 @@ def check_continuation(previous: Previous, record: dict[str, Any], settings: Dic
     check_optimizers(gan.configure_optimizers(), previous.checkpoint, path)
     if before["data"].get("fingerprint") != record["data"]["fingerprint"]:
         raise UserError(
-            f"the training images in {record['data']['root']} are not those that {path} was trained on: set "
-            "data.root to those, or start a new run"
+            f"the images in {record['data']['root']} are not those that {path} was trained on: set "
+            "data.root to the folder of those, or start a new run"
         )
     if before["world_size"] != record["world_size"]:
         raise UserError(
-            f"{path} was trained by {before['world_size']} processes; {record['world_size']} would change "
-            f"its batches: set trainer.devices={before['world_size']}"
+            f"{path} was trained by {before['world_size']} processes, and {record['world_size']} would make "
+            f"other batches: set trainer.devices={before['world_size']}"
         )
     stored = OmegaConf.create(previous.checkpoint["alzgan"]["config"])
     changed = [*differences(before, record), *changes(stored, settings)]
     log.info(
         f"Continuing {path} from step {previous.step}"
-        + (f"; not to the bit, since it was trained with {', '.join(changed)}" if changed else "")
+        + (f"; the last bits will differ, as it was trained with {', '.join(changed)}" if changed else "")
     )
     if gan.schedules:
-        log.info("The schedules of this run span its whole length, as set now")
+        log.info("The schedules of this run span its whole length as it is set now")
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Packages and machine that have changed; the last bits of a run depend on them."""
+    """Packages and parts of the machine that have changed, on which the last bits of a run depend."""
     packages = before["packages"].items()
-    machine = ("device", "threads", "instructions")  # older runs have not recorded the last
+    machine = ("device", "threads", "instructions")  # older runs did not record the last one
     return [
         *(f"{name} {was}" for name, was in packages if now["packages"].get(name) != was),
         *(f"{name} {before[name]}" for name in machine if before.get(name, now[name]) != now[name]),
@@ -219,18 +218,18 @@ def changes(before: DictConfig, now: DictConfig) -> list[str]:
 
 
 def log_repeated_steps(previous: Previous) -> None:
-    """Log which steps are repeated, if a run continues from an earlier checkpoint than its last."""
+    """Log which steps are repeated, if a run does not continue from its last checkpoint."""
     last = previous.path.with_name("last.ckpt")
     if previous.path == last or previous.path.parent.name != "checkpoints" or not last.is_file():
         return
-    with contextlib.suppress(UserError):  # a damaged last.ckpt may be why another is continued
+    with contextlib.suppress(UserError):  # last.ckpt may be damaged
         done = load_checkpoint(last)["global_step"]
         if done > previous.step:
-            log.info(f"Steps {previous.step + 1} to {done} are taken again: {last} goes on to step {done}")
+            log.info(f"Steps {previous.step + 1} to {done} are repeated; {last} has reached step {done}")
 
 
 def warn_of_portraits(data: MRIDataModule, gan: GAN) -> None:
-    """Warn of classes of few people; their samples will be portraits."""
+    """Warn of classes with so few people that their samples will be portraits of them."""
     if not gan.classes:
         return
     few = [
@@ -240,7 +239,7 @@ def warn_of_portraits(data: MRIDataModule, gan: GAN) -> None:
     ]
     if few:
         log.warning(
-            f"Fewer than {FEW_PEOPLE} people to train on in {', '.join(few)}: samples of such a class are "
+            f"Fewer than {FEW_PEOPLE} training people in {', '.join(few)}: samples of such a class will be "
             "portraits of them"
         )
 

@@ -22,7 +22,7 @@ def check_targets(config: DictConfig, path: str) -> None:
     for place, node in target_nodes(config, path):
         target = locate(place, node._target_)
         for name in sorted(getattr(target, "__abstractmethods__", ())):
-            raise UserError(f"{place}: {node._target_} has no {name}, which its base class asks for")
+            raise UserError(f"{place}: {node._target_} has no {name}, which its base class requires")
         check_arguments(place, node, target, node._target_)
 
 
@@ -94,7 +94,7 @@ def check_types(settings: DictConfig, hints: Mapping[str, Any]) -> None:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value fits a type hint; a hint that is not understood accepts any value."""
+    """Whether a plain value fits a type hint; an unknown kind of hint accepts any value."""
     origin, options = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return any(fits(value, option) for option in options)

@@ -1,4 +1,4 @@
-"""Start a run from another one: from the weights that fit, or from its whole state."""
+"""Start a run from another run: from the weights that fit, or from its whole state."""
 
 import logging
 import os
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import LambdaCallback
 from torch import Tensor, nn
 
 from alzgan.data.datamodule import MRIDataModule
@@ -46,12 +47,10 @@ def start_from(gan: GAN, source: str, players: Sequence[str] = PLAYERS) -> dict[
     players = [players] if isinstance(players, str) else list(players or PLAYERS)
     if unknown := [player for player in players if player not in PLAYERS]:
         raise UserError(f"model.start_with={unknown[0]} must be one or both of {', '.join(PLAYERS)}")
-    try:
-        path = checkpoint_file(source)
-    except UserError as error:
-        raise UserError(str(error).replace("ckpt_path=", "model.start_from=", 1)) from None
+    path = checkpoint_file(source, "model.start_from")
     checkpoint = load_checkpoint(path)
-    wanted = [name for name in gan.state_dict() if of_players(name, players)]
+    kinds = {*players, *((AVERAGE, "average") if "generator" in players else ())}
+    wanted = [name for name in gan.state_dict() if name.partition(".")[0] in kinds]
     taken = fitting(gan, checkpoint["state_dict"], wanted)
     if not any(value.dim() > 1 for value in taken.values()):  # counters fit any model
         raise UserError(
@@ -64,7 +63,7 @@ def start_from(gan: GAN, source: str, players: Sequence[str] = PLAYERS) -> dict[
     return {**origin(path, checkpoint), "taken": len(taken), "new": new}
 
 
-def start_whole(gan: GAN, source: Previous) -> tuple[dict[str, Any], "TakenOptimizers"]:
+def start_whole(gan: GAN, source: Previous) -> tuple[dict[str, Any], Callback]:
     """Take both networks and all other state that fits: averages, penalties and augmentations.
 
     Args:
@@ -72,7 +71,7 @@ def start_whole(gan: GAN, source: Previous) -> tuple[dict[str, Any], "TakenOptim
         source: the run to start from.
 
     Returns:
-        The origin, for the run's record, and the callback that restores the optimizers' state.
+        The origin, for the run's record, and a callback that restores the optimizers' state.
 
     Raises:
         UserError: the networks are not those of the source.
@@ -83,8 +82,8 @@ def start_whole(gan: GAN, source: Previous) -> tuple[dict[str, Any], "TakenOptim
     # A scalar is a schedule's value, and may differ.
     if unfit := next((name for name in new if name.partition(".")[0] in PLAYERS and ours[name].dim()), None):
         raise UserError(
-            f"{source.path} does not fit the model: its {unfit} differs; model.start_from={source.path} "
-            "in place of ckpt_path takes what fits"
+            f"{source.path} does not fit the model: its {unfit} differs; to take only the weights that fit, "
+            f"give model.start_from={source.path} instead of ckpt_path"
         )
     gan.load_state_dict(taken, strict=False)
     states = source.checkpoint["optimizer_states"]
@@ -96,29 +95,27 @@ def start_whole(gan: GAN, source: Previous) -> tuple[dict[str, Any], "TakenOptim
     }
     for player in PLAYERS:
         if player not in kept:
-            log.info(f"model.{player}_optimizer differs from that of {source.path}: its state is not taken")
+            log.info(f"model.{player}_optimizer differs from that of {source.path}, so its state is not used")
     if gan.schedules:
-        log.info("The schedules of this run begin anew")
+        log.info("The schedules of this run start from the beginning")
     record = {**origin(source.path, source.checkpoint), "taken": len(taken), "new": new}
-    return {**record, "optimizers": list(kept)}, TakenOptimizers(kept)
+    return {**record, "optimizers": list(kept)}, restoring(kept)
 
 
-class TakenOptimizers(Callback):
-    """Restore another run's optimizer state before the first step; the options stay this run's.
+def restoring(states: Mapping[str, dict[str, Any]]) -> Callback:
+    """A callback that gives the players' optimizers another run's state before the first step.
 
     Args:
-        states: by player, see `torch.optim.Optimizer.state_dict`.
+        states: by player, see `torch.optim.Optimizer.state_dict`; their options are not taken.
     """
 
-    def __init__(self, states: Mapping[str, dict[str, Any]]):
-        self.states = states
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Load the states."""
+    def restore(trainer: Trainer, _: LightningModule) -> None:
         for player, optimizer in zip(PLAYERS[::-1], trainer.optimizers, strict=True):
-            if player in self.states:
+            if player in states:
                 groups = optimizer.state_dict()["param_groups"]
-                optimizer.load_state_dict({"state": self.states[player]["state"], "param_groups": groups})
+                optimizer.load_state_dict({"state": states[player]["state"], "param_groups": groups})
+
+    return LambdaCallback(on_fit_start=restore)
 
 
 def goes_on(factory: OptimizerFactory, network: nn.Module, state: Any) -> bool:
@@ -145,10 +142,12 @@ def origin(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_held_out(started: dict[str, Any], data: MRIDataModule) -> None:
-    """Check, as far as is known, that the other run was not trained on people held out here.
+    """Check that the other run was not trained on people who are held out here.
+
+    It warns if that cannot be known.
 
     Raises:
-        UserError: it was, so any measurement on unseen people would be false.
+        UserError: it was trained on them, so measurements on unseen people would be too good.
     """
     if started["fingerprint"] == data.fingerprint:
         return
@@ -164,15 +163,15 @@ def check_held_out(started: dict[str, Any], data: MRIDataModule) -> None:
         )
     if leaked or not seen:
         log.warning(
-            f"{started['path']} may have been trained on people who are held out here: then what is measured "
-            "on them is too good"
+            f"{started['path']} may have been trained on people who are held out here: then measurements on "
+            "them are too good"
         )
 
 
 def fitting(gan: GAN, theirs: dict[str, Tensor], wanted: Sequence[str]) -> dict[str, Tensor]:
     """The wanted tensors of a checkpoint that have the shape of the model's.
 
-    An average that the checkpoint lacks starts at its generator.
+    If the checkpoint has no average, the average starts from its generator.
     """
     taken, state = {}, gan.state_dict()
     for name in wanted:
@@ -184,14 +183,8 @@ def fitting(gan: GAN, theirs: dict[str, Tensor], wanted: Sequence[str]) -> dict[
     return taken
 
 
-def of_players(name: str, players: Sequence[str]) -> bool:
-    """Whether a tensor belongs to one of the players; the average belongs to the generator."""
-    player = name.partition(".")[0]
-    return ("generator" if player in (AVERAGE, "average") else player) in players
-
-
 def named(new: Sequence[str]) -> str:
-    """The tensors that did not fit, in words."""
+    """Words for the tensors that were not taken, for the log."""
     if not new:
         return ""
     more = f" and {len(new) - MOST_NAMED} more" if len(new) > MOST_NAMED else ""

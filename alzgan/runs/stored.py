@@ -1,8 +1,8 @@
 """Check the config in a checkpoint before anything that it names is imported.
 
-A checkpoint may come from anywhere. Its config names classes; building one can run code, and looking one up
-imports its module. So names are checked as text first. Allowed are alzgan's own classes, torch.optim's
-optimizers and lightning.Trainer; the user must name any other class again.
+A checkpoint may come from an untrusted source. Its config names classes; to build one can run code, and to
+look one up imports its module. So names are checked as text first. Allowed are alzgan's own classes,
+torch.optim's optimizers and lightning.Trainer. The user must name any other class on the command line.
 """
 
 import importlib
@@ -15,7 +15,7 @@ from typing import Any
 from alzgan.errors import UserError
 from alzgan.text import printable
 
-OURS = {  # the modules whose classes are allowed, by place in the config
+OURS = {  # the modules whose classes are allowed, by the first part of the setting's name
     "data": r"alzgan\.data\.datamodule",
     "model": r"alzgan\.(gan|networks\.\w+|losses|penalties|augment|average|schedules)|torch\.optim",
     "conditioning": r"alzgan\.schedules",
@@ -24,7 +24,7 @@ OURS = {  # the modules whose classes are allowed, by place in the config
     "callbacks": r"alzgan\.callbacks\.\w+",
 }
 NEEDED = ("data", "model", "trainer", "callbacks")
-# Paths on a machine: from the command line or this machine's defaults, never from the file.
+# Paths on this machine: they come from the command line or the defaults, never from the file.
 OF_THE_MACHINE = ("data.cache_dir", "callbacks.quality.cache_dir")
 PHANTOM = "alzgan.data.datamodule.PhantomDataModule"
 
@@ -39,12 +39,12 @@ def check_stored(config: dict[str, Any], path: Path, trusted: Collection[str] = 
     """
     for place in NEEDED:
         if not isinstance(config.get(place), dict) or not config[place]:
-            raise UserError(f"{path}: {place} is missing in its config; start a new run")
+            raise UserError(f"{path}: its config has no {place}; start a new run")
     foreign: dict[str, str] = {}
     for name, value in walk(config):
         _, _, key = name.rpartition(".")
         if not (value is None or isinstance(value, bool | int | float | str)):
-            raise UserError(f"{path}: {printable(name)} in its config is no plain value; it was not used")
+            raise UserError(f"{path}: {printable(name)} in its config is not a plain value; it was not used")
         if isinstance(value, str) and "${" in value:
             raise UserError(
                 f"{path}: {printable(name)} in its config is an interpolation, {printable(value)}; it was "
@@ -93,5 +93,5 @@ def walk(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def names_in(config: Any) -> set[str]:
-    """All classes that a config names."""
+    """The names of all classes in a config."""
     return {value for name, value in walk(config) if name.endswith("_target_") and isinstance(value, str)}

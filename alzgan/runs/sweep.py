@@ -1,8 +1,7 @@
-"""A sweep of runs: a failed run does not end the others, and a table lists all, best first."""
+"""Sweeps of runs: a failed run does not end the others, and a table lists all runs, the best one first."""
 
 import contextlib
 import functools
-import itertools
 import logging
 import math
 import sys
@@ -11,9 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
@@ -23,48 +20,42 @@ from alzgan.files import read_json, reporting_disk_errors, write_json, write_tab
 from alzgan.runs.config import effective
 from alzgan.runs.resume import Previous
 from alzgan.text import aligned
+from alzgan.upstream.hydra import grid_of
 
-JOB = "job.json"  # in the folder of each job that the latest start of the sweep has run
+JOB = "job.json"  # in the folders of the jobs that the latest start of the sweep has run
 FAILURE = "failed.json"
 
 log = logging.getLogger(__name__)
 
 
 def outliving_failures(task: Callable[[DictConfig], float]) -> Callable[[DictConfig], float]:
-    """Wrap a task so that a failed job of a sweep is recorded in its folder and the sweep continues.
+    """Wrap a task so that a sweep continues after a failed job, which is recorded in the job's folder.
 
-    The objective of a failed job is inf, and `SweepTable` ends the sweep with exit code 1. An exception that
-    is no `Exception`, such as an interrupt, still ends the sweep. Outside a sweep nothing changes.
+    The objective of a failed job is inf, and `SweepTable` ends the sweep with exit code 1. An interrupt and
+    other exceptions outside `Exception` still end the sweep. Without a sweep, the task is not changed.
     """
 
     @functools.wraps(task)
     def guarded(settings: DictConfig) -> float:
-        if HydraConfig.get().mode != RunMode.MULTIRUN:
+        hydra = HydraConfig.get()
+        if hydra.mode != RunMode.MULTIRUN:
             return task(settings)
-        begin_job(job_folder(), list(HydraConfig.get().overrides.task))
+        folder, overrides = Path(hydra.runtime.output_dir), list(hydra.overrides.task)
+        check_own(folder, overrides)
+        with reporting_disk_errors(folder, "start the sweep again"):
+            write_json(folder / JOB, {"overrides": overrides})
+        (folder / FAILURE).unlink(missing_ok=True)  # of an earlier start
         try:
             return task(settings)
         except Exception as error:
-            record_failure(error)
+            record_failure(error, folder, overrides)
             return math.inf
 
     return guarded
 
 
-def begin_job(folder: Path, overrides: Sequence[str]) -> None:
-    """Record the job for the table, and remove the record of an earlier failure.
-
-    Raises:
-        UserError: the folder belongs to another sweep.
-    """
-    check_own(folder, overrides)
-    with reporting_disk_errors(folder, "start the sweep again"):
-        write_json(folder / JOB, {"overrides": overrides})
-    (folder / FAILURE).unlink(missing_ok=True)
-
-
 def check_job(config: DictConfig) -> None:
-    """Refuse settings that a job of a sweep may not have."""
+    """Raise UserError for settings that a job of a sweep may not have."""
     if config.ckpt_path is not None:
         raise UserError("ckpt_path continues one run: leave out -m (--multirun)")
     if str(config.trainer.devices) != "1" or config.trainer.get("num_nodes", 1) > 1:
@@ -75,15 +66,15 @@ def check_job(config: DictConfig) -> None:
 
 
 def finished_job(folder: Path) -> float | None:
-    """The objective of a job that an earlier start of the sweep has finished, else None."""
+    """The objective of a job that an earlier start of the sweep has finished; None if there is none."""
     metrics = read_json(folder / "metrics.json")
     return None if metrics is None else objective_of(metrics)
 
 
 def finish_job(folder: Path, previous: Previous, line: str) -> float:
-    """Log the line, and return the objective of a finished run.
+    """Log the line and return the objective of a finished run.
 
-    The run may have been killed between its last checkpoint, which has the outcome, and `metrics.json`.
+    If the run was killed after its last checkpoint, which has the outcome, `metrics.json` is still written.
     """
     from alzgan.upstream.lightning import quiet  # loads Lightning
 
@@ -102,34 +93,15 @@ def objective_of(metrics: Mapping[str, Any]) -> float:
 
 
 def check_own(folder: Path, overrides: Sequence[str]) -> None:
-    """Check that a job's folder does not belong to another sweep."""
+    """Raise UserError if a job's folder belongs to another sweep."""
     before = (read_json(folder / "run.json") or {}).get("overrides")
     if before is not None and sorted(effective(before)) != sorted(effective(overrides)):
         raise UserError(f"{folder} is a job of another sweep ({' '.join(before)}): choose another run_dir")
 
 
-def grid_of(overrides: Sequence[str]) -> list[list[str]]:
-    """The overrides of each job of a grid; none if an override is an interval."""
-    loader = GlobalHydra.instance().config_loader()  # it resolves `model=glob(*)`
-    parsed, choices = OverridesParser.create(loader).parse_overrides(list(overrides)), {}
-    if any(each.is_interval_sweep() for each in parsed):
-        return []
-    for each in parsed:
-        swept = each.is_sweep_override()
-        values = each.sweep_string_iterator() if swept else [each.get_value_element_as_str()]
-        key = each.get_key_element()
-        choices[key] = [f"{key}={value}" for value in values]  # the last of two for one key counts
-    return [list(job) for job in itertools.product(*choices.values())]
-
-
-def job_folder() -> Path:
-    """The folder of the current job."""
-    return Path(HydraConfig.get().runtime.output_dir)
-
-
-def record_failure(error: Exception) -> None:
+def record_failure(error: Exception, folder: Path, overrides: Sequence[str]) -> None:
     """Print the reason, after the traceback of a bug, and write it to the job's folder."""
-    told, folder, overrides = user_error(error), job_folder(), list(HydraConfig.get().overrides.task)
+    told = user_error(error)
     if told is None:
         traceback.print_exception(error)
     reason = str(told) if told is not None else f"{type(error).__name__}: {error}"
@@ -140,9 +112,9 @@ def record_failure(error: Exception) -> None:
 
 
 class SweepTable(Callback):
-    """After a multirun, print its jobs sorted by their objective and write them to `sweep.csv`.
+    """After a multirun, print its jobs in the order of their objectives and write them to `sweep.csv`.
 
-    It reads the folders of the jobs, so it works with every launcher and sweeper. Failed jobs come last.
+    Failed jobs come last. It reads the folders of the jobs, so it works with every launcher and sweeper.
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -155,19 +127,24 @@ class SweepTable(Callback):
             sys.exit(f"alzgan: {error}")
         for record in folder.glob(f"job_*/{JOB}"):
             record.unlink()
-        seed_sampler(config)
+        # Seed Optuna, so that a sweep that is started again proposes the same jobs.
+        sampler = OmegaConf.select(config, "hydra.sweeper.sampler")
+        if sampler is not None and sampler.get("seed", 0) is None:
+            with read_write(config.hydra):
+                sampler.seed = 0
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Collect, sort, show and write."""
+        """Print and write the table; exit with code 1 if a job failed."""
         folder = Path(config.hydra.sweep.dir)
         jobs = [record.parent for record in folder.glob(f"job_*/{JOB}")]
         jobs.sort(key=lambda job: int(job.name.removeprefix("job_")))
-        rows = sorted(map(job_row, jobs), key=by_objective)
+        rows = [job_row(job) for job in jobs]
+        rows.sort(key=lambda row: (row["objective"] is None, row["objective"] or 0.0))  # failed ones last
         columns = ["job", "objective", "metric", *varied(rows)]
-        write_table(folder / "sweep.csv", columns, table(rows, columns)[1:])
-        shown = table([row | {"objective": short(row["objective"])} for row in rows], columns)
-        print("\n".join(["", *aligned(shown), f"Also in {folder / 'sweep.csv'}"]), flush=True)
-        if failed := [row["job"] for row in rows if row["objective"] == "failed"]:
+        write_table(folder / "sweep.csv", columns, table(rows, columns, ""))
+        shown = aligned([columns, *table(rows, columns, ".6g")])
+        print("\n".join(["", *shown, f"Also in {folder / 'sweep.csv'}"]), flush=True)
+        if failed := [row["job"] for row in rows if row["objective"] is None]:
             sys.exit(f"alzgan: {len(failed)} of {len(rows)} jobs failed: {', '.join(failed)}")
 
 
@@ -180,34 +157,19 @@ def known_jobs(config: DictConfig) -> list[list[str]]:
     return grid_of([*of_the_config, *config.hydra.overrides.task])
 
 
-def seed_sampler(config: DictConfig) -> None:
-    """Seed Optuna, so that a sweep started again proposes the same jobs."""
-    sampler = OmegaConf.select(config, "hydra.sweeper.sampler")
-    if sampler is not None and sampler.get("seed", 0) is None:
-        with read_write(config.hydra):
-            sampler.seed = 0
-
-
-def job_row(folder: Path) -> dict[str, str]:
-    """One job: its folder's name, objective, metric and overrides."""
-    failure, metrics = read_json(folder / FAILURE) or {}, read_json(folder / "metrics.json") or {}
-    failed = bool(failure) or not metrics
+def job_row(folder: Path) -> dict[str, Any]:
+    """One job: its folder's name, objective (None if it failed), metric and overrides."""
+    failed, metrics = (folder / FAILURE).is_file(), read_json(folder / "metrics.json")
     overrides = (override.partition("=") for override in read_json(folder / JOB)["overrides"])
     return {
         **{name: value for name, _, value in overrides},
         "job": folder.name,
-        "objective": "failed" if failed else str(objective_of(metrics)),
-        "metric": "" if failed else str(metrics.get("objective", "")),
+        "objective": None if failed or not metrics else objective_of(metrics),
+        "metric": "" if failed or not metrics else str(metrics.get("objective", "")),
     }
 
 
-def by_objective(row: dict[str, str]) -> tuple[bool, float]:
-    """Sort key: lower is better; failed jobs come after those without a measurement."""
-    failed = row["objective"] == "failed"
-    return failed, math.inf if failed else float(row["objective"])
-
-
-def varied(rows: Sequence[dict[str, str]]) -> list[str]:
+def varied(rows: Sequence[dict[str, Any]]) -> list[str]:
     """The overrides in which jobs differ, in the order of the command line."""
     overrides = [
         {name: value for name, value in row.items() if name not in ("job", "objective", "metric")}
@@ -217,11 +179,11 @@ def varied(rows: Sequence[dict[str, str]]) -> list[str]:
     return [name for name in every if len({names.get(name) for names in overrides}) > 1]
 
 
-def short(objective: str) -> str:
-    """An objective for the terminal; the CSV has all digits."""
-    return objective if objective == "failed" else f"{float(objective):.6g}"
-
-
-def table(rows: Sequence[dict[str, str]], columns: Sequence[str]) -> list[list[str]]:
-    """The header and the rows."""
-    return [list(columns), *([row.get(column, "") for column in columns] for row in rows)]
+def table(rows: Sequence[dict[str, Any]], columns: Sequence[str], form: str) -> list[list[str]]:
+    """The cells of each row, with objectives in this format."""
+    lines = []
+    for row in rows:
+        objective = "failed" if row["objective"] is None else format(row["objective"], form)
+        cells = {**row, "objective": objective}
+        lines.append([cells.get(column, "") for column in columns])
+    return lines

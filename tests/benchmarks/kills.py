@@ -105,9 +105,9 @@ def train(run_dir: Path, overrides: list[str]) -> None:
     if (run_dir / "checkpoints" / "last.ckpt").is_file():
         overrides = [*overrides, f"ckpt_path={run_dir}"]
     settings = compose_config("train", overrides)
-    previous = run_to_continue(settings, run_dir)
+    previous = run_to_continue(settings, run_dir, overrides)
     if previous is not None:
-        settings = previous.settings(settings, overrides)
+        settings = previous.to_train()
     settings.run_dir = str(run_dir)
     session.run(settings, overrides, previous)
 

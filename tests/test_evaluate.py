@@ -273,7 +273,7 @@ REFUSALS = {
     "judges who are nobody": (["ckpt_path={run}", "held_out=train"], r"held_out=train must be one of auto"),
     "too few samples": (["ckpt_path={run}", "n=1"], r"n=1 must be at least 2"),
     "other data": (["ckpt_path={run}", "data.root={other}"], r"are not those that .* was trained on"),
-    "data that is gone": (["ckpt_path={run}", "data.root={tmp}/gone"], r"give data\.root=DIR where they are"),
+    "data that is gone": (["ckpt_path={run}", "data.root={tmp}/gone"], r"new folder with data\.root=DIR"),
     "another split": (["ckpt_path={run}", "data.split_seed=7"], r"would make it another run"),
 }
 

@@ -21,8 +21,8 @@ from alzgan.metrics.record import Metric, Question
 from alzgan.metrics.resampling import DRAWS, SINGLES, halves, one_of_each, permutations, resampled
 from alzgan.metrics.sets import Features, People
 
-SAME = 0.999  # correlation of two images that are the same
-QUANTILE = 0.99  # of unseen people's similarities; it is the threshold
+SAME = 0.999  # from this correlation on, two images are the same
+QUANTILE = 0.99  # the threshold is this quantile of the similarities of unseen people's images
 
 
 class Copies(NamedTuple):
@@ -31,10 +31,11 @@ class Copies(NamedTuple):
     Attributes:
         nearest: the nearest training image of each sample.
         threshold: the correlation that 1 in 100 images of unseen people exceeds.
-        certain: the correlation of half the smallest difference (1 - r) of an image of unseen people.
-        above: number of samples above the threshold.
-        certain_count: number of samples beyond `certain`, which are copies.
-        upper: upper limit of the share of copies, with 95 % confidence.
+        certain: the correlation above which a sample is a copy. Its difference 1 - r is half of the smallest
+            one of unseen people's images.
+        above: the number of samples above the threshold.
+        certain_count: the number of copies.
+        upper: the upper limit of the share of copies, with 95 % confidence.
     """
 
     nearest: Nearest
@@ -46,22 +47,22 @@ class Copies(NamedTuple):
 
 
 def copies(samples: Tensor, train: Tensor, unseen: Tensor, quantile: float = QUANTILE) -> Copies:
-    """Compare samples, and images of unseen people, with all training images.
+    """Compare samples and images of unseen people with all training images.
 
     Args:
         samples: uint8 (N, C, H, W).
         train: uint8 (M, C, H, W).
         unseen: images of people who are not in train, uint8 (L, C, H, W).
-        quantile: of the unseen images' similarities; it is the threshold.
+        quantile: the threshold is this quantile of the similarities of the unseen images.
     """
     search = Search(train)
     return copies_of(search.nearest(samples), search.nearest(unseen), quantile)
 
 
 def copies_of(nearest: Nearest, unseen: Nearest, quantile: float = QUANTILE) -> Copies:
-    """`copies` from known similarities."""
+    """`copies` from the nearest training images of the samples and of the unseen images."""
     threshold = float(unseen.similarity.double().quantile(quantile))
-    # An unseen image that is itself a copy must not hide all copies.
+    # Without the bound, a copy among the unseen images would hide all copies among the samples.
     certain = (1 + min(float(unseen.similarity.max()), SAME)) / 2
     count = int((nearest.similarity > certain).sum())
     return Copies(
@@ -105,7 +106,13 @@ def authenticity(train: Tensor, fake: Tensor, train_people: People | None = None
 
 
 def authentic(between: Neighbours, train: Tensor, train_people: People | None = None) -> Tensor:
-    """Whether each fake feature (N,) is authentic, from its neighbours among training features (M, F)."""
+    """Whether each fake feature (N,) is authentic.
+
+    Args:
+        between: the neighbours of fake features among training features.
+        train: the training features (M, F).
+        train_people: (M,) or None if each image counts as another person.
+    """
     rows, places = between.index.unique(return_inverse=True)
     return between.forward > radii_of(rows, train, train_people)[places]
 
@@ -136,7 +143,7 @@ def z_value(one: np.ndarray, two: np.ndarray) -> np.ndarray:
 
 
 def pairs_above(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """In how many pairs (...) a value of (..., N) is above one of (..., M); equal ones count half."""
+    """The number (...) of pairs in which the value of (..., N) is above that of (..., M); ties count half."""
     return mannwhitneyu(one, two, axis=-1, method="asymptotic").statistic
 
 
@@ -147,8 +154,8 @@ def membership_auc(members: np.ndarray, others: np.ndarray) -> float:
     generated image, and takes the nearest people for members of the training set.
 
     Args:
-        members: distances (N,) of people who were trained on, for example medians over their images.
-        others: distances (M,) of people who were not.
+        members: distances (N,) of training people, for example medians over their images.
+        others: distances (M,) of other people.
     """
     return float(pairs_above(others, members)) / (len(members) * len(others))
 
@@ -165,10 +172,10 @@ def person_medians(values: Tensor, people: People | None) -> np.ndarray:
 
 
 def shares_above(similarity: Tensor, people: np.ndarray | None, count: int, seed: int) -> list[float]:
-    """The share of redrawn people's images above a threshold from other redrawn people, in each draw.
+    """The share of unseen people's images above the threshold in each draw of people with replacement.
 
-    All people are drawn for the threshold, and as many images as there are samples for the share, both with
-    replacement.
+    Each draw has two sets of people. As many people as there are set the threshold. People with about `count`
+    images, the number of samples, are compared with it.
     """
     makers = resampled(people, len(similarity), seed, "evaluate/threshold")
     per_person = len(similarity) / len(np.unique(people)) if people is not None else 1
@@ -182,9 +189,10 @@ def shares_above(similarity: Tensor, people: np.ndarray | None, count: int, seed
 def train_test(
     ours: Tensor, people: np.ndarray | None, theirs: Tensor, their_people: np.ndarray | None, seed: int
 ) -> float:
-    """C_T of samples, of medians of people; or of single images if the samples have no people.
+    """C_T of samples from the medians of people, or from single images if the people in samples are unknown.
 
-    Medians and single images are distributed differently, so they are not compared with each other.
+    Single images of samples are compared with single images of unseen people, because medians have another
+    distribution.
     """
     if people is not None or their_people is None:
         return train_test_distance(ours, theirs, people, their_people)
@@ -195,19 +203,28 @@ def train_test(
 
 
 def train_test_of_halves(theirs: Tensor, people: np.ndarray | None, seed: int) -> np.ndarray:
-    """C_T (D,) of one half of the unseen people against the other half, on their medians."""
+    """C_T (D,) of random halves of the unseen people against the other half, from their medians."""
     return z_value(*halves(person_medians(theirs, people), seed))
 
 
 def control(members: np.ndarray, others: int, seed: int) -> np.ndarray:
-    """The AUC (D,) of attacks in which members replace the others, so that there is nothing to reveal."""
+    """The AUC (D,) of attacks in which random members replace the others, so that nothing can be revealed."""
     count = min(others, len(members) // 2)
     drawn = members[permutations(len(members), seed, "evaluate/control")]
     return pairs_above(drawn[:, :count], drawn[:, count:]) / (count * (len(members) - count))
 
 
 class Nearness(NamedTuple):
-    """Features of samples, unseen people and training images, with the nearest ones; `seed` of the draws."""
+    """Features of samples, unseen people and training images, with their nearest neighbours.
+
+    Attributes:
+        samples: the features of samples.
+        unseen: the features of unseen people's images.
+        train: the features of training images.
+        ours: the neighbours between samples and training images.
+        theirs: the neighbours between unseen people's images and training images.
+        seed: of the draws of people.
+    """
 
     samples: Features
     unseen: Features
@@ -224,7 +241,7 @@ def nearness(samples: Features, unseen: Features, train: Features, seed: int) ->
 
 
 def authenticity_beside(found: Nearness) -> tuple[float, np.ndarray]:
-    """The authenticity of the samples, and of unseen people drawn with replacement."""
+    """The authenticity of the samples, and that (D,) of unseen people drawn with replacement."""
     train = found.train.values, found.train.people
     ours, theirs = (authentic(side, *train).double() for side in (found.ours, found.theirs))
     draws = resampled(found.unseen.people, len(found.unseen), found.seed)
@@ -232,13 +249,13 @@ def authenticity_beside(found: Nearness) -> tuple[float, np.ndarray]:
 
 
 def train_test_beside(found: Nearness) -> tuple[float, np.ndarray]:
-    """C_T of the samples, and of halves of unseen people."""
+    """C_T of the samples, and that (D,) of halves of the unseen people."""
     theirs = found.theirs.forward, found.unseen.people, found.seed
     return train_test(found.ours.forward, found.samples.people, *theirs), train_test_of_halves(*theirs)
 
 
 def membership_beside(found: Nearness) -> tuple[float, np.ndarray]:
-    """The AUC of the attack on members, and of the same attack between members."""
+    """The AUC of the attack with the samples, and those (D,) of attacks that cannot reveal anything."""
     members = person_medians(found.ours.backward, found.train.people)
     to_samples = Neighbours.of(found.unseen.values, found.samples.values).forward
     others = person_medians(to_samples, found.unseen.people)
@@ -247,11 +264,11 @@ def membership_beside(found: Nearness) -> tuple[float, np.ndarray]:
 
 @dataclass(frozen=True, kw_only=True)
 class CopyMetric(Metric):
-    """A metric of how near samples are to training images, in a feature space.
+    """A metric of the distance from samples to training images in a feature space.
 
     Attributes:
-        compute: its value, and its values (D,) for unseen people, from a `Nearness`.
-        widen: by how much people drawn anew vary more than these draws.
+        compute: the function of a `Nearness` that computes the value and the values (D,) of unseen people.
+        widen: the deviation for new people over that of these draws.
     """
 
     stage: str = "copies"
@@ -282,7 +299,7 @@ AUTHENTICITY = CopyMetric(
     doc=authenticity,
     compute=authenticity_beside,
     is_share=True,
-    widen=2**0.5,  # people drawn anew differ from those drawn: the difference of two groups varies more
+    widen=2**0.5,  # a new group and the drawn ones differ by the variance of both
 )
 TRAIN_TEST_DISTANCE = CopyMetric(
     name="train_test_distance",

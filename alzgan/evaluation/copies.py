@@ -24,8 +24,8 @@ from alzgan.metrics.memorisation import (
     SHARE_ABOVE_THRESHOLD,
     TRAIN_TEST_DISTANCE,
     Copies,
+    Nearness,
     copies_of,
-    nearness,
     shares_above,
     train_test,
     train_test_of_halves,
@@ -90,20 +90,13 @@ def copies(
     aligned = about | {"space": ALIGNED, "extractor": ALIGNED, "n": size, "people": train.person_count()}
     shares = shares_above(theirs.similarity, unseen.people, size, seed)
     statistics = train_test_of_halves(*distances[2:], seed)
-    numbers = [
-        Number(
-            metric=SHARE_ABOVE_THRESHOLD,
-            value=SHARE_ABOVE_THRESHOLD.compute(found),
-            unseen=unseen_of(shares, SHARE_ABOVE_THRESHOLD, unseen.person_count(), n=size),
-            **aligned,
-        ),
-        Number(
-            metric=TRAIN_TEST_DISTANCE,
-            value=train_test(*distances, seed),
-            unseen=unseen_of(statistics, TRAIN_TEST_DISTANCE, unseen.person_count()),
-            **aligned,
-        ),
-    ]
+    numbers = []
+    for metric, value, drawn in (
+        (SHARE_ABOVE_THRESHOLD, SHARE_ABOVE_THRESHOLD.compute(found), shares),
+        (TRAIN_TEST_DISTANCE, train_test(*distances, seed), statistics),
+    ):
+        beside = unseen_of(drawn, metric, unseen.person_count(), n=size)
+        numbers.append(Number(metric=metric, value=value, unseen=beside, **aligned))
     for space in spaces:
         numbers += in_space(space, sets, about)
     rows = np.argsort(-nearest.similarity.numpy(), kind="stable")[:PAIRS]
@@ -113,7 +106,7 @@ def copies(
 def in_space(space: Space, sets: Sets, about: dict[str, Any]) -> list[Number]:
     """The numbers in a feature space; each is the mean over its extractors."""
     sides = space.together(sets.samples, sets.held_out, sets.pool)
-    found = [nearness(samples, unseen, train, about["seed"]) for samples, unseen, train in sides]
+    found = [Nearness(samples, unseen, train, about["seed"]) for samples, unseen, train in sides]
     people, size = sets.held_out.person_count(), len(sets.samples)
     numbers = []
     for metric in IN_SPACES:

@@ -190,15 +190,15 @@ def methods(metrics: Sequence[FeatureMetric], forms: Collection[str]) -> str:
     if INDEPENDENT in forms:
         text += (
             ". The images of a generator are independent of each other, so single images of the training "
-            f"part replace them: {IMAGE_DRAWS} sets, drawn without replacement, or, for the sums, images "
-            f"drawn {REDRAWS:,} times with replacement. The training part has few people, so a variance "
-            f"between people is added: that of {IMAGE_DRAWS} more sets, each from half of the people, or, "
-            "for the sums, that of the groups"
+            f"part replace them. There are {IMAGE_DRAWS} sets, drawn without replacement; for the sums, "
+            f"images are drawn {REDRAWS:,} times with replacement. The training part has few people, so a "
+            f"variance between people is added. It is that of {IMAGE_DRAWS} more sets, each from half of the "
+            "people; for the sums, it is that of the groups"
         )
     if UNKNOWN in forms:
         text += (
-            ". If it is unknown who is in the images, they may be stacks of slices. Unseen people then "
-            "replace them without names"
+            ". If the people in the images are unknown, the images may be stacks of slices. Unseen people "
+            "then replace them without names"
         )
     return text
 
@@ -329,49 +329,40 @@ def curves(
     """Metrics that depend on N, at several N and extrapolated to infinity, beside held-out people."""
     counts = [max(2, round(share * len(sets.samples))) for share in SHARES]
     metrics = [metric for metric in metrics if metric.by_n]
+    groups, everything = sets.groups[:CURVE_DRAWS], [np.arange(len(sets.samples))]
     found = []
     for space in spaces:
         held_out, samples, pool = zip(*space.together(sets.held_out, sets.samples, sets.pool), strict=True)
-        every = [np.arange(len(sets.samples))]
-        ours = at_counts(metrics, held_out, samples, every, counts)
+        ours = at_counts(metrics, counts, held_out, samples, everything)
         theirs = space.once(
-            f"curve {sets.real} {counts}",
-            partial(at_counts, metrics, held_out, pool, sets.groups[:CURVE_DRAWS], counts),
+            f"curve {sets.real} {counts}", partial(at_counts, metrics, counts, held_out, pool, groups)
         )
         for metric in metrics:
-            lines = [[values[metric, HELD_OUT] for values in side] for side in (ours, theirs)]
-            found.append(
-                {
-                    "metric": metric.name,
-                    "space": space.name,
-                    "n": counts,
-                    "samples": lines[0],
-                    "unseen": lines[1],
-                    "samples_at_infinity": distances.at_infinity(counts, lines[0]),
-                    "unseen_at_infinity": distances.at_infinity(counts, lines[1]),
-                }
-            )
+            curve: dict[str, Any] = {"metric": metric.name, "space": space.name, "n": counts}
+            for side, values in (("samples", ours), ("unseen", theirs)):
+                curve[side] = [each[metric, HELD_OUT] for each in values]
+                curve[f"{side}_at_infinity"] = distances.at_infinity(counts, curve[side])
+            found.append(curve)
     return found
 
 
 def at_counts(
     metrics: Sequence[FeatureMetric],
+    counts: Sequence[int],
     real: Sequence[Features],
     fake: Sequence[Features],
     groups: list[np.ndarray],
-    counts: list[int],
 ) -> list[Values]:
-    """The numbers of the first images of groups of the fake set, beside as many real ones.
+    """The numbers of the first `count` images of each group of the fake set, for each of several counts.
 
-    Each is the mean over groups and extractors.
+    They stand beside as many real images. Each is the mean over groups and extractors.
     """
-    return [
-        mean_values(
-            [
-                values_of(metrics, Pair(one.of(np.arange(count)), two.of(rows[:count])), HELD_OUT)
-                for one, two in zip(real, fake, strict=True)
-                for rows in groups
-            ]
-        )
-        for count in counts
-    ]
+    found = []
+    for count in counts:
+        pairs = [
+            Pair(one.of(np.arange(count)), two.of(rows[:count]))
+            for one, two in zip(real, fake, strict=True)
+            for rows in groups
+        ]
+        found.append(mean_values([values_of(metrics, pair, HELD_OUT) for pair in pairs]))
+    return found

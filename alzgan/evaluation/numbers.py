@@ -134,7 +134,7 @@ def methods(metrics: Sequence[Metric]) -> str:
     shares = ", ".join(metric.words for metric in metrics if metric.is_share)
     return (
         f"The interval holds {BAND:.0%} of groups of new people. {told(Law, 1)} The skewness is estimated "
-        f"for sums over people with {MANY} draws or more, and is else 0. Shares of images ({shares}) are "
+        f"for sums over people with {MANY} draws or more; otherwise it is 0. Shares of images ({shares}) are "
         "judged on the scale arcsin(√x), on which their variance does not depend on the share. A number is "
         f"marked if it lies beyond what 1 in {1 / CHANCE:.0f} of such groups would get"
     )

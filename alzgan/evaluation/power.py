@@ -23,8 +23,8 @@ DRAWS = 20  # sets with each fault
 NOISE = 3  # deviations; most features of a real image are nearer to the mean
 METHOD = (
     f"Each fault is planted into {DRAWS} groups of unseen people. For noise, some images get features that "
-    f"are noise of {NOISE} times the features' deviation. For missing kinds of people, the people at one end "
-    "of the direction in which people's mean features differ most are left out"
+    f"are noise of {NOISE} times the features' deviation. For missing kinds of people, people are left out "
+    "at one end of the direction in which the mean features of people differ most"
 )
 
 

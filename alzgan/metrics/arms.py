@@ -81,11 +81,17 @@ def judged_sets(real: Labelled, synthetic: Labelled, held_out: Labelled, classes
             synthetic image; a held-out person is also among the real ones.
     """
     given = {"real": real, "synthetic": synthetic._replace(people=None), "held-out": held_out}
-    sets = {name: known(each, name) for name, each in given.items()}
+    sets = {}
+    for name, (images, labels, people) in given.items():
+        if labels is None:
+            raise UserError(f"utility: the {name} images have no labels: give each its class")
+        who = np.arange(len(images)) if people is None else np.asarray(people)
+        sets[name] = Known(images, np.asarray(labels), who)
     kept = judged_classes(sets["held-out"], classes)
     names = [classes[label] for label in kept]
-    sets = {name: restricted(each, kept) for name, each in sets.items()}
-    for name, each in sets.items():
+    for name, (images, labels, people) in sets.items():
+        rows = np.flatnonzero(np.isin(labels, kept))
+        each = sets[name] = Known(images[rows], np.searchsorted(kept, labels[rows]), people[rows])
         owners = person_labels(each.labels, each.people, len(kept))
         if missing := set(range(len(kept))).difference(owners.tolist()):
             label = printable(names[min(missing)])
@@ -94,19 +100,6 @@ def judged_sets(real: Labelled, synthetic: Labelled, held_out: Labelled, classes
             )
     check_apart(real.people, held_out.people)
     return Sets(sets["real"], sets["synthetic"], sets["held-out"], names)
-
-
-def known(labelled: Labelled, name: str) -> Known:
-    """The images with arrays of labels and people; `name` is for the error.
-
-    Raises:
-        UserError: the images have no labels.
-    """
-    images, labels, people = labelled
-    if labels is None:
-        raise UserError(f"utility: the {name} images have no labels: give each its class")
-    who = np.arange(len(images)) if people is None else np.asarray(people)
-    return Known(images, np.asarray(labels), who)
 
 
 def judged_classes(held_out: Known, classes: Sequence[str]) -> np.ndarray:
@@ -125,13 +118,6 @@ def judged_classes(held_out: Known, classes: Sequence[str]) -> np.ndarray:
             "hold out more people"
         )
     return kept
-
-
-def restricted(labelled: Known, kept: np.ndarray) -> Known:
-    """The images of the `kept` classes, with labels renumbered from 0."""
-    rows = np.flatnonzero(np.isin(labelled.labels, kept))
-    images, labels, people = labelled
-    return Known(images[rows], np.searchsorted(kept, labels[rows]), people[rows])
 
 
 def check_apart(real: People | None, held_out: People | None) -> None:

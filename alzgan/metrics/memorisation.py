@@ -9,6 +9,7 @@ people are.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from alzgan.metrics.sets import Features, People
 
 SAME = 0.999  # from this correlation on, two images are the same
 QUANTILE = 0.99  # the threshold is this quantile of the similarities of unseen people's images
+CONFIDENCE = 0.95  # of the upper limit of the share of copies
 
 
 class Copies(NamedTuple):
@@ -80,22 +82,22 @@ def share_above(found: Copies) -> float:
     return found.above / len(found.nearest.similarity)
 
 
-def share_at_most(count: int, total: int, confidence: float = 0.95) -> float:
+def share_at_most(count: int, total: int) -> float:
     """The largest true share that `count` of `total` allows: the exact one-sided bound, 0 to 1.
 
     Clopper and Pearson 1934, "The use of confidence or fiducial limits illustrated in the case of the
     binomial": 0 of 2,000 allows 0.15 %.
     """
-    return 1.0 if count == total else float(beta.ppf(confidence, count + 1, total - count))
+    return 1.0 if count == total else float(beta.ppf(CONFIDENCE, count + 1, total - count))
 
 
 def authenticity(train: Tensor, fake: Tensor, train_people: People | None = None) -> float:
-    """The share of generated images that are not nearer to a training image than that is to others.
+    """The share of generated images that are farther from the training images than these are from each other.
 
-    Each is compared with its nearest training image, and that one with those of other people (Alaa et al.
-    2022, "How faithful is your synthetic data? Sample-level metrics for evaluating and auditing generative
-    models"). Unseen people never get 1, and their share depends on the number of dimensions, so it has a
-    meaning only beside theirs.
+    The distance of a generated image to its nearest training image is compared with the distance of that
+    training image to the nearest one of another person (Alaa et al. 2022, "How faithful is your synthetic
+    data? Sample-level metrics for evaluating and auditing generative models"). Unseen people never get 1, and
+    their share depends on the number of dimensions, so the value has a meaning only beside theirs.
 
     Args:
         train: features (M, F).
@@ -214,30 +216,24 @@ def control(members: np.ndarray, others: int, seed: int) -> np.ndarray:
     return pairs_above(drawn[:, :count], drawn[:, count:]) / (count * (len(members) - count))
 
 
-class Nearness(NamedTuple):
-    """Features of samples, unseen people and training images, with their nearest neighbours.
-
-    Attributes:
-        samples: the features of samples.
-        unseen: the features of unseen people's images.
-        train: the features of training images.
-        ours: the neighbours between samples and training images.
-        theirs: the neighbours between unseen people's images and training images.
-        seed: of the draws of people.
-    """
+@dataclass(frozen=True)
+class Nearness:
+    """Features of samples, unseen people and training images; `seed` is that of the draws of people."""
 
     samples: Features
     unseen: Features
     train: Features
-    ours: Neighbours
-    theirs: Neighbours
     seed: int
 
+    @cached_property
+    def ours(self) -> Neighbours:
+        """The neighbours between samples and training images."""
+        return Neighbours.of(self.samples.values, self.train.values)
 
-def nearness(samples: Features, unseen: Features, train: Features, seed: int) -> Nearness:
-    """Find the nearest training images of samples and of unseen people's images."""
-    ours, theirs = (Neighbours.of(side.values, train.values) for side in (samples, unseen))
-    return Nearness(samples, unseen, train, ours, theirs, seed)
+    @cached_property
+    def theirs(self) -> Neighbours:
+        """The neighbours between unseen people's images and training images."""
+        return Neighbours.of(self.unseen.values, self.train.values)
 
 
 def authenticity_beside(found: Nearness) -> tuple[float, np.ndarray]:
@@ -276,12 +272,13 @@ class CopyMetric(Metric):
 
 
 BESIDE = (
-    f"For unseen people, the share above the threshold is that of people drawn {DRAWS:,} times with "
-    "replacement, as many images as there are samples. Each time other people, also drawn with replacement, "
-    f"set the threshold. Their authenticity is that of people drawn {DRAWS:,} times with replacement. Their "
-    f"C_T is that of one random half of the held-out people against the other, {DRAWS:,} times. If the "
-    f"samples have no people, their C_T is a mean over {SINGLES} draws of one image of each held-out person. "
-    f"The attack stands beside {DRAWS:,} attacks in which random members replace the people not trained on"
+    f"For the share above the threshold, unseen people are drawn {DRAWS:,} times with replacement, with as "
+    "many images as there are samples. In each draw, other people, also drawn with replacement, set the "
+    f"threshold. For authenticity, unseen people are drawn {DRAWS:,} times with replacement. For C_T, one "
+    f"random half of the held-out people is compared with the other half, {DRAWS:,} times. If the people in "
+    f"the samples are unknown, their C_T is a mean over {SINGLES} draws of one image of each held-out "
+    f"person. The attack stands beside {DRAWS:,} attacks in which random members replace the people not "
+    "trained on"
 )
 COPIES = Question(name="copies", asks="Are they copies?")
 SHARE_ABOVE_THRESHOLD = Metric(

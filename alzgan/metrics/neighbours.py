@@ -46,11 +46,11 @@ def precision_recall(
     real_people: People | None = None,
     fake_people: People | None = None,
 ) -> PrecisionRecall:
-    """Precision: the share of generated images among the real ones; recall: of real ones among the generated.
+    """Precision: the share of generated images near real ones; recall: of real images near generated ones.
 
-    An image lies among others if it is in the neighbourhood of at least one of them (Kynkäänniemi et al.
-    2019, "Improved precision and recall metric for assessing generative models"). Both are from 0 to 1 and
-    grow with the number of images: compare sets of equal size only.
+    An image is near a set if it lies in the neighbourhood of at least one image of the set (Kynkäänniemi et
+    al. 2019, "Improved precision and recall metric for assessing generative models"). Both are from 0 to 1
+    and grow with the number of images: compare sets of equal size only.
     """
     pair = Pair(Features(real, real_people), Features(fake, fake_people))
     return PrecisionRecall(precision_of(pair, k), recall_of(pair, k))
@@ -59,11 +59,12 @@ def precision_recall(
 def density_coverage(
     real: Tensor, fake: Tensor, k: int = K, real_people: People | None = None
 ) -> DensityCoverage:
-    """Density counts the real neighbourhoods that hold a generated image; coverage those that hold any.
+    """Density: in how many real neighbourhoods a generated image lies; coverage: how many have one in them.
 
-    Density is the mean over the generated images, divided by the number of neighbours that make a
-    neighbourhood. It is about 1 for sets of the same kind. Coverage is the share of real neighbourhoods, from
-    0 to 1 (Naeem et al. 2020, "Reliable fidelity and diversity metrics for generative models").
+    Density is the mean over the generated images, divided by the number k of the neighbour to which a
+    neighbourhood reaches. It is about 1 for sets of the same kind. Coverage is the share of real
+    neighbourhoods with a generated image, from 0 to 1 (Naeem et al. 2020, "Reliable fidelity and diversity
+    metrics for generative models").
     """
     pair = Pair(Features(real, real_people), Features(fake))
     return DensityCoverage(density_of(pair, k), coverage_of(pair, k))

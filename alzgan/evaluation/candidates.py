@@ -75,7 +75,7 @@ def judged(settings: DictConfig, overrides: Sequence[str], device: torch.device)
     Args:
         settings: a composed `conf/evaluate.yaml`.
         overrides: the user's changes to it.
-        device: for the generators.
+        device: the device of the generators.
 
     Raises:
         UserError: a run, a folder or the real images are missing, or do not fit each other.

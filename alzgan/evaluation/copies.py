@@ -81,7 +81,7 @@ def copies(
         reference: the real images.
         sets: the sets that are compared in feature spaces.
         spaces: the feature spaces.
-        seed: of the draws.
+        seed: the seed of the draws.
     """
     train, unseen = reference.train, reference.held_out
     found, size = copies_of(nearest, theirs), len(nearest.similarity)

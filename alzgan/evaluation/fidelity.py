@@ -97,7 +97,7 @@ def sets_of(
         size: the largest number of images on each side.
         pool: the largest number of images of the people from whom groups are drawn.
         draws: the number of groups.
-        seed: of the draws.
+        seed: the seed of the draws.
         form: one of `FORMS`.
     """
     train, held_out = reference.train, reference.held_out
@@ -128,7 +128,7 @@ def fidelity(
     Args:
         sets: the sets to compare.
         spaces: the feature spaces.
-        seed: of the draws of people.
+        seed: the seed of the draws of people.
         label: the class of the images; None: all classes.
         whole: whether slow metrics are computed too.
         metrics: the metrics.

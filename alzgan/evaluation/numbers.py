@@ -25,11 +25,11 @@ class Law:
     less one.
 
     Attributes:
-        mean: of the drawn groups, on the scale.
+        mean: the mean of the drawn groups, on the scale.
         deviation: the standard deviation for new people, on the scale.
-        skewness: of the drawn groups; 0 for a symmetric law.
+        skewness: the skewness of the drawn groups; 0 for a symmetric law.
         draws: the number of groups.
-        degrees: of freedom of the deviation.
+        degrees: the degrees of freedom of the deviation.
         is_share: whether the scale is arcsin(sqrt(x)), on which the variance of a share x does not depend on
             x. Any other number is its own scale.
     """
@@ -59,7 +59,7 @@ class Unseen:
     """A number for unseen people in place of the samples.
 
     Attributes:
-        mean: over the drawn groups.
+        mean: the mean over the drawn groups.
         low: the 2.5 % quantile for new people.
         high: the 97.5 % quantile.
         deviation: the standard deviation for new people.
@@ -150,11 +150,11 @@ class Number:
         extractor: the names of the networks.
         against: "train" or "held-out", the real people that the samples are compared with.
         label: the class of the images; None: all classes.
-        value: of the samples.
+        value: the value for the samples.
         n: the number of images on each side.
         people: the number of real people that the samples are compared with.
         unseen: the same number of unseen people.
-        seed: of the draws of people.
+        seed: the seed of the draws of people.
     """
 
     metric: Metric

@@ -29,9 +29,9 @@ class Images:
 
     Attributes:
         pixels: uint8 (N, C, H, W).
-        labels: (N,) indices of classes, -1 for an unknown one; None if all are unknown.
-        people: (N,) names; None if each image counts as another person.
-        files: N paths; None if the images are not from files.
+        labels: indices of classes (N,), -1 for an unknown one; None if all are unknown.
+        people: names of people (N,); None if each image counts as another person.
+        files: the path of each image; None if the images are not from files.
     """
 
     pixels: Tensor
@@ -152,7 +152,7 @@ class OncePerImage:
     """A function of images that is computed once for each image, however many sets contain it.
 
     Args:
-        compute: from images uint8 (N, C, H, W) to values (N, F), each row of one image alone.
+        compute: maps images uint8 (N, C, H, W) to values (N, F); each row depends on one image alone.
     """
 
     def __init__(self, compute: Callable[[Tensor], Tensor]):

@@ -76,7 +76,7 @@ def chosen_metrics(names: Sequence[str]) -> tuple[list[str], list[FeatureMetric]
     """The stages to run and the metrics of the stage fidelity.
 
     Args:
-        names: of stages, or dotted names of the user's metrics. Each of these belongs to a stage too.
+        names: stages, and dotted names of the user's metrics, each of which belongs to a stage.
 
     Raises:
         UserError: a dotted name is not that of a metric, or two metrics have the same name.
@@ -113,7 +113,7 @@ def record(outcomes: Sequence[Outcome], settings: DictConfig, judged_in: Sequenc
     """The content of `evaluation.json`."""
     made, candidates = provenance(), [outcome.plain() for outcome in outcomes]
     shown = [str(name) for name in settings if name != "data"]
-    metrics = list(dict.fromkeys(metric for outcome in outcomes for metric in outcome.metrics))
+    metrics = list(dict.fromkeys(number.metric for outcome in outcomes for number in outcome.numbers))
     pairs = compared([outcome.contributions for outcome in outcomes], settings.seed)
     return {
         "alzgan": alzgan.__version__,

@@ -25,8 +25,8 @@ class Space:
 
     Args:
         name: see `alzgan.metrics.features.feature_space`; or the dotted name of the user's extractor.
-        cache: folder in which features are kept.
-        device: on which features are computed.
+        cache: the folder in which features are kept.
+        device: the device that computes features.
 
     Raises:
         UserError: there is no such space, or its weights are missing.

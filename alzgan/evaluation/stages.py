@@ -24,7 +24,7 @@ from alzgan.evaluation.spaces import Space
 from alzgan.evaluation.utility import cached_utility, missing, on_utility
 from alzgan.evaluation.verdicts import answered, notes_on_classes, questions_of
 from alzgan.metrics.neighbours import K, expected_coverage
-from alzgan.metrics.record import FeatureMetric, Metric
+from alzgan.metrics.record import FeatureMetric
 from alzgan.people.splits import NEEDED_PEOPLE
 from alzgan.report.pictures import Picture
 from alzgan.text import counted, printable
@@ -38,9 +38,9 @@ class Context:
         metrics: the metrics of the stage fidelity.
         spaces: the feature spaces.
         preset: the numbers of images and of draws, see `conf/preset`.
-        seed: of all draws.
-        cache: folder of the cache.
-        device: for networks.
+        seed: the seed of all draws.
+        cache: the folder of the cache.
+        device: the device of all networks.
         measured: the measures of the brain.
     """
 
@@ -73,11 +73,6 @@ class Outcome:
     summaries: dict[str, Any] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def metrics(self) -> list[Metric]:
-        """The metrics that have numbers."""
-        return list(dict.fromkeys(number.metric for number in self.numbers))
 
     def plain(self) -> dict[str, Any]:
         """The candidate's entry in `evaluation.json`."""

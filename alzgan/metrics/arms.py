@@ -31,7 +31,7 @@ class Labelled(NamedTuple):
     Attributes:
         images: uint8 (N, C, H, W).
         labels: indices of classes (N,); None if unknown.
-        people: (N,) or None if each image counts as another person.
+        people: the person in each image (N,); None if each image counts as another person.
     """
 
     images: Tensor

@@ -61,7 +61,7 @@ def trained(
         rows: the training images of each of the K classes.
         updates: the number of batches.
         batch_size: images in a batch.
-        seed: of weights, batches and augmentation.
+        seed: the seed of weights, batches and augmentation.
         augmented: whether training images go through `augment`.
     """
     # Convolutions are faster in this memory format.

@@ -87,8 +87,8 @@ def kernel_distance(
     Args:
         real: features (N, F), N at least 2.
         fake: features (M, F), M at least 2.
-        real_people: (N,) or None if each image counts as another person.
-        fake_people: (M,) or None likewise.
+        real_people: the person in each image (N,); None if each image counts as another person.
+        fake_people: the person in each fake image (M,), or None likewise.
         real_weights: weights (N,) of the real features; None: equal weights.
         real_kernel: the `mean_kernel` of the real features; None: it is computed.
     """
@@ -140,7 +140,7 @@ def mind(real: Tensor, fake: Tensor, directions: int = DIRECTIONS, seed: int = 0
         real: features (N, F).
         fake: features (N, F).
         directions: the number of random directions.
-        seed: of the random directions.
+        seed: the seed of the random directions.
 
     Raises:
         ValueError: the sets differ in size.

@@ -18,7 +18,7 @@ def vendi(features: Tensor) -> float:
     machine learning"). It grows with N: compare sets of equal size only.
 
     Args:
-        features: (N, F).
+        features: features of images (N, F).
     """
     units = F.normalize(features.double(), dim=1)
     # Both products have the same eigenvalues; this is the smaller one.
@@ -35,7 +35,7 @@ def inception_score(probabilities: Tensor) -> float:
     classes of photographs, so on brain images the score measures variety, not quality.
 
     Args:
-        probabilities: (N, K), rows that add up to 1.
+        probabilities: class probabilities (N, K); each row adds up to 1.
     """
     probabilities = probabilities.double()
     mean = probabilities.mean(0)

@@ -51,7 +51,7 @@ class RandomConvFeatures(FeatureExtractor):
     and to rank the runs of one sweep. The numbers cannot be compared with those of other networks.
 
     Args:
-        seed: of the weights.
+        seed: the seed of the weights.
     """
 
     space = "random-conv"

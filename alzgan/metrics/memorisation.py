@@ -102,7 +102,7 @@ def authenticity(train: Tensor, fake: Tensor, train_people: People | None = None
     Args:
         train: features (M, F).
         fake: features (N, F).
-        train_people: (M,) or None if each image counts as another person.
+        train_people: the person in each image (M,); None if each image counts as another person.
     """
     return float(authentic(Neighbours.of(fake, train), train, train_people).double().mean())
 
@@ -113,7 +113,7 @@ def authentic(between: Neighbours, train: Tensor, train_people: People | None = 
     Args:
         between: the neighbours of fake features among training features.
         train: the training features (M, F).
-        train_people: (M,) or None if each image counts as another person.
+        train_people: the person in each image (M,); None if each image counts as another person.
     """
     rows, places = between.index.unique(return_inverse=True)
     return between.forward > radii_of(rows, train, train_people)[places]
@@ -132,8 +132,8 @@ def train_test_distance(
     Args:
         fake: distances (N,) of fake images to their nearest training image.
         test: distances (M,) of unseen images to theirs.
-        fake_people: (N,) or None if each image counts as another person.
-        test_people: (M,) likewise.
+        fake_people: the person in each image (N,); None if each image counts as another person.
+        test_people: the person in each unseen image (M,), or None likewise.
     """
     return float(z_value(person_medians(fake, fake_people), person_medians(test, test_people)))
 

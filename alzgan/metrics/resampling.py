@@ -23,7 +23,7 @@ class Redraws:
     Args:
         people: the person in each image (N,).
         count: the number of people in a draw.
-        seed: of the draws.
+        seed: the seed of the draws.
 
     Attributes:
         who: the number of the person in each image (N,).
@@ -52,7 +52,7 @@ class Redraws:
 
         Args:
             table: the value of each pair of images (N, N), 0 within a person.
-            people: (N,) or None if each image counts as another person.
+            people: the person in each image (N,); None if each image counts as another person.
         """
         sums = self.by_person(self.by_person(table).T)
         own = sums.diagonal()

@@ -38,7 +38,7 @@ class Features(Keeping):
 
     Args:
         values: the features (N, F).
-        people: (N,) or None if each image counts as another person.
+        people: the person in each image (N,); None if each image counts as another person.
         extractor: the extractor; None if unknown.
         part_of: for a part of a larger set, all `Parts` of that set and the index of this part.
     """

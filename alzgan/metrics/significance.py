@@ -22,8 +22,8 @@ def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
     p-values should never be zero").
 
     Args:
-        differences: one for each person.
-        seed: of the draws.
+        differences: the difference for each person (P,).
+        seed: the seed of the draws.
     """
     found = permutation_test(
         (np.asarray(differences, float),),
@@ -95,7 +95,7 @@ def crossed(differences: np.ndarray) -> Effect:
     would mistake the luck of the trainings for an effect.
 
     Args:
-        differences: (S, P), both at least 2.
+        differences: the difference for each training and person (S, P), both at least 2.
     """
     differences = np.asarray(differences, float)
     trainings, people = differences.shape

@@ -80,8 +80,8 @@ def utility(
         seeds: the number of trainings of each arm, at least 6.
         updates: the number of batches of each training.
         batch_size: images in a batch.
-        seed: of all random draws.
-        device: for the training.
+        seed: the seed of all random draws.
+        device: the device that trains.
         progress: whether to show a progress bar on stderr.
 
     Returns:

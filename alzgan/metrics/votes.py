@@ -20,8 +20,8 @@ def vote(probabilities: Tensor, people: People) -> Tensor:
     """The mean class probabilities (P, K) of each person's images, in the order of the people's names.
 
     Args:
-        probabilities: of images (N, K).
-        people: (N,) the person in each image.
+        probabilities: class probabilities of images (N, K).
+        people: the person in each image (N,).
     """
     names, who = np.unique(np.asarray(people), return_inverse=True)
     rows = torch.from_numpy(who)
@@ -39,7 +39,7 @@ def scores(votes: Tensor, labels: np.ndarray) -> dict[str, np.ndarray]:
 
     Args:
         votes: class probabilities (B, P, K), float64.
-        labels: (P,); every class occurs.
+        labels: the class of each person (P,); every class occurs.
     """
     guesses = votes.argmax(2)
     truth = torch.from_numpy(labels).expand_as(guesses)
@@ -88,9 +88,9 @@ def mean_scores(
 
     Args:
         votes: class probabilities (S, P, K), float64.
-        labels: (P,); every class occurs.
+        labels: the class of each person (P,); every class occurs.
         rows: the draws of people from `redrawn`.
-        seed: of the draws of trainings.
+        seed: the seed of the draws of trainings.
     """
     # A redrawn person has the class of the one that it replaces, so the labels stay the same.
     again = [scores(each[torch.from_numpy(rows)], labels) for each in votes]

@@ -15,7 +15,7 @@ import alzgan
 from alzgan.data import conditions
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
-from alzgan.evaluation.inputs import judged
+from alzgan.evaluation.candidates import judged
 from alzgan.game import Turn
 from alzgan.networks.conditioning import LabelledLatents, Projection
 from alzgan.networks.dcgan import Discriminator, Generator

@@ -177,7 +177,7 @@ def test_a_part_of_a_set_is_judged_as_if_it_were_a_set_of_its_own(named: bool):
     part = Features(table, who).of(rows)
     # Sums of other orders: the last digits differ.
     assert mean_kernel_in(part) == pytest.approx(mean_kernel(table[rows], people), rel=1e-12)
-    pair = Pair(Features(table + 0.3), Features(table, who)).with_rows(rows)
+    (pair,) = Pair(Features(table + 0.3), Features(table, who)).with_each([rows])
     expected = kernel_distance(table + 0.3, table[rows], None, people)
     assert kernel_distance_of(pair) == pytest.approx(expected, rel=1e-9)
 

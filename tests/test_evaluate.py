@@ -114,11 +114,11 @@ def test_test_people_judge_alone_where_they_are_enough(slices: Path, monkeypatch
 def test_who_judges_is_said(trained: Path, evaluated: Path, tmp_path: Path):
     both = json.loads((evaluated / "evaluation.json").read_text())["data"]
     fewer = f"10 people of validation and test (test alone has fewer than {reference.ENOUGH_PEOPLE})"
-    assert both["judges"] == f"{fewer}; the run may have been chosen by those of validation"
+    assert both["judges"] == f"{fewer}; the choice of the run may depend on validation people"
     assert both["judges"] in (evaluated / "report.html").read_text()
     alone = evaluate(tmp_path / "e", f"ckpt_path={trained}", "held_out=test", "metrics=[anatomy]")
     assert alone["data"]["held_out"] == {"images": 12, "people": 6}
-    assert alone["data"]["judges"] == "6 people of test, by whom no run is chosen"
+    assert alone["data"]["judges"] == "6 people of test, who have no part in the choice of runs"
 
 
 def test_an_untrained_generator_is_found_bad_and_ten_people_do_not_say_what_a_copy_is(evaluated: Path):
@@ -126,18 +126,19 @@ def test_an_untrained_generator_is_found_bad_and_ten_people_do_not_say_what_a_co
     answers = {each["question"]: each["answer"] for each in candidate["verdicts"]}
     assert answers == {"fidelity": "bad", "diversity": "bad", "copies": "cannot tell", "anatomy": "bad"}
     (text,) = (each["text"] for each in candidate["verdicts"] if each["question"] == "copies")
-    assert "of so few unseen people up to" in text
+    assert "with so few unseen people, up to" in text
 
 
 def test_images_of_too_few_unseen_people_say_nothing_of_copies(trained: Path, tmp_path: Path):
-    told = r"preset.unseen=2: images of 1 person of .* do not say what is too near: give as many as 5 people"
+    told = r"preset.unseen=2: images of 1 person of .* are too few .*: give as many images as 5 people have"
     with pytest.raises(UserError, match=told):
         evaluate(tmp_path / "e", f"ckpt_path={trained}", "preset.unseen=2", "metrics=[copies]")
 
 
 def test_too_few_samples_are_told_how_many_are_needed(trained: Path, tmp_path: Path):
     with pytest.raises(
-        UserError, match=r"4 samples and preset.size=16 are too few .* 5 held-out people have images, 10"
+        UserError,
+        match=r"4 samples and preset.size=16 are too few .*: raise both to 10, as many images as 5 held-out",
     ):
         evaluate(tmp_path / "e", f"ckpt_path={trained}", "n=4", "metrics=[fidelity]")
 
@@ -252,7 +253,7 @@ REFUSALS = {
             SPLIT,
             "metrics=utility",
         ],
-        r"its samples have no classes",
+        r"a classifier learns nothing from samples without classes",
     ),
     "samples of one class": (
         [
@@ -263,7 +264,7 @@ REFUSALS = {
             SPLIT,
             "metrics=utility",
         ],
-        r"of class \w+ there are no samples",
+        r"the synthetic images show nobody of class \w+",
     ),
     "one space": (["ckpt_path={run}", "features=[pixels]"], r"one space alone can flatter"),
     "another size": (

@@ -302,7 +302,10 @@ def test_ones_own_metrics_are_computed_alone_where_no_stage_is_named(judges: Pat
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
-        ("metrics=[judges.NO_METRIC]", r"metrics=judges.NO_METRIC is no alzgan.metrics.record.FeatureMetric"),
+        (
+            "metrics=[judges.NO_METRIC]",
+            r"metrics=judges.NO_METRIC is not an alzgan.metrics.record.Feat",
+        ),
         ("metrics=[judges.ABSENT]", r"metrics=judges.ABSENT: .*; is its folder in PYTHONPATH"),
         ("metrics=[nowhere.METRIC]", r"metrics=nowhere.METRIC: No module named 'nowhere'"),
         ("metrics=[fidelity,judges.TWIN]", r"recall is the name of two metrics"),

@@ -209,12 +209,12 @@ def test_people_stand_beside_samples_in_the_search_for_copies_as_is_told(
 ):
     text = told["copies"]
     draws = resampled(WHO, len(WHO), 0)
-    for pattern in (r"is that of people drawn ([\d,]+) times with replacement, as", r"authenticity is that of people drawn ([\d,]+) times with replacement"):  # fmt: skip # noqa: E501
-        assert len(draws) == figure(text, pattern)
+    for what in ("the share above the threshold", "authenticity"):
+        assert len(draws) == figure(text, rf"For {what}, unseen people are drawn ([\d,]+) times with repl")
     assert any(len(np.unique(rows)) < len(rows) for rows in draws)
     values = np.arange(20.0)
     halves = list(zip(*resampling.halves(values, 0), strict=True))
-    assert len(halves) == figure(text, r"half of the held-out people against the other, ([\d,]+) times")
+    assert len(halves) == figure(text, r"held-out people is compared with the other half, ([\d,]+) times")
     assert all(sorted([*one, *two]) == values.tolist() and len(one) == 10 for one, two in halves)
     attacks = memorisation.control(values, 5, 0)
     assert len(attacks) == figure(text, r"beside ([\d,]+) attacks")

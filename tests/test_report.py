@@ -158,7 +158,7 @@ def evaluation(*candidates: dict[str, Any]) -> dict[str, Any]:
             "classes": {"A": 896, HOSTILE: 3200},
             "train": {"images": 5088, "people": 159},
             "held_out": {"images": 1312, "people": 41},
-            "judges": "41 people of test, by whom no run is chosen",
+            "judges": "41 people of test, who have no part in the choice of runs",
         },
         "spaces": [{"name": "pixels", "extractor": "pixels-v1", "features": 1024, "method": "grey values"}],
         "metrics": {metric.name: metric.plain() for metric in METRICS},

@@ -8,7 +8,7 @@ import torch
 
 from alzgan.data import features as data_features
 from alzgan.evaluation.fidelity import METRICS, values_of
-from alzgan.evaluation.reference import Images, middle
+from alzgan.evaluation.reference import Images, OncePerImage, middle
 from alzgan.evaluation.spaces import Space
 from alzgan.evaluation.utility import on_utility
 from alzgan.metrics import (
@@ -29,8 +29,8 @@ from alzgan.metrics.memorisation import (
     AUTHENTICITY,
     MEMBERSHIP_AUC,
     TRAIN_TEST_DISTANCE,
+    Nearness,
     control,
-    nearness,
     person_medians,
     shares_above,
     train_test,
@@ -72,7 +72,7 @@ def test_a_pair_is_judged_as_by_the_public_functions_from_either_side(people: in
 
 def test_what_is_said_of_memorisation_is_what_the_public_functions_say():
     samples, unseen, train = features(0, 0.8, None), features(1, 1.0), features(2, 1.0)
-    near = nearness(samples, unseen, train, seed=0)
+    near = Nearness(samples, unseen, train, seed=0)
     found = {
         metric.name: metric.compute(near) for metric in (AUTHENTICITY, TRAIN_TEST_DISTANCE, MEMBERSHIP_AUC)
     }
@@ -144,6 +144,15 @@ def test_a_space_computes_each_image_once(tmp_path: Path, monkeypatch: pytest.Mo
     rows = np.array([6, 1, 1])
     (part,) = space.sets(Images(pixels).of(rows))
     assert torch.equal(part.values, whole.values[rows])
+
+
+def test_equal_images_are_computed_once_and_keep_their_places():
+    sizes = []
+    twice = OncePerImage(lambda pixels: sizes.append(len(pixels)) or 2 * pixels.flatten(1).int())
+    pixels = torch.arange(6).byte().view(6, 1, 1, 1)
+    assert twice(pixels[[4, 1, 1]]).flatten().tolist() == [8, 2, 2]
+    assert twice(pixels[[2, 1, 5, 4]]).flatten().tolist() == [4, 2, 10, 8]
+    assert sizes == [2, 2]
 
 
 def test_of_neighbouring_slices_the_middle_one_is_judged():

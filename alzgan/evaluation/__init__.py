@@ -1,8 +1,7 @@
-"""What samples are worth, beside unseen real people.
+"""An evaluation judges samples beside unseen real people.
 
-`inputs` finds what is judged (`candidates`) and the real images (`reference`). Four `stages` have a file
-each: `fidelity`, in feature `spaces`, `copies`, `anatomy` and `utility`. A stage gives `numbers` beside what
-unseen people get, and `verdicts` in words. What a metric is stands in its record in `alzgan.metrics`; `own`
-finds records of other modules. `methods` says what was done. `run` is what the verb calls, and
-`alzgan.report` makes the page.
+The verb calls `run`. `candidates` finds the samples and `reference` the real images. `stages` runs
+`fidelity`, `copies`, `anatomy` and `utility`. Each stage makes `numbers`, each beside that of unseen people,
+and `verdicts` in words. `alzgan.metrics` has a record of each metric; `own` finds the user's. `methods`
+collects the texts on methods, and `alzgan.report` writes the page.
 """

@@ -1,4 +1,4 @@
-"""Is the anatomy that of real people: measures of the brain, and how their distributions differ."""
+"""The stage anatomy: distances between distributions of measures of the brain."""
 
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from alzgan.evaluation.fidelity import Sets
 from alzgan.evaluation.numbers import Number, unseen_of
-from alzgan.files import digest_of
+from alzgan.evaluation.reference import OncePerImage
 from alzgan.metrics.anatomy import UNITS, WASSERSTEIN, measures
 from alzgan.metrics.record import HELD_OUT
 
@@ -16,35 +16,29 @@ BINS = 32
 
 
 class Measured:
-    """Measures each image once: images of a class are among all images, and candidates share real ones."""
+    """`alzgan.metrics.anatomy.measures`, computed once for each image."""
 
     def __init__(self):
-        self.known: dict[str, Tensor] = {}  # by digest of the image, all its measures
+        self.rows = OncePerImage(lambda pixels: torch.stack(list(measures(pixels).values()), 1))
 
     def __call__(self, pixels: Tensor) -> dict[str, Tensor]:
-        """As `alzgan.metrics.anatomy.measures`."""
-        digests = [digest_of(image[None]) for image in pixels]
-        rows = {digest: row for row, digest in enumerate(digests) if digest not in self.known}
-        if rows:
-            found = measures(pixels[list(rows.values())])
-            self.known |= zip(rows, torch.stack([found[name] for name in UNITS], 1), strict=True)
-        every = torch.stack([self.known[digest] for digest in digests])
-        return dict(zip(UNITS, every.T, strict=True))
+        """The measures (N,) by name of images uint8 (N, C, H, W)."""
+        return dict(zip(UNITS, self.rows(pixels).T, strict=True))
 
 
 class Anatomy(NamedTuple):
-    """The numbers, and the summary as JSON takes it."""
+    """The numbers of the stage, and a summary in plain containers for `evaluation.json`."""
 
     numbers: list[Number]
-    plain: dict[str, Any]
+    summary: dict[str, Any]
 
 
 def anatomy(sets: Sets, seed: int, measured: Measured, label: str | None = None) -> Anatomy:
-    """Wasserstein distances between the samples' and the held-out people's measures, with unseen people's."""
+    """Wasserstein distances of the samples' measures from those of held-out people, one for each measure."""
     samples, held_out, pool = (measured(images.pixels) for images in (sets.samples, sets.held_out, sets.pool))
-    numbers, plain = [], []
+    numbers, summary = [], []
     for name, unit in UNITS.items():
-        ours, theirs, seen = (found[name].double().numpy() for found in (samples, held_out, pool))
+        ours, theirs, seen = (found[name].numpy() for found in (samples, held_out, pool))
         unseen = [WASSERSTEIN.compute(theirs, seen[rows]) for rows in sets.groups]
         numbers.append(
             Number(
@@ -60,12 +54,12 @@ def anatomy(sets: Sets, seed: int, measured: Measured, label: str | None = None)
                 seed=seed,
             )
         )
-        plain.append({"name": name, "unit": unit, **histograms(ours, theirs, seen)})
-    return Anatomy(numbers, {"measures": plain})
+        summary.append({"name": name, "unit": unit, **histograms(ours, theirs, seen)})
+    return Anatomy(numbers, {"measures": summary})
 
 
 def histograms(ours: np.ndarray, theirs: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
-    """Counts in common bins, and means."""
+    """Histograms of samples, training and held-out people in common bins, and their means."""
     sides = {"samples": ours, "train": seen, "held_out": theirs}
     everything = np.concatenate(list(sides.values()))
     edges = np.linspace(everything.min(), max(everything.max(), everything.min() + 1e-6), BINS + 1)

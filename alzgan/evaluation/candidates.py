@@ -1,14 +1,15 @@
-"""What is evaluated: a checkpoint's samples, or a folder of images from whatever generator."""
+"""The candidates of an evaluation: samples of checkpoints or images of folders, with the real images."""
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from tqdm import tqdm
 
@@ -16,30 +17,33 @@ from alzgan.data.datamodule import MRIDataModule
 from alzgan.device.streams import stream
 from alzgan.errors import UserError
 from alzgan.evaluation.fidelity import INDEPENDENT, PEOPLE, UNKNOWN
-from alzgan.evaluation.reference import Images, middle
+from alzgan.evaluation.reference import Images, Reference, middle, reference_of
 from alzgan.images.arrays import decode
 from alzgan.images.decoding import in_threads
 from alzgan.images.folder import FLAT, ImageFile, scan
 from alzgan.people.splits import apportion
 from alzgan.people.subjects import by_table_or_names
-from alzgan.runs.load import TrainedGenerator
+from alzgan.runs.build import build
+from alzgan.runs.config import check_missing, checkpoint_file
+from alzgan.runs.data import data_of_run, run_and_data
+from alzgan.runs.load import TrainedGenerator, load
 from alzgan.text import counted, printable
 
-CHUNK = 256  # images between two moves of the bar
+CHUNK = 256  # images between two updates of the progress bar
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Samples, and where they come from.
+    """Samples and their origin.
 
     Attributes:
-        name: path as the user gave it.
+        name: the path as the user gave it.
         kind: "checkpoint" or "folder".
         images: the samples; labels are indices of the data's classes.
-        info: what `evaluation.json` says of it.
-        more: gives so many samples, with labels as often as given shares (K,) say; None where there are no
-            labels.
-        notes: lines for the reader.
+        info: the candidate's own entries in `evaluation.json`.
+        more: a function that returns a given number of samples with classes in given shares (K,); None if
+            the samples have no classes.
+        notes: remarks for the reader of the report.
     """
 
     name: str
@@ -51,33 +55,109 @@ class Candidate:
 
     @property
     def form(self) -> str:
-        """One of `alzgan.evaluation.fidelity.FORMS`: a generator's latents are independent."""
+        """One of `alzgan.evaluation.fidelity.FORMS`; the samples of a generator are independent."""
         if self.images.people is not None:
             return PEOPLE
         return INDEPENDENT if self.kind == "checkpoint" else UNKNOWN
 
 
-def from_checkpoint(
-    name: str,
-    generator: TrainedGenerator,
-    count: int,
-    shares: np.ndarray,
-    seed: int,
-    neighbours: bool,
-) -> Candidate:
-    """`count` samples of a trained generator, with classes in the given shares (K,) if it is conditional.
+class Judged(NamedTuple):
+    """A candidate and the real images that it is compared with."""
 
-    If the channels are `neighbours`, that is neighbouring slices, the middle one is judged.
+    candidate: Candidate
+    data: MRIDataModule
+    reference: Reference
+
+
+def judged(settings: DictConfig, overrides: Sequence[str], device: torch.device) -> Iterator[Judged]:
+    """Yield every candidate that the settings name. All paths are checked before the first one is read.
+
+    Args:
+        settings: a composed `conf/evaluate.yaml`.
+        overrides: the user's changes to it.
+        device: the device of the generators.
+
+    Raises:
+        UserError: a run, a folder or the real images are missing, or do not fit each other.
     """
+    paths, folders = listed(settings.ckpt_path), listed(settings.samples)
+    if bool(paths) == bool(folders):
+        raise UserError("give ckpt_path=RUN, or samples=FOLDER with data.root=DIR, the real images")
+    yield from of_runs(paths, settings, overrides, device) if paths else of_folders(folders, settings)
+
+
+def of_folders(paths: Sequence[str], settings: DictConfig) -> Iterator[Judged]:
+    """The images of folders."""
+    check_missing(settings)
+    data: MRIDataModule = build("data", settings.data)
+    folders = [Path(path).expanduser() for path in paths]
+    for folder in folders:
+        check_folder(folder, data.preprocessing.image_size)
+    try:
+        data.read()
+    except UserError as error:
+        raise UserError(f"{error}. An evaluation needs the real images") from None
+    reference = reference_of(data, settings.held_out)
+    for folder in folders:
+        yield Judged(from_folder(folder, data), data, reference)
+
+
+def of_runs(
+    paths: Sequence[str], settings: DictConfig, overrides: Sequence[str], device: torch.device
+) -> Iterator[Judged]:
+    """Samples of checkpoints."""
+    names = [name for path in paths for name in runs_in(path)]
+    runs = [(name, *run_and_data(checkpoint_file(name), settings, overrides)) for name in names]
+    known: tuple[object, MRIDataModule, Reference] | None = None
+    for name, previous, node in runs:
+        generator = load(previous.path, settings.weights, device, allow=settings.allow)
+        # Two runs on one folder can have different splits.
+        key = OmegaConf.to_yaml(node), previous.provenance["data"].get("fingerprint")
+        if known is None or known[0] != key:  # memory holds the data of one run at a time
+            data = data_of_run(previous, node)
+            known = key, data, reference_of(data, settings.held_out)
+        _, data, reference = known
+        yield Judged(from_checkpoint(name, generator, settings, data, reference), data, reference)
+
+
+def listed(value: Any) -> list[str]:
+    """A setting's value as a list; a single value becomes a list of one, None an empty one."""
+    if value is None:
+        return []
+    return [str(each) for each in (value if OmegaConf.is_list(value) else [value])]
+
+
+def runs_in(path: str) -> list[str]:
+    """The runs in a sweep's folder; any other path itself."""
+    folder = Path(path).expanduser()
+    jobs = sorted(
+        (job for job in folder.glob("job_*") if (job / "checkpoints").is_dir()),
+        key=lambda job: int(job.name.rpartition("_")[2]) if job.name.rpartition("_")[2].isdigit() else 0,
+    )
+    return [str(job) for job in jobs] or [path]
+
+
+def from_checkpoint(
+    name: str, generator: TrainedGenerator, settings: DictConfig, data: MRIDataModule, reference: Reference
+) -> Candidate:
+    """`settings.n` samples of a trained generator.
+
+    The classes of a conditional generator's samples are as frequent as those of the held-out images. If the
+    generator's channels are neighbouring slices, only the middle one is kept.
+    """
+    seed = settings.seed
+    shares = reference.held_out.of_classes(len(data.classes))
+    if not shares.any():
+        shares = data.class_shares()
 
     def draw(number: int, shares: np.ndarray) -> Images:
-        if not generator.classes:
-            return Images(seen(pixels_of(generator, number, None, seed)))
-        labels = np.repeat(np.arange(len(shares)), apportion(number, shares.tolist()))
-        labels = stream(seed, "evaluate/labels").permutation(labels)
-        return Images(seen(pixels_of(generator, number, labels, seed)), labels)
+        labels = None
+        if generator.classes:
+            labels = np.repeat(np.arange(len(shares)), apportion(number, shares.tolist()))
+            labels = stream(seed, "evaluate/labels").permutation(labels)
+        pixels = pixels_of(generator, number, labels, seed)
+        return Images(middle(pixels) if data.slices_as_channels else pixels.contiguous(), labels)
 
-    seen = middle if neighbours else torch.Tensor.contiguous
     info = {
         **{key: generator.info[key] for key in ("sha256", "step", "weights")},
         "seed": seed,
@@ -86,14 +166,20 @@ def from_checkpoint(
             for key in ("alzgan", "git", "device", "precision", "overrides", "started_from")
         },
     }
-    notes = [] if generator.classes else ["the generator is unconditional: its samples have no classes"]
-    return Candidate(
-        name, "checkpoint", draw(count, shares), info, draw if generator.classes else None, notes
-    )
+    notes = []
+    if not generator.classes:
+        notes.append("the generator is unconditional: its samples have no classes")
+        if data.sampling != "as_is":
+            notes.append(
+                f"the generator was trained with data.sampling={data.sampling}: its samples cannot show the "
+                "classes in the proportions of real images"
+            )
+    more = draw if generator.classes else None
+    return Candidate(name, "checkpoint", draw(settings.n, shares), info, more, notes)
 
 
 def pixels_of(generator: TrainedGenerator, count: int, labels: np.ndarray | None, seed: int) -> torch.Tensor:
-    """So many images of a generator, with a bar."""
+    """Samples of a generator, uint8 (count, C, H, W), drawn under a progress bar."""
     found = []
     with tqdm(total=count, desc="samples", unit=" images", leave=False) as bar:
         for first in range(0, count, CHUNK):
@@ -101,35 +187,36 @@ def pixels_of(generator: TrainedGenerator, count: int, labels: np.ndarray | None
             chosen = None if labels is None else labels[first : first + number].tolist()
             found.append(generator.sample(number, chosen, seed, first))
             bar.update(number)
-    return torch.cat(found).contiguous()
+    return torch.cat(found)
 
 
 def from_folder(folder: Path, data: MRIDataModule) -> Candidate:
-    """The images of a folder that `check_folder` takes; with classes where its folders are the data's."""
+    """The images of a folder that has passed `check_folder`.
+
+    They get classes if all class folders in it are classes of the data.
+    """
     files = scan(folder)
     decoded = decode(folder, files, data.preprocessing, cache_dir=data.cohort.cache_dir)
     pixels = torch.from_numpy(np.array(decoded.images)).permute(0, 3, 1, 2).contiguous()
     found = {file.label for file in files}
     named = found <= set(data.classes)
     notes = [
-        "whom its generator was trained on is not known: who was held out here is unseen only if its own "
-        "split is given, by data.subjects=csv:FILE"
+        "the training people of its generator are unknown: people who are held out here are unseen only if "
+        "data.subjects=csv:FILE gives the generator's own split"
     ]
     if not named and found != {FLAT}:
         missing = sorted(found - set(data.classes))[0]
-        notes.append(f"its classes are not used: {missing} is none of the data's")
-    # In random order: what looks at the first ones only must see all classes.
+        notes.append(f"its classes are not used: the data has no class {missing}")
+    # A part of the images from the front must contain all classes.
     order = stream(0, "evaluate/folder").permutation(len(files))
     labels = np.array([data.classes.index(file.label) for file in files]) if named else None
     people = people_in(folder, files)
     if people is not None:
-        notes.append(
-            f"who is in each of its images is known: {counted(len(set(people)), 'person', 'people')}"
-        )
+        notes.append(f"the people in its images are known: {counted(len(set(people)), 'person', 'people')}")
     else:
         notes.append(
-            "who is in its images is not known: they count as stacks of slices; a manifest.csv with the "
-            "columns file and subject makes recall and the kernel distance sharper"
+            "the people in its images are unknown, so the images count as stacks of slices; a manifest.csv "
+            "with the columns file and subject makes recall and the kernel distance more precise"
         )
     images = Images(pixels, labels, people, [file.path for file in files]).of(order)
     if named:
@@ -147,18 +234,12 @@ def from_folder(folder: Path, data: MRIDataModule) -> Candidate:
         ]
         return images.of(noise.permutation(np.concatenate(chosen)))
 
-    return Candidate(
-        str(folder),
-        "folder",
-        images,
-        {"fingerprint": decoded.fingerprint, "classes": dict(Counter(file.label for file in files))},
-        more if named else None,
-        notes,
-    )
+    info = {"fingerprint": decoded.fingerprint, "classes": dict(Counter(file.label for file in files))}
+    return Candidate(str(folder), "folder", images, info, more if named else None, notes)
 
 
 def odd_shares(samples: np.ndarray, real: np.ndarray, classes: Sequence[str]) -> list[str]:
-    """A line for each class that is absent from the samples, or half or twice as frequent as in the data."""
+    """A note on each class whose share of the samples is below half or above twice its share of the data."""
     lines = []
     for name, ours, theirs in zip(classes, samples / samples.sum(), real / real.sum(), strict=True):
         if theirs and not ours:
@@ -171,7 +252,7 @@ def odd_shares(samples: np.ndarray, real: np.ndarray, classes: Sequence[str]) ->
 
 
 def people_in(folder: Path, files: Sequence[ImageFile]) -> np.ndarray | None:
-    """Who is in the images (N,), where a table or the names say it, and somebody is in several."""
+    """The person in each image (N,); None if people are unknown, or if nobody is in two images."""
     with contextlib.suppress(UserError):
         subjects = by_table_or_names(folder, files)
         if subjects is not None and len(set(subjects.subject)) < len(files):
@@ -180,13 +261,13 @@ def people_in(folder: Path, files: Sequence[ImageFile]) -> np.ndarray | None:
 
 
 def check_folder(folder: Path, side: int) -> None:
-    """Check that there are images, squares of the wanted size: resizing would judge the resizing.
+    """Check that a folder has images, all of `side` x `side` pixels; resizing would change every number.
 
     Raises:
-        UserError: there are none, or others.
+        UserError: the folder is missing or empty, or has an image of another size.
     """
     if not folder.is_dir() or not any(folder.iterdir()):
-        raise UserError(f"samples={printable(folder)}: there is no such folder, or nothing is in it")
+        raise UserError(f"samples={printable(folder)}: there is no such folder, or it is empty")
     paths = [file.path for file in scan(folder)]
 
     def size_of(path: str) -> tuple[int, int] | None:
@@ -194,7 +275,7 @@ def check_folder(folder: Path, side: int) -> None:
             with Image.open(folder / path) as image:
                 return image.size
         except OSError:
-            return None  # decoding says what is wrong with it
+            return None  # decoding reports it
 
     sizes = Counter(size for size in in_threads(size_of, paths) if size)
     others = Counter({size: count for size, count in sizes.items() if size != (side, side)})

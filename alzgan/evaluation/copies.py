@@ -1,4 +1,4 @@
-"""Are samples copies of training images: aligned pixels decide, features are told beside them."""
+"""The stage copies: the search for training images among the samples, and its verdict."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,8 +24,8 @@ from alzgan.metrics.memorisation import (
     SHARE_ABOVE_THRESHOLD,
     TRAIN_TEST_DISTANCE,
     Copies,
+    Nearness,
     copies_of,
-    nearness,
     shares_above,
     train_test,
     train_test_of_halves,
@@ -35,30 +35,31 @@ from alzgan.metrics.record import TRAIN, told
 ALIGNED = "aligned pixels"
 IN_SPACES = (AUTHENTICITY, TRAIN_TEST_DISTANCE, MEMBERSHIP_AUC)
 METRICS = (SHARE_ABOVE_THRESHOLD, *IN_SPACES)
-VAGUE = 0.1  # the share too near above which its limit tells nothing
+VAGUE = 0.1  # a limit above this share lets too many samples near training images pass
 BINS = 40
-PAIRS = 12  # closest ones, in the picture and the table
+PAIRS = 12  # closest pairs in the picture and the table
 METHOD = (
     f"{told(likeness, 1)} The grid has {len(likeness.poses(likeness.SHIFTS))} poses of {SMALL} × "
     f"{SMALL} pixels; {LEVELS[0][1]} candidates of each image are aligned at up to {LEVELS[-1][0]} × "
-    f"{LEVELS[-1][0]} pixels. {told(memorisation, 1)} {BESIDE}. In feature spaces the training images are "
-    "those that groups are drawn from, whose people the table counts; aligned pixels look at all"
+    f"{LEVELS[-1][0]} pixels. {told(memorisation, 1)} {BESIDE}. In feature spaces the "
+    "samples are compared with the training images from which groups are drawn, and the table counts the "
+    "people in these. Aligned pixels are compared with those of all training images"
 )
 
 
 class FoundCopies(NamedTuple):
-    """What was found.
+    """The results of the stage.
 
     Attributes:
-        copies: of the samples.
-        numbers: with what unseen people get.
-        plain: the summary, as JSON takes it.
-        rows: of the closest samples.
+        copies: among the samples.
+        numbers: the share of samples above the threshold, then the other numbers.
+        summary: the results in plain containers for `evaluation.json`.
+        rows: the samples nearest to a training image, the nearest first.
     """
 
     copies: Copies
     numbers: list[Number]
-    plain: dict[str, Any]
+    summary: dict[str, Any]
     rows: np.ndarray
 
 
@@ -71,7 +72,17 @@ def copies(
     spaces: list[Space],
     seed: int,
 ) -> FoundCopies:
-    """Judge how near the samples are to the training images, beside what unseen people get."""
+    """Judge how near the samples are to training images, and how near unseen people's images are.
+
+    Args:
+        nearest: the nearest training image of each sample.
+        theirs: the nearest training image of each image of unseen people.
+        people: the person in each sample; None if unknown.
+        reference: the real images.
+        sets: the sets that are compared in feature spaces.
+        spaces: the feature spaces.
+        seed: the seed of the draws.
+    """
     train, unseen = reference.train, reference.held_out
     found, size = copies_of(nearest, theirs), len(nearest.similarity)
     distances = 1 - nearest.similarity, people, 1 - theirs.similarity, unseen.people
@@ -79,30 +90,23 @@ def copies(
     aligned = about | {"space": ALIGNED, "extractor": ALIGNED, "n": size, "people": train.person_count()}
     shares = shares_above(theirs.similarity, unseen.people, size, seed)
     statistics = train_test_of_halves(*distances[2:], seed)
-    numbers = [
-        Number(
-            metric=SHARE_ABOVE_THRESHOLD,
-            value=SHARE_ABOVE_THRESHOLD.compute(found),
-            unseen=unseen_of(shares, SHARE_ABOVE_THRESHOLD, unseen.person_count(), n=size),
-            **aligned,
-        ),
-        Number(
-            metric=TRAIN_TEST_DISTANCE,
-            value=train_test(*distances, seed),
-            unseen=unseen_of(statistics, TRAIN_TEST_DISTANCE, unseen.person_count()),
-            **aligned,
-        ),
-    ]
+    numbers = []
+    for metric, value, drawn in (
+        (SHARE_ABOVE_THRESHOLD, SHARE_ABOVE_THRESHOLD.compute(found), shares),
+        (TRAIN_TEST_DISTANCE, train_test(*distances, seed), statistics),
+    ):
+        beside = unseen_of(drawn, metric, unseen.person_count(), n=size)
+        numbers.append(Number(metric=metric, value=value, unseen=beside, **aligned))
     for space in spaces:
         numbers += in_space(space, sets, about)
     rows = np.argsort(-nearest.similarity.numpy(), kind="stable")[:PAIRS]
-    return FoundCopies(found, numbers, plain(found, theirs, numbers[0], reference, rows), rows)
+    return FoundCopies(found, numbers, summary(found, theirs, numbers[0], reference, rows), rows)
 
 
 def in_space(space: Space, sets: Sets, about: dict[str, Any]) -> list[Number]:
-    """The numbers of a feature space, means over its extractors."""
+    """The numbers in a feature space; each is the mean over its extractors."""
     sides = space.together(sets.samples, sets.held_out, sets.pool)
-    found = [nearness(samples, unseen, train, about["seed"]) for samples, unseen, train in sides]
+    found = [Nearness(samples, unseen, train, about["seed"]) for samples, unseen, train in sides]
     people, size = sets.held_out.person_count(), len(sets.samples)
     numbers = []
     for metric in IN_SPACES:
@@ -124,15 +128,16 @@ def in_space(space: Space, sets: Sets, about: dict[str, Any]) -> list[Number]:
 
 
 def on_copies(found: FoundCopies) -> Verdict:
-    """Whether any sample is a copy, or more of them are near a training image than of unseen people.
+    """The verdict.
 
-    Never good where another number of memorisation is beyond its limit.
+    It is bad if a sample is a copy, or if more samples are above the threshold than images of unseen people
+    are. It is never good if another number of this stage is beyond its limit.
     """
     copies, share = found.copies, found.numbers[0]
     total, count = share.n, copies.certain_count
     near = (
-        f"{copies.above:,} of {total:,} are nearer to a training image than 99 of 100 images of unseen "
-        f"people ({round(share.unseen.mean * total):,} of them would be)"
+        f"{copies.above:,} of {total:,} samples are nearer to a training image than 99 of 100 images of "
+        f"unseen people are (of unseen people's images {round(share.unseen.mean * total):,} would be)"
     )
     if count:
         text = (
@@ -147,13 +152,14 @@ def on_copies(found: FoundCopies) -> Verdict:
         text = f"No copies were found, but {told_of(worst_of(doubts))} is beyond what unseen people get"
         return verdict(COPIES, "cannot tell", f"{text}; {near}")
     if share.limit > VAGUE:
-        text = f"{none}; of so few unseen people up to {100 * min(1, share.limit):.2g} % would be too near"
+        limit = f"{100 * min(1, share.limit):.2g} %"
+        text = f"{none}; but with so few unseen people, up to {limit} of their images would be too near"
         return verdict(COPIES, "cannot tell", f"{text}; {near}")
     return verdict(COPIES, "good", f"{none}; {near}")
 
 
 def cached_nearest(images: Tensor, references: Tensor, cache: Path) -> Nearest:
-    """The most alike reference of each image, from the cache or put there."""
+    """The reference most similar to each image. The cache keeps the result."""
 
     def compute() -> dict[str, np.ndarray]:
         found = Search(references).nearest(images)
@@ -166,10 +172,10 @@ def cached_nearest(images: Tensor, references: Tensor, cache: Path) -> Nearest:
     )
 
 
-def plain(
+def summary(
     found: Copies, theirs: Nearest, share: Number, reference: Reference, rows: np.ndarray
 ) -> dict[str, Any]:
-    """The summary as JSON takes it."""
+    """The results in plain containers, with a histogram of similarities and the closest pairs."""
     similarity = found.nearest.similarity
     lowest = min(float(similarity.min()), float(theirs.similarity.min()))
     edges = np.linspace(lowest, 1, BINS + 1)
@@ -179,10 +185,10 @@ def plain(
 
     train = reference.train
     return {
-        "samples": len(similarity),
+        "samples": share.n,
         "threshold": found.threshold,
         "above": found.above,
-        "share": found.above / len(similarity),
+        "share": share.value,
         "share_upper": found.upper,
         "certain": found.certain,
         "certain_count": found.certain_count,

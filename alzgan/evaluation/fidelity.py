@@ -1,7 +1,7 @@
-"""Do samples look like real scans, and are they as varied: metrics of features, in feature spaces."""
+"""The stage fidelity: metrics of features, which tell whether samples look real and are varied."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,29 +26,29 @@ METRICS = (
     distances.KERNEL_DISTANCE,
     *neighbours.METRICS,
 )
-SHARES = (0.25, 0.5, 0.75, 1.0)  # of N, at which the metrics that depend on N are computed
-LONG_DRAWS = 20  # groups of unseen people of whom slow metrics are computed
+SHARES = (0.25, 0.5, 0.75, 1.0)  # of N: the points of the curves of metrics that depend on N
+LONG_DRAWS = 20  # groups of unseen people for slow metrics
 IMAGE_DRAWS = 40  # sets of independent images
-CURVE_DRAWS = 3  # groups of unseen people of whom a curve is the mean
-AGAINST_TRAIN = 5  # groups of people trained on that the samples are compared with
+CURVE_DRAWS = 3  # groups of unseen people in the mean of a curve
+AGAINST_TRAIN = 5  # groups of training people that the samples are compared with
 
-# The relation between samples. Independent samples vary less than whole people. Samples of unknown people may
-# be stacks of slices, which are near neighbours: unseen people then replace them without names.
+# Forms of samples. Independent samples vary less than whole people. Samples of unknown people may be stacks
+# of slices, which are near neighbours; they are compared with groups of unseen people without names.
 INDEPENDENT, PEOPLE, UNKNOWN = FORMS = "independent", "people", "unknown"
 
-Key = tuple[FeatureMetric, str]  # a metric and the people that it compares with
+Key = tuple[FeatureMetric, str]  # a metric and the people that samples are compared with
 Values = dict[Key, float]
 
 
 class Sets(NamedTuple):
-    """The sets to compare: equal numbers of images, of whole people if they are real.
+    """Sets of equal size to compare; real ones are of whole people.
 
     Attributes:
-        samples: to judge.
-        held_out: images of people who were not trained on.
-        pool: images of training people, from whom the groups are drawn.
-        groups: rows of the pool, as many as there are samples.
-        drawn: the largest number of people in a group.
+        samples: the samples to judge.
+        held_out: images of held-out people.
+        pool: images of the training people from whom groups are drawn.
+        groups: the rows of the pool in each group.
+        drawn: the number of people in the largest group.
         form: one of `FORMS`.
     """
 
@@ -61,12 +61,12 @@ class Sets(NamedTuple):
 
     @property
     def people(self) -> dict[str, int]:
-        """How many are in each reference."""
+        """The number of real people that samples are compared with, held-out and training people."""
         return {HELD_OUT: self.held_out.person_count(), TRAIN: self.pool.of(self.groups[0]).person_count()}
 
     @property
     def real(self) -> str:
-        """A digest of all but the samples: what unseen people get depends on nothing else."""
+        """A digest of everything but the samples; the numbers of unseen people depend on nothing else."""
         people = [
             None if each.people is None else each.people.tolist() for each in (self.held_out, self.pool)
         ]
@@ -76,7 +76,7 @@ class Sets(NamedTuple):
 
     @property
     def widen(self) -> float:
-        """The factor by which new people vary more than the groups, which share people."""
+        """The deviation of new people over that of the groups, which share people."""
         return widening(self.pool.person_count(), self.drawn)
 
 
@@ -89,15 +89,15 @@ def sets_of(
     seed: int,
     form: str = PEOPLE,
 ) -> Sets | None:
-    """Choose the sets to compare; None if there are too few people.
+    """The sets to compare; None if there are too few people.
 
     Args:
-        samples: to judge.
+        samples: the samples to judge.
         reference: the real images.
-        size: largest number of images on each side.
-        pool: largest number of images of the people from whom groups are drawn.
-        draws: number of groups.
-        seed: of the draws.
+        size: the largest number of images on each side.
+        pool: the largest number of images of the people from whom groups are drawn.
+        draws: the number of groups.
+        seed: the seed of the draws.
         form: one of `FORMS`.
     """
     train, held_out = reference.train, reference.held_out
@@ -123,7 +123,16 @@ def fidelity(
     whole: bool = True,
     metrics: Sequence[FeatureMetric] = METRICS,
 ) -> list[Number]:
-    """All numbers of the samples in every space, beside unseen people's."""
+    """The numbers of the samples in every space, each beside that of unseen people.
+
+    Args:
+        sets: the sets to compare.
+        spaces: the feature spaces.
+        seed: the seed of the draws of people.
+        label: the class of the images; None: all classes.
+        whole: whether slow metrics are computed too.
+        metrics: the metrics.
+    """
     metrics = [metric for metric in metrics if whole or not metric.slow]
     numbers = []
     for space in spaces:
@@ -181,21 +190,21 @@ def methods(metrics: Sequence[FeatureMetric], forms: Collection[str]) -> str:
     if INDEPENDENT in forms:
         text += (
             ". The images of a generator are independent of each other, so single images of the training "
-            f"part replace them: {IMAGE_DRAWS} sets, drawn without replacement, or, for the sums, images "
-            f"drawn {REDRAWS:,} times with replacement. The training part has few people, so a variance "
-            f"between people is added: that of {IMAGE_DRAWS} more sets, each from half of the people, or, "
-            "for the sums, that of the groups"
+            f"part replace them. There are {IMAGE_DRAWS} sets, drawn without replacement; for the sums, "
+            f"images are drawn {REDRAWS:,} times with replacement. The training part has few people, so a "
+            f"variance between people is added. It is that of {IMAGE_DRAWS} more sets, each from half of the "
+            "people; for the sums, it is that of the groups"
         )
     if UNKNOWN in forms:
         text += (
-            ". If it is unknown who is in the images, they may be stacks of slices. Unseen people then "
-            "replace them without names"
+            ". If the people in the images are unknown, the images may be stacks of slices. Unseen people "
+            "then replace them without names"
         )
     return text
 
 
 def values_of(metrics: Sequence[FeatureMetric], pair: Pair, people: str) -> Values:
-    """The numbers of a pair, by those metrics that compare with `people` and exist in its space."""
+    """The numbers of a pair by the metrics that compare with `people` and exist in the pair's space."""
     found = {(metric, people): metric.compute(pair) for metric in metrics if people in metric.against}
     return {key: value for key, value in found.items() if value is not None}
 
@@ -207,7 +216,7 @@ def of_samples(
     pool: Features,
     groups: list[np.ndarray],
 ) -> Values:
-    """The samples' numbers beside held-out people, and their mean beside groups of training people."""
+    """The samples' numbers beside held-out people, and the mean of those beside groups of training people."""
     beside = Pair(samples, pool).with_each(groups[:AGAINST_TRAIN])
     trained = [values_of(metrics, each.turned(), TRAIN) for each in beside]
     return values_of(metrics, Pair(held_out, samples), HELD_OUT) | mean_values(trained)
@@ -220,12 +229,12 @@ def of_unseen(
     seed: int,
     bar: str,
 ) -> dict[Key, Unseen]:
-    """The numbers of unseen people, means over a space's extractors.
+    """The numbers of unseen people in a space; each is the mean over its extractors.
 
-    In comparisons with held-out people, groups of the pool replace the samples. In comparisons with the pool,
-    the held-out people do. Independent samples are replaced by single images of the pool; a variance between
-    people is then added, because the pool has few people: sets from half of M people vary by the variance of
-    a mean of M people more than sets from all of them.
+    Groups of the pool replace the samples in comparisons with held-out people, and held-out people replace
+    them in comparisons with the pool. Single images of the pool replace independent samples. A variance
+    between people is then added, because the pool has few people. Sets from half of M people have it: their
+    variance exceeds that of sets from all M people by the variance of a mean of M people.
     """
     people, drawn, size = sets.pool.person_count(), sets.drawn, len(sets.samples)
     pairs = [pairs_beside(held_out, pool, sets.form) for _, held_out, pool in triples]
@@ -251,7 +260,7 @@ def of_unseen(
 
 
 def single_images(sets: Sets, seed: int, share: float = 1.0) -> list[np.ndarray]:
-    """Rows of single images of the pool, as many as there are samples; each time of a share of its people."""
+    """The rows of single images of the pool in each draw, from a random `share` of its people."""
     names, who = np.unique(who_of(sets.pool), return_inverse=True)
     rows = []
     for draw in range(IMAGE_DRAWS):
@@ -263,7 +272,10 @@ def single_images(sets: Sets, seed: int, share: float = 1.0) -> list[np.ndarray]
 
 
 def pairs_beside(held_out: Features, pool: Features, form: str) -> tuple[Pair, Pair]:
-    """Held-out people beside the pool in the samples' form, and in that form themselves beside the pool."""
+    """The held-out people as real set and the pool as samples; and, to be turned, the other way round.
+
+    The set in the place of the samples has no names if the samples have none.
+    """
     if form == UNKNOWN:
         return Pair(held_out, pool.without_names()), Pair(held_out.without_names(), pool)
     together = Pair(held_out, pool)
@@ -277,8 +289,8 @@ def draws_of(
     redraws: Redraws | None,
     bar: str,
 ) -> dict[Key, np.ndarray]:
-    """Each number (D,) of the groups of the pool; or of the many more `redraws`, if it has `redrawn`."""
-    found: dict[Key, list[np.ndarray]] = defaultdict(list)  # by number, then extractor
+    """Each number (D,) of the groups of the pool, or of `redraws` if the metric has `redrawn`."""
+    found: dict[Key, list[np.ndarray]] = defaultdict(list)  # one for each extractor
     with tqdm(total=len(pairs) * len(groups), desc=bar, unit=" groups", leave=False) as progress:
         for pool_judged, pool_judges in pairs:
             values: dict[Key, Any] = defaultdict(list)
@@ -297,7 +309,7 @@ def draws_of(
 def of_groups(
     metrics: Sequence[FeatureMetric], pool_judged: Pair, pool_judges: Pair, groups: list[np.ndarray]
 ) -> Iterator[Values]:
-    """The numbers of each group; of the first ones also those that take long."""
+    """The numbers of each group; slow metrics only for the first `LONG_DRAWS`."""
     as_samples, as_real = pool_judged.with_each(groups), pool_judges.with_each(groups)
     for draw in range(len(groups)):
         chosen = [metric for metric in metrics if draw < LONG_DRAWS or not metric.slow]
@@ -314,40 +326,43 @@ def mean_values(several: list[Values]) -> Values:
 def curves(
     sets: Sets, spaces: list[Space], metrics: Sequence[FeatureMetric] = METRICS
 ) -> list[dict[str, Any]]:
-    """The distances that depend on N, at several N and extrapolated, beside held-out people."""
+    """Metrics that depend on N, at several N and extrapolated to infinity, beside held-out people."""
     counts = [max(2, round(share * len(sets.samples))) for share in SHARES]
     metrics = [metric for metric in metrics if metric.by_n]
-    return [curve for space in spaces for curve in curves_in(space, sets, counts, metrics)]
+    groups, everything = sets.groups[:CURVE_DRAWS], [np.arange(len(sets.samples))]
+    found = []
+    for space in spaces:
+        held_out, samples, pool = zip(*space.together(sets.held_out, sets.samples, sets.pool), strict=True)
+        ours = at_counts(metrics, counts, held_out, samples, everything)
+        theirs = space.once(
+            f"curve {sets.real} {counts}", partial(at_counts, metrics, counts, held_out, pool, groups)
+        )
+        for metric in metrics:
+            curve: dict[str, Any] = {"metric": metric.name, "space": space.name, "n": counts}
+            for side, values in (("samples", ours), ("unseen", theirs)):
+                curve[side] = [each[metric, HELD_OUT] for each in values]
+                curve[f"{side}_at_infinity"] = distances.at_infinity(counts, curve[side])
+            found.append(curve)
+    return found
 
 
-def curves_in(
-    space: Space, sets: Sets, counts: list[int], metrics: Sequence[FeatureMetric]
-) -> Iterator[dict[str, Any]]:
-    """Those of one space."""
-    triples = space.together(sets.samples, sets.held_out, sets.pool)
+def at_counts(
+    metrics: Sequence[FeatureMetric],
+    counts: Sequence[int],
+    real: Sequence[Features],
+    fake: Sequence[Features],
+    groups: list[np.ndarray],
+) -> list[Values]:
+    """The numbers of the first `count` images of each group of the fake set, for each of several counts.
 
-    def at_counts(pairs: Callable[..., list[Pair]]) -> list[Values]:
-        return [
-            mean_values(
-                [values_of(metrics, pair, HELD_OUT) for each in triples for pair in pairs(*each, count)]
-            )
-            for count in counts
+    They stand beside as many real images. Each is the mean over groups and extractors.
+    """
+    found = []
+    for count in counts:
+        pairs = [
+            Pair(one.of(np.arange(count)), two.of(rows[:count]))
+            for one, two in zip(real, fake, strict=True)
+            for rows in groups
         ]
-
-    def with_groups(_: Features, held_out: Features, pool: Features, count: int) -> list[Pair]:
-        few = held_out.first(count)
-        return [Pair(few, pool.of(rows[:count])) for rows in sets.groups[:CURVE_DRAWS]]
-
-    ours = at_counts(lambda samples, held_out, _, count: [Pair(held_out.first(count), samples.first(count))])
-    theirs = space.once(f"curve {sets.real} {counts}", lambda: at_counts(with_groups))
-    for metric in metrics:
-        lines = [[values[metric, HELD_OUT] for values in side] for side in (ours, theirs)]
-        yield {
-            "metric": metric.name,
-            "space": space.name,
-            "n": counts,
-            "samples": lines[0],
-            "unseen": lines[1],
-            "samples_at_infinity": distances.at_infinity(counts, lines[0]),
-            "unseen_at_infinity": distances.at_infinity(counts, lines[1]),
-        }
+        found.append(mean_values([values_of(metrics, pair, HELD_OUT) for pair in pairs]))
+    return found

@@ -1,4 +1,4 @@
-"""The report's page of methods: what was computed, each sentence from the code that it describes."""
+"""The report's page of methods, from the docstrings of the functions that were used."""
 
 from collections.abc import Collection, Sequence
 
@@ -8,12 +8,12 @@ from alzgan.metrics.record import FeatureMetric, Metric, told
 
 
 def methods(metrics: Sequence[Metric], forms: Collection[str], pairs: bool) -> dict[str, str]:
-    """Texts by what they are of.
+    """The texts of the page by their headings.
 
     Args:
-        metrics: that were computed.
-        forms: how samples came, of `alzgan.evaluation.fidelity.FORMS`.
-        pairs: whether candidates were compared.
+        metrics: the metrics that were computed.
+        forms: the forms of the candidates' samples, see `alzgan.evaluation.fidelity.FORMS`.
+        pairs: whether candidates were compared with each other.
     """
     of_features = [metric for metric in metrics if isinstance(metric, FeatureMetric)]
     stages = {metric.stage for metric in metrics}

@@ -1,7 +1,8 @@
-"""A number beside the same number for unseen real people, without which it has no meaning."""
+"""Each number of the samples beside the same number of unseen real people, and the limit between them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,9 @@ from scipy.stats import norm, pearson3, t
 
 from alzgan.metrics.record import Metric, told
 
-CHANCE = 1 / 700  # of unseen people whose number is beyond its limit
-MANY = 500  # draws, from which on their skewness is known well enough
-BAND = 0.95  # of unseen people whose number lies between low and high
+CHANCE = 1 / 700  # that the number of a group of unseen people is beyond its limit
+MANY = 500  # draws; fewer do not give a reliable skewness
+BAND = 0.95  # of groups of unseen people have their number between low and high
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,13 @@ class Law:
     less one.
 
     Attributes:
-        mean: of the draws, on the scale.
-        deviation: of people drawn anew, on the scale.
-        skewness: of the draws; 0 where the law is symmetric.
-        draws: how many there were.
-        degrees: of freedom of the deviation.
-        is_share: whether the scale is arcsin(sqrt(x)), on which a share's variance does not depend on it.
+        mean: the mean of the drawn groups, on the scale.
+        deviation: the standard deviation for new people, on the scale.
+        skewness: the skewness of the drawn groups; 0 for a symmetric law.
+        draws: the number of groups.
+        degrees: the degrees of freedom of the deviation.
+        is_share: whether the scale is arcsin(sqrt(x)), on which the variance of a share x does not depend on
+            x. Any other number is its own scale.
     """
 
     mean: float
@@ -40,7 +42,7 @@ class Law:
     is_share: bool
 
     def quantile(self, chance: float) -> float:
-        """The value that one more group is below with this chance."""
+        """The value that one more group stays below with this chance."""
         reach = t.ppf(chance, self.degrees) * (1 + 1 / self.draws) ** 0.5
         place = self.mean + self.deviation * float(pearson3.ppf(norm.cdf(reach), self.skewness))
         return float(np.sin(np.clip(place, 0, np.pi / 2)) ** 2) if self.is_share else place
@@ -57,7 +59,7 @@ class Unseen:
     """A number for unseen people in place of the samples.
 
     Attributes:
-        mean: over the drawn groups.
+        mean: the mean over the drawn groups.
         low: the 2.5 % quantile for new people.
         high: the 97.5 % quantile.
         deviation: the standard deviation for new people.
@@ -86,11 +88,11 @@ def unseen_of(
     Args:
         values: one for each group.
         metric: decides the distribution.
-        people: the count of people from whom the groups were drawn.
-        widen: factor by which new people vary more than these groups, which share people.
-        n: images in each group. The deviation of a share is at least that of n independent images: if the
-            share is 1 in every group, a sample with one bad image must not be at fault.
-        beside: values of other draws, whose deviation is added, and the factor of that.
+        people: the number of people from whom the groups were drawn.
+        widen: the deviation for new people over that of these groups, which share people.
+        n: images in each group. The deviation of a share is at least that of n independent images. Otherwise
+            one bad image would be beyond the limit if the share is 1 in every group.
+        beside: values of other draws, whose variance is added, and the factor of their deviation.
     """
     drawn = np.asarray(values, float)
     is_share = metric.is_share
@@ -116,14 +118,14 @@ def unseen_of(
 
 
 def skewness(values: np.ndarray) -> float:
-    """The third moment (in deviations) of values (D,); 0 where they are all alike."""
+    """The skewness of values (D,); 0 if all are equal."""
     centred = values - values.mean()
     deviation = centred.std()
     return float(((centred / deviation) ** 3).mean()) if deviation > 1e-9 * abs(values.mean()) else 0.0
 
 
 def scaled(share: np.ndarray | float) -> np.ndarray:
-    """Shares on the scale on which their variance does not depend on them, from 0 to pi / 2."""
+    """arcsin(sqrt(x)) of shares x, from 0 to pi / 2; its variance does not depend on the share."""
     return np.arcsin(np.sqrt(np.clip(share, 0, 1)))
 
 
@@ -132,7 +134,7 @@ def methods(metrics: Sequence[Metric]) -> str:
     shares = ", ".join(metric.words for metric in metrics if metric.is_share)
     return (
         f"The interval holds {BAND:.0%} of groups of new people. {told(Law, 1)} The skewness is estimated "
-        f"for sums over people with {MANY} draws or more, and is else 0. Shares of images ({shares}) are "
+        f"for sums over people with {MANY} draws or more; otherwise it is 0. Shares of images ({shares}) are "
         "judged on the scale arcsin(√x), on which their variance does not depend on the share. A number is "
         f"marked if it lies beyond what 1 in {1 / CHANCE:.0f} of such groups would get"
     )
@@ -140,23 +142,19 @@ def methods(metrics: Sequence[Metric]) -> str:
 
 @dataclass(frozen=True)
 class Number:
-    """One number of an evaluation.
+    """One number of the samples, with that of unseen people.
 
     Attributes:
-        metric: of the number.
-        space: of the features, or the measure of anatomy.
-        extractor: names of the networks.
-        against: "train" or "held-out", the people that it compares with.
+        metric: the metric.
+        space: the feature space, or the measure of the brain.
+        extractor: the names of the networks.
+        against: "train" or "held-out", the real people that the samples are compared with.
         label: the class of the images; None: all classes.
-        value: for the samples.
-        n: images on each side.
-        people: the count of people in the reference.
-        unseen: the same number for unseen people.
-        seed: of the draws of people.
-        limit: 1 in 700 groups of unseen people is beyond it.
-        within: whether the value is not beyond the limit.
-        ratio: of a distance to that of unseen people, if theirs is clearly above 0.
-        percentile: percentage of groups of unseen people below the value.
+        value: the value for the samples.
+        n: the number of images on each side.
+        people: the number of real people that the samples are compared with.
+        unseen: the same number of unseen people.
+        seed: the seed of the draws of people.
     """
 
     metric: Metric
@@ -169,30 +167,42 @@ class Number:
     people: int
     unseen: Unseen
     seed: int
-    limit: float = field(init=False)
-    within: bool = field(init=False)
-    ratio: float | None = field(init=False)
-    percentile: float = field(init=False)
 
-    def __post_init__(self):
-        law = self.unseen.law
-        limit = law.quantile(1 - CHANCE if self.metric.better == "lower" else CHANCE)
-        distance = self.metric.is_distance and self.unseen.mean > 2 * self.unseen.deviation
-        object.__setattr__(self, "limit", limit)
-        object.__setattr__(self, "within", self.accepts(self.value))
-        object.__setattr__(self, "ratio", self.value / self.unseen.mean if distance else None)
-        object.__setattr__(self, "percentile", round(100 * law.share_below(self.value), 2))
+    @cached_property
+    def limit(self) -> float:
+        """The value beyond which 1 in 700 groups of unseen people lies."""
+        return self.unseen.law.quantile(1 - CHANCE if self.metric.better == "lower" else CHANCE)
+
+    @property
+    def within(self) -> bool:
+        """Whether the value is not beyond the limit."""
+        return self.accepts(self.value)
+
+    @property
+    def ratio(self) -> float | None:
+        """A distance as a multiple of that of unseen people; None if theirs is not clearly above 0."""
+        clear = self.metric.is_distance and self.unseen.mean > 2 * self.unseen.deviation
+        return self.value / self.unseen.mean if clear else None
 
     def accepts(self, value: float) -> bool:
         """Whether a value is not beyond the limit."""
         return bool(value <= self.limit if self.metric.better == "lower" else value >= self.limit)
 
     def badness(self) -> float:
-        """The number of deviations by which it is worse than for unseen people."""
+        """The number of deviations by which the value is worse than the mean of unseen people."""
         sign = 1 if self.metric.better == "lower" else -1
         return sign * (self.value - self.unseen.mean) / (self.unseen.deviation or 1e-12)
 
     def plain(self) -> dict[str, Any]:
-        """As JSON takes it."""
-        metric = {"stage": self.metric.stage, "metric": self.metric.name, "better": self.metric.better}
-        return {**vars(self), **metric, "unseen": asdict(self.unseen)}
+        """The number's entry in `evaluation.json`; "percentile" is that of the value among unseen people."""
+        return {
+            **vars(self),
+            "stage": self.metric.stage,
+            "metric": self.metric.name,
+            "better": self.metric.better,
+            "unseen": asdict(self.unseen),
+            "limit": self.limit,
+            "within": self.within,
+            "ratio": self.ratio,
+            "percentile": round(100 * self.unseen.law.share_below(self.value), 2),
+        }

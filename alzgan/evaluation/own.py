@@ -1,4 +1,4 @@
-"""Metrics and feature spaces of one's own, by the dotted names that a module has for them."""
+"""The user's own metrics and feature spaces, found by dotted names such as `module.NAME`."""
 
 import importlib
 from typing import Any
@@ -12,33 +12,33 @@ ASKED_OF_A_SPACE = ("name", "space", "method", "num_features", "forward")
 
 
 def is_own(name: str) -> bool:
-    """Whether a name is one within a module; that of a network with a file is none."""
+    """Whether a name is a dotted name in a module; NETWORK:FILE is not."""
     return "." in name and ":" not in name
 
 
 def own_metric(name: str) -> FeatureMetric:
-    """The record of this name; UserError where it is none."""
+    """The metric of this name; a UserError if it is not a `FeatureMetric`."""
     found = named("metrics", name)
     if not isinstance(found, FeatureMetric):
-        raise UserError(f"metrics={printable(name)} is no alzgan.metrics.record.FeatureMetric")
+        raise UserError(f"metrics={printable(name)} is not an alzgan.metrics.record.FeatureMetric")
     return found
 
 
 def own_space(name: str) -> list[FeatureExtractor]:
-    """The extractor that the class or function of this name makes; UserError where it is none."""
+    """The extractor that the class or function of this name makes; a UserError if it is not an extractor."""
     made = named("features", name)()
     lacking = [each for each in ASKED_OF_A_SPACE if not hasattr(made, each)]
     if lacking or not isinstance(made, FeatureExtractor):
-        what = f"has no {lacking[0]}" if lacking else "is no extractor"
+        what = f"has no {lacking[0]}" if lacking else "is not an extractor"
         raise UserError(f"features={printable(name)} {what}, see alzgan.metrics.features.FeatureExtractor")
     return [made]
 
 
 def named(setting: str, name: str) -> Any:
-    """What a module has by this name.
+    """The object of this dotted name.
 
     Raises:
-        UserError: there is no such module, or it has no such name.
+        UserError: the module is missing, or it does not have the name.
     """
     module, _, attribute = name.rpartition(".")
     try:

@@ -1,6 +1,6 @@
-"""Two candidates beside the same unseen people: is one of them closer, or do they cover more of these people.
+"""The comparison of two candidates by their distance to, and coverage of, the same held-out people.
 
-The test asks about these two generators. Whether the recipe of one is better, runs of several seeds answer.
+The test is about two trained generators. Only runs with several seeds compare two recipes.
 """
 
 from collections.abc import Sequence
@@ -19,16 +19,16 @@ from alzgan.metrics.sets import Pair
 from alzgan.metrics.significance import LEVEL, holm, sign_flip
 from alzgan.people.splits import NEEDED_PEOPLE
 
-GROUPS = 40  # of people, at most: the test is hardly sharper with more
-MANY = 4  # candidates; of more, each is compared with the best one only
+GROUPS = 40  # the largest number of groups; more add little power
+MANY = 4  # with more candidates, each is compared with the best one only
 
 
 class Contributions(NamedTuple):
-    """What groups of held-out people, each with a share of the samples, contribute to a candidate's numbers.
+    """The contributions of groups, each of held-out people and samples, to a candidate's numbers.
 
     Attributes:
-        judges: a digest of the held-out images and their groups. Numbers beside other ones do not compare.
-        values: by metric and space, (G,).
+        judges: a digest of the held-out images and groups. Only candidates with equal digests are compared.
+        values: the contributions (G,) by metric and space.
     """
 
     judges: str
@@ -41,7 +41,7 @@ NO_CONTRIBUTIONS = Contributions("", {})
 def contributions(
     sets: Sets, spaces: Sequence[Space], metrics: Sequence[FeatureMetric] = METRICS
 ) -> Contributions:
-    """The contributions to those metrics that candidates are compared by, in each space.
+    """The contributions to the metrics by which candidates are compared, in each space.
 
     Held-out people are divided into G groups, and so are the generated images (by person, if known). The
     contribution of a group is a pseudo-value of the jackknife (Tukey 1958): the number, plus G - 1 times the
@@ -53,7 +53,7 @@ def contributions(
     """
     sides = sets.held_out, sets.samples
     count = min(GROUPS, *(side.person_count() for side in sides))
-    if count < NEEDED_PEOPLE:  # the samples may show fewer
+    if count < NEEDED_PEOPLE:  # the samples may show fewer people than are held out
         return NO_CONTRIBUTIONS
     judges = digest_of(sets.held_out.pixels.numpy(), repr((count, who_of(sets.held_out).tolist())))
     groups = Groups(*(in_groups(who_of(side), count) for side in sides))
@@ -68,9 +68,10 @@ def contributions(
 def pseudo_values(
     metrics: Sequence[FeatureMetric], pair: Pair, groups: Groups
 ) -> dict[FeatureMetric, np.ndarray]:
-    """The pseudo-values (G,) of samples, the pair's fake set, by those metrics that compare candidates.
+    """The pseudo-values (G,) of the pair's fake set for each metric by which candidates are compared.
 
-    Their mean is the number itself. Tukey's have a mean corrected for bias, which is noisier for shares.
+    Their mean is the number itself. Tukey's pseudo-values have a mean that is corrected for bias, which is
+    noisier for shares.
     """
     count = groups.real.shape[1]
     found = {metric: metric.without(pair, groups) for metric in metrics if metric.without is not None}
@@ -81,15 +82,15 @@ def pseudo_values(
 
 
 def compared(candidates: Sequence[Contributions], seed: int) -> list[dict[str, Any]]:
-    """Which of two candidates is better, by each number that both have; of many, beside the nearest one.
+    """Which of two candidates is better by each number that both have.
 
     The p-value is that of a sign-flip test (Fisher 1935) over the groups. It is corrected after Holm (1979)
     for all numbers and all pairs, including pairs that are not shown. If all candidates are equally good, at
     most about 5 % of evaluations call any of them better.
 
     Returns:
-        for each pair and number: "one" and "two", indices of the candidates; "metric" and "space"; "p"; and
-        "better", the index of the better one, or None if p is not below 5 %.
+        One entry for each pair and number, with "one" and "two", the indices of the candidates; "metric" and
+        "space"; "p"; and "better", the index of the better candidate, or None if p is not below 5 %.
     """
     everyone = list(combinations(range(len(candidates)), 2))
     tests = [
@@ -111,7 +112,7 @@ def compared(candidates: Sequence[Contributions], seed: int) -> list[dict[str, A
 
 
 def shown(candidates: Sequence[Contributions]) -> list[tuple[int, int]]:
-    """All pairs of candidates; of many, those of the one that is nearest in the first space."""
+    """All pairs of candidates; with more than `MANY`, only the pairs with the best in the first space."""
     everyone = list(combinations(range(len(candidates)), 2))
     if len(candidates) <= MANY:
         return everyone

@@ -1,4 +1,4 @@
-"""What a reader looks at: real and synthetic images side by side, closest pairs, what was measured."""
+"""The pictures of the report: real and synthetic images, closest pairs, and outlines of the brain."""
 
 import numpy as np
 import torch
@@ -15,11 +15,11 @@ GRID, COLUMNS, OUTLINED = 64, 8, 12
 
 
 def grids(index: int, samples: Images, reference: Reference, seed: int) -> list[Picture]:
-    """As many real images of held-out people as synthetic ones."""
+    """A grid of random images of held-out people, and one of samples."""
     real = reference.held_out
     rows = stream(seed, "evaluate/grid").choice(len(real), min(GRID, len(real)), replace=False)
     sides = {
-        "real": ("Real, of people held out", real.pixels[torch.from_numpy(np.sort(rows))]),
+        "real": ("Real, of held-out people", real.pixels[torch.from_numpy(np.sort(rows))]),
         "samples": ("Synthetic", samples.pixels[:GRID]),
     }
     return [
@@ -29,7 +29,7 @@ def grids(index: int, samples: Images, reference: Reference, seed: int) -> list[
 
 
 def pairs(index: int, samples: Images, reference: Reference, found: FoundCopies) -> Picture:
-    """The samples nearest to a training image, above these images."""
+    """The samples nearest to a training image, each above that image."""
     rows = torch.from_numpy(found.rows)
     both = torch.cat([samples.pixels[rows], reference.train.pixels[found.copies.nearest.index[rows]]])
     caption = "Above: samples, the nearest first. Below each: its nearest training image"
@@ -37,14 +37,12 @@ def pairs(index: int, samples: Images, reference: Reference, found: FoundCopies)
 
 
 def measured(index: int, samples: Images, reference: Reference) -> Picture:
-    """Outlines of what was measured, on real images above synthetic ones."""
+    """The outlines of the brain and of the ventricles, on real images above synthetic ones."""
     real = reference.held_out
     rows = torch.linspace(0, len(real) - 1, OUTLINED).long()
     both = torch.cat([outlined(real.pixels[rows]), outlined(samples.pixels[:OUTLINED])])
-    caption = (
-        "Above: real. Below: synthetic. Outlines of the brain and of the ventricles as they were measured"
-    )
-    return Picture(index, "anatomy", "What was measured", caption, picture(both, OUTLINED))
+    caption = "Above: real. Below: synthetic. The outlines are those of the brain and of the ventricles"
+    return Picture(index, "anatomy", "Outlines", caption, picture(both, OUTLINED))
 
 
 def picture(images: Tensor, columns: int) -> np.ndarray:

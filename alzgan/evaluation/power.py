@@ -1,4 +1,4 @@
-"""What a verdict could have seen: how often it notices faults planted into unseen people's images."""
+"""The power of verdicts: how often they notice faults that are planted into images of unseen people."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,24 +20,23 @@ from alzgan.metrics.record import FIDELITY, HELD_OUT, FeatureMetric, Question
 from alzgan.metrics.sets import Features, Pair
 
 DRAWS = 20  # sets with each fault
-NOISE = 3  # deviations: nobody's features are so far from the mean in most of them
+NOISE = 3  # deviations; most features of a real image are nearer to the mean
 METHOD = (
     f"Each fault is planted into {DRAWS} groups of unseen people. For noise, some images get features that "
-    f"are noise of {NOISE} times the features' deviation. For missing kinds of people, the people at one end "
-    "of the direction in which people's mean features differ most are left out"
+    f"are noise of {NOISE} times the features' deviation. For missing kinds of people, people are left out "
+    "at one end of the direction in which the mean features of people differ most"
 )
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a set.
+    """A fault that is planted into a set.
 
     Attributes:
-        question: which verdict should notice it.
-        words: what it is called in the verdict.
-        noise: the share of the images that show nothing: their features are noise of `NOISE` deviations.
-        missing: the share of the kinds of people that nobody in the set is of: those at one end of the
-            direction in which people differ most.
+        question: its verdict should notice the fault.
+        words: the fault's name in the verdict.
+        noise: the share of images whose features are replaced by noise of `NOISE` deviations.
+        missing: the share of people who are left out, at one end of the direction of largest difference.
     """
 
     question: Question
@@ -57,10 +56,10 @@ FAULTS = (
 def noticed(
     sets: Sets, spaces: Sequence[Space], numbers: Sequence[Number], seed: int
 ) -> list[dict[str, Any]]:
-    """How many of `DRAWS` sets with each fault lie beyond a limit of a number that decides its question.
+    """Count the sets with each fault that have a deciding number beyond its limit.
 
     Returns:
-        For each of `FAULTS` its question, its words, and "noticed" of "draws".
+        One entry for each of `FAULTS`, with its "question" and "words", and "noticed" of "draws".
     """
     first = spaces[0].together(sets.pool)[0][0]
     order = kinds_in_order(first, who_of(sets.pool))
@@ -105,7 +104,7 @@ def kinds_in_order(features: Features, people: np.ndarray) -> np.ndarray:
 def with_faults(
     space: Space, sets: Sets, metrics: Sequence[FeatureMetric], order: np.ndarray, seed: int
 ) -> dict[Fault, list[Values]]:
-    """What each of the sets with a fault gets beside the held-out people, in the mean over extractors."""
+    """The numbers of the sets with each fault beside held-out people; each is the mean over extractors."""
     found: dict[Fault, list[list[Values]]] = {fault: [] for fault in FAULTS}
     noise_count = max(round(fault.noise * len(sets.samples)) for fault in FAULTS)
     for held_out, pool in space.together(sets.held_out, sets.pool):
@@ -121,13 +120,13 @@ def with_faults(
 
 
 def noise_like(values: Tensor, count: int, seed: int) -> Tensor:
-    """Features (M, F), drawn one by one, of the mean of others (N, F) and `NOISE` times their deviation."""
+    """Normal noise (count, F) with the mean of features (N, F) and `NOISE` times their deviation."""
     draws = stream(seed, "evaluate/noise").standard_normal((count, values.shape[1]))
     return values.mean(0) + NOISE * values.std(0) * torch.from_numpy(draws)
 
 
 def rows_with(fault: Fault, sets: Sets, order: np.ndarray, seed: int) -> Iterator[np.ndarray]:
-    """Rows of the pool, and of the noise behind it, of sets with the fault."""
+    """The rows of each set with the fault. Rows beyond the pool are those of the noise."""
     size, people = len(sets.samples), who_of(sets.pool)
     left_out = round(fault.missing * len(order))
     noise = len(sets.pool) + np.arange(round(fault.noise * size))

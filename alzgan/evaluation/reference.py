@@ -1,7 +1,7 @@
-"""The real side of an evaluation: who was trained on, who was not, and groups of people drawn from either."""
+"""The real images of an evaluation: training people, held-out people, and groups drawn from them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,25 +11,27 @@ from torch import Tensor
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.device.streams import stream
 from alzgan.errors import UserError
+from alzgan.files import digest_of
 from alzgan.people.splits import HOLD_OUT_MORE, NEEDED_PEOPLE
 from alzgan.people.subjects import PARTS
 from alzgan.text import counted, printable
 
-# Of test, who then judge alone. Of 20 sets with 15 % noise, 20 such people notice 20, and 10 people 4.
+# So many test people are enough without validation people. Of 20 sets with 15 % noise, 20 people reveal all,
+# 10 people 4.
 ENOUGH_PEOPLE = 20
 TRAIN, VALIDATION, TEST = PARTS
-JUDGES = ("auto", "test", "both")  # people who were held out: who of them judges
+JUDGES = ("auto", "test", "both")  # values of the setting `held_out`
 
 
 @dataclass(frozen=True)
 class Images:
-    """Images with what is known of each.
+    """Images with their classes, people and files.
 
     Attributes:
         pixels: uint8 (N, C, H, W).
-        labels: (N,) indices of classes, -1 where one is unknown; None where nobody knows.
-        people: (N,) names; None where each image is somebody of its own.
-        files: N paths; None where there are no files.
+        labels: indices of classes (N,), -1 for an unknown one; None if all are unknown.
+        people: names of people (N,); None if each image counts as another person.
+        files: the path of each image; None if the images are not from files.
     """
 
     pixels: Tensor
@@ -41,7 +43,7 @@ class Images:
         return len(self.pixels)
 
     def of(self, rows: np.ndarray) -> "Images":
-        """Some of them."""
+        """The images in these rows."""
         return Images(
             self.pixels[torch.from_numpy(rows)],
             None if self.labels is None else self.labels[rows],
@@ -50,7 +52,7 @@ class Images:
         )
 
     def of_class(self, label: int) -> "Images":
-        """Those of a class."""
+        """The images of a class."""
         return self.of(np.flatnonzero(self.labels == label))
 
     def of_classes(self, count: int) -> np.ndarray:
@@ -59,19 +61,19 @@ class Images:
         return np.zeros(count, int) if known is None else np.bincount(known, minlength=count)
 
     def labelled(self) -> "Images":
-        """Those whose class is known."""
+        """The images of known class."""
         return self if self.labels is None else self.of(np.flatnonzero(self.labels >= 0))
 
     def at_most(self, count: int, seed: int, purpose: str) -> "Images":
-        """So many of them, of whole people drawn; the last person may be cut."""
+        """All images, or `count` images of people drawn at random; the last person may lack some images."""
         return self if len(self) <= count else self.of(np.sort(draw_group(self, count, seed, purpose)))
 
     def person_count(self) -> int:
-        """How many people there are."""
+        """The number of people."""
         return len(self) if self.people is None else len(np.unique(self.people))
 
     def others(self) -> int:
-        """How many images of other people there are beside each image, at least."""
+        """The smallest number of images of other people that an image has beside it."""
         if self.people is None:
             return len(self) - 1
         return len(self) - max(Counter(self.people.tolist()).values(), default=0)
@@ -79,13 +81,13 @@ class Images:
 
 @dataclass(frozen=True)
 class Reference:
-    """Real images: of people who were trained on, and of people who were not.
+    """The real images that samples are compared with.
 
     Attributes:
-        train: of those who were.
-        held_out: of those who were not.
-        classes: their names.
-        parts: of the data, of whose people `held_out` is.
+        train: images of training people.
+        held_out: images of held-out people.
+        classes: the names of the classes.
+        parts: the parts of the data that `held_out` comes from.
     """
 
     train: Images
@@ -94,22 +96,22 @@ class Reference:
     parts: tuple[str, ...] = (VALIDATION, TEST)
 
     def of_class(self, label: int) -> "Reference":
-        """Those of a class."""
+        """The real images of a class."""
         return replace(self, train=self.train.of_class(label), held_out=self.held_out.of_class(label))
 
 
 def reference_of(data: MRIDataModule, held_out: str = "both") -> Reference:
-    """All images of the people who were trained on, and of those who judge.
+    """The images of all training people and of held-out people.
 
-    Runs are chosen by validation people (`alzgan.callbacks.quality`), who are then no strangers to them.
+    Test people are the better judges, because a run can be chosen by its quality on validation people.
 
     Args:
-        data: whose images.
-        held_out: who judges: "test", "both" (validation and test people), or "auto" (test people where there
-            are `ENOUGH_PEOPLE`, else both).
+        data: the data.
+        held_out: "test"; "both" for validation and test people; or "auto" for test people alone if there are
+            `ENOUGH_PEOPLE` of them, else both.
 
     Raises:
-        UserError: there are too few of them for an interval over people.
+        UserError: there are too few held-out people for an interval over people.
     """
     data.read()
     alone = held_out == "test" or (held_out == "auto" and data.people_in(TEST) >= ENOUGH_PEOPLE)
@@ -142,14 +144,34 @@ def images_of(data: MRIDataModule, parts: Sequence[str]) -> Images:
 
 
 def middle(pixels: Tensor) -> Tensor:
-    """Of neighbouring slices as channels (N, C, H, W) the one in the middle (N, 1, H, W), which is judged."""
+    """The middle slice (N, 1, H, W) of neighbouring slices as channels (N, C, H, W)."""
     return pixels[:, pixels.shape[1] // 2, None]
 
 
-def draw_group(images: Images, size: int, seed: int, purpose: str, step: int = 0) -> np.ndarray:
-    """Rows of randomly drawn people, whole and one after the other, until there are `size` images.
+class OncePerImage:
+    """A function of images that is computed once for each image, however many sets contain it.
 
-    The last person may be cut. A beginning of the rows is a smaller group.
+    Args:
+        compute: maps images uint8 (N, C, H, W) to values (N, F); each row depends on one image alone.
+    """
+
+    def __init__(self, compute: Callable[[Tensor], Tensor]):
+        self.compute = compute
+        self.known: dict[str, Tensor] = {}  # by the digest of the image
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """The values (N, F) of images (N, C, H, W)."""
+        digests = [digest_of(image[None]) for image in pixels]
+        rows = {digest: row for row, digest in enumerate(digests) if digest not in self.known}
+        if rows:
+            self.known |= zip(rows, self.compute(pixels[list(rows.values())]), strict=True)
+        return torch.stack([self.known[digest] for digest in digests])
+
+
+def draw_group(images: Images, size: int, seed: int, purpose: str, step: int = 0) -> np.ndarray:
+    """Rows of all images of one random person after the other, up to `size` rows.
+
+    The last person may lack some images. The first rows alone are a smaller group.
     """
     names, who = np.unique(who_of(images), return_inverse=True)
     place = stream(seed, f"evaluate/{purpose}", step).permutation(len(names))
@@ -157,12 +179,12 @@ def draw_group(images: Images, size: int, seed: int, purpose: str, step: int = 0
 
 
 def who_of(images: Images) -> np.ndarray:
-    """Who is in each image (N,); where nobody knows, each is somebody of its own."""
+    """The person in each image (N,); if people are unknown, each image gets a number of its own."""
     return np.arange(len(images)) if images.people is None else images.people
 
 
 def widening(people: int, drawn: int, with_replacement: bool = False) -> float:
-    """By how much groups of new people vary more than groups drawn from the same few people.
+    """The deviation of groups of new people over that of groups drawn from the same few people.
 
     Groups that are drawn from the same people vary less than groups of new people would, so their deviation
     is widened. With s² the variance between people, the variance of the mean of m people is s² (1 / m - 1 /

@@ -1,4 +1,4 @@
-"""One evaluation: its candidates one after the other, and what is written of them."""
+"""Runs an evaluation: judges the candidates one after the other and writes the results."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ import alzgan
 from alzgan.device.overhead import tune_process
 from alzgan.errors import SettingError, UserError, at_least, one_of, seed_of_streams
 from alzgan.evaluation import copies
+from alzgan.evaluation.candidates import Judged, judged, listed
 from alzgan.evaluation.fidelity import METRICS
-from alzgan.evaluation.inputs import Judged, judged, listed
 from alzgan.evaluation.methods import methods
 from alzgan.evaluation.numbers import CHANCE
 from alzgan.evaluation.own import is_own, own_metric
@@ -21,7 +21,7 @@ from alzgan.evaluation.paired import compared
 from alzgan.evaluation.reference import ENOUGH_PEOPLE, JUDGES, Reference
 from alzgan.evaluation.seeds import over_seeds
 from alzgan.evaluation.spaces import Space, chosen_spaces
-from alzgan.evaluation.stages import STAGES, Context, Extent, Outcome, assess
+from alzgan.evaluation.stages import STAGES, Context, Outcome, assess
 from alzgan.files import cache_folder, write_json
 from alzgan.metrics.anatomy import WASSERSTEIN
 from alzgan.metrics.record import HELD_OUT, FeatureMetric
@@ -35,29 +35,28 @@ LEAST = {"n": 2, "preset.size": 2, "preset.pool": 4, "preset.unseen": 2, "preset
 
 
 def evaluate(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> dict[str, Any]:
-    """Evaluate what the settings name; writes `evaluation.json`, `report.html` and TensorBoard's events.
+    """Evaluate all candidates; write `evaluation.json`, `report.html` and TensorBoard's events.
 
     Args:
         settings: a composed `conf/evaluate.yaml`.
-        overrides: what the user changed of it.
-        run_dir: where the outcome is written.
+        overrides: the user's changes to it.
+        run_dir: folder of the results.
 
     Returns:
         The content of `evaluation.json`.
 
     Raises:
-        UserError: something is missing, or does not fit.
+        UserError: a setting is wrong, a file is missing, or there are too few people or images.
     """
     check(settings)
     tune_process()
     device = chosen_device(settings.device)
     cache = cache_folder(settings.data.cache_dir)
-    preset = settings.preset
     stages, metrics = chosen_metrics(listed(settings.metrics))
     context = Context(
         metrics,
         chosen_spaces(listed(settings.features), cache, device),
-        Extent(preset.size, preset.pool, preset.unseen, preset.draws),
+        settings.preset,
         settings.seed,
         cache,
         device,
@@ -67,31 +66,34 @@ def evaluate(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> d
         candidate = each.candidate
         print(f"{printable(candidate.name)}: {len(candidate.images):,} samples", flush=True)
         outcomes.append(assess(len(outcomes), each, stages, context))
-        # After each: what is done is not lost where a later one fails.
+        # Written after each candidate, so that a later failure loses nothing.
         found = record(outcomes, settings, context.spaces)
         write(found, outcomes, run_dir)
     return found
 
 
 def chosen_metrics(names: Sequence[str]) -> tuple[list[str], list[FeatureMetric]]:
-    """The stages that are asked for, and all metrics of features: ours, if their stage is, and one's own.
+    """The stages to run and the metrics of the stage fidelity.
+
+    Args:
+        names: stages, and dotted names of the user's metrics, each of which belongs to a stage.
 
     Raises:
-        UserError: a metric of one's own is none, or has the name of another one.
+        UserError: a dotted name is not that of a metric, or two metrics have the same name.
     """
     own = {name: own_metric(name) for name in names if is_own(name)}
     stages = list(dict.fromkeys(own[name].stage if name in own else name for name in names))
     counts = Counter(metric.name for metric in (*METRICS, *copies.METRICS, WASSERSTEIN, *own.values()))
     if twice := [name for name, count in counts.items() if count > 1]:
-        raise UserError(f"metrics: {twice[0]} is the name of two metrics: give yours another")
+        raise UserError(f"metrics: {twice[0]} is the name of two metrics: rename yours")
     return stages, [*(metric for metric in METRICS if metric.stage in names), *own.values()]
 
 
 def check(settings: DictConfig) -> None:
-    """Check the settings that no constructor sees.
+    """Check the settings that no constructor checks.
 
     Raises:
-        UserError: one is no number, or out of its range.
+        UserError: a setting has the wrong type or is out of its range.
     """
     check_types(settings, dict.fromkeys(("seed", *LEAST), int))
     try:
@@ -110,12 +112,14 @@ def check(settings: DictConfig) -> None:
 def record(outcomes: Sequence[Outcome], settings: DictConfig, judged_in: Sequence[Space]) -> dict[str, Any]:
     """The content of `evaluation.json`."""
     made, candidates = provenance(), [outcome.plain() for outcome in outcomes]
-    metrics = list(dict.fromkeys(metric for outcome in outcomes for metric in outcome.metrics))
+    shown = [str(name) for name in settings if name != "data"]
+    metrics = list(dict.fromkeys(number.metric for outcome in outcomes for number in outcome.numbers))
     pairs = compared([outcome.contributions for outcome in outcomes], settings.seed)
     return {
         "alzgan": alzgan.__version__,
         "command": made["command"],
-        "settings": plain(settings),
+        # A checkpoint can name other data than the settings do: "data" below has the real ones.
+        "settings": OmegaConf.to_container(OmegaConf.masked_copy(settings, shown), resolve=True),
         "seed": settings.seed,
         "provenance": made,
         "data": data_record(outcomes[0].judged) | {"judges": judges(outcomes[0].judged.reference, settings)},
@@ -138,17 +142,8 @@ def record(outcomes: Sequence[Outcome], settings: DictConfig, judged_in: Sequenc
     }
 
 
-def plain(settings: DictConfig) -> dict[str, Any]:
-    """The settings as JSON takes them; where the real images are, a checkpoint may have said."""
-    return {
-        str(name): OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-        for name, value in settings.items()
-        if name != "data"
-    }
-
-
 def data_record(judged: Judged) -> dict[str, Any]:
-    """The real images, as JSON takes it."""
+    """The entry in `evaluation.json` on the real images."""
     _, data, reference = judged
     sides = {"train": reference.train, "held_out": reference.held_out}
     said = data.describe()
@@ -162,18 +157,22 @@ def data_record(judged: Judged) -> dict[str, Any]:
 
 
 def judges(reference: Reference, settings: DictConfig) -> str:
-    """Who judges, and why not test people alone, in words."""
+    """A sentence on the held-out people: from which parts, and why not from test alone."""
     who = (
         f"{counted(reference.held_out.person_count(), 'person', 'people')} of {' and '.join(reference.parts)}"
     )
     if len(reference.parts) == 1:
-        return f"{who}, by whom no run is chosen"
+        return f"{who}, who have no part in the choice of runs"
     why = f"test alone has fewer than {ENOUGH_PEOPLE}" if settings.held_out == "auto" else "held_out=both"
-    return f"{who} ({why}); the run may have been chosen by those of validation"
+    return f"{who} ({why}); the choice of the run may depend on validation people"
 
 
 def write(found: dict[str, Any], outcomes: Sequence[Outcome], run_dir: Path) -> None:
-    """Write all that is known."""
+    """Write the results on all candidates so far.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
     try:
         write_json(run_dir / "evaluation.json", found)
         write_report(run_dir / "report.html", found, [each for one in outcomes for each in one.pictures])
@@ -185,7 +184,7 @@ def write(found: dict[str, Any], outcomes: Sequence[Outcome], run_dir: Path) -> 
 
 
 def log_to_tensorboard(outcome: Outcome, run_dir: Path) -> None:
-    """Numbers of all samples, with unseen people's beside them, and pictures; at the checkpoint's step."""
+    """Log pictures and the numbers of all classes, with those of unseen people, at the checkpoint's step."""
     step = outcome.judged.candidate.info.get("step") or 0
     with SummaryWriter(str(run_dir / f"candidate_{outcome.index}")) as writer:
         for number in outcome.numbers:

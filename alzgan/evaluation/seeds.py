@@ -1,20 +1,20 @@
-"""Runs of the same settings and different seeds, as one row: how much of a difference is luck."""
+"""Summaries of runs that differ in nothing but their seed; they show how much of a difference is chance."""
 
 from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
-CHOSEN_FREELY = ("seed", "run_dir", "launcher", "ckpt_path", "hydra")  # by each run, whatever it trains
+CHOSEN_FREELY = ("seed", "run_dir", "launcher", "ckpt_path", "hydra")  # they may differ within a summary
 
 
 def over_seeds(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each setting and step: its runs, and the mean and range of each number of all samples.
+    """One row for the runs with equal settings and steps: the mean and range of each number of all classes.
 
     Args:
-        candidates: as `evaluation.json` has them; those that are no checkpoints of alzgan's are left out.
+        candidates: the entries of `evaluation.json`; only checkpoints are used.
     """
     trained = [each for each in candidates if (each.get("trained_by") or {}).get("overrides") is not None]
-    # The same weights by two names are one run.
+    # Two candidates can be the same weights under two names.
     trained = list({(each["sha256"], each["weights"]): each for each in reversed(trained)}.values())[::-1]
     settings = [settings_of(each["trained_by"]) for each in trained]
     differ = [
@@ -39,7 +39,7 @@ def over_seeds(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def settings_of(trained_by: dict[str, Any]) -> dict[str, str]:
-    """What a run was started with, by name; another run that it started from is one of the settings."""
+    """The settings with which a run was started. A run that it started from is one of them."""
     parts = (override.partition("=") for override in trained_by["overrides"])
     settings = {name: value for name, _, value in parts if name.partition(".")[0] not in CHOSEN_FREELY}
     started_from = trained_by.get("started_from")
@@ -47,7 +47,7 @@ def settings_of(trained_by: dict[str, Any]) -> dict[str, str]:
 
 
 def pooled(group: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The numbers of all samples that all runs of a group have."""
+    """The mean and range of each number of all classes that every run of a group has."""
 
     def key_of(number: dict[str, Any]) -> tuple[Any, ...]:
         return tuple(number[name] for name in ("stage", "metric", "space", "against", "better", "n"))
@@ -58,7 +58,7 @@ def pooled(group: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if all(key in table for table in tables):
             values = [table[key]["value"] for table in tables]
             ratios = [table[key]["ratio"] for table in tables]
-            unseen = [table[key]["unseen"] for table in tables]  # one and the same, if the data are
+            unseen = [table[key]["unseen"] for table in tables]  # equal for runs on the same data
             rows.append(
                 {
                     **dict(zip(("stage", "metric", "space", "against", "better", "n"), key, strict=True)),
@@ -78,7 +78,7 @@ def pooled(group: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def best_arm(utility: dict[str, Any]) -> dict[str, Any]:
-    """Of the ways to add samples to real images, the one that changes most for unseen people."""
+    """The mixture of real and synthetic images that helps a classifier most."""
     arms = [arm for arm in utility["arms"] if arm["name"].startswith("real + synthetic")]
     best = max(arms, key=lambda arm: arm["difference"]["mean"])
     about = {name: utility[name] for name in ("people", "detectable")}

@@ -1,4 +1,4 @@
-"""The stages of an evaluation: each adds numbers, pictures and a verdict to a candidate's outcome."""
+"""The four stages of an evaluation. Each adds numbers, pictures and verdicts to a candidate's outcome."""
 
 import time
 from collections import Counter
@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import DictConfig
 
 from alzgan.errors import UserError
 from alzgan.evaluation.anatomy import Measured, anatomy
+from alzgan.evaluation.candidates import Judged
 from alzgan.evaluation.copies import cached_nearest, copies, on_copies
 from alzgan.evaluation.fidelity import Sets, curves, fidelity, sets_of
-from alzgan.evaluation.inputs import Judged
 from alzgan.evaluation.numbers import Number
 from alzgan.evaluation.paired import NO_CONTRIBUTIONS, Contributions, contributions
 from alzgan.evaluation.pictures import grids, measured, pairs
@@ -23,50 +24,43 @@ from alzgan.evaluation.spaces import Space
 from alzgan.evaluation.utility import cached_utility, missing, on_utility
 from alzgan.evaluation.verdicts import answered, notes_on_classes, questions_of
 from alzgan.metrics.neighbours import K, expected_coverage
-from alzgan.metrics.record import FeatureMetric, Metric
+from alzgan.metrics.record import FeatureMetric
 from alzgan.people.splits import NEEDED_PEOPLE
 from alzgan.report.pictures import Picture
 from alzgan.text import counted, printable
 
 
 @dataclass(frozen=True)
-class Extent:
-    """The largest numbers of images in comparisons, see `conf/preset`.
+class Context:
+    """The settings and tools that all stages share.
 
     Attributes:
-        size: images on each side.
-        pool: images of the training people from whom groups are drawn.
-        unseen: images of held-out people whose nearness to training images sets the threshold of copies.
-        draws: groups of unseen people.
+        metrics: the metrics of the stage fidelity.
+        spaces: the feature spaces.
+        preset: the numbers of images and of draws, see `conf/preset`.
+        seed: the seed of all draws.
+        cache: the folder of the cache.
+        device: the device of all networks.
+        measured: the measures of the brain.
     """
-
-    size: int
-    pool: int
-    unseen: int
-    draws: int
-
-
-@dataclass(frozen=True)
-class Context:
-    """What all stages work with; `metrics` are those of features."""
 
     metrics: Sequence[FeatureMetric]
     spaces: list[Space]
-    extent: Extent
+    preset: DictConfig
     seed: int
     cache: Path
     device: torch.device
     measured: Measured = field(default_factory=Measured)
 
     def sets_of(self, samples: Images, reference: Reference, form: str) -> Sets | None:
-        """See `alzgan.evaluation.fidelity.sets_of`."""
-        extent = self.extent
-        return sets_of(samples, reference, extent.size, extent.pool, extent.draws, self.seed, form)
+        """The sets to compare at the preset's sizes, see `alzgan.evaluation.fidelity.sets_of`."""
+        preset = self.preset
+        return sets_of(samples, reference, preset.size, preset.pool, preset.draws, self.seed, form)
 
 
 @dataclass
 class Outcome:
-    """All results on one candidate so far."""
+    """The results on one candidate, to which each stage adds its own."""
 
     index: int
     judged: Judged
@@ -80,13 +74,8 @@ class Outcome:
     pictures: list[Picture] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
-    @property
-    def metrics(self) -> list[Metric]:
-        """The metrics of the numbers, each once."""
-        return list(dict.fromkeys(number.metric for number in self.numbers))
-
     def plain(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """The candidate's entry in `evaluation.json`."""
         candidate, data, _ = self.judged
         n = len(self.sets.samples)
         return {
@@ -106,16 +95,17 @@ class Outcome:
 
 
 def assess(index: int, judged: Judged, stages: list[str], context: Context) -> Outcome:
-    """Run stages on a candidate, in their order.
+    """Run the chosen stages on a candidate, in the order of `STAGES`.
 
     Raises:
-        UserError: there are too few people, or images, to compare with.
+        UserError: a comparison has too few people or images.
     """
     candidate, data, reference = judged
     if "copies" in stages and (people := looked_at(reference, context).person_count()) < NEEDED_PEOPLE:
         raise UserError(
-            f"preset.unseen={context.extent.unseen}: images of {counted(people, 'person', 'people')} of "
-            f"{printable(data.root)} do not say what is too near: give as many as {NEEDED_PEOPLE} people have"
+            f"preset.unseen={context.preset.unseen}: images of {counted(people, 'person', 'people')} of "
+            f"{printable(data.root)} are too few to set the threshold of copies: give as many images as "
+            f"{NEEDED_PEOPLE} people have"
         )
     if "utility" in stages and (lacking := missing(candidate, reference)):
         if stages == ["utility"]:
@@ -135,28 +125,28 @@ def assess(index: int, judged: Judged, stages: list[str], context: Context) -> O
 def compared_sets(judged: Judged, context: Context) -> Sets:
     """The sets to compare; a UserError if there are too few people."""
     candidate, data, reference = judged
-    extent = context.extent
+    size = context.preset.size
     found = context.sets_of(candidate.images, reference, candidate.form)
     if found is None:
         train, held_out = (images.person_count() for images in (reference.train, reference.held_out))
         if reference.held_out.people is not None:
             most = sorted(Counter(reference.held_out.people.tolist()).values())[-NEEDED_PEOPLE:]
-            if len(candidate.images) < sum(most) or extent.size < sum(most):
+            if min(len(candidate.images), size) < sum(most):
                 raise UserError(
                     f"{printable(candidate.name)}: {len(candidate.images)} samples and "
-                    f"preset.size={extent.size} are too few for an interval: give both as many as "
-                    f"{NEEDED_PEOPLE} held-out people have images, {sum(most)}"
+                    f"preset.size={size} are too few for an interval: raise both to {sum(most)}, as many "
+                    f"images as {NEEDED_PEOPLE} held-out people have"
                 )
         raise UserError(
-            f"{printable(data.root)}: {len(candidate.images)} samples beside {train} people in train and "
-            f"{held_out} held out are too few for an interval: as many images as {NEEDED_PEOPLE} held-out "
-            f"people have are needed on each side, and {NEEDED_PEOPLE} more people in train than held out"
+            f"{printable(data.root)}: {len(candidate.images)} samples, {train} people in train and "
+            f"{held_out} held out are too few for an interval: give as many samples as {NEEDED_PEOPLE} "
+            f"held-out people have images, and {NEEDED_PEOPLE} more people in train than held out"
         )
     return found
 
 
 def class_sets(judged: Judged, context: Context) -> Iterator[tuple[str, Sets]]:
-    """The sets of each class, if the samples have classes, and the class has enough held-out people."""
+    """The sets of each class that has enough held-out people; none if the samples have no classes."""
     candidate, _, reference = judged
     for label, name in enumerate(reference.classes if candidate.images.labels is not None else []):
         real, samples = reference.of_class(label), candidate.images.of_class(label)
@@ -166,12 +156,12 @@ def class_sets(judged: Judged, context: Context) -> Iterator[tuple[str, Sets]]:
         else:
             people = counted(real.held_out.person_count(), "person", "people")
             candidate.notes.append(
-                f"class {name} has no numbers of its own: {people} held out, {len(samples)} samples"
+                f"class {name} is too small for numbers of its own: {people} held out, {len(samples)} samples"
             )
 
 
 def judge_fidelity(outcome: Outcome, context: Context) -> None:
-    """Fidelity and diversity."""
+    """Compare samples with real images in feature spaces: fidelity and diversity."""
     sets, spaces, seed, metrics = outcome.sets, context.spaces, context.seed, context.metrics
     whole = fidelity(sets, spaces, seed, metrics=metrics)
     outcome.numbers += whole
@@ -185,11 +175,11 @@ def judge_fidelity(outcome: Outcome, context: Context) -> None:
 
 def looked_at(reference: Reference, context: Context) -> Images:
     """The images of unseen people that set the threshold of copies."""
-    return reference.held_out.at_most(context.extent.unseen, context.seed, "threshold")
+    return reference.held_out.at_most(context.preset.unseen, context.seed, "threshold")
 
 
 def judge_copies(outcome: Outcome, context: Context) -> None:
-    """Copies of training images."""
+    """Search the training images for the originals of copies."""
     candidate, _, reference = outcome.judged
     reference = replace(reference, held_out=looked_at(reference, context))
     nearest, theirs = (
@@ -199,25 +189,25 @@ def judge_copies(outcome: Outcome, context: Context) -> None:
     people = candidate.images.people
     found = copies(nearest, theirs, people, reference, outcome.sets, context.spaces, context.seed)
     outcome.numbers += found.numbers
-    outcome.summaries["copies"] = found.plain
+    outcome.summaries["copies"] = found.summary
     outcome.pictures.append(pairs(outcome.index, candidate.images, reference, found))
     outcome.verdicts.append(on_copies(found))
 
 
 def judge_anatomy(outcome: Outcome, context: Context) -> None:
-    """Measures of the brain."""
+    """Compare measures of the brain."""
     candidate, _, reference = outcome.judged
     found = anatomy(outcome.sets, context.seed, context.measured)
     outcome.numbers += found.numbers
     for label, sets in outcome.classes.items():
         outcome.numbers += anatomy(sets, context.seed, context.measured, label).numbers
-    outcome.summaries["anatomy"] = found.plain
+    outcome.summaries["anatomy"] = found.summary
     outcome.pictures.append(measured(outcome.index, candidate.images, reference))
     outcome.verdicts += [answered(question, found.numbers) for question in questions_of(found.numbers)]
 
 
 def judge_utility(outcome: Outcome, context: Context) -> None:
-    """A classifier for unseen people."""
+    """Train classifiers with and without the samples."""
     candidate, _, reference = outcome.judged
     found = cached_utility(candidate, reference, context.cache, context.seed, context.device)
     outcome.summaries["utility"] = found

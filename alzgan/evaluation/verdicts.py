@@ -1,4 +1,4 @@
-"""What the numbers say, in words first."""
+"""Verdicts: the answers of numbers to questions, in words."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,12 +11,18 @@ Power = dict[str, Any]  # see `alzgan.evaluation.power.noticed`
 
 
 def verdict(question: Question, answer: str, text: str) -> Verdict:
-    """A verdict as JSON takes it; the answer is "good", "bad" or "cannot tell"."""
+    """A verdict in plain containers; the answer is "good", "bad" or "cannot tell"."""
     return {"question": question.name, "asks": question.asks, "answer": answer, "text": text}
 
 
 def answered(question: Question, numbers: Sequence[Number], faults: Sequence[Power] = ()) -> Verdict:
-    """The answer of the numbers that decide a question, in every space."""
+    """The verdict on a question, from the numbers that decide it in all spaces.
+
+    Args:
+        question: the question.
+        numbers: all numbers of a stage.
+        faults: the results of `alzgan.evaluation.power.noticed`.
+    """
     found = deciding(numbers, question)
     outside = [number for number in found if not number.within]
     words = {
@@ -34,12 +40,15 @@ def answered(question: Question, numbers: Sequence[Number], faults: Sequence[Pow
 
 
 def questions_of(numbers: Sequence[Number]) -> list[Question]:
-    """The questions that numbers decide, each once."""
+    """The questions that these numbers decide."""
     return list(dict.fromkeys(number.metric.decides for number in of_all(numbers) if number.metric.decides))
 
 
 def as_far_as_seen(good: Verdict, question: Question, faults: Sequence[Power]) -> Verdict:
-    """A good verdict with what it could have seen; it cannot tell where it would miss the gravest fault."""
+    """Add the planted faults that would have been noticed to a good verdict.
+
+    It becomes "cannot tell" if the gravest fault would have been noticed in fewer than half of the sets.
+    """
     own = [fault for fault in faults if fault["question"] == question.name]
     if not own:
         return good
@@ -51,29 +60,29 @@ def as_far_as_seen(good: Verdict, question: Question, faults: Sequence[Power]) -
 
 
 def of_all(numbers: Sequence[Number]) -> list[Number]:
-    """The numbers of all samples beside held-out people."""
+    """The numbers of all classes that compare with held-out people."""
     return [number for number in numbers if number.against == HELD_OUT and number.label is None]
 
 
 def deciding(numbers: Sequence[Number], question: Question) -> list[Number]:
-    """The numbers of all samples that decide a question."""
+    """The numbers of all classes that decide a question."""
     return [number for number in of_all(numbers) if number.metric.decides == question]
 
 
 def worst_of(numbers: Sequence[Number]) -> Number:
-    """The one that is most deviations from what unseen people get."""
+    """The number that is worse than that of unseen people by the most deviations."""
     return max(numbers, key=Number.badness)
 
 
 def flattery(numbers: Sequence[Number]) -> str:
-    """Which spaces alone would have said yes."""
+    """The spaces in which no number is beyond its limit, for the end of a bad verdict."""
     outside = {number.space for number in numbers if not number.within}
     fooled = sorted({number.space for number in numbers} - outside)
     return f"; {' and '.join(fooled)} alone would have said yes" if fooled else ""
 
 
 def told_of(number: Number) -> str:
-    """A number beside what unseen people get, with its place."""
+    """A number beside that of unseen people, in words, with its feature space."""
     name, space = number.metric.words, number.space.replace("_", " ")
     if number.metric.better == "higher":
         return f"{name} {number.value:.2f} of {number.unseen.mean:.2f} in {space}"
@@ -83,7 +92,7 @@ def told_of(number: Number) -> str:
 
 
 def notes_on_classes(numbers: Sequence[Number]) -> list[str]:
-    """A line for each class of which a deciding number is beyond its limit."""
+    """A note on each class with a deciding number beyond its limit."""
     outside: dict[str, list[Number]] = {}
     for number in numbers:
         if number.label and number.metric.decides and not number.within and number.against == HELD_OUT:

@@ -1,7 +1,7 @@
-"""Arrays and people in, numbers out: what samples are judged by, usable without a run.
+"""Metrics of generated images, as functions of tensors.
 
-Features are tensors (N, F), images uint8 tensors (N, C, H, W), people one name or number for each of N.
-What is public is listed here, and loaded where it is asked for::
+Features are tensors (N, F), images uint8 tensors (N, C, H, W). People are one name or number for each image.
+A public function is loaded when it is first used::
 
     from alzgan.metrics import feature_space, kernel_distance
     (extractor,) = feature_space("imagenet-lite0")

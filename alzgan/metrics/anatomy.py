@@ -1,7 +1,7 @@
-"""What a brain measures, by simple image processing that treats real and synthetic slices alike.
+"""Measures of the brain by simple image processing, equal for real and synthetic slices.
 
-For axial T1 slices on black: fluid is dark, white matter bright. No number here is a diagnosis; each is as
-good as its outline, which `outlined` shows.
+They are for axial T1 slices on black, with dark fluid and bright white matter. They are not a diagnosis. Each
+is only as good as the outline of the brain or of the ventricles, which `outlined` draws.
 """
 
 import math
@@ -17,11 +17,11 @@ from torch import Tensor
 
 from alzgan.metrics.record import Metric, Question
 
-FOREGROUND = 0.15  # of an image's bright level, from which on a pixel is no background
-FLUID = 0.55  # of the brain's median, below which it is fluid
-DEPTH = 0.4  # of the largest distance to the brain's edge, within which fluid is in sulci and fissures
-MIDDLE = 0.55  # of the brain's half length, beyond which fluid is in the fissure at its front or back
-SPECK = 0.003  # of the brain, below which a component of fluid is a sulcus that runs deep
+FOREGROUND = 0.15  # a pixel above this share of the image's bright level is not background
+FLUID = 0.55  # a pixel below this share of the brain's median is fluid
+DEPTH = 0.4  # fluid within this share of the largest distance to the brain's edge is in sulci and fissures
+MIDDLE = 0.55  # fluid beyond this share of the brain's half length is in the fissure at the front or back
+SPECK = 0.003  # a component of fluid below this share of the brain is a deep sulcus
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 UNITS = {
     "brain_area": "share of the image",
@@ -29,7 +29,7 @@ UNITS = {
     "asymmetry": "share of the grey of both sides",
     **{f"intensity_{round(100 * q):02}": "share of white" for q in QUANTILES},
 }
-BRAIN_COLOUR, VENTRICLE_COLOUR = (86, 180, 233), (230, 159, 0)  # told apart by the colour-blind, too
+BRAIN_COLOUR, VENTRICLE_COLOUR = (86, 180, 233), (230, 159, 0)  # colour-blind people can distinguish these
 
 
 class Masks(NamedTuple):
@@ -52,19 +52,19 @@ def ventricle_ratio(images: Tensor) -> Tensor:
 def asymmetry(images: Tensor) -> Tensor:
     """How much the brain differs from its mirror image (N,), from 0 to 1.
 
-    The dissimilarity sum |x - m| / sum (x + m) of the grey values x and those mirrored, m (Bray and Curtis
-    1957, "An ordination of the upland forest communities of southern Wisconsin"), about the column through
-    the brain's centre, to half a pixel.
+    It is the dissimilarity sum |x - m| / sum (x + m) of the grey values x and the mirrored ones m (Bray and
+    Curtis 1957, "An ordination of the upland forest communities of southern Wisconsin"). The mirror axis is
+    the column through the brain's centre, to half a pixel.
     """
     return measures(images)["asymmetry"]
 
 
 def intensity_quantiles(images: Tensor, quantiles: Sequence[float] = QUANTILES) -> Tensor:
-    """Quantiles (N, Q) of the brain's grey values, from 0 (black) to 1 (white).
+    """Quantiles (N, Q) of the brain's grey values, from 0 for black to 1 for white.
 
     Args:
         images: uint8 (N, C, H, W).
-        quantiles: Q of them, from 0 to 1.
+        quantiles: Q levels from 0 to 1.
     """
     pixels = grey(images)
     masks = masks_of(pixels).brain
@@ -74,7 +74,7 @@ def intensity_quantiles(images: Tensor, quantiles: Sequence[float] = QUANTILES) 
 
 
 def measures(images: Tensor) -> dict[str, Tensor]:
-    """All measures (N,) by name; `UNITS` says what each is in.
+    """All measures (N,) by name, in the order and units of `UNITS`.
 
     Args:
         images: uint8 (N, C, H, W).
@@ -93,7 +93,7 @@ def measures(images: Tensor) -> dict[str, Tensor]:
 
 
 def outlined(images: Tensor) -> Tensor:
-    """The images, uint8 (N, 3, H, W), with the outlines of the brain and of the ventricles."""
+    """The images with the outlines of the brain and of the ventricles, uint8 (N, 3, H, W)."""
     pixels = grey(images)
     masks = masks_of(pixels)
     shown = np.repeat(pixels.round().astype(np.uint8)[..., None], 3, 3)
@@ -115,7 +115,7 @@ def masks_of(pixels: np.ndarray) -> Masks:
 
 
 def brain_of(image: np.ndarray) -> np.ndarray:
-    """The largest component (H, W) that is brighter than a share of the image's bright level."""
+    """The mask (H, W) of the largest bright component, with its holes filled."""
     bright = np.quantile(image, 0.98)
     components, count = ndimage.label(ndimage.binary_opening(image > max(FOREGROUND * bright, 1)))
     if count == 0:
@@ -125,7 +125,7 @@ def brain_of(image: np.ndarray) -> np.ndarray:
 
 
 def ventricles_of(image: np.ndarray, brain: np.ndarray) -> np.ndarray:
-    """Pixels (H, W) in the brain's centre that are darker than its tissue, without specks."""
+    """The mask (H, W) of fluid in the brain's centre, without small components."""
     if not brain.any():
         return brain
     fluid = centre_of(brain) & (image < FLUID * np.median(image[brain]))
@@ -134,7 +134,7 @@ def ventricles_of(image: np.ndarray, brain: np.ndarray) -> np.ndarray:
 
 
 def centre_of(brain: np.ndarray) -> np.ndarray:
-    """Pixels (H, W) far from the brain's edge, and from its front and back."""
+    """The mask (H, W) of pixels far from the brain's edge and from its front and back."""
     depth = ndimage.distance_transform_edt(brain)
     rows = np.flatnonzero(brain.any(1))
     middle = (rows[0] + rows[-1]) / 2
@@ -143,15 +143,15 @@ def centre_of(brain: np.ndarray) -> np.ndarray:
 
 
 def quantiles_of(image: np.ndarray, brain: np.ndarray, quantiles: Sequence[float]) -> np.ndarray:
-    """Quantiles of the brain's grey values over white; 0 where there is no brain."""
+    """Quantiles of the brain's grey values as shares of white; 0 if there is no brain."""
     return np.quantile(image[brain], quantiles) / 255 if brain.any() else np.zeros(len(quantiles))
 
 
 def asymmetry_of(image: np.ndarray, brain: np.ndarray) -> float:
-    """The dissimilarity of the brain and its mirror image; 0 where there is no brain."""
+    """The dissimilarity of the brain and its mirror image; 0 if there is no brain."""
     if not brain.any():
         return 0.0
-    # The outline's centre: that of the grey values would move towards a brighter half.
+    # The centre of the outline, because the centre of the grey values would move towards a brighter half.
     excess = brain.shape[1] - 1 - round(2 * np.nonzero(brain)[1].mean())
     centred = np.pad(np.where(brain, image, 0), [(0, 0), (max(excess, 0), max(-excess, 0))])
     return float(braycurtis(centred.ravel(), centred[:, ::-1].ravel()))

@@ -1,4 +1,4 @@
-"""What each classifier of a comparison is trained on, and what it is tested on."""
+"""The arms of the utility study: the images that each classifier is trained and tested on."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,15 +14,15 @@ from alzgan.text import counted, printable
 
 REAL = "real"
 AUGMENTED = "real + augmentation"
-RATIOS = {f"real + synthetic {ratio:g}": ratio for ratio in (0.5, 1, 2)}  # synthetic images a real one
+RATIOS = {f"real + synthetic {ratio:g}": ratio for ratio in (0.5, 1, 2)}  # synthetic images for each real one
 ALONE = "synthetic alone"
-AGAIN = "real again"  # by other seeds: no difference is to be found
-HALF = "real, half of the people"  # what as many slices of other real people are worth
+AGAIN = "real again"  # with other seeds, which must make no difference
+HALF = "real, half of the people"  # shows the effect of the number of real people
 SHUFFLED = "shuffled labels"
 LEAKY = "split by image"
 TESTED = (AUGMENTED, *RATIOS, ALONE)
 ARMS = (REAL, *TESTED, AGAIN, HALF, SHUFFLED, LEAKY)
-NEEDED_PEOPLE = 2  # of a class, held out
+NEEDED_PEOPLE = 2  # held-out people of each class
 
 
 class Labelled(NamedTuple):
@@ -30,8 +30,8 @@ class Labelled(NamedTuple):
 
     Attributes:
         images: uint8 (N, C, H, W).
-        labels: (N,) indices of classes; None if they are unknown.
-        people: (N,) or None if each image counts as another person.
+        labels: indices of classes (N,); None if unknown.
+        people: the person in each image (N,); None if each image counts as another person.
     """
 
     images: Tensor
@@ -40,7 +40,7 @@ class Labelled(NamedTuple):
 
 
 class Known(NamedTuple):
-    """Images with an array of their classes and one of their people."""
+    """Images of known classes and people, each an array (N,)."""
 
     images: Tensor
     labels: np.ndarray
@@ -51,11 +51,11 @@ class Arm(NamedTuple):
     """The images of one classifier.
 
     Attributes:
-        rows: for each of the K classes, the training images: rows of the real, synthetic and held-out sets,
-            one set behind the other.
-        tested: rows of the held-out images, with some of each person.
+        rows: the training images of each of the K classes, as rows of the concatenated real, synthetic and
+            held-out images.
+        tested: the test images, as rows of the held-out images. Each person has at least one.
         augmented: whether the training images are augmented.
-        repeat: number of the training by the same seed; each has other weights and batches.
+        repeat: index of the training with the same seed. Each index has other weights and batches.
     """
 
     rows: list[np.ndarray]
@@ -74,18 +74,24 @@ class Sets(NamedTuple):
 
 
 def judged_sets(real: Labelled, synthetic: Labelled, held_out: Labelled, classes: Sequence[str]) -> Sets:
-    """The images of the classes with two held-out people or more, whose labels become 0, 1, ...
+    """The images of all classes with at least two held-out people. Labels are renumbered from 0.
 
     Raises:
-        UserError: labels are missing; fewer than two classes are left; one of those has no real person or
-            no synthetic image; a held-out person is among the real ones.
+        UserError: labels are missing; fewer than two classes are left; one of them has no real or no
+            synthetic image; a held-out person is also among the real ones.
     """
     given = {"real": real, "synthetic": synthetic._replace(people=None), "held-out": held_out}
-    sets = {name: known(each, name) for name, each in given.items()}
+    sets = {}
+    for name, (images, labels, people) in given.items():
+        if labels is None:
+            raise UserError(f"utility: the {name} images have no labels: give each its class")
+        who = np.arange(len(images)) if people is None else np.asarray(people)
+        sets[name] = Known(images, np.asarray(labels), who)
     kept = judged_classes(sets["held-out"], classes)
     names = [classes[label] for label in kept]
-    sets = {name: restricted(each, kept) for name, each in sets.items()}
-    for name, each in sets.items():
+    for name, (images, labels, people) in sets.items():
+        rows = np.flatnonzero(np.isin(labels, kept))
+        each = sets[name] = Known(images[rows], np.searchsorted(kept, labels[rows]), people[rows])
         owners = person_labels(each.labels, each.people, len(kept))
         if missing := set(range(len(kept))).difference(owners.tolist()):
             label = printable(names[min(missing)])
@@ -96,24 +102,11 @@ def judged_sets(real: Labelled, synthetic: Labelled, held_out: Labelled, classes
     return Sets(sets["real"], sets["synthetic"], sets["held-out"], names)
 
 
-def known(labelled: Labelled, name: str) -> Known:
-    """The images with arrays of labels and people.
-
-    Raises:
-        UserError: the images of this name have no labels.
-    """
-    images, labels, people = labelled
-    if labels is None:
-        raise UserError(f"utility: the {name} images have no labels: give each its class")
-    who = np.arange(len(images)) if people is None else np.asarray(people)
-    return Known(images, np.asarray(labels), who)
-
-
 def judged_classes(held_out: Known, classes: Sequence[str]) -> np.ndarray:
-    """The classes that have enough people.
+    """The classes with enough held-out people.
 
     Raises:
-        UserError: there are fewer than two.
+        UserError: there are fewer than two such classes.
     """
     owners = person_labels(held_out.labels, held_out.people, len(classes))
     counts = np.bincount(owners, minlength=len(classes))
@@ -127,28 +120,23 @@ def judged_classes(held_out: Known, classes: Sequence[str]) -> np.ndarray:
     return kept
 
 
-def restricted(labelled: Known, kept: np.ndarray) -> Known:
-    """The images of some classes, which become 0, 1, ..."""
-    rows = np.flatnonzero(np.isin(labelled.labels, kept))
-    images, labels, people = labelled
-    return Known(images[rows], np.searchsorted(kept, labels[rows]), people[rows])
-
-
 def check_apart(real: People | None, held_out: People | None) -> None:
-    """Check that nobody is on both sides.
+    """Check that no held-out person is also among the real ones.
 
     Raises:
-        UserError: a person is.
+        UserError: a person is in both.
     """
     if real is None or held_out is None:
         return
     if shared := set(np.asarray(real).tolist()) & set(np.asarray(held_out).tolist()):
         who = f"{counted(len(shared), 'person', 'people')}, among them {printable(str(min(shared)))}"
-        raise UserError(f"utility: {who}, both trained on and held out: split by person, one name for each")
+        raise UserError(
+            f"utility: {who}, both trained on and held out: split by person, and give each one name"
+        )
 
 
 def arms_of(sets: Sets, seed: int) -> dict[str, Arm]:
-    """All arms of one training, with random synthetic images, shuffled labels and leaked images."""
+    """All arms for one seed, which decides the synthetic and leaked images and the shuffled labels."""
     real, synthetic, held_out, classes = sets
     first, last = len(real.labels), len(real.labels) + len(synthetic.labels)
     own = by_class(real.labels, len(classes))
@@ -175,12 +163,12 @@ def by_class(labels: np.ndarray, classes: int) -> list[np.ndarray]:
 
 
 def joined(one: list[np.ndarray], two: list[np.ndarray]) -> list[np.ndarray]:
-    """Both sides' rows of each class."""
+    """The rows of each class from two lists, concatenated."""
     return [np.concatenate(rows) for rows in zip(one, two, strict=True)]
 
 
 def pooled(real: list[np.ndarray], synthetic: list[np.ndarray], ratio: float) -> list[np.ndarray]:
-    """`ratio` synthetic rows for each real one, in each class; they repeat if there are too few."""
+    """The rows of each class: the real ones, and `ratio` times as many synthetic ones, repeated if needed."""
     return joined(
         real,
         [np.resize(new, round(ratio * len(old))) for old, new in zip(real, synthetic, strict=True)],
@@ -188,10 +176,11 @@ def pooled(real: list[np.ndarray], synthetic: list[np.ndarray], ratio: float) ->
 
 
 def shuffled_labels(real: Known, classes: int, seed: int) -> np.ndarray:
-    """The labels (N,) after shuffling them between people; all images of a person get one label.
+    """Labels (N,) that are shuffled between people; all images of a person get the same label.
 
-    The people of each class get all labels as often as they occur among all people. A free shuffle would
-    agree with the truth, or contradict it, a little by chance; where classes differ clearly, that is learned.
+    The people of each class get each label as often as it occurs among all people. A free shuffle would by
+    chance correlate a little with the true labels, and a classifier learns that if the classes differ
+    clearly.
     """
     owners = person_labels(real.labels, real.people, classes)
     noise, counts = stream(seed, "utility/labels"), np.bincount(owners, minlength=classes)
@@ -203,7 +192,7 @@ def shuffled_labels(real: Known, classes: int, seed: int) -> np.ndarray:
 
 
 def of_half_the_people(real: Known, own: list[np.ndarray], seed: int) -> list[np.ndarray]:
-    """The rows of half of each class's people, rounded up, drawn at random."""
+    """The rows of a random half of the people of each class, rounded up."""
     noise, kept = stream(seed, "utility/half"), []
     for rows in own:
         names = noise.permutation(np.unique(real.people[rows]))
@@ -212,7 +201,7 @@ def of_half_the_people(real: Known, own: list[np.ndarray], seed: int) -> list[np
 
 
 def leaked_rows(people: np.ndarray, seed: int) -> np.ndarray:
-    """Half of each person's images, rounded down, drawn at random."""
+    """The rows of a random half of each person's images, rounded down."""
     noise = stream(seed, "utility/leak")
     drawn = [noise.permutation(np.flatnonzero(people == name)) for name in np.unique(people)]
     return np.concatenate([rows[: len(rows) // 2] for rows in drawn])

@@ -1,4 +1,4 @@
-"""Any network of torchvision with weights of one's own."""
+"""Features of any network of torchvision, with weights from the user's file."""
 
 import hashlib
 import io
@@ -15,20 +15,20 @@ from alzgan.metrics.features import FeatureExtractor
 from alzgan.text import printable
 
 SIDE = 224
-# Of ImageNet, as torchvision's networks take it.
+# The mean and deviation of ImageNet, with which torchvision's networks are trained.
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 
 
 class BackboneFeatures(FeatureExtractor):
-    """What a network of torchvision gives to its last linear layer.
+    """The inputs of the last linear layer of a network of torchvision.
 
     Args:
-        network: its name, "resnet50" say.
-        weights: a file with its state, tensors by name.
+        network: the name in torchvision, such as "resnet50".
+        weights: a file with the state dict.
 
     Raises:
-        UserError: torchvision has no such network, or the file is not its state.
+        UserError: torchvision has no such network, or the file is not its state dict.
     """
 
     space = "backbone"
@@ -64,13 +64,13 @@ class BackboneFeatures(FeatureExtractor):
 
 
 def load_state(network: nn.Module, weights: Path) -> str:
-    """Load weights into the network; returns the beginning of the file's SHA-256."""
+    """Load weights into the network; return the first 8 digits of the file's SHA-256."""
     try:
         content = weights.read_bytes()
         network.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
     except OSError as error:
         raise UserError(f"cannot read the weights {printable(weights)}: {error.strerror}") from None
-    except Exception as error:  # bytes of any kind make the reader fail in any way
+    except Exception as error:  # torch.load fails on other files with many kinds of exceptions
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{printable(weights)} does not hold the state of this network: {reason}") from None
     return hashlib.sha256(content).hexdigest()[:8]

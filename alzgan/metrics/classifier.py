@@ -1,6 +1,6 @@
-"""A small classifier, trained so that two trainings differ in nothing but their images.
+"""A small classifier. Two trainings with the same seed differ in nothing but their images.
 
-First weights, the classes in each batch and the augmentation depend on the seed only, not on the images.
+The initial weights, the classes in each batch and the augmentation depend on the seed alone.
 """
 
 from collections.abc import Sequence
@@ -19,16 +19,16 @@ from alzgan.device.pixels import to_float
 from alzgan.device.streams import stream
 
 WIDTHS = (16, 32, 64, 128)  # channels of the stages
-GROUPS = 8  # group norm: statistics of a batch would mix those of real and synthetic images
-RATE = 1e-3  # falls to 0 along a line
+GROUPS = 8  # of group norm; batch norm would mix the statistics of real and synthetic images
+RATE = 1e-3  # learning rate at the start; it falls linearly to 0
 MOVE = TranslateFlip(shift=1 / 16)
-CONTRAST = 0.2  # about each image's mean
-BRIGHTNESS = 0.1  # of images in [-1, 1]
-BLOCK = 512  # images at a time that are classified
+CONTRAST = 0.2  # largest change of contrast about the mean of each image
+BRIGHTNESS = 0.1  # largest change of brightness, for images in [-1, 1]
+BLOCK = 512  # images that are classified at a time
 
 
 def classifier(channels: int, classes: int, seed: int = 0) -> nn.Sequential:
-    """A network from images (N, C, H, W) in [-1, 1] to logits (N, K), first weights drawn from the seed.
+    """A network from images (N, C, H, W) in [-1, 1] to logits (N, K); the seed decides its weights.
 
     Four 3 x 3 convolutions of stride 2, the last three with group norm (Wu and He 2018, "Group
     normalization"), global average pooling and one linear layer: 98,000 weights.
@@ -37,7 +37,7 @@ def classifier(channels: int, classes: int, seed: int = 0) -> nn.Sequential:
     normalization = partial(nn.GroupNorm, GROUPS)
     with torch_stream(torch.device("cpu"), seed, "classifier/weights"):
         return nn.Sequential(
-            # A norm of the largest maps would take a sixth of the time.
+            # No norm here: one on the largest maps would take a sixth of the time.
             stage(channels, WIDTHS[0], norm_layer=None),
             *(stage(*widths, norm_layer=normalization) for widths in pairwise(WIDTHS)),
             nn.AdaptiveAvgPool2d(1),
@@ -54,17 +54,17 @@ def trained(
     seed: int = 0,
     augmented: bool = False,
 ) -> nn.Sequential:
-    """Train a classifier by cross-entropy with AdamW, every class shown as often as any other.
+    """Train a classifier by cross-entropy with AdamW. All classes are shown equally often.
 
     Args:
-        images: uint8 (N, C, H, W), on the device that trains.
-        rows: for each of the K classes, which images are shown as its own.
-        updates: number of batches.
-        batch_size: images in each.
-        seed: of weights, batches and augmentation.
-        augmented: whether what is shown goes through `augment`.
+        images: uint8 (N, C, H, W), on the device for the training.
+        rows: the training images of each of the K classes.
+        updates: the number of batches.
+        batch_size: images in a batch.
+        seed: the seed of weights, batches and augmentation.
+        augmented: whether training images go through `augment`.
     """
-    # The arithmetic is the same in this layout, the convolutions are faster.
+    # Convolutions are faster in this memory format.
     model = classifier(images.shape[1], len(rows), seed).to(images.device)
     model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
@@ -82,18 +82,18 @@ def trained(
 
 
 def draw_batch(rows: Sequence[np.ndarray], count: int, noise: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Rows (count,) and labels (count,): a class first, all alike, then one of its rows."""
+    """Rows (count,) and labels (count,): for each a random class, then a random row of that class."""
     labels, places = noise.integers(len(rows), size=count), noise.random(count)
     chosen = [rows[label][int(place * len(rows[label]))] for label, place in zip(labels, places, strict=True)]
     return torch.tensor(chosen), torch.from_numpy(labels)
 
 
 def augment(images: Tensor, noise: np.random.Generator) -> Tensor:
-    """What is usual for MRI: shifts of up to 1/16 of the side, mirrored or not, contrast and brightness.
+    """Shift images by up to 1/16 of the side, mirror half of them, and change contrast and brightness.
 
     Args:
         images: (N, C, H, W) in [-1, 1].
-        noise: where the draws come from.
+        noise: the source of the random draws.
     """
     uniforms = MOVE.draw(noise, len(images)), noise.uniform(-1, 1, (2, len(images), 1, 1, 1))
     moves, (contrast, brightness) = (torch.from_numpy(each).to(images) for each in uniforms)
@@ -105,5 +105,5 @@ def augment(images: Tensor, noise: np.random.Generator) -> Tensor:
 
 @torch.inference_mode()
 def predicted(model: nn.Module, images: Tensor) -> Tensor:
-    """The classes' probabilities (N, K) for uint8 images (N, C, H, W), on the CPU, in float64."""
+    """The class probabilities (N, K) of images uint8 (N, C, H, W), on the CPU, in float64."""
     return torch.cat([model(to_float(block)).double().softmax(1).cpu() for block in images.split(BLOCK)])

@@ -14,8 +14,8 @@ from alzgan.metrics.record import FIDELITY, FeatureMetric
 from alzgan.metrics.resampling import Groups, Redraws
 from alzgan.metrics.sets import Features, Pair, People, numbered, products_of
 
-BLOCK = 1024  # rows of a table of all pairs
-DIRECTIONS = 1000  # of projections
+BLOCK = 1024  # rows of the table of kernels that are in memory at a time
+DIRECTIONS = 1000  # random directions of MIND
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Moments:
     """Mean (F,) and covariance (F, F) of features, in float64.
 
     Attributes:
-        factor: (F, N) with factor factor^T = covariance, if N is less than F.
+        factor: a matrix (F, N) with factor factor^T = covariance; None if N is not less than F.
     """
 
     mean: Tensor
@@ -40,7 +40,7 @@ class Moments:
 
 
 def moments(features: Tensor, weights: Tensor | None = None) -> Moments:
-    """Mean and unbiased covariance of features (N, F), each row with its weight (N,)."""
+    """The mean and unbiased covariance of features (N, F) with weights (N,); None: equal weights."""
     features = features.double()
     share = shares_of(features, weights)
     mean = share @ features
@@ -63,7 +63,7 @@ def frechet(real: Tensor | Moments, fake: Tensor | Moments) -> float:
         fake: features (M, F), or their moments.
     """
     one, two = (each if isinstance(each, Moments) else moments(each) for each in (real, fake))
-    # The trace of the root from symmetric matrices only: with C = R R^T it is that of (R^T C' R)^(1/2).
+    # With C = R R^T, the trace of √(C C') is that of √(R^T C' R), the root of a symmetric matrix.
     mixed = torch.linalg.eigvalsh(one.root.T @ two.covariance @ one.root).clamp(min=0).sqrt().sum()
     trace = one.covariance.trace() + two.covariance.trace() - 2 * mixed
     return float((one.mean - two.mean).square().sum() + trace)
@@ -87,10 +87,10 @@ def kernel_distance(
     Args:
         real: features (N, F), N at least 2.
         fake: features (M, F), M at least 2.
-        real_people: (N,) or None if each image counts as another person.
-        fake_people: (M,) likewise.
-        real_weights: (N,) of the real features; None: equal weights.
-        real_kernel: the `mean_kernel` of the real features, if it is known.
+        real_people: the person in each image (N,); None if each image counts as another person.
+        fake_people: the person in each fake image (M,), or None likewise.
+        real_weights: weights (N,) of the real features; None: equal weights.
+        real_kernel: the `mean_kernel` of the real features; None: it is computed.
     """
     share = shares_of(real, real_weights)
     cross = float((share @ kernel(real, fake)).mean())
@@ -100,19 +100,19 @@ def kernel_distance(
 
 
 def kernel(one: Tensor, two: Tensor) -> Tensor:
-    """(x . y / F + 1)^3 of each pair (N, M)."""
+    """The kernel (x . y / F + 1)^3 of each pair (N, M)."""
     return kernel_of(one.double() @ two.double().T, one.shape[1])
 
 
 def kernel_of(products: Tensor, dimensions: int) -> Tensor:
-    """The kernel of each pair (N, M), from its scalar product."""
+    """The kernel of each pair, from the scalar products (N, M)."""
     return (products / dimensions + 1) ** 3
 
 
 def mean_kernel(features: Tensor, people: People | None = None, weights: Tensor | None = None) -> float:
-    """The mean kernel of two different features of a set; of two people, if people are given."""
+    """The mean kernel of two features of different people; without people, of two different features."""
     share, who = shares_of(features, weights), numbered(people, len(features), features.device)
-    features = features.double()  # not again for each block of rows
+    features = features.double()
     total = weight = 0.0
     for rows in torch.arange(len(features), device=features.device).split(BLOCK):
         pairs = share[rows, None] * share * (who[rows, None] != who)
@@ -139,8 +139,8 @@ def mind(real: Tensor, fake: Tensor, directions: int = DIRECTIONS, seed: int = 0
     Args:
         real: features (N, F).
         fake: features (N, F).
-        directions: number of random directions.
-        seed: of the directions.
+        directions: the number of random directions.
+        seed: the seed of the random directions.
 
     Raises:
         ValueError: the sets differ in size.
@@ -157,12 +157,12 @@ def mind_of(pair: Pair, directions: int = DIRECTIONS, seed: int = 0) -> float:
 
 
 def sorted_projections(features: Features, directions: int, seed: int) -> Tensor:
-    """The features' sorted projections (directions, N)."""
+    """The sorted projections (directions, N) of features."""
     return torch.sort(features.by_row(projections, directions, seed).T).values
 
 
 def projections(features: Features, directions: int, seed: int) -> Tensor:
-    """The features' projections (N, directions) on directions drawn uniformly from the unit sphere."""
+    """The projections (N, directions) of features on directions drawn uniformly from the unit sphere."""
     draws = stream(seed, "mind").standard_normal((directions, features.values.shape[1]))
     units = torch.from_numpy(draws / np.linalg.norm(draws, axis=1, keepdims=True)).to(features.values.device)
     return features.values @ units.T
@@ -174,18 +174,13 @@ def moments_in(features: Features) -> Moments:
 
 
 def kernels_in(features: Features) -> Tensor:
-    """The kernel (N, N) between people, 0 within a person."""
+    """The kernel (N, N) of each pair of features of two people, 0 within a person."""
     return kernel_of(features.products(), features.values.shape[1]) * features.pairs()
-
-
-def pairs_in(features: Features) -> Tensor:
-    """1 for each pair (N, N) of two people, else 0."""
-    return features.pairs().double()
 
 
 def mean_kernel_in(features: Features) -> float:
     """The mean kernel of two people's features."""
-    return features.sum_of(kernels_in) / features.sum_of(pairs_in)
+    return features.sum_of(kernels_in) / features.sum_of(Features.pairs)
 
 
 def kernels_to_real(pair: Pair) -> Tensor:
@@ -205,18 +200,18 @@ def kernel_distance_of(pair: Pair) -> float:
 
 
 def redrawn_kernel_distance(pair: Pair, draws: Redraws) -> np.ndarray:
-    """The kernel distance (D,) of each draw, with replacement, of people of the fake set."""
+    """The kernel distance (D,) of each draw of people of the fake set."""
     fake = draws.mean_of_pairs(pair.fake.once(kernels_in), pair.fake.people)
     cross = draws.mean(pair.by_fake(kernels_to_real))
     return (pair.real.once(mean_kernel_in) + fake - 2 * cross).numpy()
 
 
 def kernel_distance_without(pair: Pair, groups: Groups) -> Tensor:
-    """The kernel distance (1 + G,) of all and without each group, less the term of the real images alone."""
+    """The kernel distance (1 + G,) of all, then without each group, less the mean kernel of the real set."""
     between = groups.real.T @ kernel_of(pair.table(products_of).T, pair.real.values.shape[1]) @ groups.fake
     within, pairs = (
         groups.fake.T @ table @ groups.fake
-        for table in (pair.fake.once(kernels_in), pair.fake.once(pairs_in))
+        for table in (pair.fake.once(kernels_in), pair.fake.once(Features.pairs))
     )
     crossed = torch.outer(groups.real.sum(0), groups.fake.sum(0))
     return groups.means(within, pairs) - 2 * groups.means(between, crossed)

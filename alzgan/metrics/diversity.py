@@ -11,14 +11,14 @@ from alzgan.metrics.sets import Pair
 
 
 def vendi(features: Tensor) -> float:
-    """The effective number of different images, from 1 (all alike) to the number of images N.
+    """The effective number of different images, from 1 for equal images to the number of images N.
 
     It is the exponential of the entropy of the eigenvalues of K / N, where K holds the cosine similarities
     between the images' features (Friedman and Dieng 2023, "The Vendi score: a diversity evaluation metric for
     machine learning"). It grows with N: compare sets of equal size only.
 
     Args:
-        features: (N, F).
+        features: features of images (N, F).
     """
     units = F.normalize(features.double(), dim=1)
     # Both products have the same eigenvalues; this is the smaller one.
@@ -28,14 +28,14 @@ def vendi(features: Tensor) -> float:
 
 
 def inception_score(probabilities: Tensor) -> float:
-    """How clearly and how variously a network of photographs classifies the images, at least 1.
+    """The variety of the classes that a network for photographs sees in the images, at least 1.
 
     It is the exponential of the mean divergence of each image's class probabilities from their mean (Salimans
-    et al. 2016, "Improved techniques for training GANs"). It is at most the number of classes. The classes
-    are those of photographs: on brain images it measures variety, not quality.
+    et al. 2016, "Improved techniques for training GANs"). It is at most the number of classes. These are
+    classes of photographs, so on brain images the score measures variety, not quality.
 
     Args:
-        probabilities: (N, K), rows that add up to 1.
+        probabilities: class probabilities (N, K); each row adds up to 1.
     """
     probabilities = probabilities.double()
     mean = probabilities.mean(0)
@@ -43,7 +43,7 @@ def inception_score(probabilities: Tensor) -> float:
 
 
 def inception_score_of(pair: Pair) -> float | None:
-    """The score of the fake set; None if its extractor knows no classes."""
+    """The Inception Score of the fake set; None if its extractor has no classes."""
     extractor = pair.fake.extractor
     probabilities = None if extractor is None else extractor.probabilities(pair.fake.values)
     return None if probabilities is None else inception_score(probabilities)

@@ -1,8 +1,8 @@
 """Feature extractors: uint8 images (N, 1 or 3, H, W) to features (N, F).
 
-Each has a `name` that every number computed from it carries, and the name of its `space`, by which it is
-chosen. One space alone can flatter: samples that are as close as unseen people in random features have been
-many times as far away in those of a network that knows photographs.
+The `name` of an extractor stands beside every number computed from it; the name of its `space` chooses it.
+One space alone can flatter: samples that were as close as unseen people in random features were many times as
+far away in features of a network that was trained on photographs.
 """
 
 import importlib
@@ -16,18 +16,18 @@ from torch import Tensor, nn
 from alzgan.device.streams import stream
 from alzgan.errors import UserError
 
-SIDE = 32  # pixels of an image in the space of pixels
-SEEDS = 3  # random networks whose numbers are averaged
+SIDE = 32  # height and width in the space of pixels
+SEEDS = 3  # random networks; their numbers are averaged
 
 
 class FeatureExtractor(nn.Module):
-    """A fixed network: no gradients, always in evaluation mode.
+    """A fixed network, without gradients and always in evaluation mode.
 
     Attributes:
-        name: of the network, with its version.
-        space: the name by which it is chosen.
-        method: how it was made and how images are resized for it, in words.
-        num_features: F.
+        name: the name of the network with its version.
+        space: the name of the feature space, by which the user chooses it.
+        method: a description of the network and of how it resizes images.
+        num_features: the number of features F.
     """
 
     name: str
@@ -40,18 +40,18 @@ class FeatureExtractor(nn.Module):
         return super().train(False)
 
     def probabilities(self, features: Tensor) -> Tensor | None:
-        """Class probabilities (N, K) of features (N, F); None where the network knows no classes."""
+        """Class probabilities (N, K) of features (N, F); None if the network has no classes."""
         return None
 
 
 class RandomConvFeatures(FeatureExtractor):
-    """Features of a fixed random convolution network: always at hand, and a weak judge.
+    """Features of a fixed random convolution network, which needs no weights.
 
-    Random networks separate gross differences of texture and contrast, which is enough to see a run
-    improve and to rank the runs of one sweep. The numbers compare with nothing else.
+    Random networks separate large differences of texture and contrast. That is enough to see a run improve
+    and to rank the runs of one sweep. The numbers cannot be compared with those of other networks.
 
     Args:
-        seed: of the weights.
+        seed: the seed of the weights.
     """
 
     space = "random-conv"
@@ -112,7 +112,7 @@ def random_convs() -> list[FeatureExtractor]:
     return [RandomConvFeatures(seed) for seed in range(SEEDS)]
 
 
-# The module and what makes the extractors of a space: loaded where it is chosen, its weights are large.
+# The module and the function of each space. A module is loaded only if its space is chosen.
 SPACES: dict[str, tuple[str, str]] = {
     "inception": ("alzgan.metrics.inception", "InceptionFeatures"),
     "imagenet-lite0": ("alzgan.metrics.lite", "LiteFeatures"),
@@ -122,14 +122,14 @@ SPACES: dict[str, tuple[str, str]] = {
 
 
 def feature_space(name: str) -> list[FeatureExtractor]:
-    """The extractors of a feature space; numbers are averaged over them, where there are several.
+    """The extractors of a feature space. Numbers are averaged over them if there are several.
 
     Args:
-        name: "inception", "imagenet-lite0", "random-conv", "pixels"; "inception:FILE" with its weights, or
+        name: "inception", "imagenet-lite0", "random-conv" or "pixels"; "inception:FILE" with its weights; or
             "NETWORK:FILE" with a network of torchvision and its weights.
 
     Raises:
-        UserError: there is no such space, or its weights are missing; the line says how to get them.
+        UserError: the space is unknown, or its weights are missing; the line says how to get them.
     """
     network, _, file = name.partition(":")
     if network not in SPACES and not file:
@@ -138,8 +138,6 @@ def feature_space(name: str) -> list[FeatureExtractor]:
         raise UserError(f"features={name}: {network} takes no file")
     module, attribute = SPACES.get(network, ("alzgan.metrics.backbone", "BackboneFeatures"))
     make: Callable = getattr(importlib.import_module(module), attribute)
-    if network not in SPACES:
-        made = make(network, Path(file).expanduser())
-    else:
-        made = make(Path(file).expanduser()) if file else make()
+    arguments = [] if network in SPACES else [network]
+    made = make(*arguments, Path(file).expanduser()) if file else make()
     return made if isinstance(made, list) else [made]

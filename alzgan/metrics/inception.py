@@ -1,4 +1,4 @@
-"""The network of 2015 that FID is defined on, and how its weights are found."""
+"""The Inception network of 2015, which defines FID, and the download of its weights."""
 
 import contextlib
 import hashlib
@@ -22,14 +22,14 @@ log = logging.getLogger(__name__)
 
 
 class InceptionFeatures(FeatureExtractor):
-    """The 2048 pooled features of the Inception network of 5 December 2015, as FID is defined on.
+    """The 2048 pooled features of the Inception network of 5 December 2015, which define FID.
 
     Heusel et al. 2017, "GANs trained by a two time-scale update rule converge to a local Nash
     equilibrium". Images are resized to 299 x 299 bilinearly without antialiasing, as the original
     TensorFlow graph did; grey images are repeated to three channels.
 
     Args:
-        weights: the file; None: where torchmetrics keeps it.
+        weights: the file; None: the place where torchmetrics keeps it.
 
     Raises:
         UserError: the file is missing or is not the 2015 network.
@@ -52,27 +52,27 @@ class InceptionFeatures(FeatureExtractor):
         return self.network(images.expand(-1, 3, -1, -1)).flatten(1)
 
     def probabilities(self, features: Tensor) -> Tensor:
-        """Probabilities (N, 1008) of its classes, without the bias, as the Inception Score takes them."""
+        """Class probabilities (N, 1008) without the bias, from which the Inception Score is computed."""
         return inception_logits(self.network, features).softmax(1)
 
 
 def usual_place() -> Path:
-    """Where torchmetrics keeps the weights."""
+    """The place where torchmetrics keeps the weights."""
     return Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
 
 
 def is_at_hand(download: bool) -> bool:
-    """Whether the weights are where torchmetrics keeps them, after a try to fetch them if that is wanted."""
+    """Whether the weights are in their usual place; with `download`, missing weights are fetched first."""
     if not usual_place().is_file() and download:
         fetch(usual_place())
     return usual_place().is_file()
 
 
 def fetch(path: Path) -> None:
-    """Try to download Inception's weights to `path`; leave nothing there where that fails."""
+    """Try to download the weights to `path`. A failed download leaves no file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(10)  # torch.hub sets none: a silent firewall would hold the run for minutes
+    socket.setdefaulttimeout(10)  # torch.hub sets none, and a silent firewall can block it for minutes
     try:
         with contextlib.suppress(URLError, OSError):
             torch.hub.download_url_to_file(INCEPTION_URL, str(path), hash_prefix=INCEPTION_SHA256)
@@ -81,10 +81,10 @@ def fetch(path: Path) -> None:
 
 
 def check_inception_weights(path: Path) -> None:
-    """Make sure that the file is the network that FID is defined on.
+    """Check that the file is the network of 2015.
 
     Raises:
-        UserError: it is missing, unreadable or another file.
+        UserError: the file is missing, unreadable or another one.
     """
     try:
         with path.open("rb") as file:
@@ -98,7 +98,7 @@ def check_inception_weights(path: Path) -> None:
         raise UserError(
             f"{path} is not {INCEPTION_FILE}: its SHA-256 begins with {digest[:8]}, not {INCEPTION_SHA256}"
         )
-    try:  # torch-fidelity's own loading would run what such a file names, and 8 digits can be forged
+    try:  # torch-fidelity would run code that the file names, and a file with these 8 digits can be forged
         torch.load(path, map_location="meta", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError):
-        raise UserError(f"{path} holds more than weights; it was not used") from None
+        raise UserError(f"{path} has more than weights in it and was not used; download it again") from None

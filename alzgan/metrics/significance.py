@@ -1,4 +1,4 @@
-"""Whether differences that people show could be chance."""
+"""Tests of whether differences between people could be chance."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from scipy.stats import permutation_test, t
 
 from alzgan.device.streams import stream
 
-DRAWS = 2**14  # of signs; up to 14 people have no more, and their test is exact
+DRAWS = 2**14  # draws of signs; with up to 14 people all combinations are used, and the test is exact
 POWER = 0.8
 LEVEL = 0.05
 
@@ -16,13 +16,14 @@ LEVEL = 0.05
 def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
     """The two-sided p-value of the mean of paired differences (P,), from 1 / 2**(P - 1) to 1.
 
-    The share of the 2**P ways to sign the differences that leave their mean as far from 0 as it is; for 15
-    people or more that of `DRAWS` ways drawn, the observed one counted with them (Fisher 1935, "The design of
-    experiments"; Phipson and Smyth 2010, "Permutation p-values should never be zero").
+    There are 2**P ways to choose the signs of the differences. The p-value is the share of them whose mean is
+    at least as far from 0 as the observed one (Fisher 1935, "The design of experiments"). With 15 people or
+    more, `DRAWS` ways are drawn and the observed one is added to them (Phipson and Smyth 2010, "Permutation
+    p-values should never be zero").
 
     Args:
-        differences: one of each person.
-        seed: of the draws.
+        differences: the difference for each person (P,).
+        seed: the seed of the draws.
     """
     found = permutation_test(
         (np.asarray(differences, float),),
@@ -37,10 +38,10 @@ def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """The p-values (M,) of M tests, adjusted so that the level holds for all of them together.
+    """The p-values (M,) of M tests, adjusted so that the level holds for all tests together.
 
-    The smallest is multiplied by M, the next by M - 1, and so on; none is below a smaller one or above 1
-    (Holm 1979, "A simple sequentially rejective multiple test procedure").
+    The smallest is multiplied by M, the next by M - 1, and so on. The results keep their order and are at
+    most 1 (Holm 1979, "A simple sequentially rejective multiple test procedure").
     """
     p_values = np.asarray(p_values, float)
     order = np.argsort(p_values)
@@ -49,12 +50,12 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 class Effect(NamedTuple):
-    """A mean difference between two ways to train, for new trainings and new people.
+    """The mean difference between two ways to train, as an estimate for new trainings and new people.
 
     Attributes:
-        mean: over trainings and people.
-        error: standard error of the mean.
-        degrees: of freedom of the error.
+        mean: the mean over trainings and people.
+        error: the standard error of the mean.
+        degrees: the degrees of freedom of the error.
     """
 
     mean: float
@@ -63,7 +64,7 @@ class Effect(NamedTuple):
 
     @property
     def p(self) -> float:
-        """The two-sided p-value of no difference."""
+        """The two-sided p-value of the hypothesis that there is no difference."""
         return (
             float(2 * t.sf(abs(self.mean) / self.error, self.degrees)) if self.error else float(not self.mean)
         )
@@ -75,9 +76,9 @@ class Effect(NamedTuple):
         return self.mean - reach, self.mean + reach
 
     def detectable(self, tests: int = 1) -> float:
-        """The smallest true mean that the first of some tests finds in 80 % of studies like this one.
+        """The true mean that the strictest of Holm's tests finds in 80 % of studies of this size.
 
-        (t(1 - 0.025 / tests) + t(0.8)) standard errors: with one test of many people 2.8.
+        It is t(1 - 0.025 / tests) + t(0.8) standard errors: 2.8 for one test of many people.
         """
         reach = t.ppf(1 - LEVEL / 2 / tests, self.degrees) + t.ppf(POWER, self.degrees)
         return float(reach) * self.error
@@ -94,7 +95,7 @@ def crossed(differences: np.ndarray) -> Effect:
     would mistake the luck of the trainings for an effect.
 
     Args:
-        differences: (S, P), both at least 2.
+        differences: the difference for each training and person (S, P), both at least 2.
     """
     differences = np.asarray(differences, float)
     trainings, people = differences.shape

@@ -1,10 +1,11 @@
-"""Whether synthetic images help a classifier for people whom nobody has seen.
+"""A study of whether synthetic images help a classifier for unseen people.
 
-Studies that find so often split by image, count slices as people, train once, or train the arm with synthetic
-images for longer. Here all arms get as many updates and the same seeds, nobody is on both sides, and the test
-counts both people and trainings. Four controls say what the answer is worth: real images by other seeds show
-no effect; half of the real people show what as many other people are worth; labels shuffled between people
-give chance; and a split by image shows what a leak would have promised.
+Many studies report such a benefit after splitting by image, counting slices as people, training once, or
+training longer with synthetic images. Here all arms have the same seeds and equally many updates, no person
+is both trained on and tested, and the test accounts for the variance of people and of trainings. Four
+controls check the study itself. Real images with other seeds must show no effect. Half of the real people
+show the effect of people. Labels shuffled between people must give chance. A split by image shows the gain
+from a leak.
 """
 
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ from alzgan.metrics.classifier import predicted, trained
 from alzgan.metrics.significance import LEVEL, crossed, holm
 from alzgan.metrics.votes import mean_scores, person_labels, redrawn, vote
 
-SIDE = 64  # pixels; larger images are reduced to it
+SIDE = 64  # pixels; larger images are resized to it
 LEAST_SEEDS, SEEDS = 6, 10  # trainings of each arm
 UNIT = "probability of the right class, by the vote of a person's slices"
 
@@ -54,39 +55,40 @@ def utility(
 ) -> dict[str, Any]:
     """Train small classifiers with and without synthetic images, and test them on held-out people.
 
-    The arms: real images; with augmentation; with 0.5, 1 and 2 synthetic images a real one in each class; and
-    synthetic images alone. The controls: real images by other seeds; images of half of the real people;
-    labels shuffled between people; and half of each held-out person's images among the training images,
-    tested on the other half. All see every class equally often. A person's probabilities are the mean of its
-    images', its class is that of most of its images. Scores are means over the seeds; their 95 % intervals
-    come from seeds drawn anew and people drawn anew within each class.
+    The arms train on real images; on augmented real images; on real images with 0.5, 1 or 2 synthetic ones
+    for each real one in each class; and on synthetic images alone. The controls train on real images with
+    other seeds; on images of half of the real people; on labels shuffled between people; and on real images
+    with half of each held-out person's images, tested on the other half. All arms show every class equally
+    often. The probabilities of a person are the mean over its images, and its class is that of most of its
+    images. Scores are means over the seeds. Their 95 % intervals come from draws, with replacement, of seeds
+    and of people within each class.
 
-    Each arm is compared with real images by the probability of a person's own class, seed by seed and person
-    by person: `alzgan.metrics.significance.crossed`, Holm's correction over the arms, and "helps" or "hurts"
-    where that is below 0.05, else "cannot tell". `detectable` is the difference that a study of as many
-    people and seeds finds with a power of 80 %, by the strictest of these tests, for the arm with real and
-    synthetic images where trainings and people differ most.
+    Each arm is compared with real images by the probability of a person's own class, with
+    `alzgan.metrics.significance.crossed` and Holm's correction over the arms. The verdict is "helps" or
+    "hurts" if the corrected p-value is below 0.05, else "cannot tell". `detectable` is the difference that a
+    study of this size finds with a power of 80 % in the strictest of these tests, for the mixture of real and
+    synthetic images with the largest variance.
 
-    Classes with fewer than two held-out people are left out everywhere: chance is 1 over those left.
-    Functions of the seed on a CPU, to the last bit for one number of threads.
+    Classes with fewer than two held-out people are left out, and chance is 1 over the number of classes left.
+    On a CPU with a given number of threads, the result is a function of the seed to the last bit.
 
     Args:
-        real: images of people to train on.
-        synthetic: images of a generator; their people are not looked at.
-        held_out: images of other people; a person has one name in both.
+        real: images of training people.
+        synthetic: images of a generator; their people are not used.
+        held_out: images of other people. A person must have the same name here and in `real`.
         classes: names; labels are their indices.
-        seeds: trainings of each arm, from 6 on.
-        updates: of each training.
-        batch_size: images an update.
-        seed: of everything drawn.
-        device: which trains.
-        progress: whether a bar is shown on stderr.
+        seeds: the number of trainings of each arm, at least 6.
+        updates: the number of batches of each training.
+        batch_size: images in a batch.
+        seed: the seed of all random draws.
+        device: the device that trains.
+        progress: whether to show a progress bar on stderr.
 
     Returns:
-        Plain containers: "classes", "people", "seeds", "updates", "chance", "detectable", "unit", and "arms",
-        each with its name, balanced_accuracy, macro_f1 and auc (mean, low, high), its difference to "real"
-        (mean, low, high, p, p_holm; None for "real", shuffled labels and the split by image) and its verdict
-        (None for the controls, too, whose p_holm is p).
+        Plain containers: "classes", "people", "seeds", "updates", "chance", "detectable", "unit" and "arms".
+        An arm has its name; balanced_accuracy, macro_f1 and auc, each with mean, low and high; its
+        "difference" to "real" with mean, low, high, p and p_holm, or None for "real", shuffled labels and the
+        split by image; and its "verdict", or None for "real" and the controls, whose p_holm is p.
 
     Raises:
         SettingError: a number is out of its range.
@@ -110,12 +112,12 @@ def utility(
 
 
 def reduced(images: Tensor) -> Tensor:
-    """Images uint8 (N, C, H, W), those with a longer side antialiased to `SIDE` x `SIDE` pixels."""
+    """Images uint8 (N, C, H, W), resized to `SIDE` x `SIDE` pixels with antialiasing if a side is longer."""
     return resize(images, [SIDE, SIDE]) if max(images.shape[2:]) > SIDE else images
 
 
 def held_out_votes(images: Tensor, sets: Sets, arm: Arm, updates: int, batch_size: int, seed: int) -> Tensor:
-    """Train one classifier and let it vote on the held-out people: (P, K)."""
+    """Train one classifier; return its class probabilities (P, K) for the held-out people."""
     if arm.repeat:
         seed = int(stream(seed, "utility/repeat", arm.repeat).integers(2**63))
     model = trained(images, arm.rows, updates, batch_size, seed, arm.augmented)
@@ -125,7 +127,7 @@ def held_out_votes(images: Tensor, sets: Sets, arm: Arm, updates: int, batch_siz
 
 
 def compared(votes: dict[str, Tensor], sets: Sets, seed: int) -> dict[str, Any]:
-    """What the votes (S, P, K) of each arm say."""
+    """The scores of each arm and its comparison with real images, from its votes (S, P, K)."""
     labels = person_labels(sets.held_out.labels, sets.held_out.people, len(sets.classes))
     rows = redrawn(labels, seed)
     right = {name: each[:, np.arange(len(labels)), labels].numpy() for name, each in votes.items()}
@@ -158,7 +160,7 @@ def compared(votes: dict[str, Tensor], sets: Sets, seed: int) -> dict[str, Any]:
 
 
 def verdict(difference: dict[str, float]) -> str:
-    """What a difference says."""
+    """Whether the images of an arm help, from its difference to real images."""
     if difference["p_holm"] >= LEVEL:
         return "cannot tell"
     return "helps" if difference["mean"] > 0 else "hurts"

@@ -1,4 +1,4 @@
-"""How well people are classified: the images of a person make one vote."""
+"""Scores of a classifier over people: the images of a person together cast one vote."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from torchmetrics.functional.classification import multiclass_accuracy, multicla
 from alzgan.device.streams import stream
 from alzgan.metrics.sets import People
 
-DRAWS = 2000  # of people, for an interval
+DRAWS = 2000  # draws of people for an interval
 INTERVAL = (0.025, 0.975)
 
 
@@ -20,8 +20,8 @@ def vote(probabilities: Tensor, people: People) -> Tensor:
     """The mean class probabilities (P, K) of each person's images, in the order of the people's names.
 
     Args:
-        probabilities: (N, K).
-        people: (N,) who is in each image.
+        probabilities: class probabilities of images (N, K).
+        people: the person in each image (N,).
     """
     names, who = np.unique(np.asarray(people), return_inverse=True)
     rows = torch.from_numpy(who)
@@ -38,8 +38,8 @@ def scores(votes: Tensor, labels: np.ndarray) -> dict[str, np.ndarray]:
     """Balanced accuracy, macro-averaged F1 and AUC of B votes on the same people, each (B,), from 0 to 1.
 
     Args:
-        votes: (B, P, K), float64.
-        labels: (P,), every class among them.
+        votes: class probabilities (B, P, K), float64.
+        labels: the class of each person (P,); every class occurs.
     """
     guesses = votes.argmax(2)
     truth = torch.from_numpy(labels).expand_as(guesses)
@@ -56,9 +56,9 @@ def scores(votes: Tensor, labels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def auc(votes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The mean (B,) over classes of the area under the ROC curve of a class against the others.
+    """The area under the ROC curve of each class against the others: the mean (B,) over the classes.
 
-    Votes are (B, P, K). A pair of people in the right order counts 1, a tie 1/2.
+    Votes are (B, P, K). A tie of two people counts 1/2.
     """
     areas = []
     for label in range(votes.shape[2]):
@@ -79,30 +79,25 @@ def redrawn(labels: np.ndarray, seed: int) -> np.ndarray:
     return rows
 
 
-def summary(value: float, redrawn: np.ndarray) -> dict[str, float]:
-    """A mean with its 95 % interval: quantiles of its values (DRAWS,) for people drawn again."""
-    low, high = np.quantile(redrawn, INTERVAL)
-    return {"mean": float(value), "low": float(low), "high": float(high)}
-
-
 def mean_scores(
     votes: Tensor, labels: np.ndarray, rows: np.ndarray, seed: int
 ) -> dict[str, dict[str, float]]:
-    """The `summary` of each score's mean over S trainings, for trainings and people drawn again.
+    """The "mean" of each score over S trainings, with the limits "low" and "high" of its 95 % interval.
+
+    The interval has the quantiles of the means for trainings and people drawn with replacement.
 
     Args:
-        votes: (S, P, K), float64.
-        labels: (P,), every class among them.
-        rows: of people, from `redrawn`.
-        seed: of the draws of trainings.
+        votes: class probabilities (S, P, K), float64.
+        labels: the class of each person (P,); every class occurs.
+        rows: the draws of people from `redrawn`.
+        seed: the seed of the draws of trainings.
     """
-    found = scores(votes, labels)
-    # Redrawn people have the classes of those they replace, so the labels are the same.
+    # A redrawn person has the class of the one that it replaces, so the labels stay the same.
     again = [scores(each[torch.from_numpy(rows)], labels) for each in votes]
     drawn = stream(seed, "votes/trainings").integers(len(votes), size=(len(rows), len(votes)))
-    return {
-        name: summary(
-            values.mean(), np.take_along_axis(np.stack([each[name] for each in again], 1), drawn, 1).mean(1)
-        )
-        for name, values in found.items()
-    }
+    found = {}
+    for name, values in scores(votes, labels).items():
+        means = np.take_along_axis(np.stack([each[name] for each in again], 1), drawn, 1).mean(1)
+        low, high = np.quantile(means, INTERVAL).tolist()
+        found[name] = {"mean": float(values.mean()), "low": low, "high": high}
+    return found

@@ -80,8 +80,8 @@ class GAN(Game, LightningModule):
         """The discriminator's optimizer, then the generator's: the order in which they play."""
         of_discriminator, of_generator = self.optimizer_factories
         return (
-            make_optimizer(of_discriminator, self.discriminator.parameters()),
-            make_optimizer(of_generator, self.generator.parameters()),
+            make_optimizer(of_discriminator, self.player("discriminator").parameters()),
+            make_optimizer(of_generator, self.player("generator").parameters()),
         )
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:

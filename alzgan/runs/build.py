@@ -23,7 +23,7 @@ from alzgan.errors import SettingError, UserError, user_error
 from alzgan.gan import GAN
 from alzgan.people.cohort import CLASS_COLUMN
 from alzgan.runs.checkpoints import AtomicCheckpointIO
-from alzgan.runs.config import as_mapping
+from alzgan.runs.config import as_mapping, networks_of
 from alzgan.runs.resume import Previous
 from alzgan.runs.signatures import check_targets
 from alzgan.schedules import make_optimizer
@@ -121,7 +121,7 @@ def check_typed(settings: DictConfig, overrides: Sequence[str]) -> None:
     Raises:
         UserError: an override sets such an option.
     """
-    groups = {"augment": "augment", "average": "average", "penalties": "penalty"}
+    groups = {"augment": "augment", "average": "average", "penalties": "penalty", "parts": "part"}
     for override in overrides:
         place, _, name = override.lstrip("+").partition("=")[0].rpartition(".")
         node = OmegaConf.select(settings, place)
@@ -134,10 +134,11 @@ def check_typed(settings: DictConfig, overrides: Sequence[str]) -> None:
 
 def drop_options_of_nothing(model: DictConfig) -> None:
     """Forget a recipe's options of a component that the command line has set to none."""
-    penalties = model.get("penalties") or OmegaConf.create()
-    for name in [name for name, node in penalties.items() if node and "_target_" not in node]:
-        with open_dict(penalties):
-            del penalties[name]
+    for group in ("penalties", "parts"):
+        pieces = model.get(group) or OmegaConf.create()
+        for name in [name for name, node in pieces.items() if node and "_target_" not in node]:
+            with open_dict(pieces):
+                del pieces[name]
     for name in ("augment", "average"):
         if model.get(name) and "_target_" not in model[name]:
             model[name] = None
@@ -151,7 +152,7 @@ def build_model(settings: DictConfig) -> GAN:
         gan = build("model", game_settings(settings))
     for player, factory in zip(("discriminator", "generator"), gan.optimizer_factories, strict=True):
         try:  # Hydra builds factories only; an optimizer checks its values when it is made
-            make_optimizer(factory, getattr(gan, player).parameters())
+            make_optimizer(factory, gan.player(player).parameters())
         except (ValueError, TypeError) as error:
             raise refused(f"model.{player}_optimizer", error) from error
     # The layout of the decoded array; convolutions are faster, with the same arithmetic.
@@ -252,20 +253,22 @@ def check_sizes(settings: DictConfig) -> None:
         "channels": settings.data.get("channels"),
         "latent_dim": settings.model.get("latent_dim"),
     }
-    for player in ("generator", "discriminator"):
+    for place, network in networks_of(settings.model).items():
         for name, value in wanted.items():
-            given = settings.model[player].get(name)
+            given = network.get(name)
             if None not in (given, value) and given != value:
                 where = "model" if name == "latent_dim" else "data"
                 raise UserError(
-                    f"model.{player}.{name}={given} differs from {where}.{name}={value}: leave it out"
+                    f"model.{place}.{name}={given} differs from {where}.{name}={value}: leave it out"
                 )
 
 
 def check_bfloat16(settings: DictConfig) -> None:
     """Check that state with small updates is not bfloat16, where these would round to nothing."""
     model = settings.model
-    nodes = [model.get("augment"), model.get("average"), *(model.get("penalties") or {}).values()]
+    owners = [model, *(model.get("parts") or {}).values()]
+    penalties = [node for owner in owners for node in (owner.get("penalties") or {}).values()]
+    nodes = [model.get("augment"), model.get("average"), *penalties]
     names = [node._target_.rpartition(".")[2] for node in nodes if node]
     small = [name for name in names if name in SMALL_STEPS]
     if small and str(settings.trainer.get("precision")) == "bf16-true":

@@ -44,6 +44,12 @@ def group_options(group: str) -> list[str]:
         return GlobalHydra.instance().config_loader().get_group_options(group)
 
 
+def networks_of(model: DictConfig) -> dict[str, DictConfig]:
+    """The settings of a model's networks, by their places in its settings."""
+    parts = {f"parts.{name}.network": part.network for name, part in (model.get("parts") or {}).items()}
+    return {"generator": model.generator, "discriminator": model.discriminator, **parts}
+
+
 def hydra_at_work() -> contextlib.AbstractContextManager:
     """Use the Hydra that the verb has started, or start it for the block."""
     started = GlobalHydra.instance().is_initialized()

@@ -16,10 +16,12 @@ from alzgan.callbacks.checkpoint import RunCheckpoint
 from alzgan.callbacks.record import outcome
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.device.overhead import tune_process
+from alzgan.device.pixels import to_float
 from alzgan.device.ranks import reporting_lost_ranks
 from alzgan.errors import UserError
 from alzgan.files import remove_parts, replacing, reporting_disk_errors, write_json, written_by_one_process
 from alzgan.gan import GAN
+from alzgan.networks.frozen import FrozenFeatures
 from alzgan.people.subjects import FEW_PEOPLE
 from alzgan.runs.build import build_data, build_model, build_trainer, check_typed, conditioned, plain
 from alzgan.runs.checkpoints import check_optimizers, check_weights, load_checkpoint
@@ -36,6 +38,8 @@ log = logging.getLogger(__name__)
 
 # Settings that may change when a run continues, and then change the last bits of its numbers.
 OF_LAST_BITS = ("trainer.precision", "trainer.deterministic", "callbacks.acceleration.compile")
+
+TO_STANDARDISE = 256  # real images from which the features' means and deviations are taken
 
 
 def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous | None = None) -> float:
@@ -61,7 +65,10 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
         if previous is not None:
             keep_older_split(previous, data, run_dir)
         data.setup()
-        record |= describe_run(overrides, data, trainer.world_size, previous, source)
+        if previous is None:
+            for view in frozen_features(gan):
+                view.standardise(to_float(data.sample_real(TO_STANDARDISE)[0]))
+        record |= describe_run(overrides, data, gan, trainer.world_size, previous, source)
         if record.get("started_from") and previous is None:
             check_held_out(record["started_from"], data)
         if previous is not None:
@@ -96,6 +103,8 @@ def built(
         data = build_data(settings)
         settings = conditioned(settings, data)
         gan = build_model(settings)
+        for view in frozen_features(gan):
+            view.load()
         trainer = build_trainer(settings, record, previous)
         if previous is None and settings.model.get("start_from"):
             record["started_from"] = start_from(gan, settings.model.start_from, settings.model.start_with)
@@ -154,6 +163,7 @@ def naming_the_file(previous: Previous | None) -> Iterator[None]:
 def describe_run(
     overrides: Sequence[str],
     data: MRIDataModule,
+    gan: GAN,
     world_size: int,
     previous: Previous | None,
     source: Previous | None = None,
@@ -174,6 +184,7 @@ def describe_run(
         "overrides": effective([*given, *settings]),
         "sessions": [*before.get("sessions", []), session],
         "data": data.describe(),
+        "trained_features": {view.space: view.sha256 for view in frozen_features(gan)},
     }
 
 
@@ -186,6 +197,12 @@ def check_continuation(previous: Previous, record: dict[str, Any], settings: Dic
         raise UserError(
             f"the training images in {record['data']['root']} are not those that {path} was trained on: set "
             "data.root to those, or start a new run"
+        )
+    if (features := before.get("trained_features", {})) != record["trained_features"]:
+        told = " and ".join(f"{space}, whose file has the SHA-256 {sha}" for space, sha in features.items())
+        raise UserError(
+            f"the discriminator of {path} was trained on features of {told or 'no frozen network'}: give "
+            "that file in model.parts"
         )
     if before["world_size"] != record["world_size"]:
         raise UserError(
@@ -200,6 +217,11 @@ def check_continuation(previous: Previous, record: dict[str, Any], settings: Dic
     )
     if gan.schedules:
         log.info("The schedules of this run span its whole length, as set now")
+
+
+def frozen_features(gan: GAN) -> list[FrozenFeatures]:
+    """The views of the discriminator's parts that are frozen networks."""
+    return [module for module in gan.modules() if isinstance(module, FrozenFeatures)]
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -81,7 +81,7 @@ def start_whole(gan: GAN, source: Previous) -> tuple[dict[str, Any], "TakenOptim
     taken = fitting(gan, theirs, list(ours))
     new = [name for name in ours if name not in taken]
     # A scalar is a schedule's value, and may differ.
-    if unfit := next((name for name in new if name.partition(".")[0] in PLAYERS and ours[name].dim()), None):
+    if unfit := next((name for name in new if of_players(name, PLAYERS) and ours[name].dim()), None):
         raise UserError(
             f"{source.path} does not fit the model: its {unfit} differs; model.start_from={source.path} "
             "in place of ckpt_path takes what fits"
@@ -90,9 +90,7 @@ def start_whole(gan: GAN, source: Previous) -> tuple[dict[str, Any], "TakenOptim
     states = source.checkpoint["optimizer_states"]
     optimizers = zip(PLAYERS[::-1], gan.optimizer_factories, states, strict=False)
     kept = {
-        player: state
-        for player, factory, state in optimizers
-        if goes_on(factory, getattr(gan, player), state)
+        player: state for player, factory, state in optimizers if goes_on(factory, gan.player(player), state)
     }
     for player in PLAYERS:
         if player not in kept:
@@ -185,9 +183,10 @@ def fitting(gan: GAN, theirs: dict[str, Tensor], wanted: Sequence[str]) -> dict[
 
 
 def of_players(name: str, players: Sequence[str]) -> bool:
-    """Whether a tensor belongs to one of the players; the average belongs to the generator."""
-    player = name.partition(".")[0]
-    return ("generator" if player in (AVERAGE, "average") else player) in players
+    """Whether a tensor belongs to one of the players; averages and parts belong to theirs."""
+    owners = {AVERAGE: "generator", "average": "generator", "parts": "discriminator"}
+    first = name.partition(".")[0]
+    return owners.get(first, first) in players
 
 
 def named(new: Sequence[str]) -> str:

@@ -25,7 +25,7 @@ from alzgan.schedules import Schedule
 AVERAGE = "generator_average"  # the average's network, in checkpoints
 
 Descend = Callable[[Tensor, Optimizer], None]
-Views = Mapping[str, tuple[Tensor, Tensor]]  # of real and fake images, by `Playing.place`
+Views = Mapping[str, tuple[Tensor, Tensor]]  # of real and of fake images, by `Playing.place`
 
 
 class Look(IntEnum):
@@ -147,7 +147,7 @@ class Game(nn.Module):
         return self.generator if name == "generator" else nn.ModuleList([self.discriminator, self.parts])
 
     def due(self, step: int) -> tuple[str, ...]:
-        """What is due at a step: penalties, `parts.NAME`, and their penalties as `parts.NAME.PENALTY`."""
+        """What is due at a step: penalties by name, `parts.NAME`, and `parts.NAME.PENALTY`."""
         names = list(penalties_due(self.penalties, step))
         for name, part in self.parts.items():
             if step % part.interval == 0:
@@ -202,9 +202,9 @@ class Game(nn.Module):
         return said
 
     def views(self, turn: Turn, fake: Tensor, due: Sequence[str]) -> Views:
-        """The views of the turn's images, which both players use: a frozen network is costly.
+        """What the networks that have a view see of a turn's images: of the fakes with a graph.
 
-        Those of the fakes have a graph.
+        Both players use them, because a frozen network costs more than the rest of its part.
         """
         views: dict[str, Any] = {
             place: network.view for place, network, *_ in self.playing(due) if hasattr(network, "view")

@@ -3,6 +3,7 @@
 import copy
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from torchvision.models import get_model
 
 from alzgan.device.graphs import WARM_UP_STEPS
 from alzgan.errors import SettingError, UserError
+from alzgan.evaluation.candidates import Candidate
+from alzgan.evaluation.stages import untrained
 from alzgan.game import Game, Turn
 from alzgan.losses import (
     AdversarialLoss,
@@ -261,12 +264,9 @@ def test_a_heads_step_moves_every_weight_of_the_heads_and_the_generator_follows_
     assert torch.equal(ours["discriminator.0.weight"], theirs["discriminator.0.weight"])
 
 
-@pytest.mark.parametrize("recipe", ["aided", "caided", "aided_stacks"])
-def test_a_recipe_with_heads_resumes_to_the_bit_under_bfloat16(recipe: str, slices: Path, tmp_path: Path):
-    options = (*UNWATCHED, f"model={recipe}", *SMALL_HEADS, "trainer.precision=bf16-mixed")
-    composed = small_settings(slices, tmp_path, *options)
-    if recipe == "aided_stacks":
-        composed.data.channels = 3
+def test_stacks_with_heads_resume_to_the_bit_under_bfloat16(slices: Path, tmp_path: Path):
+    options = (*UNWATCHED, "model=aided_stacks", *SMALL_HEADS, "trainer.precision=bf16-mixed")
+    composed = small_settings(slices, tmp_path, *options, "data.channels=3")
     check_resumed(composed, tmp_path)
 
 
@@ -280,10 +280,15 @@ def test_heads_and_patches_are_recorded_and_replayed_with_the_same_weights():
         assert torch.equal(ours, theirs), name
 
 
-def test_a_run_records_the_features_it_was_trained_on_and_refuses_others(slices: Path, tmp_path: Path):
-    composed = small_settings(slices, tmp_path, *UNWATCHED, *AIDED)
+def test_a_run_records_the_features_it_was_trained_on_and_refuses_others(
+    slices: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    judged = ("callbacks.quality.extractor=imagenet-lite0", "callbacks.quality.n_samples=4")
+    unwatched = [text for text in UNWATCHED if "quality" not in text]
+    composed = small_settings(slices, tmp_path, *unwatched, *AIDED, *judged)
     checkpoint = train(composed, tmp_path / "run", 1)
     record = checkpoint["alzgan"]["provenance"]
+    assert "quality/frechet_imagenet_lite0 flatters: the discriminator is trained on" in caplog.text
     sha = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
     assert record["trained_features"] == {"imagenet-lite0": sha}
     # Sampling needs no frozen network.
@@ -294,6 +299,18 @@ def test_a_run_records_the_features_it_was_trained_on_and_refuses_others(slices:
         UserError, match=r"on features of imagenet-lite0, whose file has the SHA-256 0{64}: give"
     ):
         train(composed, tmp_path / "run", 2, Previous(path, checkpoint))
+
+
+def test_numbers_in_features_that_were_trained_on_decide_nothing():
+    numbers = [SimpleNamespace(space=space) for space in ("imagenet-lite0", "pixels")]
+    info = {"trained_by": {"trained_features": {"imagenet-lite0": "5793"}}}
+    candidate = Candidate("run", "checkpoint", None, info, None)
+    assert [number.space for number in untrained(numbers, candidate)] == ["pixels"]
+    assert "numbers in imagenet-lite0 decide nothing" in candidate.notes[0]
+    for info in ({}, {"trained_by": {"trained_features": {}}}):
+        candidate = Candidate("run", "folder", None, info, None)
+        assert untrained(numbers, candidate) == numbers
+        assert not candidate.notes
 
 
 def test_any_network_of_torchvision_with_its_weights_will_do(tmp_path: Path, recwarn):

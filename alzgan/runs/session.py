@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from alzgan.callbacks.checkpoint import RunCheckpoint
+from alzgan.callbacks.quality import Quality
 from alzgan.callbacks.record import outcome
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.device.overhead import tune_process
@@ -66,14 +67,14 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
             keep_older_split(previous, data, run_dir)
         data.setup()
         if previous is None:
-            for view in frozen_features(gan):
-                view.standardise(to_float(data.sample_real(TO_STANDARDISE)[0]))
+            standardise_features(gan, data)
         record |= describe_run(overrides, data, gan, trainer.world_size, previous, source)
         if record.get("started_from") and previous is None:
             check_held_out(record["started_from"], data)
         if previous is not None:
             check_continuation(previous, record, settings, gan)
         announce(run_dir, data, gan, previous, source)
+        warn_of_flattery(trainer, gan)
         if trainer.is_global_zero:
             write_record(settings, record, data)
         with (
@@ -133,7 +134,7 @@ def announce(
     log.info(
         f"{len(data)} of {len(data.files)} images to train on, "
         f"{counted(len(data.classes), 'class', 'classes')}; generator {parameters(gan.generator):,} and "
-        f"discriminator {parameters(gan.discriminator):,} parameters"
+        f"discriminator {parameters(gan.player('discriminator')):,} parameters"
     )
 
 
@@ -184,7 +185,7 @@ def describe_run(
         "overrides": effective([*given, *settings]),
         "sessions": [*before.get("sessions", []), session],
         "data": data.describe(),
-        "trained_features": {view.space: view.sha256 for view in frozen_features(gan)},
+        "trained_features": trained_features(gan),
     }
 
 
@@ -222,6 +223,27 @@ def check_continuation(previous: Previous, record: dict[str, Any], settings: Dic
 def frozen_features(gan: GAN) -> list[FrozenFeatures]:
     """The views of the discriminator's parts that are frozen networks."""
     return [module for module in gan.modules() if isinstance(module, FrozenFeatures)]
+
+
+def standardise_features(gan: GAN, data: MRIDataModule) -> None:
+    """Standardise frozen features by real images, a function of the data and the seed alone."""
+    for view in frozen_features(gan):
+        view.standardise(to_float(data.sample_real(TO_STANDARDISE)[0]))
+
+
+def warn_of_flattery(trainer: Trainer, gan: GAN) -> None:
+    """Warn if the quality, which chooses `best.ckpt`, is measured in features that the game trains on."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it
+        if isinstance(callback, Quality) and callback.extractor.space in trained_features(gan):
+            log.warning(
+                f"{callback.tag} flatters: the discriminator is trained on the same features; choose another "
+                "callbacks.quality.extractor"
+            )
+
+
+def trained_features(gan: GAN) -> dict[str, str]:
+    """The spaces of the frozen features that the discriminator is trained on, with their files' SHA-256."""
+    return {view.space: view.sha256 for view in frozen_features(gan)}
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

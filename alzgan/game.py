@@ -1,6 +1,6 @@
-"""The two-player game: the discriminator's steps, then the generator's, as a function of their turns.
+"""A step of the two-player game, as a function of its turns: the discriminator's steps, then the generator's.
 
-The turns bring all random draws. Devices, files, pictures, metrics and Lightning live elsewhere.
+The turns contain all random draws. Devices, files, pictures, metrics and Lightning live elsewhere.
 """
 
 import contextlib

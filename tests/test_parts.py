@@ -202,12 +202,14 @@ def test_the_split_maps_are_the_standardised_maps():
 
 
 def test_the_features_are_those_of_the_network_that_judges():
-    view = FrozenFeatures(stages=["blocks.15"], side=64)
+    view = FrozenFeatures(stages=["blocks.2", "blocks.15"], side=64)
     images = torch.randint(256, (2, 1, 64, 64), generator=torch.Generator().manual_seed(0))
     network = LiteFeatures().network
     grey = ((images.float() - 127) / 128).expand(-1, 3, -1, -1)
-    (found,) = view.maps(images / 127.5 - 1)
-    torch.testing.assert_close(found, network.blocks(network.stem(grey)), rtol=1e-4, atol=1e-4)
+    early, late = view.maps(images / 127.5 - 1)
+    expected = network.blocks[:3](network.stem(grey))
+    torch.testing.assert_close(early, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(late, network.blocks[3:](expected), rtol=1e-4, atol=1e-4)
 
 
 def test_a_depthwise_convolution_with_a_fast_gradient_is_the_same_convolution():
@@ -330,8 +332,8 @@ def test_any_network_of_torchvision_with_its_weights_will_do(tmp_path: Path, rec
     [
         ({"features": "pixels"}, "features=pixels must be imagenet-lite0, or NETWORK:FILE"),
         ({"features": "nothing:here"}, "features=nothing:here must be imagenet-lite0, or NETWORK:FILE"),
-        ({"stages": ["blocks.99"]}, "stages=.'blocks.99'.: imagenet-lite0 has no such module"),
-        ({"stages": []}, "has no such module"),
+        ({"stages": ["blocks.99"]}, "stages=.'blocks.99'. must be names of modules of imagenet-lite0"),
+        ({"stages": []}, "must be names of modules of imagenet-lite0, at least one"),
         ({"side": 8}, "side=8 must be at least 32"),
     ],
 )

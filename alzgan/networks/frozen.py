@@ -74,8 +74,8 @@ class FrozenFeatures(nn.Module):
             network = lite.EfficientNetLite0() if self.features == LITE else get_model(name, weights=None)
             images = torch.zeros(1, 3, self.side, self.side)
         known = {name for name, _ in network.named_modules()}
-        if unknown := [stage for stage in self.stages if stage not in known] or not self.stages:
-            raise SettingError(f"stages={unknown or self.stages}: {name} has no such module")
+        if not self.stages or not known.issuperset(self.stages):
+            raise SettingError(f"stages={self.stages} must be names of modules of {name}, at least one")
         maps = create_feature_extractor(network.eval(), self.stages)(images).values()
         return [tuple(each.shape[1:]) for each in maps]
 

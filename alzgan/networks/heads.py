@@ -17,8 +17,8 @@ class Heads(nn.Module):
     Args:
         view: of the images; it defines the features and their stages.
         width: channels of each head.
-        classes: how many classes there are; 0: labels have no class.
-        numbers: how many numbers a label has.
+        classes: number of classes; 0: labels have no class.
+        numbers: count of numbers in a label, besides its class.
         strength: of the labels, see `alzgan.networks.conditioning.Conditioned`.
         unlabelled: see `alzgan.networks.conditioning.Projection`.
 

@@ -19,8 +19,8 @@ class Discriminator(nn.Module):
         width: channels of the first stage; each later stage has twice as many as the one before.
         stages: of stride-2 convolutions; with n stages a patch is 3 * 2^n - 2 pixels wide, and neighbouring
             patches are 2^n pixels apart.
-        classes: how many classes there are; 0: labels have no class.
-        numbers: how many numbers a label has.
+        classes: number of classes; 0: labels have no class.
+        numbers: count of numbers in a label, besides its class.
         strength: of the labels, see `alzgan.networks.conditioning.Conditioned`.
         unlabelled: see `alzgan.networks.conditioning.Projection`.
 

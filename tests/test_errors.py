@@ -19,7 +19,7 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Pat
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("model=foo", "Could not find 'model/foo'; Available options in 'model': cdcgan; csmall; dcgan; "),
+        ("model=foo", "Could not find 'model/foo'; Available options in 'model': aided; aided_stacks; "),
         ("model.foo=1", "there is no setting model.foo: --help lists them"),
         ("+model.foo=1", "model.foo: alzgan.gan.GAN has no such option, only generator, "),
         ("epochs=3", "there is no setting epochs: --help lists them"),

@@ -11,6 +11,7 @@ The words of this project:
     stage: a part of an evaluation: fidelity, copies, anatomy, utility.
     metric: one number of a stage. Several decide a verdict.
     space: features in which images are compared.
+    part: a network of a discriminator that has several. Its view is what it sees of an image.
     step: one update of the generator, after the discriminator's turns.
     cell: a recipe with its settings in the study.
 """

@@ -1,12 +1,12 @@
-"""The two-player game: the discriminator's steps, then the generator's, as a function of their turns.
+"""A step of the two-player game, as a function of its turns: the discriminator's steps, then the generator's.
 
-The turns bring all random draws. Devices, files, pictures, metrics and Lightning live elsewhere.
+The turns contain all random draws. Devices, files, pictures, metrics and Lightning live elsewhere.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import IntEnum
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -18,15 +18,18 @@ from alzgan.average import Average
 from alzgan.device.ranks import count_of_ranks
 from alzgan.errors import derives, fraction
 from alzgan.losses import AdversarialLoss
+from alzgan.parts import Part, judge, penalties_due
 from alzgan.penalties import Penalty, Seen
+from alzgan.schedules import Schedule
 
 AVERAGE = "generator_average"  # the average's network, in checkpoints
 
 Descend = Callable[[Tensor, Optimizer], None]
+Views = Mapping[str, tuple[Tensor, Tensor]]  # of real and of fake images, by `Playing.place`
 
 
 class Look(IntEnum):
-    """Where the discriminator looks at augmented images in a turn. Each look has its own draws."""
+    """When the discriminator looks at augmented images in a turn. Each look has its own draws."""
 
     REAL = 0
     FAKE = 1
@@ -56,6 +59,22 @@ class Turn(NamedTuple):
         return None if self.draws is None else self.draws[look]
 
 
+class Playing(NamedTuple):
+    """A network of the discriminator in a step in which it plays.
+
+    Attributes:
+        place: "" for the first network, "/heads" for the part of that name: the end of its scalars' names.
+        network: see `alzgan.parts`.
+        weight: of its loss.
+        penalties: by name, those that are due.
+    """
+
+    place: str
+    network: nn.Module
+    weight: float | Tensor
+    penalties: dict[str, Any]  # of `Penalty`; a `nn.ModuleDict` tells no types
+
+
 def plain_descent(loss: Tensor, optimizer: Optimizer) -> None:
     """Take one step of an optimizer down a loss."""
     optimizer.zero_grad()
@@ -69,16 +88,18 @@ class Game(nn.Module):
 
     Args:
         generator: latents (N, latent_dim) and labels, or None, to images (N, C, H, W) in [-1, 1].
-        discriminator: images (N, C, H, W) in [-1, 1] and labels, or None, to logits (N,).
+        discriminator: images (N, C, H, W) in [-1, 1] and labels, or None, to logits (N,) or (N, k).
         loss: turns logits into a scalar for each player, see `alzgan.losses`.
-        penalties: on the discriminator, by name, see `alzgan.penalties`.
+        penalties: on `discriminator`, by name, see `alzgan.penalties`.
+        parts: further networks of the discriminator, by name, see `alzgan.parts`.
         augment: augments all that the discriminator sees, see `alzgan.augment`.
         average: a second generator that follows the first, see `alzgan.average`.
-        diversity: the smallest mean absolute difference between two samples of one label that adds nothing to
-            the generator's loss, as a share of that between two real images of the batch. Smaller differences
-            add up to 1. Without such a floor (0), conditional models of small data make one image for each
-            label, whatever the latent. Mao et al. 2019, "Mode seeking generative adversarial networks",
-            reward differences without a limit.
+        diversity: the floor of the mean absolute difference between two samples, as a share of that between
+            two real images of the batch; or a schedule of it. Samples that differ less cost the generator up
+            to 1. In a conditional game the two samples have one label and different latents: without a floor
+            (0), conditional models of small data make one image for each label. Otherwise they are
+            neighbours in the batch. Mao et al. 2019, "Mode seeking generative adversarial networks", reward
+            differences without a limit.
 
     Raises:
         SettingError: a value is out of its range, or a piece does not derive from the class of its contract.
@@ -92,31 +113,59 @@ class Game(nn.Module):
         penalties: Mapping[str, Penalty] | None = None,
         augment: Augmentation | None = None,
         average: Average | None = None,
-        diversity: float = 0.0,
+        diversity: float | Schedule = 0.0,
+        parts: Mapping[str, Part] | None = None,
     ):
         super().__init__()
-        fraction(diversity=diversity)
+        for end in (diversity.start, diversity.end) if isinstance(diversity, Schedule) else (diversity,):
+            fraction(diversity=end)
         derives(AdversarialLoss, loss=loss)
         derives(Penalty, **{f"penalties.{name}": each for name, each in (penalties or {}).items()})
+        derives(Part, **{f"parts.{name}": each for name, each in (parts or {}).items()})
         derives(Augmentation, augment=augment)
         derives(Average, average=average)
         self.generator = generator
         self.discriminator = discriminator
         self.loss = loss
+        self.parts: Any = nn.ModuleDict(parts or {})  # a mapping of names to `Part`
         self.penalties: Any = nn.ModuleDict(penalties or {})  # a mapping of names to `Penalty`
         self.augment = augment
         self.average = average
-        self.diversity = diversity
+        self.diversity: Any = diversity  # a number, or a tensor that follows a schedule
+        self.has_floor = isinstance(diversity, Schedule) or diversity > 0
         if average is not None:
             average.start(generator)
             self.register_state_dict_post_hook(partial(rename, "average.network", AVERAGE))
             self.register_load_state_dict_pre_hook(partial(rename, AVERAGE, "average.network"))
-        self.followers: list[Any] = [module for module in self.modules() if hasattr(module, "follow")]
+        self.followers: list[tuple[str, Any]] = [
+            (place_of(name), module) for name, module in self.named_modules() if hasattr(module, "follow")
+        ]
         self.images_a_step = 0  # of all processes together; known from the first step on
 
+    def player(self, name: str) -> nn.Module:
+        """The "generator", or the "discriminator" with all its parts."""
+        return self.generator if name == "generator" else nn.ModuleList([self.discriminator, self.parts])
+
     def due(self, step: int) -> tuple[str, ...]:
-        """The names of the penalties that are due at a step."""
-        return tuple(name for name, each in self.penalties.items() if step % each.interval == 0)
+        """What is due at a step: penalties by name, `parts.NAME`, and `parts.NAME.PENALTY`."""
+        names = list(penalties_due(self.penalties, step))
+        for name, part in self.parts.items():
+            if step % part.interval == 0:
+                names += [f"parts.{name}", *(f"parts.{name}.{penalty}" for penalty in part.due(step))]
+        return tuple(names)
+
+    def playing(self, due: Sequence[str]) -> Iterator[Playing]:
+        """The discriminator's networks that play in a step, the first one first."""
+        penalties = {name: each for name, each in self.penalties.items() if name in due}
+        yield Playing("", self.discriminator, 1.0, penalties)
+        for name, part in self.parts.items():
+            if f"parts.{name}" in due:
+                penalties = {
+                    penalty: each
+                    for penalty, each in part.penalties.items()
+                    if f"parts.{name}.{penalty}" in due
+                }
+                yield Playing(f"/{name}", part.network, part.weight * part.interval, penalties)
 
     def step(
         self,
@@ -129,7 +178,7 @@ class Game(nn.Module):
 
         Args:
             turns: the discriminator's.
-            due: names of the penalties of this step.
+            due: what is due at this step, see `due`.
             optimizers: the discriminator's, then the generator's.
             descend: takes one step of an optimizer down a loss.
 
@@ -140,25 +189,57 @@ class Game(nn.Module):
         for turn in turns:
             with torch.set_grad_enabled(turn is turns[-1]):  # the generator learns from these fakes
                 fake = self.generator(turn.latents, turn.fake_labels)
-            loss, said = self.discriminator_loss(turn, fake.detach(), due)
+                views = self.views(turn, fake, due)
+            loss, said = self.discriminator_loss(turn, fake.detach(), due, views)
             descend(loss, optimizers[0])
-        with frozen(self.discriminator):
-            loss, more = self.generator_loss(turn, fake)
+        with frozen(self.player("discriminator")):
+            loss, more = self.generator_loss(turn, fake, due, views)
             descend(loss, optimizers[1])
         said |= more
-        for follower in self.followers:
-            follower.follow(self, said)
+        for place, follower in self.followers:
+            if heard := said_at(place, said):
+                follower.follow(self, heard)
         return said
 
+    def views(self, turn: Turn, fake: Tensor, due: Sequence[str]) -> Views:
+        """What the networks that have a view see of a turn's images: of the fakes with a graph.
+
+        Both players use them, because a frozen network costs more than the rest of its part.
+        """
+        views: dict[str, Any] = {
+            place: network.view for place, network, *_ in self.playing(due) if hasattr(network, "view")
+        }
+        if not views:
+            return {}
+        real = self.shown(turn.real, turn.uniforms(Look.REAL))
+        fake = self.shown(fake, turn.uniforms(Look.FAKE))
+        return {place: (view(real), view(fake)) for place, view in views.items()}
+
     def discriminator_loss(
-        self, turn: Turn, fake: Tensor, due: Sequence[str]
+        self, turn: Turn, fake: Tensor, due: Sequence[str], views: Views
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The discriminator's loss with the penalties that are due, and named scalars."""
+        """The losses of all networks that play, with the penalties that are due, and named scalars."""
+        images = (
+            self.shown(turn.real, turn.uniforms(Look.REAL)),
+            self.shown(fake, turn.uniforms(Look.FAKE)),
+        )
+        losses, said = list[Tensor](), dict[str, Tensor]()
+        for playing in self.playing(due):
+            real, fake = views.get(playing.place, images)
+            loss, heard = self.loss_of_network(playing, real.detach(), fake.detach(), turn)
+            losses.append(playing.weight * loss)
+            said |= {name + playing.place: value for name, value in heard.items()}
+        return total(losses), said
+
+    def loss_of_network(
+        self, playing: Playing, real: Tensor, fake: Tensor, turn: Turn
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of one network of the discriminator with its penalties, and named scalars."""
         # Two passes, so that batch norm sees each kind of image by itself.
-        penalized = any(self.penalties[name].differentiates for name in due)
-        on_real = self.judge(turn.real, turn.labels, turn.uniforms(Look.REAL), penalized)
-        on_fake = self.judge(fake, turn.fake_labels, turn.uniforms(Look.FAKE), penalized)
-        loss = total = self.loss.discriminator(on_real.logits, on_fake.logits)
+        penalized = any(penalty.differentiates for penalty in playing.penalties.values())
+        on_real = judge(playing.network, real.requires_grad_(penalized), turn.labels)
+        on_fake = judge(playing.network, fake.requires_grad_(penalized), turn.fake_labels)
+        loss = penalized_loss = self.loss.discriminator(on_real.logits, on_fake.logits)
         said = {
             "loss/discriminator": loss.detach(),
             "logits/real": on_real.logits.detach().mean(),
@@ -167,70 +248,68 @@ class Game(nn.Module):
             f"{self.loss.reading}/D(x)": self.reading(on_real),
             f"{self.loss.reading}/D(G(z))_before_D_step": self.reading(on_fake),
         }
-        for name in due:
-            penalty = self.penalties[name]
-            value = penalty(self.judge, on_real, on_fake)
-            total = total + penalty.weight * penalty.interval * value
+        for name, penalty in playing.penalties.items():
+            value = penalty(partial(judge, playing.network), on_real, on_fake)
+            penalized_loss = penalized_loss + penalty.weight * penalty.interval * value
             said[f"penalty/{name}"] = value.detach()
-        return total, said
+        return penalized_loss, said
 
-    def generator_loss(self, turn: Turn, fake: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def generator_loss(
+        self, turn: Turn, fake: Tensor, due: Sequence[str], views: Views
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The generator's loss on the fakes (with graph) by the current discriminator, and named scalars."""
-        on_fake = self.judge(fake, turn.fake_labels, turn.uniforms(Look.FAKE_AGAIN))
-        loss = total = self.loss.generator(
-            on_fake.logits,
-            lambda: self.judge(turn.real, turn.labels, turn.uniforms(Look.REAL_AGAIN)).logits,
-        )
-        said = {
-            "loss/generator": loss.detach(),
-            f"{self.loss.reading}/D(G(z))_after_D_step": self.reading(on_fake),
-        }
-        if self.diversity:
+        shown = self.shown(fake, turn.uniforms(Look.FAKE_AGAIN))
+        shown_real = cache(lambda: self.shown(turn.real, turn.uniforms(Look.REAL_AGAIN)))
+        losses, said = list[Tensor](), dict[str, Tensor]()
+        for place, network, weight, _ in self.playing(due):
+            real, seen = views.get(place, (None, shown))
+            on_fake = judge(network, seen, turn.fake_labels)
+            loss = self.loss.generator(
+                on_fake.logits, partial(logits_of, network, real, shown_real, turn.labels)
+            )
+            losses.append(weight * loss)
+            said[f"loss/generator{place}"] = loss.detach()
+            said[f"{self.loss.reading}/D(G(z))_after_D_step{place}"] = self.reading(on_fake)
+        if self.has_floor:
             sameness = self.sameness(turn, fake)
-            total = total + sameness
+            losses.append(sameness)
             said["penalty/sameness"] = sameness.detach()
-        return total, said
+        return total(losses), said
 
     def sameness(self, turn: Turn, fake: Tensor) -> Tensor:
-        """How far the samples of one label fall below `diversity`: 0 not at all, 1 if they are identical."""
-        other = self.generator(turn.latents.roll(1, 0), turn.fake_labels)
+        """How far the samples' differences fall below `diversity`: 0 not at all, 1 if they are identical."""
+        if turn.fake_labels is None:
+            other = fake.roll(1, 0)
+        else:
+            other = self.generator(turn.latents.roll(1, 0), turn.fake_labels)
         apart, real_apart = (
             (one - two).to(torch.promote_types(one.dtype, torch.float32)).abs().mean()
             for one, two in ((fake, other), (turn.real, turn.real.roll(1, 0)))
         )
         return (1 - apart / (self.diversity * real_apart).clamp(min=1e-6)).relu()
 
-    def judge(
-        self,
-        images: Tensor,
-        labels: Tensor | None,
-        uniforms: Tensor | None = None,
-        penalized: bool = False,
-    ) -> Seen:
-        """Let the discriminator look at images, augmented if uniforms are given.
-
-        Args:
-            images: (N, C, H, W) in [-1, 1].
-            labels: of the images, as in `Turn`.
-            uniforms: (N, k) of the augmentation.
-            penalized: whether a penalty will differentiate the logits with respect to the images.
-
-        Returns:
-            The images that it saw and its logits, float32 or more.
-        """
+    def shown(self, images: Tensor, uniforms: Tensor | None) -> Tensor:
+        """Images (N, C, H, W) as the discriminator is shown them: augmented if uniforms (N, k) are given."""
         # Autocast makes half-precision fakes: reals would be augmented and penalized at higher precision.
         weights = next(self.discriminator.parameters())
         images = images.to(torch.promote_types(images.dtype, weights.dtype))
-        if self.augment is not None and uniforms is not None:
-            images = self.augment(images, uniforms)
-        if penalized:
-            images = images.detach().requires_grad_()
-        logits = self.discriminator(images, labels)
-        return Seen(images, labels, logits.to(torch.promote_types(logits.dtype, torch.float32)))
+        return images if self.augment is None or uniforms is None else self.augment(images, uniforms)
 
     def reading(self, seen: Seen) -> Tensor:
         """The mean of D(x), as the loss reads it."""
         return self.loss.read(seen.logits.detach()).mean()
+
+
+def logits_of(
+    network: nn.Module, view: Tensor | None, images: Callable[[], Tensor], labels: Tensor | None
+) -> Tensor:
+    """The logits of a network for its view of images, or for the augmented images, which are made here."""
+    return judge(network, images() if view is None else view, labels).logits
+
+
+def total(losses: Sequence[Tensor]) -> Tensor:
+    """The sum of at least one scalar."""
+    return sum(losses[1:], losses[0])
 
 
 def align_gradients(optimizer: Optimizer) -> None:
@@ -259,6 +338,22 @@ def frozen(player: nn.Module) -> Iterator[None]:
     finally:
         for parameter in learning:  # only these: the user may have frozen others
             parameter.requires_grad_(True)
+
+
+def place_of(name: str) -> str:
+    """The `Playing.place` of the network that a submodule of a game belongs to, by the submodule's name."""
+    first, _, rest = name.partition(".")
+    return f"/{rest.partition('.')[0]}" if first == "parts" else ""
+
+
+def said_at(place: str, said: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A step's named scalars as the follower of a network hears them: its own, without its place.
+
+    It is empty for a part that has not played.
+    """
+    if not place:
+        return said
+    return {name.removesuffix(place): value for name, value in said.items() if name.endswith(place)}
 
 
 def rename(old: str, new: str, module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -30,8 +30,8 @@ class GAN(Game, LightningModule):
         discriminator_optimizer: makes the discriminator's.
         latent_dim: length of a latent vector, drawn from N(0, I).
         classes: number of classes of the labels; 0: the model is not conditional on a class.
-        numbers: number of numbers in each label besides its class.
-        turns: of the discriminator for one step of the generator; they share each batch.
+        numbers: count of numbers in each label, besides its class.
+        turns: number of the discriminator's turns in a step; they share the batch.
         freeze: number of the discriminator's first convolutions that do not learn, for a model that starts
             from another run (Mo et al. 2020, "Freeze the discriminator").
         gradient_clip: largest norm of a player's gradient; None: no limit.
@@ -80,8 +80,8 @@ class GAN(Game, LightningModule):
         """The discriminator's optimizer, then the generator's: the order in which they play."""
         of_discriminator, of_generator = self.optimizer_factories
         return (
-            make_optimizer(of_discriminator, self.discriminator.parameters()),
-            make_optimizer(of_generator, self.generator.parameters()),
+            make_optimizer(of_discriminator, self.player("discriminator").parameters()),
+            make_optimizer(of_generator, self.player("generator").parameters()),
         )
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:

@@ -19,7 +19,13 @@ from alzgan.schedules import Schedule
 
 
 class Seen(NamedTuple):
-    """The images (N, C, H, W) that the discriminator saw, their labels (N,) or None, and its logits (N,)."""
+    """What a network of the discriminator saw and answered, see `alzgan.parts`.
+
+    Attributes:
+        images: (N, C, H, W) in [-1, 1], or the network's view of them (N, ...).
+        labels: of the images, see `alzgan.networks.conditioning`, or None.
+        logits: (N,) or (N, k).
+    """
 
     images: Tensor
     labels: Tensor | None
@@ -55,9 +61,9 @@ class Penalty(nn.Module, ABC):
         """The penalty in [0, inf), unweighted.
 
         Args:
-            judge: gives the discriminator's logits of other images (N, C, H, W) with labels.
-            real: the real images; they require a gradient if the penalty `differentiates`.
-            fake: the fake images; likewise.
+            judge: lets the same network judge other tensors of the shape of `real.images`, with labels.
+            real: of the real images; `real.images` requires a gradient if the penalty `differentiates`.
+            fake: of the fake images; likewise.
         """
 
 
@@ -96,7 +102,8 @@ class GradientPenalty(Penalty):
     def forward(self, judge: Judge, real: Seen, fake: Seen) -> Tensor:
         """The penalty in [0, inf)."""
         count = len(real.images)
-        share = (torch.arange(count, device=real.images.device)[:, None, None, None] + 0.5) / count
+        share = (torch.arange(count, device=real.images.device) + 0.5) / count
+        share = share.view(-1, *[1] * (real.images.dim() - 1))
         mixed = fake.images + share * (real.images - fake.images)
         seen = judge(mixed.detach().requires_grad_(), real.labels)
         # The norm has no derivative where the gradient is 0.
@@ -136,6 +143,7 @@ class LeCam(Penalty):
 
 
 def squared_gradient(seen: Seen) -> Tensor:
-    """Squared norm (N,) of the gradient of each image's logit with respect to the image."""
-    (gradient,) = torch.autograd.grad(seen.logits.sum(), seen.images, create_graph=True)
-    return gradient.square().sum((1, 2, 3))
+    """Squared norm (N,) of the gradient of D(x), each image's mean logit, with respect to what was seen."""
+    share = len(seen.logits) / seen.logits.numel()
+    (gradient,) = torch.autograd.grad(share * seen.logits.sum(), seen.images, create_graph=True)
+    return gradient.square().sum(tuple(range(1, gradient.dim())))

@@ -144,11 +144,11 @@ def test_in_bfloat16_the_generator_learns_from_the_discriminator_as_it_is_now(re
     gan = build.build_model(settings(*SMALL_MODEL, "model.discriminator_optimizer.lr=0.1"))
     seen: list[Tensor] = []
 
-    def spy(turn: Turn, fake: Tensor):
+    def spy(turn: Turn, fake: Tensor, *played):
         fresh = copy.deepcopy(gan.discriminator)
         with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
             seen.append(fresh(fake.detach()).float().sigmoid().mean())
-        loss, said = original(turn, fake)
+        loss, said = original(turn, fake, *played)
         seen.append(said["probability/D(G(z))_after_D_step"])
         return loss, said
 

@@ -23,6 +23,7 @@ from alzgan.game import Turn
 from alzgan.gan import GAN
 from alzgan.runs.build import build_data, build_model, check_devices
 from alzgan.runs.checkpoints import load_checkpoint
+from alzgan.runs.session import standardise_features
 from alzgan.runs.sweep import check_job
 from alzgan.upstream.lightning import know_the_node, quiet
 
@@ -115,10 +116,19 @@ class JointGAN(GAN):
         return [Turn(*map(joint, ("real", "labels", "latents", "fake_labels")), joint("draws", 1))]
 
 
+SMALL_HEADS = (
+    "model.parts.heads.network.view.stages=[blocks.0,blocks.2]",
+    "model.parts.heads.network.view.side=32",
+    "model.parts.heads.network.width=4",
+)
 RECIPES = [
     ("model=residual", "augment=mri", "model.augment.probability=1"),
     pytest.param(
         ("model=residual", "loss=hinge", "penalty=[r1,lecam]", "augment=ada", "model.augment.target=0"),
+        marks=pytest.mark.long,
+    ),
+    pytest.param(
+        ("model=residual", "part=[heads,patches]", "model.diversity=0", *SMALL_HEADS),
         marks=pytest.mark.long,
     ),
     pytest.param(
@@ -137,9 +147,8 @@ def test_two_ranks_step_as_one_process_does_on_their_joint_batch(
     """No recipe with batch norm, which is each rank's own; in float64, so that 1e-9 is no rounding."""
     run = ["data=mri", f"data.root={slices}", *SMALL, *recipe, "callbacks.quality=null"]
     run += ["trainer.precision=64-true", "trainer.max_steps=3"]
-    result = alzgan(
-        *run, f"run_dir={tmp_path}", "data.batch_size=4", "trainer=ddp", "trainer.devices=2", fresh=True
-    )
+    ranks = ("data.batch_size=4", "trainer=ddp", "trainer.devices=2")
+    result = alzgan(*run, f"run_dir={tmp_path}", *ranks, fresh=True, timeout=300)
     assert result.returncode == 0, result.stderr
     assert_as_one_process(2, run, tmp_path)
 
@@ -155,8 +164,11 @@ def assert_as_one_process(ranks: int, run: list[str], folder: Path):
         accelerator="cpu", precision="64-true", max_steps=3, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
+    data = build_data(composed)
+    data.setup()
+    standardise_features(gan, data)
     with quiet():
-        trainer.fit(gan, datamodule=build_data(composed))
+        trainer.fit(gan, datamodule=data)
     joint = load_checkpoint(folder / "checkpoints/last.ckpt")
     assert joint["alzgan"]["provenance"]["world_size"] == ranks
     moved = 0

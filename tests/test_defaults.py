@@ -15,8 +15,9 @@ FILES = sorted(CONF.rglob("*.yaml"))
 DIFFERENT = {  # from the constructor, and why
     ("PhantomDataModule", "batch_size"): "a phantom has some 800 slices to train on: 25 steps an epoch",
 }
+GROUPS = ("penalties", "parts", "augment", "average")
 ELSEWHERE = {  # no file of its class has it
-    **dict.fromkeys(("penalties", "augment", "average"), "a group of its own"),
+    **dict.fromkeys(GROUPS, "a group of its own"),
     **dict.fromkeys(("classes", "numbers", "diversity"), "conf/conditioning"),
 }
 
@@ -54,6 +55,7 @@ def differences(config: DictConfig, resolve: bool = False) -> list[str]:
         if name in given
         and "${" not in str(given[name])
         and (target.__name__, name) not in DIFFERENT
+        and name not in GROUPS
         and plain(given[name]) != plain(default)
     ]
 

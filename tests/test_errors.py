@@ -19,7 +19,7 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Pat
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("model=foo", "Could not find 'model/foo'; Available options in 'model': cdcgan; csmall; dcgan; "),
+        ("model=foo", "Could not find 'model/foo'; Available options in 'model': aided; aided_stacks; "),
         ("model.foo=1", "there is no setting model.foo: --help lists them"),
         ("+model.foo=1", "model.foo: alzgan.gan.GAN has no such option, only generator, "),
         ("epochs=3", "there is no setting epochs: --help lists them"),
@@ -104,7 +104,7 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Pat
         ("model.gradient_clip=0", "model.gradient_clip=0 must be above 0; null is no limit"),
         ("callbacks.checkpoint.every_n_train_steps=0", "checkpoint.every_n_train_steps=0 must be at least 1"),
         (
-            "model=csmall model.diversity={_target_:alzgan.schedules.Linear,start:0,end:1}",
+            "model=small model.augment.shift={_target_:alzgan.schedules.Linear,start:0,end:1}",
             "must be float",
         ),
         ("+trainer.limit_train_batches=3", "limit_train_batches is not used here: set trainer.max_steps"),

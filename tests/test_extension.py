@@ -147,7 +147,7 @@ GENERATOR = """  _target_: alzgan.networks.dcgan.Generator
   classes: ${model.classes}
   numbers: ${model.numbers}
   strength: ${conditioning.strength}
-  upsampling: transposed # or nearest, without a checkerboard
+  upsampling: transposed # or nearest, which leaves no checkerboard pattern
 """
 OWN = ("model=sketch", "loss=squares", "penalty=small", "augment=brightness", "callbacks=grey")
 

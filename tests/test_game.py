@@ -141,9 +141,9 @@ def test_the_generators_step_leaves_no_gradient_in_the_discriminator(recwarn):
     gan = build_model(settings(*SMALL_MODEL))
     seen = []
 
-    def spy(turn: Turn, fake: Tensor):
+    def spy(*played):
         seen.append([p.grad.clone() for p in gan.discriminator.parameters()])
-        return original(turn, fake)
+        return original(*played)
 
     original, gan.generator_loss = gan.generator_loss, spy
     play(gan, [torch.rand(4, 1, 32, 32)])
@@ -169,11 +169,14 @@ def test_several_turns_share_a_batch_out_and_the_generator_answers_the_last(recw
     seen: list[Tensor] = []
     answered: list[Tensor] = []
     discriminator_loss, generator_loss = gan.discriminator_loss, gan.generator_loss
-    gan.discriminator_loss = lambda turn, fake, due: (
+    gan.discriminator_loss = lambda turn, *played: (
         seen.append(turn.real),
-        discriminator_loss(turn, fake, due),
+        discriminator_loss(turn, *played),
     )[1]
-    gan.generator_loss = lambda turn, fake: (answered.append(turn.real), generator_loss(turn, fake))[1]
+    gan.generator_loss = lambda turn, *played: (
+        answered.append(turn.real),
+        generator_loss(turn, *played),
+    )[1]
     batch = torch.rand(6, 1, 32, 32)
     trainer = play(gan, [batch])
     assert torch.equal(torch.cat(seen), batch)

@@ -21,8 +21,9 @@ FLOORS = (
     ("errors", "text"),
     ("files",),
     ("device", "report", "schedules"),
-    ("losses", "networks", "augment", "images"),
+    ("losses", "augment", "images"),
     ("penalties", "average", "people", "metrics"),
+    ("parts", "networks"),
     ("game", "sources"),
     ("gan",),
     ("data",),
@@ -32,7 +33,7 @@ FLOORS = (
     ("generation",),
     ("train", "prepare", "benchmark", "evaluate", "generate"),
 )
-PARTS = ("losses", "penalties", "augment", "average")  # of the game
+PARTS = ("losses", "penalties", "parts", "augment", "average")  # of the game
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 

@@ -27,6 +27,7 @@ GROUPS = (
     ("penalty=[]", "penalty=r1", "penalty=gradient", "penalty=lecam", "penalty=[r1,r2,gradient,lecam]"),
     ("augment=none", "augment=translate_flip", "augment=mri", "augment=ada"),
     ("average=none", "average=ema"),
+    ("part=[]", "part=patches"),
     ("model.turns=1", "model.turns=2"),
     ("model.diversity=0", "model.diversity=0.4"),
 )
@@ -48,7 +49,9 @@ def covering(groups: tuple[tuple[str, ...], ...]) -> list[tuple[str, ...]]:
 
 
 COMBINATIONS = covering(GROUPS)
-RECIPES = ("dcgan", "cdcgan", "r1r2", "small", "csmall", "residual", "sngan", "wgan_gp", "r3gan")
+RECIPES = (
+    "dcgan", "cdcgan", "r1r2", "small", "csmall", "aided", "caided", "residual", "sngan", "wgan_gp", "r3gan"
+)  # fmt: skip
 SIZES = [(32, 1), *(pytest.param(*each, marks=pytest.mark.long) for each in ((32, 3), (64, 1), (64, 3)))]
 UNWATCHED = ("callbacks.quality=null", "callbacks.samples=null", "callbacks.health=null", "logger=csv")
 
@@ -226,10 +229,12 @@ def test_a_value_that_is_read_is_found_out():
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_each_piece_of_a_recipe_can_be_left_out_by_its_group(recipe: str):
-    composed = settings(f"model={recipe}", "penalty=[]", "augment=none", "average=none", "data.channels=1")
+    composed = settings(
+        f"model={recipe}", "penalty=[]", "part=[]", "augment=none", "average=none", "data.channels=1"
+    )
     composed.model.classes, composed.model.numbers = 0, 0
     gan = build_model(composed)
-    assert (len(gan.penalties), gan.augment, gan.average) == (0, None, None)
+    assert (len(gan.penalties), len(gan.parts), gan.augment, gan.average) == (0, 0, None, None)
     assert not composed.model.augment
     assert not composed.model.get("penalties")
 

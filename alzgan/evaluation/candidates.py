@@ -163,7 +163,15 @@ def from_checkpoint(
         "seed": seed,
         "trained_by": {
             key: generator.info.get(key)
-            for key in ("alzgan", "git", "device", "precision", "overrides", "started_from")
+            for key in (
+                "alzgan",
+                "git",
+                "device",
+                "precision",
+                "overrides",
+                "started_from",
+                "trained_features",
+            )
         },
     }
     notes = []

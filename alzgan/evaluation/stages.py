@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from alzgan.errors import UserError
 from alzgan.evaluation.anatomy import Measured, anatomy
-from alzgan.evaluation.candidates import Judged
+from alzgan.evaluation.candidates import Candidate, Judged
 from alzgan.evaluation.copies import cached_nearest, copies, on_copies
 from alzgan.evaluation.fidelity import Sets, curves, fidelity, sets_of
 from alzgan.evaluation.numbers import Number
@@ -170,7 +170,19 @@ def judge_fidelity(outcome: Outcome, context: Context) -> None:
     outcome.contributions = contributions(sets, spaces, metrics)
     outcome.curves += curves(sets, spaces, metrics)
     power = outcome.summaries["power"] = noticed(sets, spaces, whole, seed)
-    outcome.verdicts += [answered(question, whole, power) for question in questions_of(whole)]
+    judging = untrained(whole, outcome.judged.candidate)
+    outcome.verdicts += [answered(question, judging, power) for question in questions_of(judging)]
+
+
+def untrained(numbers: list[Number], candidate: Candidate) -> list[Number]:
+    """The numbers in features that no part of the discriminator was trained on; a note tells the others."""
+    trained = (candidate.info.get("trained_by") or {}).get("trained_features") or {}
+    if flattered := sorted({number.space for number in numbers if number.space in trained}):
+        candidate.notes.append(
+            f"numbers in {' and '.join(flattered)} decide nothing: the discriminator was trained on these "
+            "features, so they flatter"
+        )
+    return [number for number in numbers if number.space not in trained]
 
 
 def looked_at(reference: Reference, context: Context) -> Images:

@@ -22,8 +22,8 @@ class Conditioned(nn.Module):
 
     Args:
         features: length of the vectors.
-        classes: how many classes there are; 0: labels have no class.
-        numbers: number m of numbers in a label.
+        classes: number of classes; 0: labels have no class.
+        numbers: count m of numbers in a label, besides its class.
         strength: factor of the vectors, from 0 (an unconditional network) to 1. A schedule introduces the
             labels gradually. With labels from the start, small data sets collapse onto a few images of each
             class (Shahbazi et al. 2022, "Collapse by conditioning").

@@ -52,11 +52,11 @@ class Generator(nn.Sequential):
         image_size: 32, 64, 128 or 256.
         channels: of the images.
         width: channels of the last stage; each stage before it has twice as many as the next.
-        classes: how many classes there are; 0: labels have no class.
-        numbers: how many numbers a label has.
+        classes: number of classes; 0: labels have no class.
+        numbers: count of numbers in a label, besides its class.
         strength: of the labels, see `alzgan.networks.conditioning.Conditioned`.
         upsampling: "transposed" convolutions, as in the paper, or "nearest": nearest-neighbour upsampling and
-            a convolution, which leave no checkerboard artifacts at the same cost.
+            a convolution, which cost the same and leave no checkerboard artifacts.
 
     Raises:
         SettingError: a value is out of its range.
@@ -107,14 +107,14 @@ class Discriminator(nn.Sequential):
         image_size: 32, 64, 128 or 256.
         channels: of the images.
         width: channels of the first stage; each later stage has twice as many as the one before.
-        classes: how many classes there are; 0: labels have no class.
-        numbers: how many numbers a label has.
+        classes: number of classes; 0: labels have no class.
+        numbers: count of numbers in a label, besides its class.
         strength: of the labels, see `alzgan.networks.conditioning.Conditioned`.
         unlabelled: see `alzgan.networks.conditioning.Projection`.
-        normalization: "batch", as in the paper; "none", for gradient penalties, since batch norm makes an
-            image's gradient depend on the other images; "spectral" (Miyato et al. 2018, "Spectral
+        normalization: "batch", as in the paper; "none", for gradient penalties, because with batch norm an
+            image's gradient depends on the other images; or "spectral" (Miyato et al. 2018, "Spectral
             normalization for GANs"). Without batch norm the convolutions have biases and PyTorch's default
-            initialization: N(0, 0.02) relies on batch norm to rescale the maps.
+            initialization, since N(0, 0.02) relies on batch norm to rescale the maps.
 
     Raises:
         SettingError: a value is out of its range.

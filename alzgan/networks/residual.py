@@ -112,8 +112,8 @@ class Generator(nn.Module):
             widths.
         group: see `Block`.
         blocks: number of blocks in each stage.
-        classes: how many classes there are; 0: labels have no class.
-        numbers: how many numbers a label has.
+        classes: number of classes; 0: labels have no class.
+        numbers: count of numbers in a label, besides its class.
         strength: of the labels, see `alzgan.networks.conditioning.Conditioned`.
 
     Raises:
@@ -167,8 +167,8 @@ class Discriminator(nn.Module):
             widths.
         group: see `Block`.
         blocks: number of blocks in each stage.
-        classes: how many classes there are; 0: labels have no class.
-        numbers: how many numbers a label has.
+        classes: number of classes; 0: labels have no class.
+        numbers: count of numbers in a label, besides its class.
         strength: of the labels, see `alzgan.networks.conditioning.Conditioned`.
         unlabelled: see `alzgan.networks.conditioning.Projection`.
         normalization: "none", or "spectral" (Miyato et al. 2018, "Spectral normalization for GANs").

@@ -22,7 +22,7 @@ from alzgan.errors import SettingError, UserError, user_error
 from alzgan.gan import GAN
 from alzgan.people.cohort import CLASS_COLUMN
 from alzgan.runs.checkpoints import AtomicCheckpointIO
-from alzgan.runs.config import as_mapping
+from alzgan.runs.config import as_mapping, networks_of
 from alzgan.runs.resume import Previous
 from alzgan.runs.signatures import check_targets
 from alzgan.schedules import make_optimizer
@@ -119,7 +119,7 @@ def check_typed(settings: DictConfig, overrides: Sequence[str]) -> None:
     Raises:
         UserError: an override sets such an option.
     """
-    groups = {"augment": "augment", "average": "average", "penalties": "penalty"}
+    groups = {"augment": "augment", "average": "average", "penalties": "penalty", "parts": "part"}
     for override in overrides:
         place, _, name = override.lstrip("+").partition("=")[0].rpartition(".")
         node = OmegaConf.select(settings, place)
@@ -132,10 +132,11 @@ def check_typed(settings: DictConfig, overrides: Sequence[str]) -> None:
 
 def drop_options_of_nothing(model: DictConfig) -> None:
     """Remove a recipe's options of components that the command line has set to none."""
-    penalties = model.get("penalties") or OmegaConf.create()
-    for name in [name for name, node in penalties.items() if node and "_target_" not in node]:
-        with open_dict(penalties):
-            del penalties[name]
+    for group in ("penalties", "parts"):
+        pieces = model.get(group) or OmegaConf.create()
+        for name in [name for name, node in pieces.items() if node and "_target_" not in node]:
+            with open_dict(pieces):
+                del pieces[name]
     for name in ("augment", "average"):
         if model.get(name) and "_target_" not in model[name]:
             model[name] = None
@@ -149,7 +150,7 @@ def build_model(settings: DictConfig) -> GAN:
         gan = build("model", game_settings(settings))
     for player, factory in zip(("discriminator", "generator"), gan.optimizer_factories, strict=True):
         try:  # Hydra has only made a factory; an optimizer checks its options when it is made
-            make_optimizer(factory, getattr(gan, player).parameters())
+            make_optimizer(factory, gan.player(player).parameters())
         except (ValueError, TypeError) as error:
             raise refused(f"model.{player}_optimizer", error) from error
     # The layout of the decoded images. Convolutions are faster in it, with the same arithmetic.
@@ -244,13 +245,13 @@ def check_sizes(settings: DictConfig) -> None:
         "channels": settings.data.get("channels"),
         "latent_dim": settings.model.get("latent_dim"),
     }
-    for player in ("generator", "discriminator"):
+    for place, network in networks_of(settings.model).items():
         for name, value in wanted.items():
-            given = settings.model[player].get(name)
+            given = network.get(name)
             if None not in (given, value) and given != value:
                 where = "model" if name == "latent_dim" else "data"
                 raise UserError(
-                    f"model.{player}.{name}={given} differs from {where}.{name}={value}: leave it out"
+                    f"model.{place}.{name}={given} differs from {where}.{name}={value}: leave it out"
                 )
 
 

@@ -38,6 +38,12 @@ def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
         return compose(name, list(overrides))
 
 
+def networks_of(model: DictConfig) -> dict[str, DictConfig]:
+    """The settings of a model's networks, by their places in its settings."""
+    parts = {f"parts.{name}.network": part.network for name, part in (model.get("parts") or {}).items()}
+    return {"generator": model.generator, "discriminator": model.discriminator, **parts}
+
+
 def hydra_at_work() -> contextlib.AbstractContextManager:
     """Start Hydra for the block, unless a verb has started it."""
     if hydra.is_started():

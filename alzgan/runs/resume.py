@@ -20,6 +20,7 @@ from alzgan.runs.config import (
     compose_config,
     hydra_at_work,
     leaves,
+    networks_of,
     new_folder,
     shared_by_ranks,
 )
@@ -48,6 +49,7 @@ CHANGEABLE = (
     "callbacks.acceleration",
     "callbacks.divergence",
     "callbacks.health",
+    "model.parts.heads.network.view.features",  # its file may move; its content is checked
     "callbacks.quality.every_n_epochs",
     "callbacks.quality.cache_dir",
     "callbacks.quality.weights",  # the file may move; the network is checked
@@ -127,12 +129,13 @@ class Previous:
         if "start_from" in settings.model:
             settings.model.start_from = None
         # The strength of the labels stays at the value that its schedule has reached.
-        for player in ("generator", "discriminator"):
-            node, stored = settings.model[player], self.checkpoint["alzgan"]["config"]["model"][player]
+        before = networks_of(OmegaConf.create(self.checkpoint["alzgan"]["config"]["model"]))
+        for place, node in networks_of(settings.model).items():
+            stored = before.get(place, OmegaConf.create())
             reached = [
                 value.item()
                 for name, value in self.checkpoint["state_dict"].items()
-                if name.startswith(f"{player}.") and name.endswith(".strength")
+                if name.startswith(f"{place}.") and name.endswith(".strength")
             ]
             if reached and node.get("strength") == stored.get("strength"):
                 node.strength = reached[0]

@@ -12,13 +12,16 @@ from lightning import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from alzgan.callbacks.checkpoint import RunCheckpoint
+from alzgan.callbacks.quality import Quality
 from alzgan.callbacks.record import outcome
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.device.overhead import tune_process
+from alzgan.device.pixels import to_float
 from alzgan.device.ranks import reporting_lost_ranks
 from alzgan.errors import UserError
 from alzgan.files import remove_parts, replacing, reporting_disk_errors, write_json, written_by_one_process
 from alzgan.gan import GAN
+from alzgan.networks.frozen import FrozenFeatures
 from alzgan.people.subjects import FEW_PEOPLE
 from alzgan.runs.build import build_data, build_model, build_trainer, check_typed, conditioned, plain
 from alzgan.runs.checkpoints import check_optimizers, check_weights, load_checkpoint, naming_the_file
@@ -35,6 +38,8 @@ log = logging.getLogger(__name__)
 
 # Settings that may change when a run continues, but change the last bits of its numbers.
 OF_LAST_BITS = ("trainer.precision", "trainer.deterministic", "callbacks.acceleration.compile")
+
+TO_STANDARDISE = 256  # real images from which the features' means and deviations are taken
 
 
 def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous | None = None) -> float:
@@ -59,12 +64,15 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
         if previous is not None:
             keep_older_split(previous, data, run_dir)
         data.setup()
-        record |= describe_run(overrides, data, trainer.world_size, previous, source)
+        if previous is None:
+            standardise_features(gan, data)
+        record |= describe_run(overrides, data, gan, trainer.world_size, previous, source)
         if record.get("started_from") and previous is None:
             check_held_out(record["started_from"], data)
         if previous is not None:
             check_continuation(previous, record, settings, gan)
         announce(run_dir, data, gan, previous, source)
+        warn_of_flattery(trainer, gan)
         if trainer.is_global_zero:
             write_record(settings, record, data)
         with (
@@ -95,6 +103,8 @@ def built(
         data = build_data(settings)
         settings = conditioned(settings, data)
         gan = build_model(settings)
+        for view in frozen_features(gan):
+            view.load()
         trainer = build_trainer(settings, record, previous)
         if previous is None and settings.model.get("start_from"):
             record["started_from"] = start_from(gan, settings.model.start_from, settings.model.start_with)
@@ -111,7 +121,9 @@ def check_model(gan: GAN, trainer: Trainer) -> None:
         raise UserError(
             "the model has schedules over the run's length: set trainer.max_epochs or trainer.max_steps"
         )
-    for component in (gan.augment, gan.average, *gan.penalties.values()):
+    owners = gan, *gan.parts.values()
+    penalties = (penalty for owner in owners for penalty in owner.penalties.values())
+    for component in (gan.augment, gan.average, *penalties):
         # Its state changes by small steps, which bfloat16 would round to nothing.
         if trainer.precision == "bf16-true" and component is not None and component.state_dict():
             raise UserError(
@@ -135,7 +147,7 @@ def announce(
     log.info(
         f"Training on {len(data)} of {len(data.files)} images, "
         f"{counted(len(data.classes), 'class', 'classes')}; generator {parameters(gan.generator):,} and "
-        f"discriminator {parameters(gan.discriminator):,} parameters"
+        f"discriminator {parameters(gan.player('discriminator')):,} parameters"
     )
 
 
@@ -153,6 +165,7 @@ def undone_before_the_first_step(trainer: Trainer, run_dir: Path) -> Iterator[No
 def describe_run(
     overrides: Sequence[str],
     data: MRIDataModule,
+    gan: GAN,
     world_size: int,
     previous: Previous | None,
     source: Previous | None = None,
@@ -173,6 +186,7 @@ def describe_run(
         "overrides": effective([*given, *settings]),
         "sessions": [*before.get("sessions", []), session],
         "data": data.describe(),
+        "trained_features": trained_features(gan),
     }
 
 
@@ -185,6 +199,12 @@ def check_continuation(previous: Previous, record: dict[str, Any], settings: Dic
         raise UserError(
             f"the images in {record['data']['root']} are not those that {path} was trained on: set "
             "data.root to the folder of those, or start a new run"
+        )
+    if (features := before.get("trained_features", {})) != record["trained_features"]:
+        told = " and ".join(f"{space}, whose file has the SHA-256 {sha}" for space, sha in features.items())
+        raise UserError(
+            f"the discriminator of {path} was trained on features of {told or 'no frozen network'}: give "
+            "that file in model.parts"
         )
     if before["world_size"] != record["world_size"]:
         raise UserError(
@@ -199,6 +219,32 @@ def check_continuation(previous: Previous, record: dict[str, Any], settings: Dic
     )
     if gan.schedules:
         log.info("The schedules of this run span its whole length as it is set now")
+
+
+def frozen_features(gan: GAN) -> list[FrozenFeatures]:
+    """The views of the discriminator's parts that are frozen networks."""
+    return [module for module in gan.modules() if isinstance(module, FrozenFeatures)]
+
+
+def standardise_features(gan: GAN, data: MRIDataModule) -> None:
+    """Standardise frozen features by real images, a function of the data and the seed alone."""
+    for view in frozen_features(gan):
+        view.standardise(to_float(data.sample_real(TO_STANDARDISE)[0]))
+
+
+def warn_of_flattery(trainer: Trainer, gan: GAN) -> None:
+    """Warn if the quality, which chooses `best.ckpt`, is measured in features that the game trains on."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it
+        if isinstance(callback, Quality) and callback.extractor.space in trained_features(gan):
+            log.warning(
+                f"{callback.tag} flatters: the discriminator is trained on the same features; choose another "
+                "callbacks.quality.extractor"
+            )
+
+
+def trained_features(gan: GAN) -> dict[str, str]:
+    """The spaces of the frozen features that the discriminator is trained on, with their files' SHA-256."""
+    return {view.space: view.sha256 for view in frozen_features(gan)}
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -49,8 +49,7 @@ def start_from(gan: GAN, source: str, players: Sequence[str] = PLAYERS) -> dict[
         raise UserError(f"model.start_with={unknown[0]} must be one or both of {', '.join(PLAYERS)}")
     path = checkpoint_file(source, "model.start_from")
     checkpoint = load_checkpoint(path)
-    kinds = {*players, *((AVERAGE, "average") if "generator" in players else ())}
-    wanted = [name for name in gan.state_dict() if name.partition(".")[0] in kinds]
+    wanted = [name for name in gan.state_dict() if of_players(name, players)]
     taken = fitting(gan, checkpoint["state_dict"], wanted)
     if not any(value.dim() > 1 for value in taken.values()):  # counters fit any model
         raise UserError(
@@ -80,7 +79,7 @@ def start_whole(gan: GAN, source: Previous) -> tuple[dict[str, Any], Callback]:
     taken = fitting(gan, theirs, list(ours))
     new = [name for name in ours if name not in taken]
     # A scalar is a schedule's value, and may differ.
-    if unfit := next((name for name in new if name.partition(".")[0] in PLAYERS and ours[name].dim()), None):
+    if unfit := next((name for name in new if of_players(name, PLAYERS) and ours[name].dim()), None):
         raise UserError(
             f"{source.path} does not fit the model: its {unfit} differs; to take only the weights that fit, "
             f"give model.start_from={source.path} instead of ckpt_path"
@@ -89,9 +88,7 @@ def start_whole(gan: GAN, source: Previous) -> tuple[dict[str, Any], Callback]:
     states = source.checkpoint["optimizer_states"]
     optimizers = zip(PLAYERS[::-1], gan.optimizer_factories, states, strict=False)
     kept = {
-        player: state
-        for player, factory, state in optimizers
-        if goes_on(factory, getattr(gan, player), state)
+        player: state for player, factory, state in optimizers if goes_on(factory, gan.player(player), state)
     }
     for player in PLAYERS:
         if player not in kept:
@@ -181,6 +178,13 @@ def fitting(gan: GAN, theirs: dict[str, Tensor], wanted: Sequence[str]) -> dict[
         if value is not None and value.shape == state[name].shape:
             taken[name] = value
     return taken
+
+
+def of_players(name: str, players: Sequence[str]) -> bool:
+    """Whether a tensor belongs to one of the players; averages and parts belong to theirs."""
+    owners = {AVERAGE: "generator", "average": "generator", "parts": "discriminator"}
+    first = name.partition(".")[0]
+    return owners.get(first, first) in players
 
 
 def named(new: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from alzgan.text import printable
 
 OURS = {  # the modules whose classes are allowed, by the first part of the setting's name
     "data": r"alzgan\.data\.datamodule",
-    "model": r"alzgan\.(gan|networks\.\w+|losses|penalties|augment|average|schedules)|torch\.optim",
+    "model": r"alzgan\.(gan|networks\.\w+|losses|parts|penalties|augment|average|schedules)|torch\.optim",
     "conditioning": r"alzgan\.schedules",
     "trainer": r"lightning(?=\.Trainer$)",
     "logger": r"alzgan\.runs\.loggers",

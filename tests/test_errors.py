@@ -221,7 +221,7 @@ def test_an_empty_run_folder_is_refused(error_line: Callable):
 def test_help_shows_the_groups_and_the_options():
     result = alzgan("--help", fresh=True)
     assert result.returncode == 0
-    assert "model: cdcgan, csmall, dcgan, " in result.stdout
+    assert "model: aided, aided_stacks, caided, cdcgan, csmall, dcgan, " in result.stdout
     assert "generator_optimizer:" in result.stdout
 
 

@@ -287,7 +287,7 @@ def test_a_file_with_the_digits_of_the_inception_network_and_more_in_it_is_not_r
 
     torch.save({"fc.weight": Trap()}, path)
     monkeypatch.setattr(inception, "INCEPTION_SHA256", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
-    with pytest.raises(UserError, match="holds more than weights"):
+    with pytest.raises(UserError, match="has more than weights in it"):
         default_extractor(str(path), download=False)
     assert not traces.exists()
 

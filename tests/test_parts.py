@@ -204,7 +204,7 @@ def test_the_split_maps_are_the_standardised_maps():
 def test_the_features_are_those_of_the_network_that_judges():
     view = FrozenFeatures(stages=["blocks.2", "blocks.15"], side=64)
     images = torch.randint(256, (2, 1, 64, 64), generator=torch.Generator().manual_seed(0))
-    network = LiteFeatures().network
+    network = LiteFeatures("imagenet-lite0").network
     grey = ((images.float() - 127) / 128).expand(-1, 3, -1, -1)
     early, late = view.maps(images / 127.5 - 1)
     expected = network.blocks[:3](network.stem(grey))
@@ -330,8 +330,14 @@ def test_any_network_of_torchvision_with_its_weights_will_do(tmp_path: Path, rec
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"features": "pixels"}, "features=pixels must be imagenet-lite0, or NETWORK:FILE"),
-        ({"features": "nothing:here"}, "features=nothing:here must be imagenet-lite0, or NETWORK:FILE"),
+        (
+            {"features": "pixels"},
+            "features=pixels must be one of imagenet-lite0, imagenet-lite2, or",
+        ),
+        (
+            {"features": "nothing:here"},
+            "features=nothing:here must be one of imagenet-lite0, imagenet-lite2, or",
+        ),
         ({"stages": ["blocks.99"]}, "stages=.'blocks.99'. must be names of modules of imagenet-lite0"),
         ({"stages": []}, "must be names of modules of imagenet-lite0, at least one"),
         ({"side": 8}, "side=8 must be at least 32"),

@@ -14,7 +14,7 @@ from alzgan.evaluation.own import is_own, own_space
 from alzgan.evaluation.reference import Images, OncePerImage
 from alzgan.metrics.features import FeatureExtractor, feature_space
 from alzgan.metrics.inception import InceptionFeatures, is_at_hand
-from alzgan.metrics.lite import LiteFeatures, weights_file
+from alzgan.metrics.lite import weights_file
 from alzgan.metrics.sets import Features
 
 Found = TypeVar("Found")
@@ -85,8 +85,8 @@ def at_hand() -> list[str]:
     """The names of the spaces whose weights are installed, and of those that need none."""
     found = [InceptionFeatures.space] if is_at_hand(download=False) else []
     try:
-        weights_file()
-        found.append(LiteFeatures.space)
+        weights_file("imagenet-lite0")
+        found.append("imagenet-lite0")
     except UserError as error:
         print(f"alzgan: {error}; without them faults are harder to notice", file=sys.stderr)
     return [*found, "random-conv", "pixels"]

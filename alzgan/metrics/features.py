@@ -112,12 +112,13 @@ def random_convs() -> list[FeatureExtractor]:
     return [RandomConvFeatures(seed) for seed in range(SEEDS)]
 
 
-# The module and the function of each space. A module is loaded only if its space is chosen.
-SPACES: dict[str, tuple[str, str]] = {
-    "inception": ("alzgan.metrics.inception", "InceptionFeatures"),
-    "imagenet-lite0": ("alzgan.metrics.lite", "LiteFeatures"),
-    "random-conv": ("alzgan.metrics.features", "random_convs"),
-    "pixels": ("alzgan.metrics.features", "PixelFeatures"),
+# The module, the function and its arguments of each space. A module is loaded only if its space is chosen.
+SPACES: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "inception": ("alzgan.metrics.inception", "InceptionFeatures", ()),
+    "imagenet-lite0": ("alzgan.metrics.lite", "LiteFeatures", ("imagenet-lite0",)),
+    "imagenet-lite2": ("alzgan.metrics.lite", "LiteFeatures", ("imagenet-lite2",)),
+    "random-conv": ("alzgan.metrics.features", "random_convs", ()),
+    "pixels": ("alzgan.metrics.features", "PixelFeatures", ()),
 }
 
 
@@ -125,8 +126,8 @@ def feature_space(name: str) -> list[FeatureExtractor]:
     """The extractors of a feature space. Numbers are averaged over them if there are several.
 
     Args:
-        name: "inception", "imagenet-lite0", "random-conv" or "pixels"; "inception:FILE" with its weights; or
-            "NETWORK:FILE" with a network of torchvision and its weights.
+        name: one of `SPACES`; "inception:FILE" with its weights; or "NETWORK:FILE" with a network of
+            torchvision and its weights.
 
     Raises:
         UserError: the space is unknown, or its weights are missing; the line says how to get them.
@@ -136,8 +137,8 @@ def feature_space(name: str) -> list[FeatureExtractor]:
         raise UserError(f"features={name} must be one of {', '.join(SPACES)}, or NETWORK:FILE of torchvision")
     if file and network in SPACES and network != "inception":
         raise UserError(f"features={name}: {network} takes no file")
-    module, attribute = SPACES.get(network, ("alzgan.metrics.backbone", "BackboneFeatures"))
+    backbone = "alzgan.metrics.backbone", "BackboneFeatures", (network,)
+    module, attribute, arguments = SPACES.get(network, backbone)
     make: Callable = getattr(importlib.import_module(module), attribute)
-    arguments = [] if network in SPACES else [network]
-    made = make(*arguments, Path(file).expanduser()) if file else make()
+    made = make(*arguments, *([Path(file).expanduser()] if file else []))
     return made if isinstance(made, list) else [made]

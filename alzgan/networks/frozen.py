@@ -22,7 +22,6 @@ from alzgan.errors import SettingError, at_least
 from alzgan.metrics import backbone, lite
 from alzgan.metrics.features import feature_space
 
-LITE = lite.LiteFeatures.space
 AT_ONCE = 64  # images whose features are in memory together, where they are standardised
 
 
@@ -35,8 +34,8 @@ class FrozenFeatures(nn.Module):
     autocast's precision.
 
     Args:
-        features: "imagenet-lite0", which the extra `features` brings, or "NETWORK:FILE": a network of
-            torchvision and its weights.
+        features: "imagenet-lite0" or "imagenet-lite2", which the extra `features` brings, or "NETWORK:FILE":
+            a network of torchvision and its weights.
         stages: names of its modules, in order, whose outputs (N, C, H, W) are the features.
         side: of the images that the network sees, in pixels.
 
@@ -49,7 +48,7 @@ class FrozenFeatures(nn.Module):
 
     def __init__(
         self,
-        features: str = LITE,
+        features: str = "imagenet-lite0",
         stages: Sequence[str] = ("blocks.2", "blocks.4", "blocks.10", "blocks.15"),
         side: int = 64,
     ):
@@ -68,13 +67,17 @@ class FrozenFeatures(nn.Module):
     def shapes_of_maps(self) -> list[tuple[int, int, int]]:
         """Shape (C, H, W) of each stage's map, without the weights."""
         name = self.features.partition(":")[0]
-        if self.features != LITE and (":" not in self.features or name not in list_models(module=models)):
-            raise SettingError(f"features={self.features} must be {LITE}, or NETWORK:FILE of torchvision")
+        size = lite.SIZES.get(self.features)
+        if size is None and (":" not in self.features or name not in list_models(module=models)):
+            known = ", ".join(lite.SIZES)
+            raise SettingError(
+                f"features={self.features} must be one of {known}, or NETWORK:FILE of torchvision"
+            )
         with torch.device("meta"):
-            network = lite.EfficientNetLite0() if self.features == LITE else get_model(name, weights=None)
+            network = lite.EfficientNetLite(size) if size else get_model(name, weights=None)
             images = torch.zeros(1, 3, self.side, self.side)
-        known = {name for name, _ in network.named_modules()}
-        if not self.stages or not known.issuperset(self.stages):
+        modules = {name for name, _ in network.named_modules()}
+        if not self.stages or not modules.issuperset(self.stages):
             raise SettingError(f"stages={self.stages} must be names of modules of {name}, at least one")
         maps = create_feature_extractor(network.eval(), self.stages)(images).values()
         return [tuple(each.shape[1:]) for each in maps]
@@ -82,15 +85,16 @@ class FrozenFeatures(nn.Module):
     @property
     def sha256(self) -> str:
         """The SHA-256 of the file with the weights."""
-        if self.features == LITE:
-            return lite.SHA256  # of the only file that is taken
+        if self.features in lite.SIZES:
+            return lite.SIZES[self.features].sha256  # of the only file that is taken
         return hashlib.sha256(Path(self.features.partition(":")[2]).expanduser().read_bytes()).hexdigest()
 
     @property
     def space(self) -> str:
         """The name of the space that an evaluation in the same features has."""
-        name = self.features.partition(":")[0]
-        return LITE if self.features == LITE else f"{name}-{self.sha256[:8]}"
+        if self.features in lite.SIZES:
+            return self.features
+        return f"{self.features.partition(':')[0]}-{self.sha256[:8]}"
 
     def load(self) -> nn.Module:
         """The network with its weights, float32 on the CPU, as far as the last stage.
@@ -146,7 +150,7 @@ class FrozenFeatures(nn.Module):
             images = F.interpolate(images, (self.side, self.side), mode="bilinear", align_corners=False)
         last = images.shape[1] - 1
         images = torch.stack([images[:, place] for place in (0, last // 2, last)], 1)
-        if self.features == LITE:
+        if self.features in lite.SIZES:
             return (127.5 * images + 0.5) / 128
         mean, deviation = (
             images.new_tensor(values)[:, None, None] for values in (backbone.MEAN, backbone.DEVIATION)

@@ -25,7 +25,7 @@ from alzgan.schedules import Schedule
 AVERAGE = "generator_average"  # the average's network, in checkpoints
 
 Descend = Callable[[Tensor, Optimizer], None]
-Views = Mapping[str, tuple[Tensor, Tensor]]  # of real and of fake images, by `Playing.place`
+Seeing = Mapping[str, tuple[Tensor, Tensor]]  # real and fake, by the `Playing.place` of who sees them
 
 
 class Look(IntEnum):
@@ -73,6 +73,11 @@ class Playing(NamedTuple):
     network: nn.Module
     weight: float | Tensor
     penalties: dict[str, Any]  # of `Penalty`; a `nn.ModuleDict` tells no types
+
+    @property
+    def view(self) -> Callable[[Tensor], Tensor] | None:
+        """The network's view of images, see `alzgan.parts`; None if it sees the images themselves."""
+        return getattr(self.network, "view", None)
 
 
 def plain_descent(loss: Tensor, optimizer: Optimizer) -> None:
@@ -189,11 +194,11 @@ class Game(nn.Module):
         for turn in turns:
             with torch.set_grad_enabled(turn is turns[-1]):  # the generator learns from these fakes
                 fake = self.generator(turn.latents, turn.fake_labels)
-                views = self.views(turn, fake, due)
-            loss, said = self.discriminator_loss(turn, fake.detach(), due, views)
+                seen = self.seen(turn, fake, due)
+            loss, said = self.discriminator_loss(turn, due, seen)
             descend(loss, optimizers[0])
         with frozen(self.player("discriminator")):
-            loss, more = self.generator_loss(turn, fake, due, views)
+            loss, more = self.generator_loss(turn, fake, due, seen)
             descend(loss, optimizers[1])
         said |= more
         for place, follower in self.followers:
@@ -201,31 +206,27 @@ class Game(nn.Module):
                 follower.follow(self, heard)
         return said
 
-    def views(self, turn: Turn, fake: Tensor, due: Sequence[str]) -> Views:
-        """What the networks that have a view see of a turn's images: of the fakes with a graph.
+    def seen(self, turn: Turn, fake: Tensor, due: Sequence[str]) -> Seeing:
+        """What each network that plays sees of a turn's images: the augmented images, or its view of them.
 
-        Both players use them, because a frozen network costs more than the rest of its part.
+        A view of the fakes has a graph and serves both players, because a frozen network costs more than the
+        rest of its part.
         """
-        views: dict[str, Any] = {
-            place: network.view for place, network, *_ in self.playing(due) if hasattr(network, "view")
-        }
-        if not views:
-            return {}
+        playing = list(self.playing(due))
+        has_views = any(each.view for each in playing)
         real = self.shown(turn.real, turn.uniforms(Look.REAL))
-        fake = self.shown(fake, turn.uniforms(Look.FAKE))
-        return {place: (view(real), view(fake)) for place, view in views.items()}
+        fake = self.shown(fake if has_views else fake.detach(), turn.uniforms(Look.FAKE))
+        return {
+            each.place: (each.view(real), each.view(fake)) if each.view else (real, fake) for each in playing
+        }
 
     def discriminator_loss(
-        self, turn: Turn, fake: Tensor, due: Sequence[str], views: Views
+        self, turn: Turn, due: Sequence[str], seen: Seeing
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The losses of all networks that play, with the penalties that are due, and named scalars."""
-        images = (
-            self.shown(turn.real, turn.uniforms(Look.REAL)),
-            self.shown(fake, turn.uniforms(Look.FAKE)),
-        )
         losses, said = list[Tensor](), dict[str, Tensor]()
         for playing in self.playing(due):
-            real, fake = views.get(playing.place, images)
+            real, fake = seen[playing.place]
             loss, heard = self.loss_of_network(playing, real.detach(), fake.detach(), turn)
             losses.append(playing.weight * loss)
             said |= {name + playing.place: value for name, value in heard.items()}
@@ -255,19 +256,20 @@ class Game(nn.Module):
         return penalized_loss, said
 
     def generator_loss(
-        self, turn: Turn, fake: Tensor, due: Sequence[str], views: Views
+        self, turn: Turn, fake: Tensor, due: Sequence[str], seen: Seeing
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The generator's loss on the fakes (with graph) by the current discriminator, and named scalars."""
         shown = self.shown(fake, turn.uniforms(Look.FAKE_AGAIN))
         shown_real = cache(lambda: self.shown(turn.real, turn.uniforms(Look.REAL_AGAIN)))
         losses, said = list[Tensor](), dict[str, Tensor]()
-        for place, network, weight, _ in self.playing(due):
-            real, seen = views.get(place, (None, shown))
-            on_fake = judge(network, seen, turn.fake_labels)
+        for playing in self.playing(due):
+            place, network = playing.place, playing.network
+            real, view = seen[place] if playing.view else (None, shown)
+            on_fake = judge(network, view, turn.fake_labels)
             loss = self.loss.generator(
                 on_fake.logits, partial(logits_of, network, real, shown_real, turn.labels)
             )
-            losses.append(weight * loss)
+            losses.append(playing.weight * loss)
             said[f"loss/generator{place}"] = loss.detach()
             said[f"{self.loss.reading}/D(G(z))_after_D_step{place}"] = self.reading(on_fake)
         if self.has_floor:

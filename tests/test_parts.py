@@ -87,8 +87,8 @@ def test_a_discriminator_of_two_parts_is_the_weighted_sum_by_hand():
     fake = game.generator(turn.latents)
     due = game.due(0)
     assert due == ("r1", "parts.means", "parts.means.r2")
-    views = game.views(turn, fake, due)
-    loss, said = game.discriminator_loss(turn, fake.detach(), due, views)
+    both = game.seen(turn, fake, due)
+    loss, said = game.discriminator_loss(turn, due, both)
 
     def slope(network: nn.Module, seen: Tensor) -> Tensor:
         """Half the mean squared gradient of each image's mean logit, by the derivative of tanh."""
@@ -105,7 +105,7 @@ def test_a_discriminator_of_two_parts_is_the_weighted_sum_by_hand():
     aid = cross_entropy(second, seen, seen_fake) + 3.0 * slope(second, seen_fake)
     assert loss.item() == pytest.approx((plain + 0.25 * 2 * aid).item(), rel=1e-12)
     assert said["penalty/r2/means"].item() == pytest.approx(slope(second, seen_fake).item(), rel=1e-12)
-    answer, _ = game.generator_loss(turn, fake, due, views)
+    answer, _ = game.generator_loss(turn, fake, due, both)
     expected = [
         F.softplus(-network(seen, None)).mean() for network, seen in ((first, fake), (second, seen_fake))
     ]
@@ -116,7 +116,7 @@ def test_a_discriminator_of_two_parts_is_the_weighted_sum_by_hand():
     )
     assert ours == pytest.approx(theirs, rel=1e-12)
     # A part that is not due costs nothing, and says nothing.
-    alone, said = game.discriminator_loss(turn, fake.detach(), game.due(1), {})
+    alone, said = game.discriminator_loss(turn, game.due(1), game.seen(turn, fake, game.due(1)))
     assert alone.item() == pytest.approx(cross_entropy(first, turn.real, fake).item(), rel=1e-12)
     assert not [name for name in said if name.endswith("/means")]
 

@@ -16,6 +16,8 @@ from alzgan.data import conditions
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
 from alzgan.evaluation.candidates import judged
+from alzgan.evaluation.request import request_of
+from alzgan.evaluation.stages import STAGES
 from alzgan.game import Turn
 from alzgan.networks.conditioning import LabelledLatents, Projection
 from alzgan.networks.dcgan import Discriminator, Generator
@@ -392,7 +394,7 @@ def test_a_model_with_unlabelled_rows_trains_goes_on_and_is_sampled(
     composed = compose_config("evaluate", words)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("alzgan.evaluation.reference.NEEDED_PEOPLE", 1)
-        (found,) = judged(composed, words, torch.device("cpu"))
+        (found,) = judged(request_of(composed, words, tuple(STAGES)))
     assert len(found.candidate.images) == 16
     assert (found.reference.train.labels == -1).sum() + (
         found.reference.held_out.labels == -1

@@ -18,6 +18,7 @@ from alzgan.device.streams import stream
 from alzgan.errors import UserError
 from alzgan.evaluation.fidelity import INDEPENDENT, PEOPLE, UNKNOWN
 from alzgan.evaluation.reference import Images, Reference, middle, reference_of
+from alzgan.evaluation.request import Request
 from alzgan.images.arrays import decode
 from alzgan.images.decoding import in_threads
 from alzgan.images.folder import FLAT, ImageFile, scan
@@ -69,28 +70,21 @@ class Judged(NamedTuple):
     reference: Reference
 
 
-def judged(settings: DictConfig, overrides: Sequence[str], device: torch.device) -> Iterator[Judged]:
-    """Yield every candidate that the settings name. All paths are checked before the first one is read.
-
-    Args:
-        settings: a composed `conf/evaluate.yaml`.
-        overrides: the user's changes to it.
-        device: the device of the generators.
+def judged(request: Request) -> Iterator[Judged]:
+    """Yield every candidate that is asked for. All paths are checked before the first one is read.
 
     Raises:
         UserError: a run, a folder or the real images are missing, or do not fit each other.
     """
-    paths, folders = listed(settings.ckpt_path), listed(settings.samples)
-    if bool(paths) == bool(folders):
-        raise UserError("give ckpt_path=RUN, or samples=FOLDER with data.root=DIR, the real images")
-    yield from of_runs(paths, settings, overrides, device) if paths else of_folders(folders, settings)
+    yield from of_runs(request) if request.runs else of_folders(request)
 
 
-def of_folders(paths: Sequence[str], settings: DictConfig) -> Iterator[Judged]:
+def of_folders(request: Request) -> Iterator[Judged]:
     """The images of folders."""
+    settings = request.settings
     check_missing(settings)
     data: MRIDataModule = build("data", settings.data)
-    folders = [Path(path).expanduser() for path in paths]
+    folders = [Path(path).expanduser() for path in request.folders]
     for folder in folders:
         check_folder(folder, data.preprocessing.image_size)
     try:
@@ -102,15 +96,14 @@ def of_folders(paths: Sequence[str], settings: DictConfig) -> Iterator[Judged]:
         yield Judged(from_folder(folder, data), data, reference)
 
 
-def of_runs(
-    paths: Sequence[str], settings: DictConfig, overrides: Sequence[str], device: torch.device
-) -> Iterator[Judged]:
+def of_runs(request: Request) -> Iterator[Judged]:
     """Samples of checkpoints."""
-    names = [name for path in paths for name in runs_in(path)]
-    runs = [(name, *run_and_data(checkpoint_file(name), settings, overrides)) for name in names]
+    settings = request.settings
+    names = [name for path in request.runs for name in runs_in(path)]
+    runs = [(name, *run_and_data(checkpoint_file(name), settings, request.overrides)) for name in names]
     known: tuple[object, MRIDataModule, Reference] | None = None
     for name, previous, node in runs:
-        generator = load(previous.path, settings.weights, device, allow=settings.allow)
+        generator = load(previous.path, settings.weights, request.device, allow=settings.allow)
         # Two runs on one folder can have different splits.
         key = OmegaConf.to_yaml(node), previous.provenance["data"].get("fingerprint")
         if known is None or known[0] != key:  # memory holds the data of one run at a time
@@ -118,13 +111,6 @@ def of_runs(
             known = key, data, reference_of(data, settings.held_out)
         _, data, reference = known
         yield Judged(from_checkpoint(name, generator, settings, data, reference), data, reference)
-
-
-def listed(value: Any) -> list[str]:
-    """A setting's value as a list; a single value becomes a list of one, None an empty one."""
-    if value is None:
-        return []
-    return [str(each) for each in (value if OmegaConf.is_list(value) else [value])]
 
 
 def runs_in(path: str) -> list[str]:

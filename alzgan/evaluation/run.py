@@ -1,6 +1,5 @@
 """Runs an evaluation: judges the candidates one after the other and writes the results."""
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,28 +9,21 @@ from torch.utils.tensorboard import SummaryWriter
 
 import alzgan
 from alzgan.device.overhead import tune_process
-from alzgan.errors import UserError, at_least, one_of, seed_of_streams
-from alzgan.evaluation import copies
-from alzgan.evaluation.candidates import Judged, judged, listed
-from alzgan.evaluation.fidelity import METRICS
+from alzgan.errors import UserError
+from alzgan.evaluation.candidates import Judged, judged
 from alzgan.evaluation.methods import methods
 from alzgan.evaluation.numbers import CHANCE
-from alzgan.evaluation.own import is_own, own_metric
 from alzgan.evaluation.paired import compared
-from alzgan.evaluation.reference import ENOUGH_PEOPLE, JUDGES, Reference
+from alzgan.evaluation.reference import ENOUGH_PEOPLE, Reference
+from alzgan.evaluation.request import request_of
 from alzgan.evaluation.seeds import over_seeds
 from alzgan.evaluation.spaces import Space, chosen_spaces
 from alzgan.evaluation.stages import STAGES, Context, Outcome, assess
-from alzgan.files import cache_folder, write_json
-from alzgan.metrics.anatomy import WASSERSTEIN
-from alzgan.metrics.record import HELD_OUT, FeatureMetric
+from alzgan.files import write_json
+from alzgan.metrics.record import HELD_OUT
 from alzgan.report.page import write_report
-from alzgan.runs.load import chosen_device
 from alzgan.runs.provenance import provenance
-from alzgan.runs.signatures import check_types
 from alzgan.text import counted, printable
-
-LEAST = {"n": 2, "preset.size": 2, "preset.pool": 4, "preset.unseen": 2, "preset.draws": 2}
 
 
 def evaluate(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> dict[str, Any]:
@@ -48,62 +40,25 @@ def evaluate(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> d
     Raises:
         UserError: a setting is wrong, a file is missing, or there are too few people or images.
     """
-    check(settings)
+    request = request_of(settings, overrides, tuple(STAGES))
     tune_process()
-    device = chosen_device(settings.device)
-    cache = cache_folder(settings.data.cache_dir)
-    stages, metrics = chosen_metrics(listed(settings.metrics))
     context = Context(
-        metrics,
-        chosen_spaces(listed(settings.features), cache, device),
+        request.metrics,
+        chosen_spaces(request.features, request.cache, request.device),
         settings.preset,
         settings.seed,
-        cache,
-        device,
+        request.cache,
+        request.device,
     )
     outcomes: list[Outcome] = []
-    for each in judged(settings, overrides, device):
+    for each in judged(request):
         candidate = each.candidate
         print(f"{printable(candidate.name)}: {len(candidate.images):,} samples", flush=True)
-        outcomes.append(assess(len(outcomes), each, stages, context))
+        outcomes.append(assess(len(outcomes), each, request.stages, context))
         # Written after each candidate, so that a later failure loses nothing.
         found = record(outcomes, settings, context.spaces)
         write(found, outcomes, run_dir)
     return found
-
-
-def chosen_metrics(names: Sequence[str]) -> tuple[list[str], list[FeatureMetric]]:
-    """The stages to run and the metrics of the stage fidelity.
-
-    Args:
-        names: stages, and dotted names of the user's metrics, each of which belongs to a stage.
-
-    Raises:
-        UserError: a dotted name is not that of a metric, or two metrics have the same name.
-    """
-    own = {name: own_metric(name) for name in names if is_own(name)}
-    stages = list(dict.fromkeys(own[name].stage if name in own else name for name in names))
-    counts = Counter(metric.name for metric in (*METRICS, *copies.METRICS, WASSERSTEIN, *own.values()))
-    if twice := [name for name, count in counts.items() if count > 1]:
-        raise UserError(f"metrics: {twice[0]} is the name of two metrics: rename yours")
-    return stages, [*(metric for metric in METRICS if metric.stage in names), *own.values()]
-
-
-def check(settings: DictConfig) -> None:
-    """Check the settings that no constructor checks.
-
-    Raises:
-        UserError: a setting has the wrong type or is out of its range.
-    """
-    check_types(settings, dict.fromkeys(("seed", *LEAST), int))
-    for name in listed(settings.metrics):
-        if not is_own(name):
-            one_of(tuple(STAGES), metrics=name)
-    one_of(("average", "raw"), weights=settings.weights)
-    one_of(JUDGES, held_out=settings.held_out)
-    for name, least in LEAST.items():
-        at_least(least, **{name: OmegaConf.select(settings, name)})
-    seed_of_streams(seed=settings.seed)
 
 
 def record(outcomes: Sequence[Outcome], settings: DictConfig, judged_in: Sequence[Space]) -> dict[str, Any]:

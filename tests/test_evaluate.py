@@ -17,6 +17,7 @@ from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
 from alzgan.evaluation import reference, run
 from alzgan.evaluation.candidates import from_folder, people_in
+from alzgan.evaluation.fidelity import INDEPENDENT, PEOPLE, UNKNOWN
 from alzgan.images.folder import scan
 from alzgan.people.subjects import PARTS
 from alzgan.runs import session
@@ -148,6 +149,23 @@ def test_people_are_known_where_somebody_is_in_several_images(slices: Path):
     assert len(set(people_in(slices, files))) < len(files)
     first = {file.path.rpartition("_")[0]: file for file in reversed(files)}
     assert people_in(slices, list(first.values())) is None
+
+
+def test_images_of_a_person_each_by_a_table_are_independent(slices: Path, tmp_path: Path):
+    data = MRIDataModule(slices, image_size=32, channels=1)
+    data.read()
+    rows = ["file,subject"]
+    for index, pixels in enumerate(data.images[:4]):
+        Image.fromarray(pixels[..., 0]).save(tmp_path / f"{index}.png")
+        rows.append(f"{index}.png,synthetic-{index}")
+    assert from_folder(tmp_path, data).form == UNKNOWN
+    (tmp_path / "manifest.csv").write_text("\n".join(rows))
+    candidate = from_folder(tmp_path, data)
+    assert candidate.form == INDEPENDENT
+    assert candidate.images.people is None
+    assert "each image is of a person of its own, by its table" in candidate.notes
+    (tmp_path / "manifest.csv").write_text("\n".join(rows).replace("synthetic-1", "synthetic-0"))
+    assert from_folder(tmp_path, data).form == PEOPLE
 
 
 def test_a_second_evaluation_computes_no_feature_and_gives_the_same_numbers(

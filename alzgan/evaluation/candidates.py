@@ -45,6 +45,7 @@ class Candidate:
         more: a function that returns a given number of samples with classes in given shares (K,); None if
             the samples have no classes.
         notes: remarks for the reader of the report.
+        independent: whether each image was drawn by itself, as a generator's samples are.
     """
 
     name: str
@@ -53,13 +54,14 @@ class Candidate:
     info: dict[str, Any]
     more: Callable[[int, np.ndarray], Images] | None
     notes: list[str] = field(default_factory=list)
+    independent: bool = False
 
     @property
     def form(self) -> str:
-        """One of `alzgan.evaluation.fidelity.FORMS`; the samples of a generator are independent."""
-        if self.images.people is not None:
-            return PEOPLE
-        return INDEPENDENT if self.kind == "checkpoint" else UNKNOWN
+        """One of `alzgan.evaluation.fidelity.FORMS`."""
+        if self.independent:
+            return INDEPENDENT
+        return UNKNOWN if self.images.people is None else PEOPLE
 
 
 class Judged(NamedTuple):
@@ -169,7 +171,7 @@ def from_checkpoint(
                 "classes in the proportions of real images"
             )
     more = draw if generator.classes else None
-    return Candidate(name, "checkpoint", draw(settings.n, shares), info, more, notes)
+    return Candidate(name, "checkpoint", draw(settings.n, shares), info, more, notes, independent=True)
 
 
 def pixels_of(generator: TrainedGenerator, count: int, labels: np.ndarray | None, seed: int) -> torch.Tensor:
@@ -205,7 +207,10 @@ def from_folder(folder: Path, data: MRIDataModule) -> Candidate:
     order = stream(0, "evaluate/folder").permutation(len(files))
     labels = np.array([data.classes.index(file.label) for file in files]) if named else None
     people = people_in(folder, files)
-    if people is not None:
+    if independent := people is not None and len(set(people)) == len(files):
+        notes.append("each image is of a person of its own, by its table")
+        people = None
+    elif people is not None:
         notes.append(f"the people in its images are known: {counted(len(set(people)), 'person', 'people')}")
     else:
         notes.append(
@@ -229,7 +234,7 @@ def from_folder(folder: Path, data: MRIDataModule) -> Candidate:
         return images.of(noise.permutation(np.concatenate(chosen)))
 
     info = {"fingerprint": decoded.fingerprint, "classes": dict(Counter(file.label for file in files))}
-    return Candidate(str(folder), "folder", images, info, more if named else None, notes)
+    return Candidate(str(folder), "folder", images, info, more if named else None, notes, independent)
 
 
 def odd_shares(samples: np.ndarray, real: np.ndarray, classes: Sequence[str]) -> list[str]:
@@ -246,10 +251,12 @@ def odd_shares(samples: np.ndarray, real: np.ndarray, classes: Sequence[str]) ->
 
 
 def people_in(folder: Path, files: Sequence[ImageFile]) -> np.ndarray | None:
-    """The person in each image (N,); None if people are unknown, or if nobody is in two images."""
+    """The person in each image (N,); None if they are unknown: names that all differ may count images."""
     with contextlib.suppress(UserError):
         subjects = by_table_or_names(folder, files)
-        if subjects is not None and len(set(subjects.subject)) < len(files):
+        if subjects is not None and (
+            subjects.rule.startswith("csv:") or len(set(subjects.subject)) < len(files)
+        ):
             return np.array(subjects.subject)
     return None
 

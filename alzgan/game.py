@@ -122,8 +122,7 @@ class Game(nn.Module):
         parts: Mapping[str, Part] | None = None,
     ):
         super().__init__()
-        for end in (diversity.start, diversity.end) if isinstance(diversity, Schedule) else (diversity,):
-            fraction(diversity=end)
+        fraction(diversity=diversity)
         derives(AdversarialLoss, loss=loss)
         derives(Penalty, **{f"penalties.{name}": each for name, each in (penalties or {}).items()})
         derives(Part, **{f"parts.{name}": each for name, each in (parts or {}).items()})

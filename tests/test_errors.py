@@ -89,7 +89,7 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Pat
         ("data=mri data.root=x data.exclude=5", "data.exclude=5 must be a pattern, or a list of patterns"),
         (
             "augment=mri model.augment.probability={_target_:alzgan.schedules.Linear,start:0,end:5}",
-            "model.augment.probability=5 must be from 0 to 1",
+            "model.augment.probability.end=5 must be from 0 to 1",
         ),
         ("average=ema model.average.half_life=0", "model.average.half_life=0 must be at least 1"),
         (

@@ -36,8 +36,7 @@ class Conditioned(nn.Module):
 
     def __init__(self, features: int, classes: int = 0, numbers: int = 0, strength: float | Schedule = 1.0):
         super().__init__()
-        if not isinstance(strength, Schedule):
-            fraction(strength=strength)
+        fraction(strength=strength)
         self.embedding = nn.Embedding(classes, features) if classes else None
         self.waves = nn.Linear(numbers * (1 + 2 * len(FREQUENCIES)), features) if numbers else None
         self.strength = strength

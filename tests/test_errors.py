@@ -136,6 +136,12 @@ def test_a_wrong_setting_gets_one_line(error_line: Callable, override: str, expe
             "model.generator.widht: alzgan.networks.dcgan.Generator has no such option",
         ),
         (
+            "+model.generator.features=8",
+            "model.generator.features: alzgan.networks.dcgan.Generator has no such",
+        ),
+        ("model.generator.strength=high", "model.generator.strength=high must be float or Schedule"),
+        ("model.discriminator.classes=-1", "alzgan: model.discriminator.classes=-1 must be at least 0"),
+        (
             "model.loss._target_=alzgan.losses.Nothing",
             "model.loss._target_=alzgan.losses.Nothing: there is no such class",
         ),

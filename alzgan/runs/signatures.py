@@ -60,13 +60,9 @@ def locate(path: str, target: str) -> Any:
 def arguments_of(target: Any) -> tuple[list[str] | None, dict[str, Any]]:
     """Names of a callable's arguments, or None if it takes any, and their type hints.
 
-    A class with `**options` also takes its base class's arguments, or those of the classes in its
-    `shared_out_to`.
+    A class with `**options` also takes the arguments of the classes in its `shared_out_to`, or else those of
+    its base class.
     """
-    if parts := getattr(target, "shared_out_to", ()):
-        found = [arguments_of(part) for part in parts]
-        every = [name for names, _ in found for name in names or []]
-        return every, {name: hint for _, hints in found for name, hint in hints.items()}
     names: dict[str, None] = {}
     hints: dict[str, Any] = {}
     for each in target.__mro__[:-1] if inspect.isclass(target) else [target]:
@@ -77,6 +73,11 @@ def arguments_of(target: Any) -> tuple[list[str] | None, dict[str, Any]]:
         hints = {**typing.get_type_hints(function), **hints}
         names |= {a.name: None for a in arguments if a.kind in (a.POSITIONAL_OR_KEYWORD, a.KEYWORD_ONLY)}
         if not any(a.kind is a.VAR_KEYWORD for a in arguments):
+            return list(names), hints
+        if inspect.isclass(each) and (parts := vars(each).get("shared_out_to")):
+            for more, of_part in map(arguments_of, parts):
+                names |= dict.fromkeys(more or ())
+                hints = {**of_part, **hints}
             return list(names), hints
     return None, hints
 

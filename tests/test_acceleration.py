@@ -215,19 +215,22 @@ def test_resident_batches_are_those_of_the_array(step: int):
     assert count == len(resident) - step == 32 - step
 
 
-def test_off_the_cpu_a_bad_loss_is_told_with_its_step_at_the_next_look():
-    class Stand:
-        log_every_n_steps, global_step, device = 4, 8, torch.device("cpu")
-
-    trainer, guard = Stand(), DivergenceGuard()
-    guard.on_train_start(trainer, trainer)
-    for step in range(9, 12):
-        trainer.global_step = step
-        loss = torch.tensor(float("nan") if step == 9 else 1.0)
-        guard.remember(trainer, (loss, torch.tensor(0.5)))
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_off_the_cpu_a_bad_loss_is_told_at_the_next_look(bad: float):
+    device = SimpleNamespace(type="cuda")
+    trainer, gan, guard = (
+        SimpleNamespace(log_every_n_steps=4),
+        SimpleNamespace(device=device),
+        DivergenceGuard(),
+    )
+    guard.on_train_start(trainer, SimpleNamespace(device="cpu"))
+    for trainer.global_step in range(1, 12):
+        loss = torch.tensor(bad if trainer.global_step == 9 else 1.0)
+        said = {"loss/discriminator": loss, "loss/generator": torch.tensor(0.5)}
+        guard.on_train_batch_end(trainer, gan, said)
     trainer.global_step = 12
-    with pytest.raises(UserError, match="a loss became NaN or infinite at step 9"):
-        guard.remember(trainer, (torch.tensor(1.0), torch.tensor(1.0)))
+    with pytest.raises(UserError, match="a loss became NaN or infinite by step 12"):
+        guard.on_train_batch_end(trainer, gan, dict.fromkeys(said, torch.tensor(1.0)))
 
 
 def test_a_run_that_fails_before_it_is_set_up_fails_by_its_own_error(recwarn):

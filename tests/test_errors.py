@@ -143,7 +143,7 @@ def test_a_wrong_setting_gets_one_line(error_line: Callable, override: str, expe
         ("model.discriminator.classes=-1", "alzgan: model.discriminator.classes=-1 must be at least 0"),
         (
             "model.loss._target_=alzgan.losses.Nothing",
-            "model.loss._target_=alzgan.losses.Nothing: there is no such class",
+            "model.loss._target_=alzgan.losses.Nothing: module 'alzgan.losses' has no attribute 'Nothing'",
         ),
         ("model.generator.width=0", "alzgan: model.generator.width=0 must be at least 1"),
         ("trainer.precision=8", "alzgan: trainer: Precision 8 is invalid."),

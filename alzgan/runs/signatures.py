@@ -20,7 +20,7 @@ HYDRA_KEYS = ("_target_", "_partial_")
 def check_targets(config: DictConfig, path: str) -> None:
     """Check every `_target_` in a config node, and its arguments."""
     for place, node in target_nodes(config, path):
-        target = locate(place, node._target_)
+        target = locate(f"{place}._target_", node._target_)
         for name in sorted(getattr(target, "__abstractmethods__", ())):
             raise UserError(f"{place}: {node._target_} has no {name}, which its base class requires")
         check_arguments(place, node, target, node._target_)
@@ -48,13 +48,18 @@ def target_nodes(node: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]
             yield from target_nodes(child, f"{path}.{key!s}")
 
 
-def locate(path: str, target: str) -> Any:
-    """The class or function of a dotted name."""
-    module, _, name = target.rpartition(".")
+def locate(setting: str, name: str) -> Any:
+    """The class, function or object of the dotted name that a setting has.
+
+    Raises:
+        UserError: the module is missing, or it does not have the name.
+    """
+    module, _, attribute = name.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError):
-        raise UserError(f"{path}._target_={target}: there is no such class") from None
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        why = printable(f"{name}: {error}")
+        raise UserError(f"{setting}={why}; is its folder in PYTHONPATH?") from None
 
 
 def arguments_of(target: Any) -> tuple[list[str] | None, dict[str, Any]]:

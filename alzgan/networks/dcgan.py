@@ -11,28 +11,15 @@ from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from alzgan.errors import at_least, one_of
 from alzgan.networks.conditioning import LabelledLatents, Projection
-from alzgan.networks.resampling import UpsampledConvolution
+from alzgan.networks.layers import LEAKY_SLOPE, UpsampledConvolution, stage_widths, with_spectral_norm
 
 GROWTH: dict[str, Callable[[int, int], nn.Module]] = {
     "transposed": partial(nn.ConvTranspose2d, kernel_size=4, stride=2, padding=1, bias=False),
     "nearest": UpsampledConvolution,
 }
-
-
-def stage_widths(image_size: int, width: int) -> list[int]:
-    """Channels of the stages between the 4 x 4 map and the image, deepest first: 64 -> [8w, 4w, 2w, w].
-
-    Raises:
-        SettingError: image_size is not a power of two from 32 to 256, or width is below 1.
-    """
-    at_least(1, width=width)
-    one_of((32, 64, 128, 256), image_size=image_size)
-    stages = image_size.bit_length() - 3
-    return [width * 2**i for i in reversed(range(stages))]
 
 
 def initialize(module: nn.Module) -> None:
@@ -131,13 +118,13 @@ class Discriminator(nn.Sequential):
         # As in the paper, the first layer has no batch norm.
         layers: list[nn.Module] = [
             nn.Conv2d(channels, widths[0], 4, 2, 1, bias=bias),
-            nn.LeakyReLU(0.2, inplace=True),
+            nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
         ]
         for narrow, wide in pairwise(widths):
             layers += [
                 nn.Conv2d(narrow, wide, 4, 2, 1, bias=bias),
                 *([nn.BatchNorm2d(wide)] if batch else []),
-                nn.LeakyReLU(0.2, inplace=True),
+                nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
             ]
         score = nn.Conv2d(widths[-1], 1, 4, 1, 0, bias=bias)
         labelled = Projection(widths[-1], **conditions)
@@ -145,9 +132,7 @@ class Discriminator(nn.Sequential):
         if batch:
             self.apply(initialize)
         if normalization == "spectral":
-            for module in list(self.modules()):
-                if isinstance(module, nn.Conv2d | nn.Embedding | nn.Linear):
-                    spectral_norm(module)
+            with_spectral_norm(self)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Judge images with their labels, or None if the network is unconditional."""

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from alzgan.errors import at_least
 from alzgan.networks.conditioning import Projection
 from alzgan.networks.frozen import FrozenFeatures
-
-SLOPE = 0.2  # of the leaky ReLU
+from alzgan.networks.layers import LEAKY_SLOPE
 
 
 class Heads(nn.Module):
@@ -45,9 +44,9 @@ class Head(nn.Module):
 
     def __init__(self, channels: int, side: int, width: int, labelled: Projection):
         super().__init__()
-        layers = [nn.Conv2d(channels, width, 1), nn.LeakyReLU(SLOPE)]
+        layers = [nn.Conv2d(channels, width, 1), nn.LeakyReLU(LEAKY_SLOPE)]
         for _ in range(2 if side > 6 else 1):
-            layers += [nn.Conv2d(width, width, 3, 2, 1), nn.LeakyReLU(SLOPE)]
+            layers += [nn.Conv2d(width, width, 3, 2, 1), nn.LeakyReLU(LEAKY_SLOPE)]
             side = (side + 1) // 2
         self.layers = nn.Sequential(*layers)
         self.score = nn.Linear(width * side**2, 1)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from alzgan.errors import at_least
 from alzgan.networks.conditioning import Projection
+from alzgan.networks.layers import LEAKY_SLOPE
 
 
 class Discriminator(nn.Module):
@@ -34,7 +35,7 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = []
         inputs = channels
         for outputs in (width * 2**stage for stage in range(stages)):
-            layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+            layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), nn.LeakyReLU(LEAKY_SLOPE, inplace=True)]
             inputs = outputs
         self.layers = nn.Sequential(*layers)
         self.score = nn.Conv2d(inputs, 1, 1)

@@ -13,25 +13,18 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from alzgan.errors import SettingError, at_least, one_of
 from alzgan.networks.conditioning import LabelledLatents, Projection
+from alzgan.networks.layers import LEAKY_SLOPE, stage_widths, with_spectral_norm
 
-SLOPE = 0.2  # of the leaky ReLU
-DEEPEST = 8  # channels of the widest stages, in widths
+WIDEST = 8  # channels of the widest stages, in widths
 
 
 def stage_channels(image_size: int, width: int) -> list[int]:
-    """Channels of the maps from 4 x 4 to the image's size: 64 -> [8w, 8w, 4w, 2w, w].
-
-    Raises:
-        SettingError: image_size is not a power of two from 32 to 256, or width is below 1.
-    """
-    at_least(1, width=width)
-    one_of((32, 64, 128, 256), image_size=image_size)
-    stages = image_size.bit_length() - 2
-    return [width * min(DEEPEST, 2**i) for i in reversed(range(stages))]
+    """Channels of the maps from 4 x 4 to the image's size: 64 -> [8w, 8w, 4w, 2w, w]."""
+    widths = stage_widths(image_size, width)
+    return [min(each, WIDEST * width) for each in (2 * widths[0], *widths)]
 
 
 def convolution(inputs: int, outputs: int, size: int, gain: float = 1.0, groups: int = 1) -> nn.Conv2d:
@@ -50,7 +43,7 @@ class BiasedActivation(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps of the same shape (N, channels, H, W)."""
-        return F.leaky_relu(maps + self.bias[:, None, None], SLOPE)
+        return F.leaky_relu(maps + self.bias[:, None, None], LEAKY_SLOPE)
 
 
 class Block(nn.Module):
@@ -66,7 +59,7 @@ class Block(nn.Module):
     def __init__(self, channels: int, blocks: int, group: int = 0):
         super().__init__()
         convolutions = 3 if group else 2
-        gain = math.sqrt(2 / (1 + SLOPE**2)) * blocks ** (-1 / (2 * convolutions - 2))
+        gain = math.sqrt(2 / (1 + LEAKY_SLOPE**2)) * blocks ** (-1 / (2 * convolutions - 2))
         if group:
             wide = 2 * channels
             layers = [
@@ -201,9 +194,7 @@ class Discriminator(nn.Module):
         nn.init.normal_(self.score.weight, 0.0, 1 / math.sqrt(widths[-1]))
         self.projection = Projection(widths[-1], **conditions)
         if normalization == "spectral":
-            for module in list(self.modules()):
-                if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
-                    spectral_norm(module)
+            with_spectral_norm(self)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Judge images with their labels, or None if the network is unconditional."""

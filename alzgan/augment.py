@@ -124,10 +124,8 @@ class MRIAugmentation(Augmentation):
         cutout: float = 0.0,
     ):
         super().__init__()
-        ends = (probability.start, probability.end) if isinstance(probability, Schedule) else (probability,)
-        for end in ends:
-            fraction(probability=end)
-        fraction(flip=flip, shift=shift, scale=scale, brightness=brightness, contrast=contrast, cutout=cutout)
+        fraction(probability=probability, flip=flip, shift=shift, scale=scale)
+        fraction(brightness=brightness, contrast=contrast, cutout=cutout)
         at_least(0, rotation=rotation)
         self.probability: Any = probability  # a number, or a tensor that follows a schedule
         self.flip = flip

@@ -44,8 +44,7 @@ class ExponentialMovingAverage(Average):
 
     def __init__(self, half_life: float | Schedule = 5000, ramp_up: float | None = 0.05):
         super().__init__()
-        if not isinstance(half_life, Schedule):
-            at_least(1, half_life=half_life)
+        at_least(1, half_life=half_life)
         if ramp_up is not None and not ramp_up > 0:  # the average would be the generator
             raise SettingError(f"ramp_up={ramp_up} must be above 0; null is no ramp-up")
         self.half_life: Any = half_life  # a number, or a tensor that follows a schedule

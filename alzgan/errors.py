@@ -1,6 +1,6 @@
 """Errors that a user can fix, and the checks of settings that raise them."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from numbers import Integral
 from typing import Any
 
@@ -21,14 +21,23 @@ class SettingError(UserError, ValueError):
     """
 
 
-def at_least(least: float, **settings: float | None) -> None:
-    """Check that settings are finite and at least `least`; None passes.
+def numbers_in(settings: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Each number in settings with its name: one's own, both ends of a schedule, none of None."""
+    for name, value in settings.items():
+        if hasattr(value, "start"):  # a schedule of `alzgan.schedules`
+            yield from ((f"{name}.start", value.start), (f"{name}.end", value.end))
+        elif value is not None:
+            yield name, value
+
+
+def at_least(least: float, **settings: Any) -> None:
+    """Check that settings, or both ends of their schedules, are finite and at least `least`; None passes.
 
     Raises:
         SettingError: one is not.
     """
-    for name, value in settings.items():
-        if value is not None and not least <= value < float("inf"):
+    for name, value in numbers_in(settings):
+        if not least <= value < float("inf"):
             raise SettingError(f"{name}={value} must be at least {least}")
 
 
@@ -43,14 +52,14 @@ def one_of(choices: Collection[Any], **settings: Any) -> None:
             raise SettingError(f"{name}={value} must be one of {', '.join(map(str, choices))}")
 
 
-def fraction(**settings: float | None) -> None:
-    """Check that settings lie in [0, 1]; None passes.
+def fraction(**settings: Any) -> None:
+    """Check that settings, or both ends of their schedules, lie in [0, 1]; None passes.
 
     Raises:
         SettingError: one does not.
     """
-    for name, value in settings.items():
-        if value is not None and not 0 <= value <= 1:
+    for name, value in numbers_in(settings):
+        if not 0 <= value <= 1:
             raise SettingError(f"{name}={value} must be from 0 to 1")
 
 

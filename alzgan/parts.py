@@ -54,8 +54,7 @@ class Part(nn.Module):
     ):
         super().__init__()
         at_least(1, interval=interval)
-        if not isinstance(weight, Schedule):
-            at_least(0, weight=weight)
+        at_least(0, weight=weight)
         derives(Penalty, **{f"penalties.{name}": each for name, each in (penalties or {}).items()})
         self.network = network
         self.weight = weight

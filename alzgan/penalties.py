@@ -51,8 +51,7 @@ class Penalty(nn.Module, ABC):
     def __init__(self, weight: float | Schedule, interval: int = 1):
         super().__init__()
         at_least(1, interval=interval)
-        if not isinstance(weight, Schedule):
-            at_least(0, weight=weight)
+        at_least(0, weight=weight)
         self.weight = weight
         self.interval = interval
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import settings, small_settings
 from lightning import Callback, Trainer
-from recorder import as_it_is, recorded
+from recorder import patch_graphs
 from test_game import SMALL_MODEL, play
 from torch import Tensor
 
@@ -27,7 +27,10 @@ from alzgan.runs.resume import Previous
 BATCHES = [torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(i)) * 2 - 1 for i in range(7)]
 
 
-def test_a_captured_step_trains_the_same_weights_and_counts_the_same_steps(recwarn):
+def test_a_captured_step_trains_the_same_weights_and_counts_the_same_steps(
+    monkeypatch: pytest.MonkeyPatch, recwarn
+):
+    patch_graphs(monkeypatch)
     plain = build.build_model(settings(*SMALL_MODEL))
     captured = copy.deepcopy(plain)
     play(plain, BATCHES)
@@ -35,7 +38,7 @@ def test_a_captured_step_trains_the_same_weights_and_counts_the_same_steps(recwa
 
     class Capture(Acceleration):
         def on_train_start(self, trainer, pl_module):
-            steps.append(CapturedStep(pl_module.play, trainer.optimizers, (), recorded, as_it_is))
+            steps.append(CapturedStep(pl_module.play, trainer.optimizers))
             pl_module.captured = steps[0]
 
     trainer = play(captured, BATCHES, callbacks=[Capture()])
@@ -215,19 +218,22 @@ def test_resident_batches_are_those_of_the_array(step: int):
     assert count == len(resident) - step == 32 - step
 
 
-def test_off_the_cpu_a_bad_loss_is_told_with_its_step_at_the_next_look():
-    class Stand:
-        log_every_n_steps, global_step, device = 4, 8, torch.device("cpu")
-
-    trainer, guard = Stand(), DivergenceGuard()
-    guard.on_train_start(trainer, trainer)
-    for step in range(9, 12):
-        trainer.global_step = step
-        loss = torch.tensor(float("nan") if step == 9 else 1.0)
-        guard.remember(trainer, (loss, torch.tensor(0.5)))
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_off_the_cpu_a_bad_loss_is_told_at_the_next_look(bad: float):
+    device = SimpleNamespace(type="cuda")
+    trainer, gan, guard = (
+        SimpleNamespace(log_every_n_steps=4),
+        SimpleNamespace(device=device),
+        DivergenceGuard(),
+    )
+    guard.on_train_start(trainer, SimpleNamespace(device="cpu"))
+    for trainer.global_step in range(1, 12):
+        loss = torch.tensor(bad if trainer.global_step == 9 else 1.0)
+        said = {"loss/discriminator": loss, "loss/generator": torch.tensor(0.5)}
+        guard.on_train_batch_end(trainer, gan, said)
     trainer.global_step = 12
-    with pytest.raises(UserError, match="a loss became NaN or infinite at step 9"):
-        guard.remember(trainer, (torch.tensor(1.0), torch.tensor(1.0)))
+    with pytest.raises(UserError, match="a loss became NaN or infinite by step 12"):
+        guard.on_train_batch_end(trainer, gan, dict.fromkeys(said, torch.tensor(1.0)))
 
 
 def test_a_run_that_fails_before_it_is_set_up_fails_by_its_own_error(recwarn):

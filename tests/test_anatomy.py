@@ -6,14 +6,13 @@ import pytest
 import torch
 
 from alzgan.data.datamodule import MRIDataModule
-from alzgan.metrics import asymmetry, brain_area, intensity_quantiles, ventricle_ratio
+from alzgan.metrics import measures
 from alzgan.metrics.anatomy import (
     BRAIN_COLOUR,
     UNITS,
     VENTRICLE_COLOUR,
     grey,
     masks_of,
-    measures,
     outlined,
 )
 
@@ -27,17 +26,22 @@ def brain(grey: float = 160, ventricle: float = 0.2, shift: int = 0) -> torch.Te
     return torch.from_numpy(np.roll(image, shift, 1).astype("uint8"))[None, None]
 
 
+def measure(name: str, images: torch.Tensor) -> float:
+    """One measure of one image."""
+    return float(measures(images)[name])
+
+
 def test_areas_are_those_of_the_discs():
-    assert float(brain_area(brain())) == pytest.approx(np.pi * 0.8**2 / 4, rel=0.02)
-    assert float(ventricle_ratio(brain(ventricle=0.2))) == pytest.approx(0.2**2 / 0.8**2, rel=0.05)
-    assert float(ventricle_ratio(brain(ventricle=0.3))) == pytest.approx(0.3**2 / 0.8**2, rel=0.05)
-    assert float(ventricle_ratio(brain(ventricle=0))) == 0
+    assert measure("brain_area", brain()) == pytest.approx(np.pi * 0.8**2 / 4, rel=0.02)
+    assert measure("ventricle_ratio", brain(ventricle=0.2)) == pytest.approx(0.2**2 / 0.8**2, rel=0.05)
+    assert measure("ventricle_ratio", brain(ventricle=0.3)) == pytest.approx(0.3**2 / 0.8**2, rel=0.05)
+    assert measure("ventricle_ratio", brain(ventricle=0)) == 0
 
 
 def test_fluid_near_the_edge_is_no_ventricle():
     image = brain(ventricle=0)
     image[0, 0, 44:52, 15:22] = 10  # inside the disc, a few pixels from its edge, and as dark as background
-    assert float(ventricle_ratio(image)) == 0
+    assert measure("ventricle_ratio", image) == 0
     assert bool(masks_of(grey(image)).brain[0, 47, 18])  # a hole is filled
 
 
@@ -52,7 +56,7 @@ def test_fluid_in_the_fissure_at_the_front_is_no_ventricle():
 def test_a_speck_of_fluid_is_no_ventricle_and_the_fluid_beside_it_is():
     image = brain(ventricle=0)
     image[0, 0, 40:43, 40:43] = 30  # 9 of 4,500 pixels; 0.003 of them are 13.6
-    assert float(ventricle_ratio(image)) == 0
+    assert measure("ventricle_ratio", image) == 0
     image[0, 0, 50:54, 50:54] = 30
     assert int(masks_of(grey(image)).ventricles.sum()) == 16
 
@@ -60,37 +64,39 @@ def test_a_speck_of_fluid_is_no_ventricle_and_the_fluid_beside_it_is():
 def test_an_oval_ventricle_has_the_area_of_an_ellipse():
     image = brain(ventricle=0)
     image[0, 0][torch.from_numpy(np.hypot(X / 0.15, Y / 0.35) < 1)] = 30
-    assert float(ventricle_ratio(image)) == pytest.approx(0.15 * 0.35 / 0.8**2, rel=0.05)
+    assert measure("ventricle_ratio", image) == pytest.approx(0.15 * 0.35 / 0.8**2, rel=0.05)
 
 
 def test_colours_count_as_their_mean():
     channels = torch.cat([brain(150), brain(60), brain(90)], 1)
-    assert float(intensity_quantiles(channels, (0.9,))) == pytest.approx(100 / 255)
-    assert float(ventricle_ratio(channels)) == float(ventricle_ratio(brain(100)))
+    assert measure("intensity_95", channels) == pytest.approx(100 / 255)
+    assert measure("ventricle_ratio", channels) == measure("ventricle_ratio", brain(100))
 
 
 def test_brightness_does_not_change_what_is_measured():
     for image in (brain(40), brain(160), brain(250)):
-        assert float(ventricle_ratio(image)) == pytest.approx(float(ventricle_ratio(brain())), abs=1e-9)
-        assert float(brain_area(image)) == pytest.approx(float(brain_area(brain())), abs=1e-9)
+        assert measure("ventricle_ratio", image) == pytest.approx(
+            measure("ventricle_ratio", brain()), abs=1e-9
+        )
+        assert measure("brain_area", image) == pytest.approx(measure("brain_area", brain()), abs=1e-9)
 
 
 def test_a_bright_speck_beside_the_brain_is_none_of_it():
     image = brain()
     image[0, 0, 2:5, 2:5] = 255
-    assert float(brain_area(image)) == float(brain_area(brain()))
+    assert measure("brain_area", image) == measure("brain_area", brain())
 
 
 def test_a_symmetric_brain_is_symmetric_wherever_it_lies():
     for shift in (0, 3, -4):
-        assert float(asymmetry(brain(shift=shift))) == pytest.approx(0, abs=1e-9)
+        assert measure("asymmetry", brain(shift=shift)) == pytest.approx(0, abs=1e-9)
 
 
 def test_a_brighter_half_differs_by_the_difference_over_the_sum():
     image = torch.zeros(1, 1, 64, 64).byte()
     image[0, 0, 16:48, 10:26] = 100
     image[0, 0, 16:48, 26:42] = 150
-    assert float(asymmetry(image)) == pytest.approx(50 / 250)
+    assert measure("asymmetry", image) == pytest.approx(50 / 250)
 
 
 def test_a_spot_on_one_side_differs_by_its_share_of_the_grey():
@@ -98,7 +104,7 @@ def test_a_spot_on_one_side_differs_by_its_share_of_the_grey():
     image = torch.zeros(1, 1, 64, 64)
     image[0, 0, 16:48, 16:48] = 100
     image[0, 0, 20:24, 20:24] = 200
-    found = float(asymmetry(image.byte()))
+    found = measure("asymmetry", image.byte())
     # Both the extra grey and where it is missing count; the square's four corners are no part of the brain.
     assert found == pytest.approx(2 * 16 * 100 / (2 * (1020 * 100 + 1600)))
 
@@ -106,26 +112,26 @@ def test_a_spot_on_one_side_differs_by_its_share_of_the_grey():
 def test_quantiles_are_those_of_the_brains_pixels():
     image = torch.zeros(1, 1, 64, 64)
     image[0, 0, 10:50, 10:50] = torch.linspace(100, 200, 40)
-    found = intensity_quantiles(image.byte(), (0, 0.5, 1))
-    assert found[0].tolist() == pytest.approx([100 / 255, 150 / 255, 200 / 255], abs=0.005)
+    found = {name: measure(name, image.byte()) for name in UNITS if name.startswith("intensity")}
+    expected = {"05": 105, "25": 125, "50": 150, "75": 175, "95": 195}
+    assert found == pytest.approx({f"intensity_{q}": x / 255 for q, x in expected.items()}, abs=0.005)
 
 
 def test_what_has_no_brain_has_zeros():
     black, flat = torch.zeros(2, 1, 32, 32).byte(), torch.full((1, 3, 32, 32), 90).byte()
     for name, values in measures(black).items():
         assert values.tolist() == [0, 0], name
-    assert float(brain_area(flat)) == pytest.approx(1, abs=0.005)  # without the very corners
+    assert measure("brain_area", flat) == pytest.approx(1, abs=0.005)  # without the very corners
     noise = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 1, 32, 32), np.uint8))
     assert all(bool(values.isfinite().all()) for values in measures(noise).values())
 
 
-def test_all_measures_have_a_unit_and_are_the_single_ones():
-    image = torch.cat([brain(), brain(ventricle=0.3)])
-    found = measures(image)
+def test_all_measures_have_a_unit_and_are_those_of_each_image():
+    images = torch.cat([brain(), brain(ventricle=0.3)])
+    found = measures(images)
     assert set(found) == set(UNITS)
-    assert found["ventricle_ratio"].tolist() == ventricle_ratio(image).tolist()
-    levels = torch.stack([found[f"intensity_{q}"] for q in ("05", "25", "50", "75", "95")], 1)
-    assert levels.tolist() == intensity_quantiles(image, (0.05, 0.25, 0.5, 0.75, 0.95)).tolist()
+    for name, values in found.items():
+        assert values.tolist() == [measure(name, images[:1]), measure(name, images[1:])], name
 
 
 def test_outlines_are_drawn_on_the_edges_alone():
@@ -151,7 +157,7 @@ def test_ventricles_of_real_people_grow_with_their_diagnosis():
     data = MRIDataModule(Path(os.environ["ALZGAN_MRI_ROOT"]), image_size=64, channels=1)
     data.setup()
     images, labels = data.part("train")[np.arange(0, len(data.part("train")), 4)]
-    ratio = ventricle_ratio(images)
+    ratio = measures(images)["ventricle_ratio"]
     means = {name: float(ratio[labels == label].mean()) for label, name in enumerate(data.classes)}
     assert means["NonDemented"] + 0.01 < means["VeryMildDemented"]
     assert means["VeryMildDemented"] + 0.01 < means["MildDemented"]

@@ -83,7 +83,10 @@ def test_a_share_of_a_batch_is_judged_without_labels_in_training_alone():
 @pytest.mark.parametrize("classes", [1, 4, 1000])
 def test_another_label_is_another_image_and_another_verdict(classes: int):
     torch.manual_seed(0)
-    generator, discriminator = Generator(7, 32, 1, 4, classes), Discriminator(32, 1, 4, classes)
+    generator, discriminator = (
+        network(*sizes, classes=classes)
+        for network, sizes in ((Generator, (7, 32, 1, 4)), (Discriminator, (32, 1, 4)))
+    )
     latents = torch.randn(1, 7).repeat(2, 1)
     images = generator(latents, torch.tensor([0, classes - 1]))
     logits = discriminator(images[:1].repeat(2, 1, 1, 1), torch.tensor([0, classes - 1]))

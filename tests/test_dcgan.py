@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from alzgan.networks.dcgan import Discriminator, Generator, stage_widths
+from alzgan.networks.dcgan import Discriminator, Generator
+from alzgan.networks.layers import stage_widths
 
 
 def parameters(module: nn.Module) -> int:

@@ -8,8 +8,11 @@ import pytest
 from conftest import settings
 from omegaconf import DictConfig, OmegaConf
 
+from alzgan.networks.dcgan import Generator
+from alzgan.networks.heads import Heads
 from alzgan.runs.config import CONF, compose_config
 from alzgan.runs.signatures import arguments_of, locate
+from alzgan.schedules import Schedule
 
 FILES = sorted(CONF.rglob("*.yaml"))
 DIFFERENT = {  # from the constructor, and why
@@ -36,7 +39,8 @@ def ours(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any], Any]
 def defaults_of(target: type) -> dict[str, Any]:
     """The defaults of a constructor, and of those that it hands its settings on to."""
     found: dict[str, Any] = {}
-    for each in (*target.__mro__[-2::-1], *getattr(target, "shared_out_to", ())):
+    parts = getattr(target, "shared_out_to", ())
+    for each in (base for kind in (target, *parts) for base in kind.__mro__[-2::-1]):
         if "__init__" in vars(each):
             arguments = inspect.signature(each).parameters.values()
             found |= {a.name: a.default for a in arguments if a.default is not a.empty}
@@ -75,6 +79,20 @@ def test_every_setting_of_a_constructor_is_in_a_file(model: str):
     for place, given, target in ours(OmegaConf.to_container(composed)):
         missing = set(arguments_of(target)[0] or ()) - set(given) - set(ELSEWHERE) - {"run_dir", "purge_step"}
         assert not missing, place
+
+
+def test_a_network_has_its_own_options_and_those_of_its_labels():
+    class Own(Generator):
+        def __init__(self, gain: float = 1.0, **options: Any):
+            super().__init__(**options)
+
+    names, hints = arguments_of(Generator)
+    own = ["latent_dim", "image_size", "channels", "width", "upsampling"]
+    assert names == [*own, "classes", "numbers", "strength"]
+    assert hints["strength"] == float | Schedule
+    assert arguments_of(Own)[0] == ["gain", *names]
+    assert set(arguments_of(Heads)[0]) == {"view", "width", "unlabelled", "classes", "numbers", "strength"}
+    assert defaults_of(Heads) == {"width": 32, "unlabelled": 0.0, "classes": 0, "numbers": 0, "strength": 1.0}
 
 
 def test_what_may_differ_does():

@@ -28,7 +28,7 @@ def breaking(slices: Path, run_dir: Path, step: int, *overrides: str) -> None:
 
 
 def test_a_nan_stops_the_run_at_its_step_and_the_last_good_checkpoint_stays(slices: Path, tmp_path: Path):
-    with pytest.raises(UserError, match="training diverged: a loss became NaN or infinite at step 7;"):
+    with pytest.raises(UserError, match="training diverged: a loss became NaN or infinite by step 7;"):
         breaking(slices, tmp_path, 7, "callbacks.checkpoint.every_n_train_steps=3")
     checkpoint = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 6
@@ -37,7 +37,7 @@ def test_a_nan_stops_the_run_at_its_step_and_the_last_good_checkpoint_stays(slic
 
 def test_weights_that_diverged_are_never_saved(slices: Path, tmp_path: Path):
     # Both at the same step: the checkpoint is due right where the loss breaks.
-    with pytest.raises(UserError, match="at step 6"):
+    with pytest.raises(UserError, match="by step 6"):
         breaking(slices, tmp_path, 6, "callbacks.checkpoint.every_n_train_steps=3")
     assert torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 3
 

@@ -89,7 +89,7 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Pat
         ("data=mri data.root=x data.exclude=5", "data.exclude=5 must be a pattern, or a list of patterns"),
         (
             "augment=mri model.augment.probability={_target_:alzgan.schedules.Linear,start:0,end:5}",
-            "model.augment.probability=5 must be from 0 to 1",
+            "model.augment.probability.end=5 must be from 0 to 1",
         ),
         ("average=ema model.average.half_life=0", "model.average.half_life=0 must be at least 1"),
         (
@@ -136,8 +136,14 @@ def test_a_wrong_setting_gets_one_line(error_line: Callable, override: str, expe
             "model.generator.widht: alzgan.networks.dcgan.Generator has no such option",
         ),
         (
+            "+model.generator.features=8",
+            "model.generator.features: alzgan.networks.dcgan.Generator has no such",
+        ),
+        ("model.generator.strength=high", "model.generator.strength=high must be float or Schedule"),
+        ("model.discriminator.classes=-1", "alzgan: model.discriminator.classes=-1 must be at least 0"),
+        (
             "model.loss._target_=alzgan.losses.Nothing",
-            "model.loss._target_=alzgan.losses.Nothing: there is no such class",
+            "model.loss._target_=alzgan.losses.Nothing: module 'alzgan.losses' has no attribute 'Nothing'",
         ),
         ("model.generator.width=0", "alzgan: model.generator.width=0 must be at least 1"),
         ("trainer.precision=8", "alzgan: trainer: Precision 8 is invalid."),

@@ -5,7 +5,12 @@ import torch
 from conftest import settings
 from test_game import SMALL_MODEL, play
 
-from alzgan.errors import SettingError
+from alzgan.augment import MRIAugmentation
+from alzgan.average import ExponentialMovingAverage
+from alzgan.errors import SettingError, at_least, fraction
+from alzgan.networks.conditioning import Conditioned
+from alzgan.parts import Part
+from alzgan.penalties import R1
 from alzgan.runs.build import build_model
 from alzgan.schedules import Cosine, Linear, make_optimizer, value_at
 
@@ -24,6 +29,33 @@ def test_schedules_go_from_start_to_end_as_their_shape_says():
     assert [Linear(2, 4, since=0.5, until=0.75)(done) for done in (0.4, 0.625, 0.9)] == [2, 3, 4]
     with pytest.raises(SettingError, match=r"since=0.9 must not be after until=0.5"):
         Linear(0, 1, until=0.5, since=0.9)
+
+
+@pytest.mark.parametrize(
+    ("piece", "setting", "least", "most"),
+    [
+        (R1, "weight", 0, None),
+        (partial(Part, torch.nn.Identity()), "weight", 0, None),
+        (ExponentialMovingAverage, "half_life", 1, None),
+        (partial(Conditioned, 2), "strength", 0, 1),
+        (MRIAugmentation, "probability", 0, 1),
+    ],
+)
+def test_both_ends_of_a_schedule_are_in_the_range_of_its_setting(piece, setting, least, most):
+    inside = 0.5 if most else 100
+    wanted = f"from {least} to {most}" if most else f"at least {least}"
+    for outside in (least - 1, most + 1 if most else float("inf")):
+        with pytest.raises(SettingError, match=rf"^{setting}\.start={outside} must be {wanted}$"):
+            piece(**{setting: Linear(outside, inside)})
+        with pytest.raises(SettingError, match=rf"^{setting}\.end={outside} must be {wanted}$"):
+            piece(**{setting: Cosine(inside, outside)})
+    kept = piece(**{setting: Linear(least, most or inside)})
+    assert vars(kept)[setting].end == (most or inside)
+
+
+def test_none_has_no_range():
+    at_least(1, one=None)
+    fraction(one=None)
 
 
 def test_an_optimizer_begins_where_its_schedules_do():

@@ -277,7 +277,7 @@ def pairs_beside(held_out: Features, pool: Features, form: str) -> tuple[Pair, P
     The set in the place of the samples has no names if the samples have none.
     """
     if form == UNKNOWN:
-        return Pair(held_out, pool.without_names()), Pair(held_out.without_names(), pool)
+        return Pair(held_out, pool.without_people()), Pair(held_out.without_people(), pool)
     together = Pair(held_out, pool)
     return together, together
 

@@ -1,14 +1,12 @@
 """The user's own metrics and feature spaces, found by dotted names such as `module.NAME`."""
 
-import importlib
-from typing import Any
-
 from alzgan.errors import UserError
 from alzgan.metrics.features import FeatureExtractor
 from alzgan.metrics.record import FeatureMetric
+from alzgan.runs.signatures import locate
 from alzgan.text import printable
 
-ASKED_OF_A_SPACE = ("name", "space", "method", "num_features", "forward")
+ASKED_OF_A_SPACE = ("name", "space", "method", "num_features")
 
 
 def is_own(name: str) -> bool:
@@ -18,7 +16,7 @@ def is_own(name: str) -> bool:
 
 def own_metric(name: str) -> FeatureMetric:
     """The metric of this name; a UserError if it is not a `FeatureMetric`."""
-    found = named("metrics", name)
+    found = locate("metrics", name)
     if not isinstance(found, FeatureMetric):
         raise UserError(f"metrics={printable(name)} is not an alzgan.metrics.record.FeatureMetric")
     return found
@@ -26,22 +24,9 @@ def own_metric(name: str) -> FeatureMetric:
 
 def own_space(name: str) -> list[FeatureExtractor]:
     """The extractor that the class or function of this name makes; a UserError if it is not an extractor."""
-    made = named("features", name)()
+    made = locate("features", name)()
     lacking = [each for each in ASKED_OF_A_SPACE if not hasattr(made, each)]
     if lacking or not isinstance(made, FeatureExtractor):
         what = f"has no {lacking[0]}" if lacking else "is not an extractor"
         raise UserError(f"features={printable(name)} {what}, see alzgan.metrics.features.FeatureExtractor")
     return [made]
-
-
-def named(setting: str, name: str) -> Any:
-    """The object of this dotted name.
-
-    Raises:
-        UserError: the module is missing, or it does not have the name.
-    """
-    module, _, attribute = name.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise UserError(f"{setting}={printable(name)}: {error}; is its folder in PYTHONPATH?") from None

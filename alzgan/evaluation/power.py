@@ -108,7 +108,7 @@ def with_faults(
     found: dict[Fault, list[list[Values]]] = {fault: [] for fault in FAULTS}
     noise_count = max(round(fault.noise * len(sets.samples)) for fault in FAULTS)
     for held_out, pool in space.together(sets.held_out, sets.pool):
-        people = pool.without_names() if sets.form == UNKNOWN else pool
+        people = pool.without_people() if sets.form == UNKNOWN else pool
         pair = Pair(held_out, people.with_others(noise_like(pool.values, noise_count, seed)))
         for fault in FAULTS:
             with_fault = pair.with_each(list(rows_with(fault, sets, order, seed)))

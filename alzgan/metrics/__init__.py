@@ -22,7 +22,7 @@ PUBLIC = {
     ),
     "diversity": ("vendi", "inception_score"),
     "memorisation": ("copies", "authenticity", "train_test_distance", "membership_auc"),
-    "anatomy": ("brain_area", "ventricle_ratio", "asymmetry", "intensity_quantiles"),
+    "anatomy": ("measures",),
     "utility_study": ("utility",),
     "features": ("feature_space",),
 }

@@ -5,7 +5,6 @@ is only as good as the outline of the brain or of the ventricles, which `outline
 """
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -39,42 +38,11 @@ class Masks(NamedTuple):
     ventricles: np.ndarray
 
 
-def brain_area(images: Tensor) -> Tensor:
-    """The brain's share of the image (N,), from 0 to 1."""
-    return measures(images)["brain_area"]
-
-
-def ventricle_ratio(images: Tensor) -> Tensor:
-    """The ventricles' share of the brain (N,), from 0 to 1; larger in atrophy."""
-    return measures(images)["ventricle_ratio"]
-
-
-def asymmetry(images: Tensor) -> Tensor:
-    """How much the brain differs from its mirror image (N,), from 0 to 1.
-
-    It is the dissimilarity sum |x - m| / sum (x + m) of the grey values x and the mirrored ones m (Bray and
-    Curtis 1957, "An ordination of the upland forest communities of southern Wisconsin"). The mirror axis is
-    the column through the brain's centre, to half a pixel.
-    """
-    return measures(images)["asymmetry"]
-
-
-def intensity_quantiles(images: Tensor, quantiles: Sequence[float] = QUANTILES) -> Tensor:
-    """Quantiles (N, Q) of the brain's grey values, from 0 for black to 1 for white.
-
-    Args:
-        images: uint8 (N, C, H, W).
-        quantiles: Q levels from 0 to 1.
-    """
-    pixels = grey(images)
-    masks = masks_of(pixels).brain
-    return torch.from_numpy(
-        np.stack([quantiles_of(*each, quantiles) for each in zip(pixels, masks, strict=True)])
-    )
-
-
 def measures(images: Tensor) -> dict[str, Tensor]:
     """All measures (N,) by name, in the order and units of `UNITS`.
+
+    The brain's share of the image; the ventricles' share of the brain, which grows with atrophy; the brain's
+    `asymmetry_of`; and quantiles of its grey values.
 
     Args:
         images: uint8 (N, C, H, W).
@@ -82,7 +50,7 @@ def measures(images: Tensor) -> dict[str, Tensor]:
     pixels = grey(images)
     masks = masks_of(pixels)
     size = masks.brain.sum((1, 2))
-    levels = np.stack([quantiles_of(*each, QUANTILES) for each in zip(pixels, masks.brain, strict=True)])
+    levels = np.stack([quantiles_of(*each) for each in zip(pixels, masks.brain, strict=True)])
     found = {
         "brain_area": size / masks.brain[0].size,
         "ventricle_ratio": masks.ventricles.sum((1, 2)) / size.clip(1),
@@ -142,13 +110,18 @@ def centre_of(brain: np.ndarray) -> np.ndarray:
     return (depth > DEPTH * depth.max()) & central[:, None]
 
 
-def quantiles_of(image: np.ndarray, brain: np.ndarray, quantiles: Sequence[float]) -> np.ndarray:
+def quantiles_of(image: np.ndarray, brain: np.ndarray) -> np.ndarray:
     """Quantiles of the brain's grey values as shares of white; 0 if there is no brain."""
-    return np.quantile(image[brain], quantiles) / 255 if brain.any() else np.zeros(len(quantiles))
+    return np.quantile(image[brain], QUANTILES) / 255 if brain.any() else np.zeros(len(QUANTILES))
 
 
 def asymmetry_of(image: np.ndarray, brain: np.ndarray) -> float:
-    """The dissimilarity of the brain and its mirror image; 0 if there is no brain."""
+    """How much the brain differs from its mirror image, from 0 to 1; 0 if there is no brain.
+
+    It is the dissimilarity sum |x - m| / sum (x + m) of the grey values x and the mirrored ones m (Bray and
+    Curtis 1957, "An ordination of the upland forest communities of southern Wisconsin"). The mirror axis is
+    the column through the brain's centre, to half a pixel.
+    """
     if not brain.any():
         return 0.0
     # The centre of the outline, because the centre of the grey values would move towards a brighter half.

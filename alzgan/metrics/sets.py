@@ -53,7 +53,7 @@ class Features(Keeping):
         super().__init__()
         self.values, self.extractor, self.part_of = values.double(), extractor, part_of
         self.people = None if people is None else np.asarray(people)
-        self.named: Features | None = None  # the same features with people
+        self.with_people: Features | None = None  # the same features, if these have lost their people
 
     def __len__(self) -> int:
         return len(self.values)
@@ -69,11 +69,11 @@ class Features(Keeping):
             people = None if self.people is None else self.people[rows]
             yield Features(self.values[parts.rows[place]], people, self.extractor, (parts, place))
 
-    def without_names(self) -> "Features":
+    def without_people(self) -> "Features":
         """The same features without people."""
-        unnamed = Features(self.values, None, self.extractor)
-        unnamed.named = self
-        return unnamed
+        without = Features(self.values, None, self.extractor)
+        without.with_people = self
+        return without
 
     def with_others(self, extra: Tensor) -> "Features":
         """This set, extended by features (M, F) that are each of a new person."""
@@ -90,7 +90,7 @@ class Features(Keeping):
 
     def products(self) -> Tensor:
         """The scalar products of all pairs (N, N)."""
-        return (self.named or self).once(products_in)
+        return (self.with_people or self).once(products_in)
 
     def by_row(self, find: Callable[..., Tensor], *options: Any) -> Tensor:
         """The values (N, ...) of a function of each feature alone; a part looks up those of the whole set."""
@@ -134,6 +134,17 @@ def sums_over(parts: Parts, find: Callable[[Features], Tensor]) -> Tensor:
 class Pair(Keeping):
     """A real set of features, and a fake one that is compared with it.
 
+    A metric looks its results up here, so that each is computed once for all metrics:
+
+    - `pair.real.once(f)`, `pair.fake.once(f)`: a result of one set. A part of it looks up rows that depend on
+      one feature each by `by_row`, and sums over pairs of features by `sum_of`.
+    - `pair.by_fake(f)`: a row for each fake feature, which depends on this feature and the real set. If it
+      also depended on other fake features, it would be wrong for a part of the fake set.
+    - `pair.table(f)`: a table (M, N) whose every entry depends on one fake and one real feature, and is the
+      same if these two are exchanged.
+    - `pair.either_way(f)`: a result that is the same if the sets are exchanged.
+    - `pair.once(f)`: any other result.
+
     Args:
         real: N features.
         fake: M features.
@@ -159,10 +170,7 @@ class Pair(Keeping):
         return self.once(find)
 
     def by_fake(self, find: Callable[..., Tensor], *options: Any) -> Tensor:
-        """The values (M, ...) of a function of each fake feature alone and the real set.
-
-        A part looks them up among those of the whole pair.
-        """
+        """A function's rows (M, ...), one for each fake feature; a part looks up those of the whole set."""
         key = find, *options
         if self.part_of is not None and key not in self.found:
             whole, rows = self.part_of
@@ -170,7 +178,7 @@ class Pair(Keeping):
         return self.once(find, *options)
 
     def table(self, find: Callable[["Pair"], Tensor]) -> Tensor:
-        """A function's table (M, N) of fake and real features, which for the turned pair is its transpose."""
+        """A function's table (M, N) of fake and real features; the turned pair has its transpose."""
         return self.by_fake(find)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alzgan.errors import fraction
+from alzgan.errors import at_least, fraction
 from alzgan.schedules import Schedule
 
 FREQUENCIES = (0.5, 1.0, 2.0)  # of the sines and cosines of a number, in periods over its range
@@ -29,15 +29,17 @@ class Conditioned(nn.Module):
             class (Shahbazi et al. 2022, "Collapse by conditioning").
 
     Raises:
-        SettingError: `strength` is no fraction.
+        SettingError: a value is out of its range.
     """
 
     kept_schedules = ("strength",)  # in checkpoints, so that a loaded generator makes the same images
 
-    def __init__(self, features: int, classes: int = 0, numbers: int = 0, strength: float | Schedule = 1.0):
+    def __init__(
+        self, features: int, /, classes: int = 0, numbers: int = 0, strength: float | Schedule = 1.0
+    ):
         super().__init__()
-        if not isinstance(strength, Schedule):
-            fraction(strength=strength)
+        at_least(0, classes=classes, numbers=numbers)
+        fraction(strength=strength)
         self.embedding = nn.Embedding(classes, features) if classes else None
         self.waves = nn.Linear(numbers * (1 + 2 * len(FREQUENCIES)), features) if numbers else None
         self.strength = strength
@@ -75,7 +77,7 @@ class LabelledLatents(Conditioned):
         **conditions: see `Conditioned`.
     """
 
-    def __init__(self, latent_dim: int, **conditions: Any):
+    def __init__(self, latent_dim: int, /, **conditions: Any):
         super().__init__(latent_dim, **conditions)
         self.width = latent_dim * (2 if self.conditional else 1)
 
@@ -104,7 +106,7 @@ class Projection(Conditioned):
         SettingError: `unlabelled` is no fraction.
     """
 
-    def __init__(self, features: int, unlabelled: float = 0.0, **conditions: Any):
+    def __init__(self, features: int, /, unlabelled: float = 0.0, **conditions: Any):
         super().__init__(features, **conditions)
         fraction(unlabelled=unlabelled)
         self.unlabelled = unlabelled

@@ -8,31 +8,18 @@ conditional (`alzgan.networks.conditioning`).
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from alzgan.errors import at_least, one_of
 from alzgan.networks.conditioning import LabelledLatents, Projection
-from alzgan.networks.resampling import UpsampledConvolution
-from alzgan.schedules import Schedule
+from alzgan.networks.layers import LEAKY_SLOPE, UpsampledConvolution, stage_widths, with_spectral_norm
 
 GROWTH: dict[str, Callable[[int, int], nn.Module]] = {
     "transposed": partial(nn.ConvTranspose2d, kernel_size=4, stride=2, padding=1, bias=False),
     "nearest": UpsampledConvolution,
 }
-
-
-def stage_widths(image_size: int, width: int) -> list[int]:
-    """Channels of the stages between the 4 x 4 map and the image, deepest first: 64 -> [8w, 4w, 2w, w].
-
-    Raises:
-        SettingError: image_size is not a power of two from 32 to 256, or width is below 1.
-    """
-    at_least(1, width=width)
-    one_of((32, 64, 128, 256), image_size=image_size)
-    stages = image_size.bit_length() - 3
-    return [width * 2**i for i in reversed(range(stages))]
 
 
 def initialize(module: nn.Module) -> None:
@@ -52,15 +39,15 @@ class Generator(nn.Sequential):
         image_size: 32, 64, 128 or 256.
         channels: of the images.
         width: channels of the last stage; each stage before it has twice as many as the next.
-        classes: number of classes; 0: labels have no class.
-        numbers: count of numbers in a label, besides its class.
-        strength: of the labels, see `alzgan.networks.conditioning.Conditioned`.
         upsampling: "transposed" convolutions, as in the paper, or "nearest": nearest-neighbour upsampling and
             a convolution, which cost the same and leave no checkerboard artifacts.
+        **conditions: how labels enter, see `alzgan.networks.conditioning.Conditioned`.
 
     Raises:
         SettingError: a value is out of its range.
     """
+
+    shared_out_to = (LabelledLatents,)
 
     def __init__(
         self,
@@ -68,16 +55,13 @@ class Generator(nn.Sequential):
         image_size: int = 64,
         channels: int = 3,
         width: int = 64,
-        classes: int = 0,
-        numbers: int = 0,
-        strength: float | Schedule = 1.0,
         upsampling: str = "transposed",
+        **conditions: Any,
     ):
         at_least(1, latent_dim=latent_dim, channels=channels)
         one_of(GROWTH, upsampling=upsampling)
-        at_least(0, classes=classes, numbers=numbers)
         widths = stage_widths(image_size, width)
-        labelled = LabelledLatents(latent_dim, classes=classes, numbers=numbers, strength=strength)
+        labelled = LabelledLatents(latent_dim, **conditions)
         layers: list[nn.Module] = [
             labelled,
             nn.ConvTranspose2d(labelled.width, widths[0], 4, 1, 0, bias=False),
@@ -107,55 +91,48 @@ class Discriminator(nn.Sequential):
         image_size: 32, 64, 128 or 256.
         channels: of the images.
         width: channels of the first stage; each later stage has twice as many as the one before.
-        classes: number of classes; 0: labels have no class.
-        numbers: count of numbers in a label, besides its class.
-        strength: of the labels, see `alzgan.networks.conditioning.Conditioned`.
-        unlabelled: see `alzgan.networks.conditioning.Projection`.
         normalization: "batch", as in the paper; "none", for gradient penalties, because with batch norm an
             image's gradient depends on the other images; or "spectral" (Miyato et al. 2018, "Spectral
             normalization for GANs"). Without batch norm the convolutions have biases and PyTorch's default
             initialization, since N(0, 0.02) relies on batch norm to rescale the maps.
+        **conditions: how labels enter, see `alzgan.networks.conditioning.Projection`.
 
     Raises:
         SettingError: a value is out of its range.
     """
+
+    shared_out_to = (Projection,)
 
     def __init__(
         self,
         image_size: int = 64,
         channels: int = 3,
         width: int = 64,
-        classes: int = 0,
-        numbers: int = 0,
-        strength: float | Schedule = 1.0,
-        unlabelled: float = 0.0,
         normalization: str = "batch",
+        **conditions: Any,
     ):
         at_least(1, channels=channels)
-        at_least(0, classes=classes, numbers=numbers)
         one_of(("batch", "none", "spectral"), normalization=normalization)
         widths = stage_widths(image_size, width)[::-1]
         batch, bias = normalization == "batch", normalization != "batch"
         # As in the paper, the first layer has no batch norm.
         layers: list[nn.Module] = [
             nn.Conv2d(channels, widths[0], 4, 2, 1, bias=bias),
-            nn.LeakyReLU(0.2, inplace=True),
+            nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
         ]
         for narrow, wide in pairwise(widths):
             layers += [
                 nn.Conv2d(narrow, wide, 4, 2, 1, bias=bias),
                 *([nn.BatchNorm2d(wide)] if batch else []),
-                nn.LeakyReLU(0.2, inplace=True),
+                nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
             ]
         score = nn.Conv2d(widths[-1], 1, 4, 1, 0, bias=bias)
-        labelled = Projection(widths[-1], unlabelled, classes=classes, numbers=numbers, strength=strength)
+        labelled = Projection(widths[-1], **conditions)
         super().__init__(*layers, score, labelled)
         if batch:
             self.apply(initialize)
         if normalization == "spectral":
-            for module in list(self.modules()):
-                if isinstance(module, nn.Conv2d | nn.Embedding | nn.Linear):
-                    spectral_norm(module)
+            with_spectral_norm(self)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Judge images with their labels, or None if the network is unconditional."""

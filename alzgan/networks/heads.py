@@ -1,14 +1,14 @@
 """Small networks that judge frozen features: the trained half of a vision-aided discriminator."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from alzgan.errors import at_least
 from alzgan.networks.conditioning import Projection
 from alzgan.networks.frozen import FrozenFeatures
-from alzgan.schedules import Schedule
-
-SLOPE = 0.2  # of the leaky ReLU
+from alzgan.networks.layers import LEAKY_SLOPE
 
 
 class Heads(nn.Module):
@@ -17,32 +17,21 @@ class Heads(nn.Module):
     Args:
         view: of the images; it defines the features and their stages.
         width: channels of each head.
-        classes: number of classes; 0: labels have no class.
-        numbers: count of numbers in a label, besides its class.
-        strength: of the labels, see `alzgan.networks.conditioning.Conditioned`.
-        unlabelled: see `alzgan.networks.conditioning.Projection`.
+        **conditions: how labels enter, see `alzgan.networks.conditioning.Projection`.
 
     Raises:
         SettingError: a value is out of its range.
     """
 
-    def __init__(
-        self,
-        view: FrozenFeatures,
-        width: int = 32,
-        classes: int = 0,
-        numbers: int = 0,
-        strength: float | Schedule = 1.0,
-        unlabelled: float = 0.0,
-    ):
+    shared_out_to = (Projection,)
+
+    def __init__(self, view: FrozenFeatures, width: int = 32, **conditions: Any):
         super().__init__()
         at_least(1, width=width)
-        at_least(0, classes=classes, numbers=numbers)
         self.view = view
         self.heads = nn.ModuleList()
         for channels, side, _ in view.shapes:
-            labelled = Projection(width, unlabelled, classes=classes, numbers=numbers, strength=strength)
-            self.heads.append(Head(channels, side, width, labelled))
+            self.heads.append(Head(channels, side, width, Projection(width, **conditions)))
 
     def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         """Judge features with their labels, or None if the network is unconditional."""
@@ -55,9 +44,9 @@ class Head(nn.Module):
 
     def __init__(self, channels: int, side: int, width: int, labelled: Projection):
         super().__init__()
-        layers = [nn.Conv2d(channels, width, 1), nn.LeakyReLU(SLOPE)]
+        layers = [nn.Conv2d(channels, width, 1), nn.LeakyReLU(LEAKY_SLOPE)]
         for _ in range(2 if side > 6 else 1):
-            layers += [nn.Conv2d(width, width, 3, 2, 1), nn.LeakyReLU(SLOPE)]
+            layers += [nn.Conv2d(width, width, 3, 2, 1), nn.LeakyReLU(LEAKY_SLOPE)]
             side = (side + 1) // 2
         self.layers = nn.Sequential(*layers)
         self.score = nn.Linear(width * side**2, 1)

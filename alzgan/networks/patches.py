@@ -4,11 +4,13 @@ Isola et al. 2017, "Image-to-image translation with conditional adversarial netw
 square of the image, so that texture is judged everywhere.
 """
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from alzgan.errors import at_least
 from alzgan.networks.conditioning import Projection
-from alzgan.schedules import Schedule
+from alzgan.networks.layers import LEAKY_SLOPE
 
 
 class Discriminator(nn.Module):
@@ -19,36 +21,25 @@ class Discriminator(nn.Module):
         width: channels of the first stage; each later stage has twice as many as the one before.
         stages: of stride-2 convolutions; with n stages a patch is 3 * 2^n - 2 pixels wide, and neighbouring
             patches are 2^n pixels apart.
-        classes: number of classes; 0: labels have no class.
-        numbers: count of numbers in a label, besides its class.
-        strength: of the labels, see `alzgan.networks.conditioning.Conditioned`.
-        unlabelled: see `alzgan.networks.conditioning.Projection`.
+        **conditions: how labels enter, see `alzgan.networks.conditioning.Projection`.
 
     Raises:
         SettingError: a value is out of its range.
     """
 
-    def __init__(
-        self,
-        channels: int = 3,
-        width: int = 32,
-        stages: int = 2,
-        classes: int = 0,
-        numbers: int = 0,
-        strength: float | Schedule = 1.0,
-        unlabelled: float = 0.0,
-    ):
+    shared_out_to = (Projection,)
+
+    def __init__(self, channels: int = 3, width: int = 32, stages: int = 2, **conditions: Any):
         super().__init__()
         at_least(1, channels=channels, width=width, stages=stages)
-        at_least(0, classes=classes, numbers=numbers)
         layers: list[nn.Module] = []
         inputs = channels
         for outputs in (width * 2**stage for stage in range(stages)):
-            layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+            layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), nn.LeakyReLU(LEAKY_SLOPE, inplace=True)]
             inputs = outputs
         self.layers = nn.Sequential(*layers)
         self.score = nn.Conv2d(inputs, 1, 1)
-        self.labelled = Projection(inputs, unlabelled, classes=classes, numbers=numbers, strength=strength)
+        self.labelled = Projection(inputs, **conditions)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Judge images with their labels, or None if the network is unconditional."""

@@ -8,30 +8,23 @@ gain = sqrt(2 / 1.04) L^(-1/(2m - 2)), L blocks of m convolutions (Zhang et al. 
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from alzgan.errors import SettingError, at_least, one_of
 from alzgan.networks.conditioning import LabelledLatents, Projection
-from alzgan.schedules import Schedule
+from alzgan.networks.layers import LEAKY_SLOPE, stage_widths, with_spectral_norm
 
-SLOPE = 0.2  # of the leaky ReLU
-DEEPEST = 8  # channels of the widest stages, in widths
+WIDEST = 8  # channels of the widest stages, in widths
 
 
 def stage_channels(image_size: int, width: int) -> list[int]:
-    """Channels of the maps from 4 x 4 to the image's size: 64 -> [8w, 8w, 4w, 2w, w].
-
-    Raises:
-        SettingError: image_size is not a power of two from 32 to 256, or width is below 1.
-    """
-    at_least(1, width=width)
-    one_of((32, 64, 128, 256), image_size=image_size)
-    stages = image_size.bit_length() - 2
-    return [width * min(DEEPEST, 2**i) for i in reversed(range(stages))]
+    """Channels of the maps from 4 x 4 to the image's size: 64 -> [8w, 8w, 4w, 2w, w]."""
+    widths = stage_widths(image_size, width)
+    return [min(each, WIDEST * width) for each in (2 * widths[0], *widths)]
 
 
 def convolution(inputs: int, outputs: int, size: int, gain: float = 1.0, groups: int = 1) -> nn.Conv2d:
@@ -50,7 +43,7 @@ class BiasedActivation(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps of the same shape (N, channels, H, W)."""
-        return F.leaky_relu(maps + self.bias[:, None, None], SLOPE)
+        return F.leaky_relu(maps + self.bias[:, None, None], LEAKY_SLOPE)
 
 
 class Block(nn.Module):
@@ -66,7 +59,7 @@ class Block(nn.Module):
     def __init__(self, channels: int, blocks: int, group: int = 0):
         super().__init__()
         convolutions = 3 if group else 2
-        gain = math.sqrt(2 / (1 + SLOPE**2)) * blocks ** (-1 / (2 * convolutions - 2))
+        gain = math.sqrt(2 / (1 + LEAKY_SLOPE**2)) * blocks ** (-1 / (2 * convolutions - 2))
         if group:
             wide = 2 * channels
             layers = [
@@ -112,13 +105,13 @@ class Generator(nn.Module):
             widths.
         group: see `Block`.
         blocks: number of blocks in each stage.
-        classes: number of classes; 0: labels have no class.
-        numbers: count of numbers in a label, besides its class.
-        strength: of the labels, see `alzgan.networks.conditioning.Conditioned`.
+        **conditions: how labels enter, see `alzgan.networks.conditioning.Conditioned`.
 
     Raises:
         SettingError: a value is out of its range.
     """
+
+    shared_out_to = (LabelledLatents,)
 
     def __init__(
         self,
@@ -128,17 +121,14 @@ class Generator(nn.Module):
         width: int = 16,
         group: int = 0,
         blocks: int = 1,
-        classes: int = 0,
-        numbers: int = 0,
-        strength: float | Schedule = 1.0,
+        **conditions: Any,
     ):
         super().__init__()
         at_least(1, latent_dim=latent_dim, channels=channels, blocks=blocks)
-        at_least(0, classes=classes, numbers=numbers)
         check_group(group, width)
         widths = stage_channels(image_size, width)
         count = blocks * len(widths)
-        self.labelled = LabelledLatents(latent_dim, classes=classes, numbers=numbers, strength=strength)
+        self.labelled = LabelledLatents(latent_dim, **conditions)
         self.basis = nn.Parameter(torch.randn(widths[0], 4, 4))
         self.modulation = nn.Linear(self.labelled.width, widths[0], bias=False)
         nn.init.normal_(self.modulation.weight, 0.0, 1 / math.sqrt(self.labelled.width))
@@ -167,15 +157,14 @@ class Discriminator(nn.Module):
             widths.
         group: see `Block`.
         blocks: number of blocks in each stage.
-        classes: number of classes; 0: labels have no class.
-        numbers: count of numbers in a label, besides its class.
-        strength: of the labels, see `alzgan.networks.conditioning.Conditioned`.
-        unlabelled: see `alzgan.networks.conditioning.Projection`.
         normalization: "none", or "spectral" (Miyato et al. 2018, "Spectral normalization for GANs").
+        **conditions: how labels enter, see `alzgan.networks.conditioning.Projection`.
 
     Raises:
         SettingError: a value is out of its range.
     """
+
+    shared_out_to = (Projection,)
 
     def __init__(
         self,
@@ -184,15 +173,11 @@ class Discriminator(nn.Module):
         width: int = 16,
         group: int = 0,
         blocks: int = 1,
-        classes: int = 0,
-        numbers: int = 0,
-        strength: float | Schedule = 1.0,
-        unlabelled: float = 0.0,
         normalization: str = "none",
+        **conditions: Any,
     ):
         super().__init__()
         at_least(1, channels=channels, blocks=blocks)
-        at_least(0, classes=classes, numbers=numbers)
         one_of(("none", "spectral"), normalization=normalization)
         check_group(group, width)
         widths = stage_channels(image_size, width)[::-1]
@@ -207,13 +192,9 @@ class Discriminator(nn.Module):
         nn.init.normal_(self.basis.weight, 0.0, 1 / 4)
         self.score = nn.Linear(widths[-1], 1, bias=False)
         nn.init.normal_(self.score.weight, 0.0, 1 / math.sqrt(widths[-1]))
-        self.projection = Projection(
-            widths[-1], unlabelled, classes=classes, numbers=numbers, strength=strength
-        )
+        self.projection = Projection(widths[-1], **conditions)
         if normalization == "spectral":
-            for module in list(self.modules()):
-                if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
-                    spectral_norm(module)
+            with_spectral_norm(self)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Judge images with their labels, or None if the network is unconditional."""

@@ -20,7 +20,7 @@ HYDRA_KEYS = ("_target_", "_partial_")
 def check_targets(config: DictConfig, path: str) -> None:
     """Check every `_target_` in a config node, and its arguments."""
     for place, node in target_nodes(config, path):
-        target = locate(place, node._target_)
+        target = locate(f"{place}._target_", node._target_)
         for name in sorted(getattr(target, "__abstractmethods__", ())):
             raise UserError(f"{place}: {node._target_} has no {name}, which its base class requires")
         check_arguments(place, node, target, node._target_)
@@ -48,25 +48,26 @@ def target_nodes(node: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]
             yield from target_nodes(child, f"{path}.{key!s}")
 
 
-def locate(path: str, target: str) -> Any:
-    """The class or function of a dotted name."""
-    module, _, name = target.rpartition(".")
+def locate(setting: str, name: str) -> Any:
+    """The class, function or object of the dotted name that a setting has.
+
+    Raises:
+        UserError: the module is missing, or it does not have the name.
+    """
+    module, _, attribute = name.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError):
-        raise UserError(f"{path}._target_={target}: there is no such class") from None
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        why = printable(f"{name}: {error}")
+        raise UserError(f"{setting}={why}; is its folder in PYTHONPATH?") from None
 
 
 def arguments_of(target: Any) -> tuple[list[str] | None, dict[str, Any]]:
     """Names of a callable's arguments, or None if it takes any, and their type hints.
 
-    A class with `**options` also takes its base class's arguments, or those of the classes in its
-    `shared_out_to`.
+    A class with `**options` also takes the arguments of the classes in its `shared_out_to`, or else those of
+    its base class.
     """
-    if parts := getattr(target, "shared_out_to", ()):
-        found = [arguments_of(part) for part in parts]
-        every = [name for names, _ in found for name in names or []]
-        return every, {name: hint for _, hints in found for name, hint in hints.items()}
     names: dict[str, None] = {}
     hints: dict[str, Any] = {}
     for each in target.__mro__[:-1] if inspect.isclass(target) else [target]:
@@ -77,6 +78,11 @@ def arguments_of(target: Any) -> tuple[list[str] | None, dict[str, Any]]:
         hints = {**typing.get_type_hints(function), **hints}
         names |= {a.name: None for a in arguments if a.kind in (a.POSITIONAL_OR_KEYWORD, a.KEYWORD_ONLY)}
         if not any(a.kind is a.VAR_KEYWORD for a in arguments):
+            return list(names), hints
+        if inspect.isclass(each) and (parts := vars(each).get("shared_out_to")):
+            for more, of_part in map(arguments_of, parts):
+                names |= dict.fromkeys(more or ())
+                hints = {**of_part, **hints}
             return list(names), hints
     return None, hints
 

@@ -23,7 +23,7 @@ from torch import Tensor
 import alzgan
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.data.stacks import stacks_of_people
-from alzgan.metrics.anatomy import ventricle_ratio
+from alzgan.metrics.anatomy import measures
 from alzgan.metrics.classifier import predicted, trained
 from alzgan.metrics.features import PixelFeatures
 from alzgan.runs.load import TrainedGenerator
@@ -88,8 +88,10 @@ def ventricles(generator: TrainedGenerator, data: MRIDataModule) -> dict[str, di
     kinds, count = class_of(theirs), SAMPLES // len(generator.classes)
     return {
         name: {
-            "samples": ventricle_ratio(generator.sample(count, [index] * count)).mean().item(),
-            "unseen people": ventricle_ratio(unseen[np.flatnonzero(kinds == index)]).mean().item(),
+            "samples": measures(generator.sample(count, [index] * count))["ventricle_ratio"].mean().item(),
+            "unseen people": measures(unseen[np.flatnonzero(kinds == index)])["ventricle_ratio"]
+            .mean()
+            .item(),
         }
         for index, name in enumerate(generator.classes)
     }

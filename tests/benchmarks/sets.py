@@ -22,7 +22,7 @@ from torch import Tensor
 from alzgan.device.streams import stream
 from alzgan.evaluation.fidelity import PEOPLE, UNKNOWN
 from alzgan.evaluation.reference import Images
-from alzgan.metrics import ventricle_ratio
+from alzgan.metrics import measures
 
 NOT_BAD = {"good", "cannot tell"}
 NOT_GOOD = {"bad", "cannot tell"}
@@ -101,7 +101,7 @@ def without_twenty(train: Images) -> Images:
     """All but the 20 people of the largest class who have the largest ventricles."""
     label = Counter(train.labels.tolist()).most_common(1)[0][0]
     rows = np.flatnonzero(train.labels == label)
-    ratio = ventricle_ratio(train.pixels[torch.from_numpy(rows)]).numpy()
+    ratio = measures(train.pixels[torch.from_numpy(rows)])["ventricle_ratio"].numpy()
     means = {person: ratio[train.people[rows] == person].mean() for person in np.unique(train.people[rows])}
     gone = sorted(means, key=means.get)[-20:]
     return train.of(np.flatnonzero(~np.isin(train.people, gone)))

@@ -1,7 +1,7 @@
 import torch
 import torch.nn.functional as F
 
-from alzgan.networks.resampling import UpsampledConvolution
+from alzgan.networks.layers import UpsampledConvolution
 
 
 def test_it_is_nearest_neighbour_upsampling_and_a_convolution():

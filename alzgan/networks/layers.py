@@ -1,10 +1,34 @@
-"""An upsampling convolution without the checkerboard artifacts of a transposed one."""
+"""What several networks are made of."""
 
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from alzgan.errors import at_least, one_of
+
+LEAKY_SLOPE = 0.2  # of every leaky ReLU
+
+
+def stage_widths(image_size: int, width: int) -> list[int]:
+    """Channels of the stages between the 4 x 4 map and the image, deepest first: 64 -> [8w, 4w, 2w, w].
+
+    Raises:
+        SettingError: image_size is not a power of two from 32 to 256, or width is below 1.
+    """
+    at_least(1, width=width)
+    one_of((32, 64, 128, 256), image_size=image_size)
+    stages = image_size.bit_length() - 3
+    return [width * 2**i for i in reversed(range(stages))]
+
+
+def with_spectral_norm(network: nn.Module) -> None:
+    """Normalise the weights of all layers (Miyato et al. 2018, "Spectral normalization for GANs")."""
+    for module in list(network.modules()):
+        if isinstance(module, nn.Conv2d | nn.Embedding | nn.Linear):
+            spectral_norm(module)
 
 
 class UpsampledConvolution(nn.Module):

@@ -1,3 +1,4 @@
+import csv
 import hashlib
 import json
 from dataclasses import replace
@@ -144,6 +145,23 @@ def test_training_people_stand_in_for_a_class_without_validation_people(slices: 
     assert quality.real_images(data)[1].endswith(
         "5 validation people and, for lack of these in Healthy, of training people"
     )
+
+
+def test_training_images_without_a_class_are_not_in_the_reference(slices: Path, tmp_path: Path):
+    paths = sorted(path.relative_to(slices) for path in slices.rglob("*.png"))
+    with (tmp_path / "people.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file", "subject", "class", "split"])
+        for row, path in enumerate(paths):
+            part = ("train", "validation")[row // 2 % 2]
+            table.writerow([path, row // 2, "" if row < 8 and part == "train" else path.parts[0], part])
+    people = f"csv:{tmp_path / 'people.csv'}"
+    data = MRIDataModule(slices, image_size=32, channels=1, batch_size=8, subjects=people, classes="csv")
+    data.setup()
+    assert (data.train.labels == -1).sum() == 4
+    images, lacking = data.validation_images()
+    assert lacking == []
+    assert torch.equal(everything(images), everything(data.part("validation")))
 
 
 def test_the_reference_is_what_is_shown_in_training(slices: Path, tmp_path: Path):

@@ -160,7 +160,7 @@ class SliceFolder:
             the images, and the names of those classes.
         """
         unseen = self.rows_of("validation")
-        lacking = sorted(set(self.train.labels) - set(self.slices_of(unseen).labels))
+        lacking = sorted(set(self.train.labels) - set(self.slices_of(unseen).labels) - {-1})
         stand_ins = self.rows_of("train")[np.isin(self.train.labels, lacking)]
         found = self.slices_of(np.concatenate([unseen, stand_ins]))
         return found, [self.classes[label] for label in lacking]

@@ -9,22 +9,29 @@ import pytest
 import torch
 from conftest import small_settings
 from omegaconf import DictConfig
+from PIL import Image
 from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from torchvision.utils import make_grid
 
 from alzgan import files
 from alzgan.callbacks.quality import Quality, default_extractor, name_of
 from alzgan.data.datamodule import MRIDataModule
+from alzgan.data.features import features_of
 from alzgan.data.loader import SliceDataset
+from alzgan.device.pixels import middle
 from alzgan.errors import UserError
 from alzgan.files import read_arrays
 from alzgan.gan import GAN
+from alzgan.generation.run import generate
 from alzgan.metrics import inception
 from alzgan.metrics.distances import frechet, kernel_distance, moments
 from alzgan.metrics.features import PixelFeatures, RandomConvFeatures
 from alzgan.runs import session
 from alzgan.runs.build import build, build_model
 from alzgan.runs.checkpoints import load_checkpoint
+from alzgan.runs.config import compose_config
+from alzgan.runs.load import load
 from alzgan.runs.resume import Previous
 
 
@@ -91,6 +98,41 @@ def test_another_space_and_the_kernel_distance_may_judge(slices: Path, tmp_path:
     assert objective == pytest.approx(expected, rel=1e-4)
     assert Quality(extractor="pixels", distance="kernel").tag == "quality/kernel_pixels"
     assert Quality(extractor="random-conv").tag == "quality/frechet_random_conv"
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+def test_of_neighbouring_slices_the_middle_one_is_shown_and_measured(
+    stacked: bool, slices: Path, tmp_path: Path
+):
+    options = ("data.channels=3", f"data.slices_as_channels={str(stacked).lower()}", "trainer.max_steps=1")
+    settings = small_settings(slices, tmp_path / "run", *options)
+    objective = session.run(settings)
+    shown = middle if stacked else lambda images: images
+    gan = trained(settings, tmp_path / "run")
+    gan.requires_grad_(False)
+    data = build("data", settings.data)
+    data.setup()
+    real, fake = (
+        RandomConvFeatures()(shown(images))
+        for images in (everything(data.dataset), gan.sample(gan.latents(64, "quality", 0))[:32])
+    )
+    assert objective == pytest.approx(frechet(real, fake), rel=1e-4)
+    first = load(tmp_path / "run").sample(4)
+    wanted = {
+        "run/samples/step_0000001.png": make_grid(shown(gan.sample(gan.latents(16, "samples"))), nrow=4),
+        "run/samples/real.png": make_grid(shown(data.sample_real(16)[0]), nrow=4),
+        "set/grid.png": make_grid(shown(first), nrow=2),
+        "strip/strip.png": make_grid(shown(first[:2]), nrow=2),  # of two steps, the first is its start
+    }
+    for name, *asked in (("set", "n=4"), ("strip", "n=2", "interpolate=2")):
+        overrides = [f"ckpt_path={tmp_path / 'run'}", f"out={tmp_path / name}", "rare_classes=allow", *asked]
+        generate(compose_config("generate", overrides), overrides)
+    for name, grid in wanted.items():
+        with Image.open(tmp_path / name) as picture:
+            found = np.asarray(picture)
+        width = 36 if "strip" in name else None  # the second image of the strip lies between two
+        assert np.array_equal(found[:, :width], grid.permute(1, 2, 0)[:, :width]), name
+        assert (np.ptp(found, 2).max() == 0) == (stacked or "real" in name), name
 
 
 def test_a_run_goes_on_with_the_judge_that_it_began_with():
@@ -172,7 +214,7 @@ def test_the_reference_is_what_is_shown_in_training(slices: Path, tmp_path: Path
     data.setup()
     quality = Quality(download=False)
     images, _ = quality.real_images(data)
-    features = quality.real_features(images, torch.device("cpu"))
+    features = features_of(everything(images), quality.extractor, tmp_path, torch.device("cpu"))
     # Three times as many of one class, counted out, are the same distribution.
     repeated = torch.from_numpy(np.where(images.labels == data.classes.index("Demented"), 3, 1))
     several = features.repeat_interleave(repeated, 0)
@@ -236,8 +278,8 @@ def flipped(path: Path) -> None:
 def test_damaged_features_are_computed_anew(slices: Path, own_cache: Path):
     data = MRIDataModule(slices, image_size=32, channels=1, batch_size=8)
     data.setup()
-    quality = Quality(download=False)
-    expected = quality.real_features(data.dataset, torch.device("cpu"))
+    images, extractor, cpu = everything(data.dataset), RandomConvFeatures(), torch.device("cpu")
+    expected = features_of(images, extractor, own_cache, cpu)
     (path,) = own_cache.glob("features-*.npz")
     whole = path.read_bytes()
     damages = [
@@ -249,18 +291,14 @@ def test_damaged_features_are_computed_anew(slices: Path, own_cache: Path):
     for damage in damages:
         damage(path)
         assert path.read_bytes() != whole
-        assert torch.equal(quality.real_features(data.dataset, torch.device("cpu")), expected)
+        assert torch.equal(features_of(images, extractor, own_cache, cpu), expected)
         assert np.array_equal(read_arrays(path)["features"], expected.numpy())
 
 
-def test_features_that_cannot_be_kept_are_the_same(slices: Path, tmp_path: Path):
+def test_features_that_cannot_be_kept_are_the_same(tmp_path: Path):
     (tmp_path / "file").touch()
-    data = MRIDataModule(slices, image_size=32, channels=1, batch_size=8)
-    data.setup()
     features = [
-        Quality(download=False, cache_dir=str(tmp_path / name)).real_features(
-            data.dataset, torch.device("cpu")
-        )
+        features_of(blobs(8, 0), RandomConvFeatures(), tmp_path / name, torch.device("cpu"))
         for name in ("file", "folder")
     ]
     assert torch.equal(*features)

@@ -14,7 +14,6 @@ from alzgan.callbacks.schedule import epoch_is_due
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.data.features import features_of
 from alzgan.data.loader import SliceDataset
-from alzgan.device.pixels import viewable
 from alzgan.errors import SettingError, UserError, at_least, one_of
 from alzgan.files import cache_folder
 from alzgan.gan import GAN
@@ -88,12 +87,14 @@ class Quality(Callback):
         """Log what will be measured, and prepare the real side."""
         # Not in the module, whose checkpoints would then hold the extractor's weights.
         self.extractor.to(pl_module.device)
-        images, words = self.real_images(data_of(trainer))
+        data = data_of(trainer)
+        images, words = self.real_images(data)
         self.describe(trainer, words)
         real: Any = None
         if trainer.is_global_zero:
-            features = self.real_features(images, pl_module.device)
-            weights = data_of(trainer).image_weights(images)
+            pixels = data.shown(images[np.arange(len(images))][0])
+            features = features_of(pixels, self.extractor, self.cache_dir, pl_module.device)
+            weights = data.image_weights(images)
             if self.distance == "kernel":
                 real = features, weights, mean_kernel(features, weights=weights)
             else:
@@ -115,13 +116,14 @@ class Quality(Callback):
             buffer.copy_(strategy.broadcast(buffer))
         rounds = -(-self.n_samples // (self.batch_size * ranks))
         # Each rank has the same number of batches, so there may be more samples than `n_samples`.
-        labels = data_of(gan.trainer).draw_labels(self.n_samples, "quality").to(gan.device)
+        data = data_of(gan.trainer)
+        labels = data.draw_labels(self.n_samples, "quality").to(gan.device)
         again = torch.arange(rounds * ranks * self.batch_size) % self.n_samples
         labels = labels[again.to(gan.device)].split(self.batch_size)
         found = []
         for batch in range(gan.global_rank, rounds * ranks, ranks):
             latents = gan.latents(self.batch_size, "quality", batch)
-            found.append(self.extractor(viewable(gan.sample(latents, labels[batch]))))
+            found.append(self.extractor(data.shown(gan.sample(latents, labels[batch]))))
         features = strategy.all_gather(torch.stack(found)).reshape(ranks, rounds, self.batch_size, -1)
         fake = features.transpose(0, 1).flatten(0, 2)[: self.n_samples].cpu()
         if self.distance == "frechet":
@@ -146,10 +148,6 @@ class Quality(Callback):
         if lacking:
             words += f" and, for lack of these in {', '.join(map(printable, lacking))}, of training people"
         return images, words
-
-    def real_features(self, images: SliceDataset, device: torch.device) -> torch.Tensor:
-        """The features (N, F) of real images, from the cache or computed and stored there."""
-        return features_of(images[np.arange(len(images))][0], self.extractor, self.cache_dir, device)
 
     def describe(self, trainer: Trainer, real: str) -> None:
         """Log the extractor, the counts and the resizing, which define the numbers."""

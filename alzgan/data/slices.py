@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from alzgan.data.conditions import conditions_of, quantiles, scaled
 from alzgan.data.loader import SliceDataset
 from alzgan.data.stacks import neighbouring_slices
+from alzgan.device.pixels import middle
 from alzgan.errors import UserError
 from alzgan.files import write_table
 from alzgan.images.arrays import Decoded, Preprocessing, decode
@@ -141,6 +143,10 @@ class SliceFolder:
     def slices_of(self, rows: np.ndarray) -> SliceDataset:
         """The images of some rows, after `read`."""
         return SliceDataset(self.images, self.labels, self.stacks[rows], self.number_values)
+
+    def shown(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) as they are shown and judged: of neighbouring slices the middle one."""
+        return middle(images) if self.slices_as_channels else images
 
     def people_in(self, part: str) -> int:
         """How many people a part has; how many images if the people are unknown."""

@@ -16,9 +16,8 @@ from torchvision.utils import make_grid
 from tqdm import tqdm
 
 from alzgan.device.overhead import tune_process
-from alzgan.device.pixels import to_uint8, viewable
+from alzgan.device.pixels import to_uint8
 from alzgan.errors import UserError, at_least, one_of
-from alzgan.evaluation.reference import middle
 from alzgan.files import cache_folder, read_table, replacing, reporting_disk_errors, scratch
 from alzgan.generation.card import card
 from alzgan.generation.check import CopyCheck, Judgement
@@ -200,8 +199,7 @@ class Making:
         if not new and not shows and self.check is None:
             self.enter(batch, [None] * len(group))
             return [], torch.empty(0)
-        images = self.order.images(batch)
-        pixels = middle(images) if self.generator.slices_as_channels else images
+        pixels = self.generator.shown(self.order.images(batch))
         judged: Sequence[Judgement | None] = [None] * len(group)
         if self.check is not None:
             judge = self.check.judge if self.order.people is None else self.check.judge_stack
@@ -211,7 +209,7 @@ class Making:
         kept = self.enter(batch, judged)
         if shows:
             shown = [index for index, item in enumerate(group) if item in kept]
-            self.shown.append(to_uint8(images[shown][: GRID - sum(map(len, self.shown))]))
+            self.shown.append(to_uint8(pixels[shown][: GRID - sum(map(len, self.shown))]))
         rows = [index for index, item in enumerate(group) if item in kept and item in new]
         return [group[index] for index in rows], pixels[rows]
 
@@ -281,7 +279,7 @@ class Making:
             part.write_text(text, encoding="utf-8", errors="backslashreplace")
         if not any(map(len, self.shown)):
             return  # all images were left out
-        shown = viewable(torch.cat(self.shown))
+        shown = torch.cat(self.shown)
         columns = self.order.slices if self.order.people is not None else round(len(shown) ** 0.5)
         grid = make_grid(shown, nrow=columns, padding=2)
         with replacing(self.out / "grid.png") as part:

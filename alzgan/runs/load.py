@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from alzgan.device.pixels import to_uint8
+from alzgan.device.pixels import middle, to_uint8
 from alzgan.device.precision import to_device
 from alzgan.device.streams import stream
 from alzgan.errors import UserError, one_of, seed_of_streams
@@ -205,6 +205,10 @@ class TrainedGenerator:
         latents = truncation * self.latents(count, seed, first)
         labels = self.labels(count, label, seed, first, conditions)
         return to_uint8(self.floats(latents, labels, first % SAMPLES_AT_ONCE + np.arange(count)))
+
+    def shown(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) as they are shown and judged: of neighbouring slices the middle one."""
+        return middle(images) if self.slices_as_channels else images
 
     def generate(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (N, C, H, W), uint8, on the CPU, of latents (N, latent_dim) and `labels`."""

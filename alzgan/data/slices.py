@@ -44,7 +44,6 @@ class SliceFolder:
         train: the training images.
         quantiles: of each number over the training images; `quantiles_of_classes`, within each class.
         fingerprint: digest of the training images; another split gives another one.
-        kept_split: a table of people and parts that a continued run keeps.
     """
 
     def __init__(
@@ -56,7 +55,6 @@ class SliceFolder:
         self.conditions = (
             [conditions] if isinstance(conditions, str) else list(dict.fromkeys(conditions or []))
         )
-        self.kept_split: Path | None = None
         self.is_read = False
 
     def prepare_folder(self) -> None:
@@ -82,8 +80,7 @@ class SliceFolder:
         """Scan and decode the folder, once."""
         if self.is_read:
             return
-        if self.kept_split is None:
-            self.cohort.check_table(self.found)
+        self.cohort.check_table(self.found)
         bad_files, cache_dir = self.cohort.bad_files, self.cohort.cache_dir
         decoded = decode(self.root, self.found, self.preprocessing, bad_files=bad_files, cache_dir=cache_dir)
         self.divide(decoded)
@@ -95,9 +92,8 @@ class SliceFolder:
     def divide(self, decoded: Decoded) -> None:
         """Find the people in the images, and who is held out."""
         self.skipped, self.images = decoded.skipped, decoded.images
-        self.people = self.cohort.people(
-            decoded.files, decoded.constant, decoded.two_valued, decoded.thumbnails, self.kept_split
-        )
+        found = decoded.files, decoded.constant, decoded.two_valued, decoded.thumbnails
+        self.people = self.cohort.people(*found)
         self.files, self.subjects, self.split = self.people.files, self.people.subjects, self.people.split
         if "train" not in self.split.parts:
             raise UserError(f"{printable(self.root)} has no training image; give more")
@@ -192,7 +188,7 @@ class SliceFolder:
             "people_in_train": 0 if self.subjects.rule == "none" else self.people_in("train"),
             "subject_rule": self.subjects.rule,
             "notes": self.people.notes,
-            "draw": None if self.kept_split else DRAW,
+            "draw": DRAW,
             "subjects": len(set(self.subjects.subject)),
             "split": dict(Counter(self.split.parts)),
             "skipped": [list(item) for item in self.skipped],

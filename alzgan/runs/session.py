@@ -26,7 +26,7 @@ from alzgan.people.subjects import FEW_PEOPLE
 from alzgan.runs.build import build_data, build_model, build_trainer, check_typed, conditioned, plain
 from alzgan.runs.checkpoints import check_optimizers, check_weights, load_checkpoint, naming_the_file
 from alzgan.runs.config import check_missing, check_plain, effective, made_folders
-from alzgan.runs.data import keep_older_split
+from alzgan.runs.data import refuse_older_split
 from alzgan.runs.provenance import provenance
 from alzgan.runs.resume import Previous
 from alzgan.runs.start import check_held_out, start_from, start_whole
@@ -62,7 +62,7 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
         record: dict[str, Any] = {}
         settings, data, gan, trainer = built(settings, overrides, record, previous, source)
         if previous is not None:
-            keep_older_split(previous, data, run_dir)
+            refuse_older_split(previous)
         data.setup()
         if previous is None:
             standardise_features(gan, data)

@@ -73,10 +73,6 @@ def test_hydra_says_whether_it_has_started_and_what_it_knows():
         assert hydra.is_started()
         assert hydra.group_options("average") == ["ema", "none"]
         assert hydra.group_options("seed") == []
-        assert hydra.grid_of(["seed=1,2", "average=glob(*)"]) == [
-            [f"seed={seed}", f"average={average}"] for seed in (1, 2) for average in ("ema", "none")
-        ]
-        assert hydra.grid_of(["seed=interval(1,2)"]) == []
 
 
 def said(task: Callable[[], object]) -> Exception:

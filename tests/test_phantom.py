@@ -235,23 +235,6 @@ def test_a_phantom_that_another_version_drew_is_drawn_anew(tmp_path):
     assert sorted(f.name for f in tmp_path.iterdir()) == ["fresh", "p"]
 
 
-@pytest.mark.parametrize(
-    ("wrong", "complaint"),
-    [
-        ({"people": 11}, "11 people"),
-        ({"slices": 0}, "slices of 1 or more"),
-        ({"size": 8}, "size of 16"),
-        ({"seed": -1}, "seed of 0"),
-        ({"spacing": 0}, " 0 mm apart"),
-        ({"slices": 11, "spacing": 5}, "11 phantom slices 5 mm apart"),
-    ],
-)
-def test_settings_that_cannot_be_drawn_are_refused_before_anything_is_written(tmp_path, wrong, complaint):
-    with pytest.raises(UserError, match=complaint):
-        write_phantom(tmp_path / "p", **{**SMALL, **wrong})
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_place_that_cannot_be_written_is_named_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=f"cannot write a phantom to {re.escape(str(tmp_path))}.*") as caught:

@@ -148,7 +148,7 @@ def test_a_wrong_setting_gets_one_line(error_line: Callable, override: str, expe
         ("model.generator.width=0", "alzgan: model.generator.width=0 must be at least 1"),
         ("trainer.precision=8", "alzgan: trainer: Precision 8 is invalid."),
         ("trainer.strategy=foo", "alzgan: trainer: You selected an invalid strategy name"),
-        ("callbacks.quality.weights=/nowhere.pth", "/nowhere.pth: No such file"),
+        ("callbacks.quality.extractor=inception:/nowhere.pth", "/nowhere.pth: No such file"),
         ("model=cdcgan model.classes=1", "the data has 2 classes, but model.classes=1 is fewer"),
         ("model=cdcgan trainer.max_epochs=-1", "the model has schedules over the run's length"),
     ],

@@ -26,7 +26,7 @@ from alzgan.gan import GAN
 from alzgan.generation.run import generate
 from alzgan.metrics import inception
 from alzgan.metrics.distances import frechet, kernel_distance, moments
-from alzgan.metrics.features import PixelFeatures, RandomConvFeatures
+from alzgan.metrics.features import PixelFeatures, RandomConvFeatures, feature_space
 from alzgan.runs import session
 from alzgan.runs.build import build, build_model
 from alzgan.runs.checkpoints import load_checkpoint
@@ -306,7 +306,7 @@ def test_features_that_cannot_be_kept_are_the_same(tmp_path: Path):
 
 def test_without_weights_the_run_says_which_file_goes_where(caplog: pytest.LogCaptureFixture):
     caplog.set_level("INFO")
-    extractor = default_extractor(weights=None, download=False)
+    extractor = default_extractor(download=False)
     assert extractor.name == "random-conv-v1"
     assert name_of("frechet", extractor) == "frechet_random_conv"
     (line,) = [record.getMessage() for record in caplog.records]
@@ -319,7 +319,7 @@ def test_a_failed_download_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch
         raise inception.URLError("no network")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", broken)
-    assert default_extractor(weights=None, download=True).name == "random-conv-v1"
+    assert default_extractor(download=True).name == "random-conv-v1"
     assert not list((Path(torch.hub.get_dir()) / "checkpoints").iterdir())
 
 
@@ -327,9 +327,9 @@ def test_another_file_is_not_taken_for_the_inception_network(tmp_path: Path):
     path = tmp_path / "weights.pth"
     torch.save({}, path)
     with pytest.raises(UserError, match=r"is not weights-inception-2015-12-05-6726825d\.pth"):
-        default_extractor(str(path), download=False)
+        feature_space(f"inception:{path}")
     with pytest.raises(UserError, match="No such file"):
-        default_extractor(str(tmp_path / "missing.pth"), download=False)
+        feature_space(f"inception:{tmp_path / 'missing.pth'}")
 
 
 def test_a_file_with_the_digits_of_the_inception_network_and_more_in_it_is_not_run(
@@ -344,7 +344,7 @@ def test_a_file_with_the_digits_of_the_inception_network_and_more_in_it_is_not_r
     torch.save({"fc.weight": Trap()}, path)
     monkeypatch.setattr(inception, "INCEPTION_SHA256", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
     with pytest.raises(UserError, match="has more than weights in it"):
-        default_extractor(str(path), download=False)
+        feature_space(f"inception:{path}")
     assert not traces.exists()
 
 
@@ -367,7 +367,7 @@ def test_inception_gives_its_pooled_features_and_is_called_fid(
 ):
     digest = hashlib.sha256(random_inception.read_bytes()).hexdigest()
     monkeypatch.setattr(inception, "INCEPTION_SHA256", digest[:8])
-    quality = Quality(weights=str(random_inception))
+    quality = Quality(extractor=f"inception:{random_inception}")
     assert quality.tag == "quality/fid"
     images = blobs(2, 0)
     one = quality.extractor(images)

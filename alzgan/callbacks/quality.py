@@ -1,7 +1,6 @@
 """The distance between generated and real images, measured during training."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from alzgan.callbacks.schedule import epoch_is_due
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.data.features import features_of
 from alzgan.data.loader import SliceDataset
-from alzgan.errors import SettingError, UserError, at_least, one_of
+from alzgan.errors import UserError, at_least, one_of
 from alzgan.files import cache_folder
 from alzgan.gan import GAN
 from alzgan.metrics.distances import FRECHET, KERNEL_DISTANCE, frechet, kernel_distance, mean_kernel, moments
@@ -46,10 +45,9 @@ class Quality(Callback):
         every_n_epochs: epochs between two measurements; None: only at the end.
         batch_size: of generation and feature extraction.
         extractor: a feature space, see `alzgan.metrics.features.feature_space`; None: Inception if its
-            weights are given, found or downloaded, else random convolutions.
+            weights are found or downloaded, else random convolutions.
         distance: "frechet" (Heusel et al. 2017) or "kernel" (Bińkowski et al. 2018).
-        weights: path of Inception's weights; None: where torchmetrics keeps them.
-        download: whether to download them if they are missing.
+        download: whether to download Inception's weights if they are missing and `extractor` is None.
         cache_dir: of the real images' features, see `alzgan.files.cache_folder`.
 
     Raises:
@@ -64,20 +62,17 @@ class Quality(Callback):
         batch_size: int = 64,
         extractor: str | None = None,
         distance: str = "frechet",
-        weights: str | None = None,
         download: bool = True,
         cache_dir: str | None = None,
     ):
         at_least(2, n_samples=n_samples)  # a covariance needs two
         one_of(DISTANCES, distance=distance)
-        if extractor and weights:
-            raise SettingError(f"weights={weights} is for extractor=null: give extractor=inception:{weights}")
         at_least(1, every_n_epochs=every_n_epochs, batch_size=batch_size)
         self.n_samples = n_samples
         self.every_n_epochs = every_n_epochs
         self.batch_size = batch_size
         self.cache_dir = cache_folder(cache_dir)
-        self.extractor = feature_space(extractor)[0] if extractor else default_extractor(weights, download)
+        self.extractor = feature_space(extractor)[0] if extractor else default_extractor(download)
         self.distance = distance
         self.tag = f"quality/{name_of(distance, self.extractor)}"
         self.people: str | None = None  # the part of the data that is the real side, once it is known
@@ -168,7 +163,7 @@ class Quality(Callback):
         if before != (self.extractor.name, self.distance):
             raise UserError(
                 f"the run was measured by {' and '.join(before)}, here is {self.extractor.name} and "
-                f"{self.distance}: give callbacks.quality the same extractor, distance and weights, or "
+                f"{self.distance}: give callbacks.quality the same extractor and distance, or "
                 "callbacks.quality=null"
             )
 
@@ -180,19 +175,13 @@ def name_of(distance: str, extractor: FeatureExtractor) -> str:
     return f"{distance}_{extractor.space.replace('-', '_')}"
 
 
-def default_extractor(weights: str | None, download: bool) -> FeatureExtractor:
-    """Inception if its weights are given, found or downloaded; else random convolutions, with a log line.
-
-    Raises:
-        UserError: `weights` is not Inception's file.
-    """
-    if weights is not None:
-        return InceptionFeatures(Path(weights).expanduser())
+def default_extractor(download: bool) -> FeatureExtractor:
+    """Inception if its weights are found or downloaded; else random convolutions, with a log line."""
     if is_at_hand(download):
         return InceptionFeatures()
     log.info(
         f"No Inception weights: put {INCEPTION_FILE} into {usual_place().parent} (or set "
-        "callbacks.quality.weights=FILE) to get FID; until then quality is frechet_random_conv, which "
-        "compares only with itself"
+        "callbacks.quality.extractor=inception:FILE) to get FID; until then quality is frechet_random_conv, "
+        "which compares only with itself"
     )
     return RandomConvFeatures()

@@ -52,7 +52,7 @@ CHANGEABLE = (
     "model.parts.heads.network.view.features",  # its file may move; its content is checked
     "callbacks.quality.every_n_epochs",
     "callbacks.quality.cache_dir",
-    "callbacks.quality.weights",  # the file may move; the network is checked
+    "callbacks.quality.extractor",  # its file may move; its name is checked
     "callbacks.quality.download",
 )
 ABSENT = object()
@@ -152,6 +152,8 @@ class Previous:
         given = as_mapping(composed, resolve=False)
         check_stored(stored, self.path, names_in(given) | set(given.get("allow", [])))
         settings = OmegaConf.create({"logger": given.get("logger"), **stored})  # old runs stored no logger
+        if quality := settings.callbacks.get("quality"):
+            quality.pop("weights", None)  # a setting of old runs
         for name in OF_THE_MACHINE:
             if OmegaConf.select(settings, name.rpartition(".")[0]) is not None:
                 put(settings, name, composed)

@@ -28,7 +28,7 @@ PARTS = ("train", "validation", "test")
 LEFT_OUT = "left out"  # in no part, for example a copy of an image in a part
 BESIDE = ("subjects.csv", "manifest.csv", "split.csv")  # tables that auto looks for in the root, in order
 FEW_PEOPLE = 10  # samples of a class with fewer people may resemble these people
-RECOVERY = 1  # version of "content"; raise it when the same images would give other people
+RECOVERY = 2  # version of "content"; raise it when the same images would give other people
 CHOICES = (
     "data.subjects=csv:FILE (columns file, subject), data.subjects=regex:PATTERN (with a group 'subject') "
     "or data.subjects=none (each file is a person of its own)"

@@ -47,7 +47,7 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Pat
         ("data.channels=2", "data.channels=2 must be 1 (grey) or 3 (RGB)"),
         ("data.channels=5", "neighbouring slices as channels need data.slices_as_channels=true"),
         ("data.slices_as_channels=true data.channels=4", "data.channels=4 must be an odd number from 3 on"),
-        ("data.fractions=[0.5,0.2,0.2]", "give three for train, validation and test that add up to 1"),
+        ("data.fractions=[0.5,0.2,0.2]", "alzgan: data.fractions=[0.5, 0.2, 0.2] must be three numbers"),
         ("data.split_seed=-1", "data.split_seed=-1 must be a whole number from 0"),
         ("data=mri", "data.root is not set; add data.root="),
         ("seed=1,2", "Ambiguous value for argument 'seed=1,2'"),

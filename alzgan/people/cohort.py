@@ -83,7 +83,7 @@ class Cohort:
 
     Raises:
         SettingError: a value is out of its range.
-        UserError: `root` is not set, or the fractions are invalid.
+        UserError: `root` is not set.
     """
 
     root: str | Path | None = None

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from alzgan.errors import UserError
+from alzgan.errors import UserError, at_least, one_of
 from alzgan.files import folder_name, new_folder, write_table
 from alzgan.images.folder import (
     MASK_WORDS,
@@ -361,14 +361,12 @@ class Choice:
     orientation: str | None = None
 
     def __post_init__(self):
-        if self.plane not in PLANES:
-            raise UserError(f"volumes.plane={printable(self.plane)}: choose axial, coronal or sagittal")
+        one_of(PLANES, **{"volumes.plane": self.plane})
+        at_least(1, **{"volumes.central": self.central})
         if len(self.between) != 2 or not 0 <= self.between[0] < self.between[1] <= 1:
             raise UserError(
                 f"volumes.between={list(self.between)}: give two fractions with 0 <= low < high <= 1"
             )
-        if self.central is not None and self.central < 1:
-            raise UserError(f"volumes.central={self.central}: give 1 or more, or null for all")
         if self.orientation is not None and not ORIENTATION.fullmatch(self.orientation):
             raise UserError(
                 f"volumes.orientation={printable(self.orientation)}: give the directions of the three voxel "

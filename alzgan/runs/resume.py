@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import itertools
 import os
 from collections.abc import Mapping, Sequence
@@ -246,7 +247,7 @@ def touched(override: str, composed: DictConfig, overrides: Sequence[str]) -> li
     key = override.lstrip("+~").partition("=")[0].partition("@")[0]
     if key in ("ckpt_path", "run_dir"):
         return []
-    here = dict(leaves(OmegaConf.to_container(composed, resolve=False)))
+    here = unresolved(composed)
     with hydra_at_work():
         options = group_options(key)
     if not options:
@@ -255,10 +256,20 @@ def touched(override: str, composed: DictConfig, overrides: Sequence[str]) -> li
     found: dict[str, None] = {}
     for option in options:
         with contextlib.suppress(HydraException):  # a choice that needs other settings too
-            chosen = compose_config("train", [*others, f"{key}={option}"])
-            there = dict(leaves(OmegaConf.to_container(chosen, resolve=False)))
+            there = settings_of((*others, f"{key}={option}"))
             found |= {name: None for name in {**here, **there} if here.get(name) != there.get(name)}
     return followers(list(found), here)
+
+
+@functools.cache  # Hydra's resolver and the verb ask the same
+def settings_of(overrides: tuple[str, ...]) -> dict[str, Any]:
+    """The settings of a training with these overrides, by name."""
+    return unresolved(compose_config("train", overrides))
+
+
+def unresolved(composed: DictConfig) -> dict[str, Any]:
+    """The settings of a config by name, with interpolations as they are written."""
+    return dict(leaves(OmegaConf.to_container(composed, resolve=False)))
 
 
 def followers(names: list[str], here: dict[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ import torch
 from lightning import Trainer
 from omegaconf import DictConfig, OmegaConf
 
+from alzgan.callbacks import callback_of
 from alzgan.callbacks.checkpoint import RunCheckpoint
 from alzgan.callbacks.quality import Quality
 from alzgan.callbacks.record import outcome
@@ -234,12 +235,12 @@ def standardise_features(gan: GAN, data: MRIDataModule) -> None:
 
 def warn_of_flattery(trainer: Trainer, gan: GAN) -> None:
     """Warn if the quality, which chooses `best.ckpt`, is measured in features that the game trains on."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it
-        if isinstance(callback, Quality) and callback.extractor.space in trained_features(gan):
-            log.warning(
-                f"{callback.tag} flatters: the discriminator is trained on the same features; choose another "
-                "callbacks.quality.extractor"
-            )
+    quality = callback_of(trainer, Quality)
+    if quality is not None and quality.extractor.space in trained_features(gan):
+        log.warning(
+            f"{quality.tag} flatters: the discriminator is trained on the same features; choose another "
+            "callbacks.quality.extractor"
+        )
 
 
 def trained_features(gan: GAN) -> dict[str, str]:
@@ -307,7 +308,7 @@ def parameters(module: torch.nn.Module) -> int:
 
 def report(trainer: Trainer, run_dir: Path) -> None:
     """Log where the results are."""
-    checkpoint = RunCheckpoint.of(trainer)
+    checkpoint = callback_of(trainer, RunCheckpoint)
     grids = sorted((run_dir / "samples").glob("step_*.png"))
     log.info(f"Trained {trainer.global_step} steps")
     if grids:

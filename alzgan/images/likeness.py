@@ -73,19 +73,19 @@ class Search:
         best = found.similarity.max(1)
         return Nearest(best.values, found.index.gather(1, best.indices[:, None])[:, 0])
 
-    def several(self, images: Tensor, more: int = 1, people: Tensor | None = None) -> Nearest:
-        """The nearest references (N, K) of each image; `more` times as many as one needs."""
+    def several(self, images: Tensor, people: Tensor | None = None) -> Nearest:
+        """The nearest references (N, K) of each image, K as the last of `levels` says."""
         found, start = [], 0
         for block in images.split(BLOCK):
             theirs = None if people is None else people[start : (start := start + len(block))]
-            index, pose = self.candidates(block, more, theirs)
+            index, pose = self.candidates(block, theirs)
             parts = zip(block.split(PART), index.split(PART), pose.split(PART), strict=True)
-            found += [self.aligned(*part, more) for part in parts]
+            found += [self.aligned(*part) for part in parts]
         return Nearest(
             torch.cat([each.similarity for each in found]), torch.cat([each.index for each in found])
         )
 
-    def candidates(self, images: Tensor, more: int, people: Tensor | None) -> tuple[Tensor, Tensor]:
+    def candidates(self, images: Tensor, people: Tensor | None) -> tuple[Tensor, Tensor]:
         """Indices (N, K) of references, and the poses (N, K, 3, 3) in which their codes match best."""
         rows, centres = small(images)
         codes = F.normalize(rows @ self.posed, dim=2)  # (poses, N, RANK)
@@ -94,15 +94,15 @@ class Search:
             torch.maximum(best, (code @ self.codes.T).abs_(), out=best)
         if people is not None:
             best[people[:, None] == self.people] = -1
-        index = best.topk(min(more * self.levels[0][1], len(self.codes)), 1).indices
+        index = best.topk(min(self.levels[0][1], len(self.codes)), 1).indices
         pose = torch.einsum("pnr,nkr->nkp", codes, self.codes[index]).abs().argmax(2)
         return index, centres[:, None] @ self.poses[pose] @ torch.linalg.inv(self.centres[index])
 
-    def aligned(self, images: Tensor, index: Tensor, pose: Tensor, more: int) -> Nearest:
+    def aligned(self, images: Tensor, index: Tensor, pose: Tensor) -> Nearest:
         """Align images with candidates (N, K) from poses (N, K, 3, 3); the best go to the next level."""
         similarity = torch.zeros(index.shape)
         for side, count, steps in self.levels:
-            kept = similarity.topk(min(more * count, index.shape[1]), 1).indices
+            kept = similarity.topk(min(count, index.shape[1]), 1).indices
             index, pose = index.gather(1, kept), pose.take_along_dim(kept[:, :, None, None], 1)
             rows, places = index.unique(return_inverse=True)
             theirs = detail(self.references[rows], side)[places.flatten()]

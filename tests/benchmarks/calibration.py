@@ -67,7 +67,9 @@ def shuffled(images: Images, seed: int) -> Images:
 def nearest_others(images: Images) -> Tensor:
     """Similarities (N, N) of each image to the 6 most alike ones of other people; -1 to all others."""
     who = torch.from_numpy(np.unique(images.people, return_inverse=True)[1])
-    found = Search(images.pixels, who).several(images.pixels, 3, who)
+    search = Search(images.pixels, who)
+    search.levels = tuple((side, 3 * count, steps) for side, count, steps in search.levels)
+    found = search.several(images.pixels, who)
     return torch.full((len(who), len(who)), -1.0).scatter_(1, found.index, found.similarity)
 
 

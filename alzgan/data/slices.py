@@ -111,7 +111,7 @@ class SliceFolder:
         self.number_values[rows] = scaled(values, train)
         columns = dict(zip(self.numbers, values.T, strict=True))
         self.quantiles = quantiles(columns, train, people)
-        of_classes = [train[self.labels[rows[train]] == kind] for kind in range(len(self.classes))]
+        of_classes = [train[self.labels[rows[train]] == index] for index in range(len(self.classes))]
         self.quantiles_of_classes = [quantiles(columns, each, people, self.quantiles) for each in of_classes]
 
     def fingerprint_of(self, decoded: Decoded) -> str:

@@ -83,7 +83,7 @@ class SetFolder:
 
     def name_of(self, item: Item) -> str:
         """The path of an image from the folder."""
-        folder = self.classes[item.kind or 0]
+        folder = self.classes[item.class_index or 0]
         if item.alone:
             return f"{folder}/seed-{item.seed:06d}{SUFFIXES[self.form]}"
         if item.place and self.form == "nifti":

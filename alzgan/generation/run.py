@@ -249,7 +249,7 @@ class Making:
         item = batch.items[index]
         row: dict[str, object] = {
             "file": self.folder.name_of(item),
-            "class": self.folder.classes[item.kind or 0],
+            "class": self.folder.classes[item.class_index or 0],
             "subject": person_name(item),
             "slice": item.place or "",
             "seed": item.seed,

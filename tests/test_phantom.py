@@ -219,7 +219,7 @@ def test_a_folder_with_anything_else_in_it_is_refused_and_left_alone(tmp_path, p
 def test_a_phantom_that_another_version_drew_is_drawn_anew(tmp_path):
     root, fresh = tmp_path / "p", tmp_path / "fresh"
     write_phantom(fresh, **SMALL)
-    for version in (phantom_module.VERSION - 1, phantom_module.VERSION + 1, None):
+    for version in (phantom_module.PHANTOM_VERSION - 1, phantom_module.PHANTOM_VERSION + 1, None):
         write_phantom(root, **SMALL)
         settings = json.loads((root / "phantom.json").read_text())
         settings["version"] = version

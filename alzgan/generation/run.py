@@ -31,7 +31,7 @@ from alzgan.generation.order import (
     parsed_seeds,
     refuse_portraits,
 )
-from alzgan.images.decoding import OURS, SYNTHETIC
+from alzgan.images.decoding import MADE_BY, SYNTHETIC
 from alzgan.runs.config import as_mapping, checkpoint_file
 from alzgan.runs.load import SAMPLES_AT_ONCE, TrainedGenerator, load
 from alzgan.runs.signatures import check_types, fits
@@ -238,7 +238,7 @@ class Making:
     def about(self, item: Item) -> dict[str, str]:
         """The metadata of a file."""
         return {
-            SYNTHETIC: OURS,
+            SYNTHETIC: MADE_BY,
             "Seed": str(item.seed),
             "Number": str(item.number),
             "Checkpoint": self.folder.identity["checkpoint"],

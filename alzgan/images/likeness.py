@@ -32,10 +32,10 @@ WHITE = 0.05  # share of the largest variance added to each before whitening
 LEVELS = (32, 16, 4), (64, 2, 3)
 FAST_LEVELS = (32, 8, 4), (64, 2, 3)
 SIGMAS = {32: (0.75, 1.875), 64: (1, 2.6)}  # in pixels: the fine blur, and that of the surroundings
-FLAT = 0.3  # share of an image's contrast; it keeps noise in plain areas small
+CONTRAST_FLOOR = 0.3  # share of an image's contrast; it keeps noise in plain areas small
 DAMPING = 0.001  # of a step's normal equations
 SEEN = 0.5  # least share of the reference that an aligned image covers
-BLOCK, PART = 256, 32  # images compared with all references, and aligned, at a time
+SEARCH_BLOCK, ALIGN_BLOCK = 256, 32  # images compared with all references, and aligned, at a time
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Search:
         self.references, self.people = references, people
         self.levels = FAST_LEVELS if fast else LEVELS
         self.poses = poses((0,) if fast else SHIFTS)
-        parts = [small(part) for part in references.split(BLOCK)]
+        parts = [small(part) for part in references.split(SEARCH_BLOCK)]
         rows, self.centres = (torch.cat(each) for each in zip(*parts, strict=True))
         variances, axes = torch.linalg.eigh((rows.T @ rows).double())
         basis = (axes / (variances + WHITE * variances[-1] + 1e-12).sqrt())[:, -RANK:].float()
@@ -76,10 +76,12 @@ class Search:
     def several(self, images: Tensor, people: Tensor | None = None) -> Nearest:
         """The nearest references (N, K) of each image, K as the last of `levels` says."""
         found, start = [], 0
-        for block in images.split(BLOCK):
+        for block in images.split(SEARCH_BLOCK):
             theirs = None if people is None else people[start : (start := start + len(block))]
             index, pose = self.candidates(block, theirs)
-            parts = zip(block.split(PART), index.split(PART), pose.split(PART), strict=True)
+            parts = zip(
+                block.split(ALIGN_BLOCK), index.split(ALIGN_BLOCK), pose.split(ALIGN_BLOCK), strict=True
+            )
             found += [self.aligned(*part) for part in parts]
         return Nearest(
             torch.cat([each.similarity for each in found]), torch.cat([each.index for each in found])
@@ -120,7 +122,7 @@ def detail(images: Tensor, side: int) -> Tensor:
     smooth = fine @ F.interpolate(grey, (side, side), mode=mode) @ fine.T
     rest = smooth - wide @ smooth @ wide.T
     contrast = wide @ rest.square() @ wide.T
-    return rest / (contrast.sqrt() + FLAT * contrast.mean((2, 3), keepdim=True).sqrt() + 1e-3)
+    return rest / (contrast.sqrt() + CONTRAST_FLOOR * contrast.mean((2, 3), keepdim=True).sqrt() + 1e-3)
 
 
 @cache

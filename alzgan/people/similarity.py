@@ -26,7 +26,7 @@ CHAIN = 4  # least slices of a chain; three could be a picture and two edited co
 IN_CHAINS = 0.9  # least share of the images in a chain
 BRANCHING = 0.05  # largest share of the images with three links: slices form lines, copies form clusters
 MIXED = 0.05  # largest share of the people with two classes: a person may have come twice
-MANY = 100_000  # most images to compare each with each; more would take hours
+MOST_COMPARED = 100_000  # most images to compare each with each; more would take hours
 COMPARED = 2048  # images on each side of a block of correlations: 16 MiB
 MAX_LINKS = 4_000_000  # links held before they are thinned to a forest: 48 MB
 

@@ -15,7 +15,7 @@ from alzgan.people.similarity import in_several
 from alzgan.people.subjects import PARTS, Subjects
 from alzgan.text import counted, printable
 
-MANIFEST = ("file", "class", "subject", "slice", "split")  # columns of every table of people
+MANIFEST_COLUMNS = ("file", "class", "subject", "slice", "split")  # columns of every table of people
 SCAN = "scan"  # a further column, if people may have been scanned more than once
 DRAW = 2  # version of the draw; raise it when the same people and seed would give other parts
 MEMBERS_OF_THE_SMALLEST_PART = 3  # in a stratum, so that two neighbours by size may be held out together
@@ -120,7 +120,9 @@ def write_split(
     scans = subjects.scan if subjects.scan and any(subjects.scan) else None
     names, labels = [file.path for file in files], [file.label for file in files]
     columns = [names, labels, subjects.subject, subjects.slice, parts, *([scans] if scans else [])]
-    write_table(Path(path), (*MANIFEST, SCAN) if scans else MANIFEST, zip(*columns, strict=True))
+    write_table(
+        Path(path), (*MANIFEST_COLUMNS, SCAN) if scans else MANIFEST_COLUMNS, zip(*columns, strict=True)
+    )
 
 
 def people_by_class(labels: Sequence[str], subjects: Sequence[str]) -> dict[str, list[str]]:

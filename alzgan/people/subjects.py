@@ -20,7 +20,7 @@ from alzgan.images.arrays import stamp
 from alzgan.images.folder import ImageFile
 from alzgan.images.thumbnails import thumbnails
 from alzgan.people.names import RULES, spelling_key, suggest_pattern
-from alzgan.people.similarity import MANY, in_several, recover
+from alzgan.people.similarity import MOST_COMPARED, in_several, recover
 from alzgan.people.tables import COLUMNS, file_of, rows_of
 from alzgan.text import printable, shell_override
 
@@ -285,10 +285,10 @@ def from_content(
 
 def refuse_many(count: int) -> None:
     """Raise UserError for more images than can be compared, each with each."""
-    if count > MANY:
+    if count > MOST_COMPARED:
         raise UserError(
-            f"data.subjects=content compares each image with each, and takes {MANY} images at most, not "
-            f"{count}; give {CHOICES}"
+            f"data.subjects=content compares each image with each, and takes {MOST_COMPARED} images at most, "
+            f"not {count}; give {CHOICES}"
         )
 
 

@@ -16,7 +16,7 @@ from alzgan.errors import UserError
 from alzgan.runs.config import leaves
 from alzgan.text import printable
 
-OURS = {  # the modules whose classes are allowed, by the first part of the setting's name
+ALLOWED_MODULES = {  # the modules whose classes are allowed, by the first part of the setting's name
     "data": r"alzgan\.data\.datamodule",
     "model": r"alzgan\.(gan|networks\.\w+|losses|parts|penalties|augment|average|schedules)|torch\.optim",
     "conditioning": r"alzgan\.schedules",
@@ -67,7 +67,7 @@ def check_stored(config: dict[str, Any], path: Path, trusted: Collection[str] = 
 
 def may_stand(target: Any, name: str) -> bool:
     """Whether a stored name is an allowed class at this place of a config."""
-    allowed = OURS.get(name.partition(".")[0])
+    allowed = ALLOWED_MODULES.get(name.partition(".")[0])
     pattern = rf"({allowed})\.[A-Z]\w*"
     ours = allowed and isinstance(target, str) and re.fullmatch(pattern, target, re.ASCII)
     return bool(ours and is_own_class(target))

@@ -18,14 +18,14 @@ from PIL import Image
 from alzgan.device.streams import stream
 from alzgan.errors import UserError
 from alzgan.files import read_json, replacing, scratch, write_json, write_table
-from alzgan.people.splits import MANIFEST
+from alzgan.people.splits import MANIFEST_COLUMNS
 
 # Share of the people in each class, as in the Kaggle 4-class set, from healthy to most affected.
 CLASS_SHARES = {"NonDemented": 0.50, "VeryMildDemented": 0.35, "MildDemented": 0.14, "ModerateDemented": 0.01}
 LEAST_PEOPLE = 3  # in each class: one each for training, validation and test
 FIELD_OF_VIEW = 184.0  # mm; 45-50 % of the pixels are outside the brain, as in the Kaggle set
 MIDDLE_HEIGHT = 13.0  # mm above the commissures: thalami in the lowest slices, ventricle roofs in the highest
-VERSION = 1  # raised whenever the same settings give other pixels
+PHANTOM_VERSION = 1  # raised whenever the same settings give other pixels
 
 # T1 signal; 1 is white.
 CSF, CORTEX, STRIATUM, THALAMUS, PALLIDUM, WHITE = 0.10, 0.47, 0.62, 0.72, 0.78, 0.92
@@ -241,7 +241,7 @@ class Settings:
     size: int = 128
     spacing: float = 1.25
     seed: int = 0
-    version: int = VERSION
+    version: int = PHANTOM_VERSION
 
     def grades(self) -> np.ndarray:
         """The class of each person (people,) as an index of `CLASS_SHARES`, in random order."""
@@ -274,7 +274,7 @@ def fill(folder: Path, settings: Settings) -> None:
             file = f"{label}/{subject}_slice-{number:02d}.png"
             Image.fromarray(image).save(folder / file)
             rows.append((file, label, subject, number, ""))
-    write_table(folder / "manifest.csv", MANIFEST, sorted(rows))
+    write_table(folder / "manifest.csv", MANIFEST_COLUMNS, sorted(rows))
     write_json(folder / "phantom.json", asdict(settings))
 
 
@@ -289,11 +289,11 @@ def is_already_there(root: Path, settings: Settings) -> bool:
     found = read_json(root / "phantom.json")
     if not isinstance(found, dict):
         raise UserError(f"{root} exists and is not a phantom; give the phantom a folder of its own")
-    if {**found, "version": VERSION} != asdict(settings):
+    if {**found, "version": PHANTOM_VERSION} != asdict(settings):
         raise UserError(f"{root} holds a phantom of other settings; delete it or choose another folder")
     if sum(1 for _ in root.glob("*/*.png")) != settings.people * settings.slices:
         raise UserError(f"{root} holds a phantom with images missing or added; delete it to draw it again")
-    return found.get("version") == VERSION
+    return found.get("version") == PHANTOM_VERSION
 
 
 def is_free(root: Path) -> bool:

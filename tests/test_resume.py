@@ -207,6 +207,21 @@ def test_a_resumed_run_has_its_own_settings_and_takes_those_that_keep_its_meanin
     assert config.callbacks.samples.every_n_epochs == 1
     assert (config.seed, config.data.image_size) == (7, 32)
     assert resumed("seed=7", "data.image_size=32").seed == 7  # what it was started with is no change
+    assert previous_run().given(settings("+loggers=2"), ["+loggers=2"]).departures  # it is not logger
+
+
+def test_the_features_of_any_part_may_move():
+    stored, typed = (settings("part=heads", "run_dir=run") for _ in range(2))
+    for composed, features in ((stored, "imagenet-lite0"), (typed, "vgg16:FILE")):
+        parts = OmegaConf.to_container(composed.model.parts, resolve=True)
+        parts["mine"] = parts.pop("heads")
+        parts["mine"]["network"]["view"]["features"] = features
+        OmegaConf.update(composed, "model.parts", parts, merge=False)
+    record = {"config": OmegaConf.to_container(stored, resolve=True), "provenance": {}}
+    previous = Previous(Path("run/checkpoints/last.ckpt"), {"alzgan": record})
+    previous = previous.given(typed, ["model.parts.mine.network.view.features=vgg16:FILE"])
+    assert not previous.departures
+    assert previous.settings.model.parts.mine.network.view.features == "vgg16:FILE"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import itertools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from alzgan.runs.stored import OF_THE_MACHINE, PHANTOM, check_stored, names_in
 from alzgan.text import shell_override
 from alzgan.upstream.hydra import group_options
 
-# Settings that do not change what the run is, by the beginning of their names.
+# Settings and nodes that do not change what the run is; * is any name.
 CHANGEABLE = (
     "trainer.max_epochs",  # a longer run
     "trainer.max_steps",
@@ -50,7 +51,7 @@ CHANGEABLE = (
     "callbacks.acceleration",
     "callbacks.divergence",
     "callbacks.health",
-    "model.parts.heads.network.view.features",  # its file may move; its content is checked
+    "model.parts.*.network.view.features",  # its file may move; its content is checked
     "callbacks.quality.every_n_epochs",
     "callbacks.quality.cache_dir",
     "callbacks.quality.extractor",  # its file may move; its name is checked
@@ -102,7 +103,7 @@ class Previous:
             for name in touched(override, composed, overrides):
                 new, old = OmegaConf.select(composed, name), OmegaConf.select(settings, name)
                 unwatched = new is None and name.startswith("callbacks.")
-                if name.startswith(CHANGEABLE) or unwatched:
+                if unwatched or any(fnmatchcase(f"{name}.", f"{place}.*") for place in CHANGEABLE):
                     put(settings, name, composed)
                 elif new != old and override not in started_with:
                     put(settings, name, composed)

@@ -86,7 +86,7 @@ def test_what_hydra_and_omegaconf_say_is_understood():
     assert hydra.unknown_setting(unknown) == "model.more.x=0.1"
     missing = said(lambda: compose_config("train", ["model=nothing"]))
     assert hydra.unknown_setting(missing) is None
-    assert hydra.message(missing).startswith("In 'train': Could not find 'model/nothing'; Available options")
+    assert hydra.message(missing).startswith("In 'recipe': Could not find 'model/nothing'; Available options")
     assert "Config search path" in str(missing)
     assert "provider" not in hydra.message(missing)
     wrong = said(lambda: OmegaConf.create({"a": {"b": "${c}"}}).a.b)

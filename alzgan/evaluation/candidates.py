@@ -60,6 +60,11 @@ class Candidate:
             return PEOPLE
         return INDEPENDENT if self.kind == "checkpoint" else UNKNOWN
 
+    @property
+    def trained_features(self) -> set[str]:
+        """The spaces of the frozen features that the discriminator was trained on, as far as is known."""
+        return set((self.info.get("trained_by") or {}).get("trained_features") or {})
+
 
 class Judged(NamedTuple):
     """A candidate and the real images that it is compared with."""

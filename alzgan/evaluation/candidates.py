@@ -63,6 +63,11 @@ class Candidate:
             return INDEPENDENT
         return UNKNOWN if self.images.people is None else PEOPLE
 
+    @property
+    def trained_features(self) -> set[str]:
+        """The spaces of the frozen features that the discriminator was trained on, as far as is known."""
+        return set((self.info.get("trained_by") or {}).get("trained_features") or {})
+
 
 class Judged(NamedTuple):
     """A candidate and the real images that it is compared with."""

@@ -141,7 +141,8 @@ def log_to_tensorboard(outcome: Outcome, run_dir: Path) -> None:
     with SummaryWriter(str(run_dir / f"candidate_{outcome.index}")) as writer:
         for number in outcome.numbers:
             if number.label is None and number.against == HELD_OUT:
-                tag = f"{number.metric.stage}/{number.metric.name}/{number.space}"
+                space = f"{number.space}_trained" if number.trained else number.space
+                tag = f"{number.metric.stage}/{number.metric.name}/{space}"
                 writer.add_scalar(tag, number.value, step)
                 writer.add_scalar(f"{tag}/unseen_people", number.unseen.mean, step)
         for picture in outcome.pictures:

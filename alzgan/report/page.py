@@ -46,6 +46,7 @@ def page(evaluation: dict[str, Any], pictures: Sequence[Picture]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "words": words, "share": share, "printable": printable}
+    environment.filters["dagger"] = plots.dagger
     metrics = evaluation["metrics"]
     candidates = [with_records(candidate, metrics) for candidate in evaluation["candidates"]]
     evaluation = {**evaluation, "candidates": candidates}
@@ -191,8 +192,9 @@ def findings(
             claim = f"{better} {metric['claim']} unseen people than {worse}"
             found[claim].append(f"{metric['words']} in {words(each['space'])}, p = {number(each['p'])}")
     if not found:
-        smallest = min(each["p"] for each in tests)
-        return f"{names[one]} and {names[two]}: cannot tell apart (smallest p = {number(smallest)})"
+        tested = [each["p"] for each in tests if each["p"] is not None]
+        why = f"smallest p = {number(min(tested))}" if tested else "a discriminator was trained on all spaces"
+        return f"{names[one]} and {names[two]}: cannot tell apart ({why})"
     return ". ".join(f"{claim} ({'; '.join(numbers)})" for claim, numbers in found.items())
 
 

@@ -22,6 +22,7 @@ from alzgan.device.ranks import reporting_lost_ranks
 from alzgan.errors import UserError
 from alzgan.files import remove_parts, replacing, reporting_disk_errors, write_json, written_by_one_process
 from alzgan.gan import GAN
+from alzgan.metrics.trained import is_trained
 from alzgan.networks.frozen import FrozenFeatures
 from alzgan.people.subjects import FEW_PEOPLE
 from alzgan.runs.build import build_data, build_model, build_trainer, check_typed, conditioned, plain
@@ -236,10 +237,10 @@ def standardise_features(gan: GAN, data: MRIDataModule) -> None:
 def warn_of_flattery(trainer: Trainer, gan: GAN) -> None:
     """Warn if the quality, which chooses `best.ckpt`, is measured in features that the game trains on."""
     quality = callback_of(trainer, Quality)
-    if quality is not None and quality.extractor.space in trained_features(gan):
+    if quality is not None and is_trained(quality.extractor.space, trained_features(gan)):
         log.warning(
-            f"{quality.tag} flatters: the discriminator is trained on the same features; choose another "
-            "callbacks.quality.extractor"
+            f"{quality.tag} flatters: the discriminator is trained on features of the same network; "
+            "choose another callbacks.quality.extractor"
         )
 
 

@@ -28,6 +28,7 @@ from alzgan.runs.build import build
 from alzgan.runs.config import check_missing, checkpoint_file
 from alzgan.runs.data import data_of_run, run_and_data
 from alzgan.runs.load import TrainedGenerator, load
+from alzgan.runs.resume import Previous
 from alzgan.text import counted, printable
 
 CHUNK = 256  # images between two updates of the progress bar
@@ -77,13 +78,38 @@ class Judged(NamedTuple):
     reference: Reference
 
 
-def judged(request: Request) -> Iterator[Judged]:
+class Run(NamedTuple):
+    """A run to judge: the name that the user gave, its record, and the settings of its data."""
+
+    name: str
+    record: Previous
+    data: DictConfig
+
+    @property
+    def trained_features(self) -> set[str]:
+        """The spaces of the frozen features that the discriminator was trained on, as far as is known."""
+        return set(self.record.provenance.get("trained_features") or {})
+
+
+def runs_to_judge(request: Request) -> list[Run]:
+    """The runs that are asked for, those of sweeps one by one; none if folders are.
+
+    Raises:
+        UserError: a run is missing, or an override would change its data.
+    """
+    names = [name for path in request.runs for name in runs_in(path)]
+    return [
+        Run(name, *run_and_data(checkpoint_file(name), request.settings, request.overrides)) for name in names
+    ]
+
+
+def judged(request: Request, runs: Sequence[Run]) -> Iterator[Judged]:
     """Yield every candidate that is asked for. All paths are checked before the first one is read.
 
     Raises:
-        UserError: a run, a folder or the real images are missing, or do not fit each other.
+        UserError: a folder or the real images are missing, or do not fit each other.
     """
-    yield from of_runs(request) if request.runs else of_folders(request)
+    yield from of_runs(request, runs) if runs else of_folders(request)
 
 
 def of_folders(request: Request) -> Iterator[Judged]:
@@ -103,11 +129,9 @@ def of_folders(request: Request) -> Iterator[Judged]:
         yield Judged(from_folder(folder, data), data, reference)
 
 
-def of_runs(request: Request) -> Iterator[Judged]:
+def of_runs(request: Request, runs: Sequence[Run]) -> Iterator[Judged]:
     """Samples of checkpoints."""
     settings = request.settings
-    names = [name for path in request.runs for name in runs_in(path)]
-    runs = [(name, *run_and_data(checkpoint_file(name), settings, request.overrides)) for name in names]
     known: tuple[object, MRIDataModule, Reference] | None = None
     for name, previous, node in runs:
         generator = load(previous.path, settings.weights, request.device, allow=settings.allow)

@@ -37,6 +37,7 @@ from alzgan.penalties import R1, R2, GradientPenalty, LeCam, Penalty, squared_gr
 from alzgan.runs.build import build_model
 from alzgan.runs.load import load
 from alzgan.runs.resume import Previous
+from alzgan.runs.start import origin
 
 PENALTIES = (R1(1.0), R2(1.0), GradientPenalty(1.0), LeCam(1.0))
 LOSSES = (HingeLoss(), LeastSquaresLoss(), NonSaturatingLoss(), RelativisticLoss(), WassersteinLoss())
@@ -328,6 +329,19 @@ def test_what_a_discriminator_was_trained_on_is_known_of_checkpoints_alone():
         ({}, set()),
     ):
         assert Candidate("run", "checkpoint", None, info, None).trained_features == expected
+
+
+def test_features_that_an_earlier_run_trained_on_stay_known_through_all_that_start_from_it():
+    first = {"trained_features": {"imagenet-lite0": "5793"}}
+    second = {"trained_features": {}, "started_from": origin(Path("a"), {"alzgan": {"provenance": first}})}
+    third = {"trained_features": {"resnet50-aaaaaaaa": "aaaa"}}
+    third["started_from"] = origin(Path("b"), {"alzgan": {"provenance": second}})
+    for made, expected in (
+        (second, {"imagenet-lite0"}),
+        (third, {"imagenet-lite0", "resnet50-aaaaaaaa"}),
+        ({"started_from": {"path": "old"}}, set()),
+    ):
+        assert Candidate("run", "checkpoint", None, {"trained_by": made}, None).trained_features == expected
 
 
 def test_the_note_says_which_network_to_add_if_the_discriminator_saw_all():

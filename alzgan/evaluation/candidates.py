@@ -29,6 +29,7 @@ from alzgan.runs.config import check_missing, checkpoint_file
 from alzgan.runs.data import data_of_run, run_and_data
 from alzgan.runs.load import TrainedGenerator, load
 from alzgan.runs.resume import Previous
+from alzgan.runs.start import features_behind
 from alzgan.text import counted, printable
 
 CHUNK = 256  # images between two updates of the progress bar
@@ -66,8 +67,11 @@ class Candidate:
 
     @property
     def trained_features(self) -> set[str]:
-        """The spaces of the frozen features that the discriminator was trained on, as far as is known."""
-        return set((self.info.get("trained_by") or {}).get("trained_features") or {})
+        """The spaces of the frozen features that the discriminator was trained on, as far as is known.
+
+        Those of a run that it started from count too.
+        """
+        return set(features_behind(self.info.get("trained_by") or {}))
 
 
 class Judged(NamedTuple):
@@ -88,7 +92,7 @@ class Run(NamedTuple):
     @property
     def trained_features(self) -> set[str]:
         """The spaces of the frozen features that the discriminator was trained on, as far as is known."""
-        return set(self.record.provenance.get("trained_features") or {})
+        return set(features_behind(self.record.provenance))
 
 
 def runs_to_judge(request: Request) -> list[Run]:

@@ -7,10 +7,13 @@ capture does, recording leaves the state as it was, and refuses to read a value.
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from alzgan.device import graphs
 
 WRITTEN_UNSAID = {
     (torch.ops.aten.native_batch_norm.default, name) for name in ("running_mean", "running_var")
@@ -77,6 +80,14 @@ def recorded(body: Callable[[], dict[str, Tensor]]) -> tuple[Callable[[], None],
                         place.copy_(value)
 
     return replay, outputs
+
+
+def patch_graphs(
+    monkeypatch: pytest.MonkeyPatch, capture: Callable[..., tuple[Callable[[], None], dict]] = recorded
+) -> None:
+    """Let steps be captured without CUDA."""
+    monkeypatch.setattr(graphs, "cuda_capture", capture)
+    monkeypatch.setattr(graphs, "on_side_stream", as_it_is)
 
 
 def as_it_is(step: Callable, turns: Any, due: Any) -> dict[str, Tensor]:

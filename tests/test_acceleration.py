@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import settings, small_settings
 from lightning import Callback, Trainer
-from recorder import as_it_is, recorded
+from recorder import patch_graphs
 from test_game import SMALL_MODEL, play
 from torch import Tensor
 
@@ -27,7 +27,10 @@ from alzgan.runs.resume import Previous
 BATCHES = [torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(i)) * 2 - 1 for i in range(7)]
 
 
-def test_a_captured_step_trains_the_same_weights_and_counts_the_same_steps(recwarn):
+def test_a_captured_step_trains_the_same_weights_and_counts_the_same_steps(
+    monkeypatch: pytest.MonkeyPatch, recwarn
+):
+    patch_graphs(monkeypatch)
     plain = build.build_model(settings(*SMALL_MODEL))
     captured = copy.deepcopy(plain)
     play(plain, BATCHES)
@@ -35,7 +38,7 @@ def test_a_captured_step_trains_the_same_weights_and_counts_the_same_steps(recwa
 
     class Capture(Acceleration):
         def on_train_start(self, trainer, pl_module):
-            steps.append(CapturedStep(pl_module.play, trainer.optimizers, (), recorded, as_it_is))
+            steps.append(CapturedStep(pl_module.play, trainer.optimizers))
             pl_module.captured = steps[0]
 
     trainer = play(captured, BATCHES, callbacks=[Capture()])

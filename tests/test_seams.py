@@ -10,7 +10,7 @@ import torch
 from benchmarks.kills import digests
 from conftest import settings, small_settings
 from omegaconf import DictConfig
-from recorder import as_it_is, recorded
+from recorder import patch_graphs
 
 from alzgan.benchmarks.loops import BareGame
 from alzgan.device.graphs import WARM_UP_STEPS, CapturedStep
@@ -54,6 +54,11 @@ RECIPES = (
 )  # fmt: skip
 SIZES = [(32, 1), *(pytest.param(*each, marks=pytest.mark.long) for each in ((32, 3), (64, 1), (64, 3)))]
 UNWATCHED = ("callbacks.quality=null", "callbacks.samples=null", "callbacks.health=null", "logger=csv")
+
+
+@pytest.fixture(autouse=True)
+def graphs_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    patch_graphs(monkeypatch)
 
 
 def train(composed: DictConfig, run_dir: Path, steps: int, previous: Previous | None = None) -> dict:
@@ -142,7 +147,7 @@ def played(overrides: tuple[str, ...], steps: int, step_of) -> tuple[GAN, list[d
 
 def captured(game: BareGame) -> CapturedStep:
     scheduled = [list(options) for options in game.gan.schedules.of_optimizers]
-    return CapturedStep(game.play, game.optimizers, scheduled, recorded, as_it_is)
+    return CapturedStep(game.play, game.optimizers, scheduled)
 
 
 FALLING = "model.generator_optimizer.lr={_target_: alzgan.schedules.Cosine, start: 1e-3, end: 1e-4}"
@@ -183,7 +188,7 @@ def test_a_learning_rate_that_is_baked_in_is_found_out():
     plain, _ = played((FALLING,), 8, lambda game: game.play)
 
     def baked(game: BareGame) -> CapturedStep:
-        return CapturedStep(game.play, game.optimizers, (), recorded, as_it_is)
+        return CapturedStep(game.play, game.optimizers)
 
     replayed, _ = played((FALLING,), 8, baked)
     assert not torch.equal(plain.generator[1].weight, replayed.generator[1].weight)
@@ -205,9 +210,7 @@ def test_a_branch_on_the_step_is_found_out():
     replayed, _ = played(
         (),
         8,
-        lambda game: branching(
-            game, lambda step: CapturedStep(step, game.optimizers, (), recorded, as_it_is)
-        ),
+        lambda game: branching(game, lambda step: CapturedStep(step, game.optimizers)),
     )
     assert not torch.equal(plain.generator[1].weight, replayed.generator[1].weight)
 
@@ -221,7 +224,7 @@ def test_a_value_that_is_read_is_found_out():
             assert said["loss/generator"].item() > 0
             return said
 
-        return CapturedStep(step, game.optimizers, (), recorded, as_it_is)
+        return CapturedStep(step, game.optimizers)
 
     with pytest.raises(RuntimeError, match="a value of the device is read"):
         played((), WARM_UP_STEPS + 1, reading)

@@ -10,7 +10,7 @@ from conftest import small_settings
 from lightning import Callback, Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.strategies import SingleDeviceStrategy
-from recorder import as_it_is
+from recorder import patch_graphs
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -79,7 +79,7 @@ class Watch(Callback):
         self.steps: list[dict[str, int]] = []
 
     def on_train_start(self, trainer: Trainer, pl_module) -> None:
-        pl_module.captured = CapturedStep(pl_module.play, trainer.optimizers, (), without_values, as_it_is)
+        pl_module.captured = CapturedStep(pl_module.play, trainer.optimizers)
         self.copies.__enter__()
 
     def on_train_batch_end(self, *args) -> None:
@@ -96,6 +96,7 @@ class Watch(Callback):
 @pytest.fixture
 def watched(slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn) -> Callable:
     """Trains on the device without values, logging every n steps; returns the copies of each step."""
+    patch_graphs(monkeypatch, without_values)
     monkeypatch.setattr(MRIDataModule, "served_from", lambda self, _: ResidentSlices(self.dataset, META))
     # Its look at the real images is a read, before the first step.
     monkeypatch.setattr(TrainingHealth, "on_train_start", lambda *args: None)

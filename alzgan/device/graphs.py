@@ -14,7 +14,6 @@ WARM_UP_STEPS = 3  # as in PyTorch's notes on CUDA graphs: lazy initialization m
 Turns = Sequence[Any]  # named tuples of tensors or None, always of the same shapes
 Due = tuple[str, ...]
 Step = Callable[[Turns, Due], dict[str, Tensor]]
-Capture = Callable[[Callable[[], dict[str, Tensor]]], tuple[Callable[[], None], dict[str, Tensor]]]
 
 
 class CapturedStep:
@@ -29,8 +28,6 @@ class CapturedStep:
         optimizers: that the step uses; Adam needs `fused=True`, which counts on the device.
         scheduled: for each optimizer, the options that change between calls. The captured step reads them
             from tensors, which only works for the learning rate.
-        capture: `cuda_capture`, or a replacement for tests without CUDA.
-        warm_up: `on_side_stream`, or a replacement.
     """
 
     def __init__(
@@ -38,8 +35,6 @@ class CapturedStep:
         step: Step,
         optimizers: Sequence[Optimizer],
         scheduled: Sequence[Sequence[str]] = (),
-        capture: Capture | None = None,
-        warm_up: Callable[..., dict[str, Tensor]] | None = None,
     ):
         self.step = step
         self.optimizers = optimizers
@@ -49,8 +44,6 @@ class CapturedStep:
             for group in optimizer.param_groups
             for name in names
         ]
-        self.capture = capture or cuda_capture
-        self.warm_up = warm_up or on_side_stream
         self.calls: Counter[Due] = Counter()
         self.graphs: dict[Due, tuple[Callable[[], None], dict[str, Tensor]]] = {}
 
@@ -58,7 +51,7 @@ class CapturedStep:
         """Train one step."""
         self.calls[due] += 1
         if self.calls[due] <= WARM_UP_STEPS:
-            return self.warm_up(self.step, turns, due)
+            return on_side_stream(self.step, turns, due)
         if not self.graphs:
             self.turns = [
                 turn._make(value if value is None else value.clone() for value in turn) for turn in turns
@@ -69,7 +62,7 @@ class CapturedStep:
             value.fill_(group[name])
         if due not in self.graphs:
             with capturable(self.optimizers), options_as(self.options, self.values):
-                self.graphs[due] = self.capture(lambda: self.step(self.turns, due))
+                self.graphs[due] = cuda_capture(lambda: self.step(self.turns, due))
         for held, new in zip(self.turns, turns, strict=True):
             for place, value in zip(held, new, strict=True):
                 if place is not None:

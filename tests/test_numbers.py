@@ -114,7 +114,9 @@ def test_the_limit_of_a_kernel_distance_leans_to_the_right_as_its_draws_do():
     # A gamma of shape 4 has 1 / 700 beyond 12.6; the deviation is known from a hundred people.
     assert number(unseen=right).limit == pytest.approx(gamma.isf(CHANCE, 4), rel=0.06)
     assert number(unseen=even).limit == pytest.approx(4 + 3.06 * 2, rel=0.05)
+    assert right.law.skewness == pytest.approx(1, abs=0.1)  # 2 / sqrt(4)
     assert unseen_of(skewed, MIND, 100).law.skewness == 0
+    assert unseen_of(np.full(2000, 0.1), KERNEL_DISTANCE, 100).law.skewness == 0
 
 
 def test_the_fewer_people_the_wider_the_limit():

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm, pearson3, t
+from scipy.stats import norm, pearson3, skew, t
 
 from alzgan.metrics.record import Metric, told
 
@@ -119,9 +119,7 @@ def unseen_of(
 
 def skewness(values: np.ndarray) -> float:
     """The skewness of values (D,); 0 if all are equal."""
-    centred = values - values.mean()
-    deviation = centred.std()
-    return float(((centred / deviation) ** 3).mean()) if deviation > 1e-9 * abs(values.mean()) else 0.0
+    return float(skew(values)) if values.std() > 1e-9 * abs(values.mean()) else 0.0
 
 
 def scaled(share: np.ndarray | float) -> np.ndarray:

@@ -84,7 +84,7 @@ def test_the_mean_kernel_is_the_same_in_blocks_and_where_it_is_known(monkeypatch
     pairs = (weights[:, None] * weights * torch.from_numpy(people[:, None] != people)).double()
     products = (real.double() @ real.double().T / 12 + 1) ** 3
     assert whole == pytest.approx(float((pairs * products).sum() / pairs.sum()), rel=1e-12)
-    monkeypatch.setattr(distances, "BLOCK", 7)
+    monkeypatch.setattr(distances, "KERNEL_BLOCK", 7)
     assert mean_kernel(real, people, weights) == pytest.approx(whole, rel=1e-12)
     wanted = kernel_distance(real, fake, people, real_weights=weights)
     assert kernel_distance(real, fake, real_weights=weights, real_kernel=whole) == pytest.approx(

@@ -59,7 +59,7 @@ def test_people_are_wanted_beyond_the_radius_in_a_part():
 
 @pytest.mark.parametrize("people", [None, np.arange(70) // 3])
 def test_a_part_of_all_distances_at_a_time_tells_the_same(monkeypatch, people):
-    monkeypatch.setattr(neighbours, "BLOCK", 16)
+    monkeypatch.setattr(neighbours, "DISTANCE_BLOCK", 16)
     one, two = (torch.randn(count, 5, generator=torch.Generator().manual_seed(count)) for count in (50, 70))
     rows = torch.tensor([69, 3, 40, *range(20)])
     found, between = Neighbours.of(one, two), distances(one, two)

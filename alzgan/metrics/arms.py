@@ -22,7 +22,7 @@ SHUFFLED = "shuffled labels"
 LEAKY = "split by image"
 TESTED = (AUGMENTED, *RATIOS, ALONE)
 ARMS = (REAL, *TESTED, AGAIN, HALF, SHUFFLED, LEAKY)
-NEEDED_PEOPLE = 2  # held-out people of each class
+LEAST_PEOPLE = 2  # held-out people of each class
 
 
 class Labelled(NamedTuple):
@@ -110,11 +110,11 @@ def judged_classes(held_out: Known, classes: Sequence[str]) -> np.ndarray:
     """
     owners = person_labels(held_out.labels, held_out.people, len(classes))
     counts = np.bincount(owners, minlength=len(classes))
-    kept = np.flatnonzero(counts >= NEEDED_PEOPLE)
+    kept = np.flatnonzero(counts >= LEAST_PEOPLE)
     if len(kept) < 2:
         found = ", ".join(f"{printable(name)} {count}" for name, count in zip(classes, counts, strict=True))
         raise UserError(
-            f"utility: two classes must have {NEEDED_PEOPLE} held-out people each (there are: {found}): "
+            f"utility: two classes must have {LEAST_PEOPLE} held-out people each (there are: {found}): "
             "hold out more people"
         )
     return kept

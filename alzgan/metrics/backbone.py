@@ -14,7 +14,7 @@ from alzgan.errors import UserError
 from alzgan.metrics.features import FeatureExtractor
 from alzgan.text import printable
 
-SIDE = 224
+INPUT_SIDE = 224  # pixels
 # The mean and deviation of ImageNet, with which torchvision's networks are trained.
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
@@ -58,7 +58,7 @@ class BackboneFeatures(FeatureExtractor):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Features (N, F)."""
-        large = F.interpolate(images.float() / 255, (SIDE, SIDE), mode="bilinear", antialias=True)
+        large = F.interpolate(images.float() / 255, (INPUT_SIDE, INPUT_SIDE), mode="bilinear", antialias=True)
         self.network((large - self.mean) / self.deviation)
         return self.seen.pop()
 

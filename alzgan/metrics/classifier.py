@@ -24,7 +24,7 @@ RATE = 1e-3  # learning rate at the start; it falls linearly to 0
 MOVE = TranslateFlip(shift=1 / 16)
 CONTRAST = 0.2  # largest change of contrast about the mean of each image
 BRIGHTNESS = 0.1  # largest change of brightness, for images in [-1, 1]
-BLOCK = 512  # images that are classified at a time
+CLASSIFIER_BLOCK = 512  # images that are classified at a time
 
 
 def classifier(channels: int, classes: int, seed: int = 0) -> nn.Sequential:
@@ -106,4 +106,6 @@ def augment(images: Tensor, noise: np.random.Generator) -> Tensor:
 @torch.inference_mode()
 def predicted(model: nn.Module, images: Tensor) -> Tensor:
     """The class probabilities (N, K) of images uint8 (N, C, H, W), on the CPU, in float64."""
-    return torch.cat([model(to_float(block)).double().softmax(1).cpu() for block in images.split(BLOCK)])
+    return torch.cat(
+        [model(to_float(block)).double().softmax(1).cpu() for block in images.split(CLASSIFIER_BLOCK)]
+    )

@@ -14,7 +14,7 @@ from alzgan.metrics.record import FIDELITY, FeatureMetric
 from alzgan.metrics.resampling import Groups, Redraws
 from alzgan.metrics.sets import Features, Pair, People, numbered, products_of
 
-BLOCK = 1024  # rows of the table of kernels that are in memory at a time
+KERNEL_BLOCK = 1024  # rows of the table of kernels that are in memory at a time
 DIRECTIONS = 1000  # random directions of MIND
 
 
@@ -114,7 +114,7 @@ def mean_kernel(features: Tensor, people: People | None = None, weights: Tensor 
     share, who = shares_of(features, weights), numbered(people, len(features), features.device)
     features = features.double()
     total = weight = 0.0
-    for rows in torch.arange(len(features), device=features.device).split(BLOCK):
+    for rows in torch.arange(len(features), device=features.device).split(KERNEL_BLOCK):
         pairs = share[rows, None] * share * (who[rows, None] != who)
         total += float((pairs * kernel(features[rows], features)).sum())
         weight += float(pairs.sum())

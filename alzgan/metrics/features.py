@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from alzgan.device.streams import stream
 from alzgan.errors import UserError
 
-SIDE = 32  # height and width in the space of pixels
-SEEDS = 3  # random networks; their numbers are averaged
+PIXEL_SIDE = 32  # height and width in the space of pixels
+RANDOM_NETWORKS = 3  # their numbers are averaged
 
 
 class FeatureExtractor(nn.Module):
@@ -86,14 +86,14 @@ class PixelFeatures(FeatureExtractor):
     name = "pixels-v1"
     space = "pixels"
     method = "grey values averaged to 32 x 32, moved by whole pixels until their centre of mass is central"
-    num_features = SIDE**2
+    num_features = PIXEL_SIDE**2
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Features (N, 1024), from 0 to 1."""
         grey = images.float().mean(1) / 255
         moved = torch.stack([centred(image) for image in grey])
-        return F.interpolate(moved[:, None], SIDE, mode="area").flatten(1)
+        return F.interpolate(moved[:, None], PIXEL_SIDE, mode="area").flatten(1)
 
 
 def centred(image: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ def centred(image: Tensor) -> Tensor:
 
 def random_convs() -> list[FeatureExtractor]:
     """The random networks."""
-    return [RandomConvFeatures(seed) for seed in range(SEEDS)]
+    return [RandomConvFeatures(seed) for seed in range(RANDOM_NETWORKS)]
 
 
 # The module, the function and its arguments of each space. A module is loaded only if its space is chosen.

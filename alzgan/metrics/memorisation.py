@@ -19,7 +19,7 @@ from torch import Tensor
 from alzgan.images.likeness import Nearest, Search
 from alzgan.metrics.neighbours import Neighbours, radii_of
 from alzgan.metrics.record import Metric, Question
-from alzgan.metrics.resampling import DRAWS, SINGLES, halves, one_of_each, permutations, resampled
+from alzgan.metrics.resampling import COPY_DRAWS, SINGLES, halves, one_of_each, permutations, resampled
 from alzgan.metrics.sets import Features, People
 
 SAME = 0.999  # from this correlation on, two images are the same
@@ -272,13 +272,13 @@ class CopyMetric(Metric):
 
 
 BESIDE = (
-    f"For the share above the threshold, unseen people are drawn {DRAWS:,} times with replacement, with as "
-    "many images as there are samples. In each draw, other people, also drawn with replacement, set the "
-    f"threshold. For authenticity, unseen people are drawn {DRAWS:,} times with replacement. For C_T, one "
-    f"random half of the held-out people is compared with the other half, {DRAWS:,} times. If the people in "
-    f"the samples are unknown, their C_T is a mean over {SINGLES} draws of one image of each held-out "
-    f"person. The attack stands beside {DRAWS:,} attacks in which random members replace the people not "
-    "trained on"
+    f"For the share above the threshold, unseen people are drawn {COPY_DRAWS:,} times with replacement, with "
+    "as many images as there are samples. In each draw, other people, also drawn with replacement, set the "
+    f"threshold. For authenticity, unseen people are drawn {COPY_DRAWS:,} times with replacement. For C_T, "
+    f"one random half of the held-out people is compared with the other half, {COPY_DRAWS:,} times. If the "
+    f"people in the samples are unknown, their C_T is a mean over {SINGLES} draws of one image of each "
+    f"held-out person. The attack stands beside {COPY_DRAWS:,} attacks in which random members replace the "
+    "people not trained on"
 )
 COPIES = Question(name="copies", asks="Are they copies?")
 SHARE_ABOVE_THRESHOLD = Metric(

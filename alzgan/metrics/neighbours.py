@@ -21,8 +21,8 @@ from alzgan.metrics.sets import Features, Pair, People, numbered, products_of
 
 K = 5  # the radius of a neighbourhood is the distance to the K-th neighbour
 REACH = 64  # nearest neighbours of each feature that are kept for radii in parts of a set
-LEVELS = 30  # balls of alpha-precision and beta-recall
-BLOCK = 512  # rows of the table of distances that are in memory at a time
+BALLS = 30  # of alpha-precision and beta-recall
+DISTANCE_BLOCK = 512  # rows of the table of distances that are in memory at a time
 
 
 class PrecisionRecall(NamedTuple):
@@ -81,7 +81,7 @@ def alpha_precision(real: Tensor, fake: Tensor) -> float:
     """
     centre = real.double().mean(0)
     one, two = ((side.double() - centre).norm(dim=1) for side in (real, fake))
-    level = torch.linspace(0, 1, LEVELS, dtype=torch.double, device=one.device)
+    level = torch.linspace(0, 1, BALLS, dtype=torch.double, device=one.device)
     held = (two[:, None] <= one.quantile(level)).double().mean(0)
     return float(1 - (held - level).abs().sum() / level.sum())
 
@@ -105,7 +105,7 @@ def beta_recall_of(pair: Pair) -> float:
     nearest = pair.table(distances_of).min(0)
     covered = nearest.values <= pair.real.once(radius, 1)
     off = (fake - fake.mean(0)).norm(dim=1)[nearest.indices]
-    level = torch.linspace(0, 1, LEVELS, dtype=torch.double, device=off.device)
+    level = torch.linspace(0, 1, BALLS, dtype=torch.double, device=off.device)
     held = (covered[:, None] & (off[:, None] <= off.quantile(level))).double().mean(0)
     return float(1 - (held - level).abs().sum() / level.sum())
 
@@ -147,7 +147,7 @@ def radii_of(rows: Tensor, features: Tensor, people: People | None = None) -> Te
     """
     who = numbered(people, len(features), features.device)
     found = []
-    for some in rows.split(BLOCK):
+    for some in rows.split(DISTANCE_BLOCK):
         between = distances(features[some], features)
         found.append(nearest(between.masked_fill_(who[some][:, None] == who, math.inf), 1))
     return torch.cat(found)
@@ -169,9 +169,9 @@ class Neighbours:
 
     @classmethod
     def of(cls, one: Tensor, two: Tensor) -> "Neighbours":
-        """The neighbours of features (N, F) and (M, F), found in blocks of `BLOCK` rows."""
+        """The neighbours of features (N, F) and (M, F), found in blocks of `DISTANCE_BLOCK` rows."""
         found, backward = [], two.new_full((len(two),), math.inf, dtype=torch.double)
-        for some in one.split(BLOCK):
+        for some in one.split(DISTANCE_BLOCK):
             between = distances(some, two)
             found.append(between.min(1))
             torch.minimum(backward, between.min(0).values, out=backward)

@@ -13,7 +13,7 @@ from alzgan.metrics.sets import People, numbered
 CPU = torch.device("cpu")
 
 REDRAWS = 2000  # draws of people for numbers that are sums over people, and therefore fast
-DRAWS = 1000  # draws of people for the numbers of copies
+COPY_DRAWS = 1000  # draws of people for the numbers of copies
 SINGLES = 20  # draws of one image of each person
 
 
@@ -120,23 +120,23 @@ def resampled(
     purpose: str = "evaluate/resampled",
     drawn: int | None = None,
 ) -> list[Tensor]:
-    """The rows of each of `DRAWS` draws of `drawn` people with replacement; None: as many as there are."""
+    """The rows of each of `COPY_DRAWS` draws of `drawn` people, or of all if None, with replacement."""
     names, who = np.unique(np.arange(count) if people is None else people, return_inverse=True)
     rows_of = [np.flatnonzero(who == person) for person in range(len(names))]
-    draws = stream(seed, purpose).integers(len(names), size=(DRAWS, drawn or len(names)))
+    draws = stream(seed, purpose).integers(len(names), size=(COPY_DRAWS, drawn or len(names)))
     return [torch.from_numpy(np.concatenate([rows_of[person] for person in draw])) for draw in draws]
 
 
 def halves(values: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """`DRAWS` random divisions of the values (P,) of people into two halves, each (D, P / 2)."""
+    """`COPY_DRAWS` random divisions of the values (P,) of people into two halves, each (D, P / 2)."""
     first = permutations(len(values), seed, "evaluate/halves") < len(values) // 2
     drawn = np.broadcast_to(values, first.shape)
-    return drawn[first].reshape(DRAWS, -1), drawn[~first].reshape(DRAWS, -1)
+    return drawn[first].reshape(COPY_DRAWS, -1), drawn[~first].reshape(COPY_DRAWS, -1)
 
 
 def permutations(count: int, seed: int, purpose: str) -> np.ndarray:
-    """`DRAWS` random orders (D, P) of P people."""
-    return np.stack([stream(seed, purpose, draw).permutation(count) for draw in range(DRAWS)])
+    """`COPY_DRAWS` random orders (D, P) of P people."""
+    return np.stack([stream(seed, purpose, draw).permutation(count) for draw in range(COPY_DRAWS)])
 
 
 def one_of_each(people: np.ndarray, seed: int, draw: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from scipy.stats import permutation_test, t
 
 from alzgan.device.streams import stream
 
-DRAWS = 2**14  # draws of signs; with up to 14 people all combinations are used, and the test is exact
+SIGN_DRAWS = 2**14  # draws of signs; with up to 14 people all combinations are used, and the test is exact
 POWER = 0.8
 LEVEL = 0.05
 
@@ -18,8 +18,8 @@ def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
 
     There are 2**P ways to choose the signs of the differences. The p-value is the share of them whose mean is
     at least as far from 0 as the observed one (Fisher 1935, "The design of experiments"). With 15 people or
-    more, `DRAWS` ways are drawn and the observed one is added to them (Phipson and Smyth 2010, "Permutation
-    p-values should never be zero").
+    more, `SIGN_DRAWS` ways are drawn and the observed one is added to them (Phipson and Smyth 2010,
+    "Permutation p-values should never be zero").
 
     Args:
         differences: the difference for each person (P,).
@@ -30,7 +30,7 @@ def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
         np.mean,
         permutation_type="samples",
         vectorized=True,
-        n_resamples=DRAWS,
+        n_resamples=SIGN_DRAWS,
         batch=1024,
         rng=stream(seed, "significance/signs"),
     )

@@ -36,7 +36,7 @@ from alzgan.metrics.classifier import predicted, trained
 from alzgan.metrics.significance import LEVEL, crossed, holm
 from alzgan.metrics.votes import mean_scores, person_labels, redrawn, vote
 
-SIDE = 64  # pixels; larger images are resized to it
+LARGEST_SIDE = 64  # pixels; larger images are resized to it
 LEAST_SEEDS, SEEDS = 6, 10  # trainings of each arm
 UNIT = "probability of the right class, by the vote of a person's slices"
 
@@ -112,8 +112,8 @@ def utility(
 
 
 def reduced(images: Tensor) -> Tensor:
-    """Images uint8 (N, C, H, W), resized to `SIDE` x `SIDE` pixels with antialiasing if a side is longer."""
-    return resize(images, [SIDE, SIDE]) if max(images.shape[2:]) > SIDE else images
+    """Images uint8 (N, C, H, W), reduced to squares of `LARGEST_SIDE` pixels if a side is longer."""
+    return resize(images, [LARGEST_SIDE, LARGEST_SIDE]) if max(images.shape[2:]) > LARGEST_SIDE else images
 
 
 def held_out_votes(images: Tensor, sets: Sets, arm: Arm, updates: int, batch_size: int, seed: int) -> Tensor:

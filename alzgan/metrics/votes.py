@@ -12,7 +12,7 @@ from torchmetrics.functional.classification import multiclass_accuracy, multicla
 from alzgan.device.streams import stream
 from alzgan.metrics.sets import People
 
-DRAWS = 2000  # draws of people for an interval
+VOTE_DRAWS = 2000  # draws of people for an interval
 INTERVAL = (0.025, 0.975)
 
 
@@ -70,12 +70,12 @@ def auc(votes: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def redrawn(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Rows (DRAWS, P) of people drawn with replacement, each replacing a person of the same class."""
+    """Rows (VOTE_DRAWS, P) of people drawn with replacement, each replacing a person of the same class."""
     noise = stream(seed, "votes/people")
-    rows = np.empty((DRAWS, len(labels)), int)
+    rows = np.empty((VOTE_DRAWS, len(labels)), int)
     for label in np.unique(labels):
         own = np.flatnonzero(labels == label)
-        rows[:, own] = noise.choice(own, (DRAWS, len(own)))
+        rows[:, own] = noise.choice(own, (VOTE_DRAWS, len(own)))
     return rows
 
 

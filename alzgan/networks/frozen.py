@@ -22,7 +22,7 @@ from alzgan.errors import SettingError, at_least
 from alzgan.metrics import backbone, lite
 from alzgan.metrics.features import feature_space
 
-AT_ONCE = 64  # images whose features are in memory together, where they are standardised
+STANDARDISE_BATCH = 64  # images
 
 
 class FrozenFeatures(nn.Module):
@@ -173,7 +173,7 @@ class FrozenFeatures(nn.Module):
         """
         if self.mean.any():
             return
-        chunks = [self.maps(chunk.to(self.mean)) for chunk in images.split(AT_ONCE)]
+        chunks = [self.maps(chunk.to(self.mean)) for chunk in images.split(STANDARDISE_BATCH)]
         stages = [torch.cat(maps) for maps in zip(*chunks, strict=True)]
         self.mean.copy_(torch.cat([maps.mean((0, 2, 3)) for maps in stages]))
         # Some channels are constant on brain slices.

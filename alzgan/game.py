@@ -25,7 +25,7 @@ from alzgan.schedules import Schedule
 AVERAGE = "generator_average"  # the average's network, in checkpoints
 
 Descend = Callable[[Tensor, Optimizer], None]
-Seeing = Mapping[str, tuple[Tensor, Tensor]]  # real and fake, by the `Playing.place` of who sees them
+Seeing = Mapping[str, tuple[Tensor, Tensor]]  # real and fake, by the `Playing.suffix` of each network
 
 
 class Look(IntEnum):
@@ -63,13 +63,13 @@ class Playing(NamedTuple):
     """A network of the discriminator in a step in which it plays.
 
     Attributes:
-        place: "" for the first network, "/heads" for the part of that name: the end of its scalars' names.
+        suffix: of the names of its scalars: "" for the first network, "/heads" for the part of that name.
         network: see `alzgan.parts`.
         weight: of its loss.
         penalties: by name, those that are due.
     """
 
-    place: str
+    suffix: str
     network: nn.Module
     weight: float | Tensor
     penalties: dict[str, Any]  # of `Penalty`; a `nn.ModuleDict` tells no types
@@ -142,7 +142,7 @@ class Game(nn.Module):
             self.register_state_dict_post_hook(partial(rename, "average.network", AVERAGE))
             self.register_load_state_dict_pre_hook(partial(rename, AVERAGE, "average.network"))
         self.followers: list[tuple[str, Any]] = [
-            (place_of(name), module) for name, module in self.named_modules() if hasattr(module, "follow")
+            (suffix_of(name), module) for name, module in self.named_modules() if hasattr(module, "follow")
         ]
         self.images_a_step = 0  # of all processes together; known from the first step on
 
@@ -200,8 +200,8 @@ class Game(nn.Module):
             loss, more = self.generator_loss(turn, fake, due, seen)
             descend(loss, optimizers[1])
         said |= more
-        for place, follower in self.followers:
-            if heard := said_at(place, said):
+        for suffix, follower in self.followers:
+            if heard := said_of(suffix, said):
                 follower.follow(self, heard)
         return said
 
@@ -216,7 +216,7 @@ class Game(nn.Module):
         real = self.shown(turn.real, turn.uniforms(Look.REAL))
         fake = self.shown(fake if has_views else fake.detach(), turn.uniforms(Look.FAKE))
         return {
-            each.place: (each.view(real), each.view(fake)) if each.view else (real, fake) for each in playing
+            each.suffix: (each.view(real), each.view(fake)) if each.view else (real, fake) for each in playing
         }
 
     def discriminator_loss(
@@ -225,10 +225,10 @@ class Game(nn.Module):
         """The losses of all networks that play, with the penalties that are due, and named scalars."""
         losses, said = list[Tensor](), dict[str, Tensor]()
         for playing in self.playing(due):
-            real, fake = seen[playing.place]
+            real, fake = seen[playing.suffix]
             loss, heard = self.loss_of_network(playing, real.detach(), fake.detach(), turn)
             losses.append(playing.weight * loss)
-            said |= {name + playing.place: value for name, value in heard.items()}
+            said |= {name + playing.suffix: value for name, value in heard.items()}
         return total(losses), said
 
     def loss_of_network(
@@ -262,15 +262,15 @@ class Game(nn.Module):
         shown_real = cache(lambda: self.shown(turn.real, turn.uniforms(Look.REAL_AGAIN)))
         losses, said = list[Tensor](), dict[str, Tensor]()
         for playing in self.playing(due):
-            place, network = playing.place, playing.network
-            real, view = seen[place] if playing.view else (None, shown)
+            suffix, network = playing.suffix, playing.network
+            real, view = seen[suffix] if playing.view else (None, shown)
             on_fake = judge(network, view, turn.fake_labels)
             loss = self.loss.generator(
                 on_fake.logits, partial(logits_of, network, real, shown_real, turn.labels)
             )
             losses.append(playing.weight * loss)
-            said[f"loss/generator{place}"] = loss.detach()
-            said[f"{self.loss.reading}/D(G(z))_after_D_step{place}"] = self.reading(on_fake)
+            said[f"loss/generator{suffix}"] = loss.detach()
+            said[f"{self.loss.reading}/D(G(z))_after_D_step{suffix}"] = self.reading(on_fake)
         if self.has_floor:
             sameness = self.sameness(turn, fake)
             losses.append(sameness)
@@ -341,20 +341,17 @@ def frozen(player: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def place_of(name: str) -> str:
-    """The `Playing.place` of the network that a submodule of a game belongs to, by the submodule's name."""
+def suffix_of(name: str) -> str:
+    """The `Playing.suffix` of the network that a submodule of a game belongs to, by the submodule's name."""
     first, _, rest = name.partition(".")
     return f"/{rest.partition('.')[0]}" if first == "parts" else ""
 
 
-def said_at(place: str, said: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A step's named scalars as the follower of a network hears them: its own, without its place.
-
-    It is empty for a part that has not played.
-    """
-    if not place:
+def said_of(suffix: str, said: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The scalars of a part by their names without its suffix, none if it has not played; "": all scalars."""
+    if not suffix:
         return said
-    return {name.removesuffix(place): value for name, value in said.items() if name.endswith(place)}
+    return {name.removesuffix(suffix): value for name, value in said.items() if name.endswith(suffix)}
 
 
 def rename(old: str, new: str, module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

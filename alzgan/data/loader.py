@@ -213,8 +213,8 @@ class WeightedBatches(ShuffledBatches):
     """The same number of batches, in which each class has its exact share.
 
     Largest remainder turns the weights into numbers of images an epoch. Each class is dealt like a pack of
-    cards: no image is repeated before all of its class were shown, then the pack is shuffled again. So two
-    images of a class never differ by more than one showing.
+    cards: no image is repeated before all of its class were shown, then the pack is shuffled again. So at any
+    time each image of a class was shown k or k + 1 times.
 
     Args:
         labels: (K,) class index of each image.

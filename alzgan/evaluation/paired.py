@@ -48,7 +48,7 @@ def contributions(
     difference between the mean of the numbers without one group and the number without this group. The
     contributions vary by both sources of chance: who was held out, and which images were generated. A test
     that ignores the second source finds a difference between two sets of images of one generator (in 42 % of
-    simulated pairs of a poor one). The test does not repeat the training, nor the search for neighbourhoods.
+    simulated pairs of a poor one). The trained generator and the radii of neighbourhoods are taken as given.
     Generated images of unknown people count as independent.
     """
     sides = sets.held_out, sets.samples

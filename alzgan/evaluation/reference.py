@@ -73,7 +73,7 @@ class Images:
         return len(self) if self.people is None else len(np.unique(self.people))
 
     def others(self) -> int:
-        """The smallest number of images of other people that an image has beside it."""
+        """For the person with the most images: the number of images of everybody else."""
         if self.people is None:
             return len(self) - 1
         return len(self) - max(Counter(self.people.tolist()).values(), default=0)

@@ -22,7 +22,7 @@ from alzgan.errors import SettingError, at_least
 from alzgan.metrics import backbone, lite
 from alzgan.metrics.features import feature_space
 
-STANDARDISE_BATCH = 64  # images
+STANDARDISE_BATCH = 64  # images at a time in `FrozenFeatures.standardise`
 
 
 class FrozenFeatures(nn.Module):

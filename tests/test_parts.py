@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import settings, small_settings
+from recorder import patch_graphs
 from test_game import SMALL_MODEL, Echo, play
 from test_seams import UNWATCHED, captured, check_resumed, played, train
 from torch import Tensor, nn
@@ -274,7 +275,8 @@ def test_stacks_with_heads_resume_to_the_bit_under_bfloat16(slices: Path, tmp_pa
     check_resumed(composed, tmp_path)
 
 
-def test_heads_and_patches_are_recorded_and_replayed_with_the_same_weights():
+def test_heads_and_patches_are_recorded_and_replayed_with_the_same_weights(monkeypatch: pytest.MonkeyPatch):
+    patch_graphs(monkeypatch)
     overrides = (*AIDED, "part=[heads,patches]", f"{HEADS}.interval=2", "trainer.precision=bf16-mixed")
     steps = 8 * (WARM_UP_STEPS + 1) + 1
     plain, said = played(overrides, steps, lambda game: game.play)

@@ -128,7 +128,7 @@ def test_an_untrained_generator_is_found_bad_and_ten_people_do_not_say_what_a_co
     answers = {each["question"]: each["answer"] for each in candidate["verdicts"]}
     assert answers == {"fidelity": "bad", "diversity": "bad", "copies": "cannot tell", "anatomy": "bad"}
     (text,) = (each["text"] for each in candidate["verdicts"] if each["question"] == "copies")
-    assert "with so few unseen people, up to" in text
+    assert "Too few held-out people: up to" in text
 
 
 def test_images_of_too_few_unseen_people_say_nothing_of_copies(trained: Path, tmp_path: Path):

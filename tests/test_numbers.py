@@ -250,13 +250,13 @@ def test_diversity_is_decided_by_recall_and_coverage_of_all_samples_against_held
         number(metric=VENDI, value=0),
     ]
     assert answered(DIVERSITY, [*whole, *beside])["answer"] == "good"
-    assert notes_on_classes([*whole, *beside]) == ["class AD: recall 0.00 of 2.00 in pixels"]
+    assert notes_on_classes([*whole, *beside]) == ["class AD: recall 0.00 (theirs 2.00) in pixels"]
     bad = answered(DIVERSITY, [*whole, number(metric=COVERAGE, value=0.11)])
     assert bad == {
         "question": "diversity",
         "asks": "Are they as varied?",
         "answer": "bad",
-        "text": "As varied as unseen people: no, coverage 0.11 of 2.00 in pixels",
+        "text": "Less varied than unseen people: coverage 0.11 (theirs 2.00) in pixels",
     }
 
 

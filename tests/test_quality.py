@@ -62,9 +62,9 @@ def everything(images: SliceDataset) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("split", "part", "told"),
     [
-        ([0.3, 0.5, 0.2], "validation", "20 real images of 10 validation people; "),
+        ([0.3, 0.5, 0.2], "validation", "600 generated images beside 20 real images of 10 validation people\n"),
         ([0.3, 0.4, 0.3], "train", "12 real images of 6 training people, which favours copies of them: "
-         "there are 8 of validation and 10 are needed; "),
+         "there are 8 of validation and 10 are needed\n"),
     ],
 )  # fmt: skip
 def test_the_measured_distance_is_that_of_fixed_latents_to_validation_people(

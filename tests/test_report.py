@@ -87,6 +87,7 @@ def candidate(name: str = "outputs/run1", **changes: Any) -> dict[str, Any]:
         "copies": {
             "samples": 2000,
             "threshold": 0.948,
+            "most": "99 of 100",
             "above": 12,
             "share": 0.006,
             "share_upper": 0.0097,
@@ -409,7 +410,7 @@ def test_what_is_not_known_of_the_people_is_said():
     text = page(unknown, [])
     assert "people unknown: each image counts as one" in text
     assert "a split may have slices of one person on both sides" in text
-    assert "different data or splits" in page(unknown | {"same_data": False}, [])
+    assert "different images, splits, sizes or channels" in page(unknown | {"same_data": False}, [])
 
 
 def run_of(value: float, *overrides: str, step: int = 100, **changes: Any) -> dict[str, Any]:

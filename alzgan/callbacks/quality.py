@@ -145,12 +145,12 @@ class Quality(Callback):
         return images, words
 
     def describe(self, trainer: Trainer, real: str) -> None:
-        """Log the extractor, the counts and the resizing, which define the numbers."""
-        counts = f"{self.n_samples} generated images, {real}"
-        text = f"{self.tag}: extractor {self.extractor.name}, {counts}; {self.extractor.method}"
+        """Log what is compared. TensorBoard also has the extractor and its resizing."""
+        text = f"{self.tag}: {self.n_samples} generated images beside {real}"
         log.info(text)
         if trainer.ckpt_path is None:
-            show(trainer, "show_text", "quality/method", text)
+            method = f"{text}; extractor {self.extractor.name}: {self.extractor.method}"
+            show(trainer, "show_text", "quality/method", method)
 
     def state_dict(self) -> dict[str, Any]:
         """The extractor, the distance and the people by which the run is measured."""
@@ -180,8 +180,7 @@ def default_extractor(download: bool) -> FeatureExtractor:
     if is_at_hand(download):
         return InceptionFeatures()
     log.info(
-        f"No Inception weights: put {INCEPTION_FILE} into {usual_place().parent} (or set "
-        "callbacks.quality.extractor=inception:FILE) to get FID; until then quality is frechet_random_conv, "
-        "which compares only with itself"
+        "Quality is measured in features of a random network. A better judge is "
+        f"callbacks.quality.extractor=imagenet-lite0, or FID with {INCEPTION_FILE} in {usual_place().parent}"
     )
     return RandomConvFeatures()

@@ -21,6 +21,7 @@ from alzgan.metrics.memorisation import (
     BESIDE,
     COPIES,
     MEMBERSHIP_AUC,
+    MOST,
     SHARE_ABOVE_THRESHOLD,
     TRAIN_TEST_DISTANCE,
     Copies,
@@ -138,7 +139,7 @@ def on_copies(found: FoundCopies) -> Verdict:
     judging = [number for number in found.numbers if not number.trained]
     total, count = share.n, copies.certain_count
     near = (
-        f"{copies.above:,} of {total:,} samples are nearer to a training image than 99 of 100 images of "
+        f"{copies.above:,} of {total:,} samples are nearer to a training image than {MOST} images of "
         f"unseen people are (of unseen people's images {round(share.unseen.mean * total):,} would be)"
     )
     if count:
@@ -158,7 +159,10 @@ def on_copies(found: FoundCopies) -> Verdict:
         return verdict(COPIES, "cannot tell", f"{text}; {near}")
     if share.limit > VAGUE:
         limit = f"{100 * min(1, share.limit):.2g} %"
-        text = f"{none}; but with so few unseen people, up to {limit} of their images would be too near"
+        text = (
+            f"Too few held-out people: up to {limit} of such people's images would be too near. No sample is "
+            "a copy"
+        )
         return verdict(COPIES, "cannot tell", f"{text}; {near}")
     return verdict(COPIES, "good", f"{none}; {near}")
 
@@ -192,6 +196,7 @@ def summary(
     return {
         "samples": share.n,
         "threshold": found.threshold,
+        "most": MOST,
         "above": found.above,
         "share": share.value,
         "share_upper": found.upper,

@@ -92,7 +92,7 @@ def told_of(number: Number) -> str:
     """A number beside that of unseen people, in words, with its feature space."""
     name, space = number.metric.words, number.space.replace("_", " ")
     if number.metric.better == "higher":
-        return f"{name} {number.value:.2f} of {number.unseen.mean:.2f} in {space}"
+        return f"{name} {number.value:.2f} (theirs {number.unseen.mean:.2f}) in {space}"
     if number.ratio is not None:
         return f"{name} {number.ratio:.1f} times theirs in {space}"
     return f"{name} {number.value:.2g} in {space}, where theirs is below {number.limit:.2g}"

@@ -32,6 +32,7 @@ from alzgan.generation.order import (
     refuse_portraits,
 )
 from alzgan.images.decoding import MADE_BY, SYNTHETIC
+from alzgan.metrics.memorisation import MOST
 from alzgan.runs.config import as_mapping, checkpoint_file
 from alzgan.runs.load import SAMPLES_AT_ONCE, TrainedGenerator, load
 from alzgan.runs.signatures import check_types, fits
@@ -166,7 +167,7 @@ class Making:
             dealt = "left out" if self.settings.copies == "drop" else "flagged in manifest.csv"
             whose = "images" if self.order.people is None else "stacks"
             lines.append(
-                f"{self.flagged:,} {whose} are nearer to a training image than 99 of 100 {whose} of unseen "
+                f"{self.flagged:,} {whose} are nearer to a training image than {MOST} {whose} of unseen "
                 f"people: {dealt}"
             )
         return [*lines, *(f"note: {note}" for note in self.notes)]

@@ -17,6 +17,10 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # The parts that an evaluation may lack, because a stage was left out or an older version made it.
 LACKING: dict[str, Any] = {"notes": [], "seconds": {}}
 LACKING |= dict.fromkeys(("expected_coverage", "copies", "anatomy", "utility"))
+DIFFERENT = (
+    "These runs were trained on different images, splits, sizes or channels: compare each only with its own "
+    "unseen people"
+)
 MARKS = {"good": "✓", "bad": "✗", "cannot tell": "?"}
 
 
@@ -64,6 +68,7 @@ def page(evaluation: dict[str, Any], pictures: Sequence[Picture]) -> str:
         settings=settings,
         tradeoff=settings and plots.tradeoff("tradeoff", settings, *axes_of(metrics)),
         marks=MARKS,
+        different=DIFFERENT,
     )
 
 

@@ -145,7 +145,11 @@ def similarities(name: str, copies: dict[str, Any]) -> str:
         axes = figure.subplots()
         steps(axes, histogram["edges"], {"samples": histogram["samples"], "held_out": histogram["unseen"]})
         axes.axvline(
-            copies["threshold"], color=INK, linestyle="--", linewidth=1, label="99 % of held-out people's"
+            copies["threshold"],
+            color=INK,
+            linestyle="--",
+            linewidth=1,
+            label=f"{copies['most']} of held-out people's",
         )
         axes.axvline(copies["certain"], color=INK, linestyle=":", linewidth=1.6, label="copies beyond")
         axes.set_xlabel("correlation of detail with the nearest training image, aligned")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -97,7 +98,7 @@ def test_what_hydra_and_omegaconf_say_is_understood():
     plugin = said(lambda: compose_config("train", ["hydra/launcher=optuna_of_nobody"]))
     assert hydra.missing_plugin(plugin) == "optuna"
     interval = hydra.OverridesParser.create().parse_overrides(["seed=interval(1,2)"])
-    assert hydra.needs_another_sweeper(said(lambda: hydra.BasicSweeper.split_arguments(interval, None)))
+    assert hydra.needs_another_sweeper(said(lambda: BasicSweeper.split_arguments(interval, None)))
 
 
 def test_private_names_stand_in_these_files_alone():

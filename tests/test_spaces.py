@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from alzgan.data import features as data_features
+from alzgan.device.pixels import middle
 from alzgan.evaluation.fidelity import METRICS, values_of
-from alzgan.evaluation.reference import Images, OncePerImage, middle
+from alzgan.evaluation.reference import Images, OncePerImage
 from alzgan.evaluation.spaces import Space, at_hand
 from alzgan.evaluation.utility import on_utility
 from alzgan.metrics import (

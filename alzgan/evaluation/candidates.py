@@ -17,7 +17,7 @@ from alzgan.data.datamodule import MRIDataModule
 from alzgan.device.streams import stream
 from alzgan.errors import UserError
 from alzgan.evaluation.fidelity import INDEPENDENT, PEOPLE, UNKNOWN
-from alzgan.evaluation.reference import Images, Reference, middle, reference_of
+from alzgan.evaluation.reference import Images, Reference, reference_of
 from alzgan.evaluation.request import Request
 from alzgan.images.arrays import decode
 from alzgan.images.decoding import in_threads
@@ -177,7 +177,7 @@ def from_checkpoint(
             labels = np.repeat(np.arange(len(shares)), apportion(number, shares.tolist()))
             labels = stream(seed, "evaluate/labels").permutation(labels)
         pixels = pixels_of(generator, number, labels, seed)
-        return Images(middle(pixels) if data.slices_as_channels else pixels.contiguous(), labels)
+        return Images(data.shown(pixels).contiguous(), labels)
 
     info = {
         **{key: generator.info[key] for key in ("sha256", "step", "weights")},

@@ -62,7 +62,7 @@ def everything(images: SliceDataset) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("split", "part", "told"),
     [
-        ([0.3, 0.5, 0.2], "validation", "600 generated images beside 20 real images of 10 validation people\n"),
+        ([0.3, 0.5, 0.2], "validation", "images beside 20 real images of 10 validation people\n"),
         ([0.3, 0.4, 0.3], "train", "12 real images of 6 training people, which favours copies of them: "
          "there are 8 of validation and 10 are needed\n"),
     ],

@@ -139,6 +139,14 @@ def test_a_recipe_says_what_it_measured():
         assert wanted in told, f"{path.stem}: {wanted}"
 
 
+def test_small_says_how_many_of_its_samples_are_too_near_to_training_images():
+    found, told = Found.read(FOLDER), (REPOSITORY / "conf/model/small.yaml").read_text()
+    for epochs in (12, 30):
+        near = found.copies("small_long", 240 * epochs)["share_above_threshold"]
+        assert f"{epochs} epochs {100 * near['value']:.1f} %" in told
+    assert f"unseen people's images {100 * near['unseen']['mean']:.1f} % are" in told
+
+
 def test_the_results_name_no_place_of_a_machine_and_no_other_cells():
     text = (FOLDER / "results.json").read_text()
     assert "data.root" not in text

@@ -15,6 +15,7 @@ from alzgan.report.plots import dagger
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER, PAGE = REPOSITORY / ".github" / "study", REPOSITORY / "conf" / "study" / "README.md"
+NEAR = "too near, shifts and mirrors only"  # of an earlier search for copies; `again.json` has the full one
 # Columns of the table: each with its metric, space and the people it is against.
 COLUMNS = {
     "kernel distance": ("kernel_distance", "imagenet-lite0", "held-out"),
@@ -22,7 +23,7 @@ COLUMNS = {
     "in random-conv": ("frechet", "random-conv", "held-out"),
     "precision": ("precision", "imagenet-lite0", "held-out"),
     "recall": ("recall", "imagenet-lite0", "held-out"),
-    "too near": ("share_above_threshold", "aligned pixels", "train"),
+    NEAR: ("share_above_threshold", "aligned pixels", "train"),
 }
 PRECISIONS = ("bf16-mixed", "32-true")  # whose minutes are given
 COUNTS = {1: "one", 2: "two", 3: "three", 4: "four"}
@@ -59,6 +60,10 @@ class Found(NamedTuple):
         """The row of a cell, at its last step unless another is asked for."""
         own = [row for row in self.rows if row["group"] == cell and step in (None, row["step"])]
         return max(own, key=lambda row: row["step"])
+
+    def copies(self, cell: str, step: int) -> dict[str, dict[str, Any]]:
+        """What the full search for copies found of a cell at a step, by metric."""
+        return next(run["numbers"] for run in self.again if (run["cell"], run["step"]) == (cell, step))
 
     def minutes(self, row: dict[str, Any], precision: str = PRECISIONS[0]) -> str:
         """How long a cell trains, in words; empty where that is not known."""
@@ -199,50 +204,57 @@ def table(found: Found) -> str:
 
 
 def summary(found: Found) -> str:
-    """The study in two sentences; the README has them too."""
+    """The study in four sentences; the README has them too."""
     small, textbook = found.at("small_long"), found.at("dcgan_long")
     recall = number_of(small, "recall")
     theirs = number_of(textbook, "recall")["mean"]
     return (
-        f"After {found.minutes(small)} minutes on two CPU cores, samples of `small` are {floors(small):.1f} "
-        "times as far from unseen people as those are from each other; samples of the textbook's DCGAN are "
-        f"{floors(textbook):.0f} times as far after {found.minutes(textbook)} minutes. Neither is nearly as "
-        f"varied as people: recall is {recall['mean']:.2f} and {theirs:.2f}, where unseen people get "
-        f"{recall['unseen']['mean']:.2f}."
+        f"After 30 epochs ({found.minutes(small)} minutes on two CPU cores), the Fréchet distance from "
+        f"samples of `small` to unseen people is {floors(small):.1f} times that between two groups of unseen "
+        f"people. For the textbook DCGAN of the same width it is {floors(textbook):.0f} times after 30 "
+        f"epochs ({found.minutes(textbook)} minutes). Distances are in ImageNet features. Neither generator "
+        f"is nearly as varied as people: recall is {recall['mean']:.2f} and {theirs:.2f}, where unseen "
+        f"people get {recall['unseen']['mean']:.2f}."
     )
 
 
 def in_short(found: Found) -> str:
     hour, small = found.at("small_hour"), found.at(SMALL)
     longer, textbook = found.at("small_long", 2880), found.at("dcgan_long")
-    before, near = found.at("small_hour", 9600), number_of(hour, "too near")
-    distance = extra(hour, "train_test_distance", "aligned pixels")
+    before = found.at("small_hour", 9600)
+    near, distance = (
+        found.copies("small_hour", hour["step"])[name]
+        for name in ("share_above_threshold", "train_test_distance")
+    )
+
+    def share(cell: str, step: int) -> str:
+        return f"{100 * found.copies(cell, step)['share_above_threshold']['value']:.1f} %"
+
     again = again_over_before(found.results["over_seeds"]).values()
     return f"""## In short
 
 {summary(found)}
 
 - `small_hour` takes {found.minutes(hour)} minutes with bfloat16 and {found.minutes(hour, PRECISIONS[1])}
-  without. The samples of its {COUNTS[len(hour["runs"])]} runs are {ends(hour)} times as far from unseen
-  people as those are from each other. In a random network's features they are no farther than real people
-  are ({mean(hour, "in random-conv")}): the answer depends on the features.
-- From equally many images `small` comes to {ends(small)}, the DCGAN of the same width, which was not
-  tuned, to {ends(found.at("dcgan"))}. Trained three times as long, the DCGAN comes to {ends(textbook)}
-  after {found.minutes(textbook)} minutes, `small_long` to {ends(longer)} after {found.minutes(longer)}
-  minutes.
-- Of 1,000 samples of `small_hour`, {1000 * near["mean"]:.0f} are too near to a training image, of unseen
-  people's images {1000 * near["unseen"]["mean"]:.0f}. After {found.minutes(before)} minutes it was
-  {1000 * number_of(before, "too near")["mean"]:.0f}. Even at the end its samples lie nearer to training
-  images than unseen people do: C_T is {distance["low"]:.2f} to {distance["high"]:.2f}, where unseen
-  people get {distance["unseen"]["low"]:.2f} to {distance["unseen"]["high"]:.2f}. That any sample can be
-  shared has not been shown.
+  without. The Fréchet distance of its {COUNTS[len(hour["runs"])]} runs to unseen people is {ends(hour)}
+  times that between two groups of unseen people. In a random network's features it is
+  {mean(hour, "in random-conv")} times: the answer depends on the features.
+- After 10 epochs `small` gets {ends(small)} times, and the DCGAN of the same width, which was not tuned,
+  {ends(found.at("dcgan"))}. After 30 epochs, which take {found.minutes(textbook)} minutes, the DCGAN gets
+  {ends(textbook)}; in {found.minutes(longer)} minutes `small_long` gets {ends(longer)}.
+- By the full search for copies, {share("small_hour", hour["step"])} of the samples of `small_hour` are too
+  near to a training image; of unseen people's images {100 * near["unseen"]["mean"]:.1f} % are. After
+  {found.minutes(before)} of its {found.minutes(hour)} minutes it was {share("small_hour", before["step"])}.
+  Of the samples of `small_long`, {share("small_long", 7200)} are too near. Even at the end, samples of
+  `small_hour` lie nearer to training images than unseen people do: C_T is {distance["value"]:.1f}, and 1 in
+  700 sets of unseen people is below {distance["limit"]:.1f}. No sample has been shown to be safe to share.
 
-Fréchet distances in the table are divided by those of unseen people. Minutes are steps times the time of
-a step on two cores without other work: of one machine with native bfloat16, where they are uncertain by a
-tenth, and of one without. The first runs were in float32. Seed 0 of {len(again)} cells and steps was
-trained again in bfloat16 and came to {min(again):.2f} to {max(again):.2f} times the mean distance in
-float32, which is within the spread of seeds. Cells of 128 x 128 stand beside unseen people at their size.
-`residual` stands for `r3gan`, which is for a GPU."""
+Each Fréchet distance in the table is divided by that between two groups of unseen people. Minutes are the
+number of steps times the time of a step, on two cores with no other work. One machine has native bfloat16
+(its minutes are uncertain by a tenth), the other has not. The first runs were in float32. Seed 0 of
+{len(again)} cells and steps was trained again in bfloat16: its distance is {min(again):.2f} to
+{max(again):.2f} times the mean in float32, which is within the spread of seeds. Cells of 128 x 128 are
+compared with unseen people at 128 x 128. `residual` stands for `r3gan`, which is for a GPU."""
 
 
 def what_it_takes(found: Found) -> str:
@@ -252,48 +264,47 @@ def what_it_takes(found: Found) -> str:
     small = floors(found.at(SMALL))
     cells = {words: found.at(f"small_{name}") for name, words in LEFT_OUT.items()}
     times = "\n".join(
-        f"| {words} | {floors(cell) / small:.2f} | {mean(cell, 'too near')} |"
-        for words, cell in cells.items()
+        f"| {words} | {floors(cell) / small:.2f} | {mean(cell, NEAR)} |" for words, cell in cells.items()
     )
     return f"""## What it takes
 
-Two seeds of one cell were up to {apart[widest]:.1f} times apart (`{widest}`). Ratios below that show
-nothing by themselves.
+Two seeds of one cell differed by a factor of up to {apart[widest]:.1f} (`{widest}`). A smaller ratio shows
+nothing by itself.
 
-| `small` | Fréchet distance over `small`'s | too near |
+| `small` | Fréchet distance over `small`'s | {NEAR} |
 | --- | --- | --- |
 {times}
 
-None of these by itself separates `small` from the DCGAN, though batches and loss had been expected to. Of
-the DCGAN's settings Adam's matter most: with Adam as `small` has it, the DCGAN comes to
-{ends(found.at("dcgan_with_adam_of_small"))}; without batch norm in the discriminator to
-{ends(found.at("dcgan_without_norm"))}; with both changes to
-{ends(found.at("dcgan_without_norm_with_adam_of_small"))}. The rest takes loss, penalties, average and
-generator together."""
+No single change explains why `small` beats the DCGAN; we had expected that batches or loss would. Of the
+DCGAN's settings, Adam's matter most: with the Adam of `small`, the DCGAN gets
+{ends(found.at("dcgan_with_adam_of_small"))}; without batch norm in the discriminator
+{ends(found.at("dcgan_without_norm"))}; with both changes
+{ends(found.at("dcgan_without_norm_with_adam_of_small"))}. `small` closes the rest of the gap with loss,
+penalties, average and generator changed together."""
 
 
 def when_to_stop(found: Found) -> str:
     def near(cell: str, step: int | None = None) -> str:
         row = found.at(cell, step)
-        return f"| `{cell}` | {found.minutes(row)} | {told(number_of(row, 'too near'), True)} |"
+        return f"| `{cell}` | {found.minutes(row)} | {told(number_of(row, NEAR), True)} |"
 
     steps = [("small_long", step) for step in (2880, 4320, 7200)]
     steps += [("small_hour", step) for step in (4800, 9600, 14400)]
     attack = extra(found.at("small_hour"), "membership_auc", "random-conv")
-    theirs = number_of(found.at(SMALL), "too near")["unseen"]["mean"]
+    theirs = number_of(found.at(SMALL), NEAR)["unseen"]["mean"]
     return f"""## When to stop
 
-| cell | minutes | too near (unseen people: {100 * theirs:.1f} %) |
+| cell | minutes | {NEAR} (unseen people: {100 * theirs:.1f} %) |
 | --- | --- | --- |
 {chr(10).join(near(*each) for each in steps)}
 
-The share rises along `small_long`. Along `small_hour`, which adds small turns, scales and contrasts, and
-rates that fall from a third of the run on, it falls. Which of the changes did it is not known. A membership
-test against a random network's features told people trained on from others better than chance in some runs
-(AUC {attack["low"]:.2f} to {attack["high"]:.2f}, by chance {attack["unseen"]["low"]:.2f} to
-{attack["unseen"]["high"]:.2f}). Without penalties {mean(found.at("small_without_penalty"), "too near")}
-are too near, with the DCGAN's loss {mean(found.at("small_with_bce"), "too near")}, with classes and no
-floor of diversity {mean(found.at("csmall"), "too near")}."""
+The share rises along `small_long` and falls along `small_hour`. `small_hour` adds small turns, scales and
+contrasts, and its learning rates fall after a third of the run; which of these changes lowers the share is
+not known. A membership test in a random network's features recognised training people better than chance in
+some runs (AUC {attack["low"]:.2f} to {attack["high"]:.2f}, by chance {attack["unseen"]["low"]:.2f} to
+{attack["unseen"]["high"]:.2f}). By this earlier search, {mean(found.at("small_without_penalty"), NEAR)} of
+the samples are too near without penalties, {mean(found.at("small_with_bce"), NEAR)} with the DCGAN's loss,
+and {mean(found.at("csmall"), NEAR)} with classes and no floor of diversity."""
 
 
 def copies_again(found: Found) -> str:
@@ -302,23 +313,23 @@ def copies_again(found: Found) -> str:
     for run in runs:
         near, distance = (run["numbers"][name] for name in ("share_above_threshold", "train_test_distance"))
         minutes = found.minutes(found.at(run["cell"], run["step"]))
-        before = number_of(found.at(run["cell"], run["step"]), "too near")
+        before = number_of(found.at(run["cell"], run["step"]), NEAR)
         lines.append(
             f"| `{run['cell']}` | {minutes} | {100 * near['value']:.1f} % | {100 * before['mean']:.1f} % | "
             f"{distance['value']:.1f} | {run['answers']['copies']} |"
         )
-    return f"""## Copies, looked for again
+    return f"""## Copies by the full search
 
-The search for copies now also finds images that were turned, scaled, inverted or warped. One new run of each
-cell, seed 0, was trained in bfloat16 and judged beside the same 80 people. Of unseen people's images
-{100 * theirs["unseen"]["mean"]:.1f} % are too near; 1 in 700 sets of them have more than
-{100 * theirs["limit"]:.1f} %.
+The full search, which `alzgan.evaluate` now uses, finds copies that were turned, scaled, shifted, mirrored,
+inverted or warped. One new run of each cell, seed 0, was trained in bfloat16 and judged beside the same 80
+people. Of unseen people's images {100 * theirs["unseen"]["mean"]:.1f} % are too near; 1 in 700 sets of them
+has more than {100 * theirs["limit"]:.1f} %.
 
-By this search all shares are higher. The fall along `small_hour` remains: its end is just within the limit,
-and its C_T is beyond unseen people's. Check each sample before you share it: `alzgan.generate ... check=true
-copies=drop`.
+All shares are higher than by the earlier search. The end of `small_hour` is still the lowest: its share is
+just within the limit, but its C_T is beyond that of unseen people. Check each sample before you share it:
+`alzgan.generate ... check=true copies=drop`.
 
-| cell | minutes | too near | by the old search, mean of its runs | C_T | copies |
+| cell | minutes | too near | {NEAR}, mean of all runs | C_T | verdict on copies |
 | --- | --- | --- | --- | --- | --- |
 {chr(10).join(lines)}"""
 
@@ -342,9 +353,10 @@ def useful_again(found: Found) -> str:
     least, most = min(shown), max(shown)
     return f"""## Whether samples help, tested again
 
-The test now counts people and trainings: {one["people"]} people, {one["seeds"]} seeds, one run of each
-cell. A change of {least:.3f} to {most:.3f} could have shown. "Real again" is the classifier of real images
-with other seeds, "split by image" the one that has seen half of each test person's slices.
+The test now treats people and trainings as random effects: {one["people"]} people, {one["seeds"]} seeds,
+one run of each cell. It could have found a change of {least:.3f} to {most:.3f}. "Real again" is the
+classifier of real images with other seeds. "Split by image" is a classifier that has seen half of each test
+person's slices.
 
 | samples of | trained on | balanced accuracy | change of the right class's probability | verdict |
 | --- | --- | --- | --- | --- |
@@ -359,22 +371,24 @@ def larger_and_useful(found: Found) -> str:
     people = next(iter(helps.values()))["people"]
     return f"""## At 128 x 128
 
-It does no worse: two runs come to {mean(at)} and {mean(longer)} after {found.minutes(at)} minutes, one to
-{mean(last)} after {found.minutes(last)} (`small_128_long`). {mean(at, "too near")},
-{mean(longer, "too near")} and at last {mean(last, "too near")} of the samples are too near.
+Relative to unseen people, distances are no larger than at 64 x 64: two runs get {mean(at)} and
+{mean(longer)} after {found.minutes(at)} minutes, and one gets {mean(last)} after {found.minutes(last)}
+(`small_128_long`). By the search for shifts and mirrors, {mean(at, NEAR)}, {mean(longer, NEAR)} and
+{mean(last, NEAR)} of their samples are too near.
 
 ## Whether samples help
 
-A classifier of three classes is trained on 120 people's slices, with half as many samples of one run
-added. How much more probability do {people} unseen people give the right class?
+A classifier of three classes is trained on 120 people's slices, to which half as many samples of one run
+are added. How much more probability does it give to the right class of {people} unseen people?
 
-| samples of | change | 95 % interval over people | could have shown |
+| samples of | change | 95 % interval over people | smallest change it could find |
 | --- | --- | --- | --- |
 {lines}
 
-Cannot tell, as had been expected; `cdcgan`'s images are far worse than the others and as hard to tell. As
-many or twice as many samples did no better. The test of that time resampled people alone. It took the
-luck of a few trainings for an effect, so these intervals are too narrow."""
+The answer is "cannot tell", as we had expected. `cdcgan`'s images are far worse than the others, and their
+effect is just as uncertain. With as many or twice as many samples as real images, the classifier did no
+better. That test resampled people only. It mistook variation between trainings for an effect, so these
+intervals are too narrow."""
 
 
 def what_it_costs(found: Found) -> str:
@@ -404,66 +418,72 @@ def what_conditions_do(found: Found) -> str:
     lines = "\n".join(
         columns.format(words, one[kind][samples], one[kind][people], none[kind][samples])
         for words, kind, samples, people in (
-            ("the place asked for with the place measured", "slice", "samples", "unseen people"),
-            ("neighbouring slices of one stack", "neighbours", "samples", "unseen people"),
-            ("two latents, or people, at one place", "neighbours", "other latents", "other people"),
+            ("requested and measured slice position", "slice", "samples", "unseen people"),
+            ("neighbouring slices of a stack", "neighbours", "samples", "unseen people"),
+            (
+                "two latents, or two people, at one slice position",
+                "neighbours",
+                "other latents",
+                "other people",
+            ),
         )
     )
-    floor, without = (
-        mean(found.at(cell), "too near") for cell in ("csmall_places", "csmall_places_without_floor")
-    )
+    floor, without = (mean(found.at(cell), NEAR) for cell in ("csmall_places", "csmall_places_without_floor"))
     return f"""## Conditions and the floor of diversity
 
-![Six latents at ten places each](../../.github/stacks.png)
+![Six latents at ten slice positions each](../../.github/stacks.png)
 
-*Each row is one latent at ten places (`study=csmall_places`, 2,400 steps).*
+*Each row is one latent at ten slice positions (`study=csmall_places`, 2,400 steps).*
 
 | | samples | unseen people | samples without the floor |
 | --- | --- | --- | --- |
 {lines}
 
-`python tests/benchmarks/conditions.py RUN` gives these numbers. The floor also keeps samples away from
-training images: {floor} are too near in place of {without}."""
+`python tests/benchmarks/conditions.py RUN` gives these numbers. With the floor, fewer samples are too near
+to training images: {floor} in place of {without} (shifts and mirrors only)."""
 
 
 HEADING = """# The study: what each recipe is worth
 
 *Written by `tests/benchmarks/study.py` from `.github/study`.*
 
-The cells of this folder train on 120 of the 200 people of the Kaggle 4-class Alzheimer set, 10 times over
-(38,400 images of 64 x 64, grey; those called long 30 times, `small_hour` 60 times). They are judged
-beside the other 80. Distances and neighbours are in features of ImageNet, of 1,000 samples and 1,000
-images of 32 of the 80 people; one column is in a random network's. [What was
-expected](../../.github/study/before.md) was written down before, after a pilot on some cells.
+Each file of this folder is a cell: a recipe that is trained on 120 of the 200 people of the Kaggle 4-class
+Alzheimer set for 10 epochs (38,400 images of 64 x 64, grey). Cells called long train 30 epochs,
+`small_hour` 60. All are judged beside the other 80 people, with 1,000 samples and 1,000 images of 32 of the
+80. Distances and neighbours are in ImageNet features, and one column is in a random network's. [What we
+expected](../../.github/study/before.md) was written down before the first run, after a pilot on some cells.
 
-Three things to know before you read the figures:
+Before you read the figures:
 
-- `small_hour`, which comes out best, was added after results on the same 80 people were known.
-- "Too near" is the share of samples that are more like a training image than 99 of 100 images of the 80
-  people are. The search for copies was then of shifts and mirror images alone.
-- Brackets hold the lowest and the highest of several runs, which is no confidence interval. For unseen
-  people they hold 95 % of people drawn anew."""
+- `small_hour`, first in the table at 64 x 64, was added after results on the same 80 people were known.
+- A sample is "too near" if it is more like a training image than 99 of 100 images of the 80 people are. The
+  table has shares that an earlier search found, for shifts and mirrors only. [The full
+  search](#copies-by-the-full-search) finds more.
+- Brackets hold the lowest and the highest of several runs; they are no confidence interval. For unseen
+  people they hold 95 % of draws of people."""
 
 COMMANDS = """## How to repeat it
 
 ![Distance to unseen people against nearness to training images](../../.github/study/tradeoff.svg)
 
+*Too near: by the earlier search, for shifts and mirrors only.*
+
 ```sh
 python -m alzgan.train -m 'study=glob(*,exclude=common)' seed=0,1 data.root=DIR run_dir=outputs/study
-python -m alzgan.evaluate ckpt_path=outputs/study held_out=both n=1000 metrics=[fidelity,copies] \\
-    features=[imagenet-lite0,random-conv]
-python -m alzgan.benchmark study=small data.root=DIR loops=[fast] rounds=3 seconds=2    # a cell's minutes
+python -m alzgan.evaluate ckpt_path=outputs/study held_out=both n=1000 'metrics=[fidelity,copies]' \\
+    'features=[imagenet-lite0,random-conv]'
+python -m alzgan.benchmark study=small data.root=DIR 'loops=[fast]' rounds=3 seconds=2    # a cell's minutes
 python tests/benchmarks/study.py .github/study/results.json outputs/evaluate_*/evaluation.json \\
     outputs/benchmark_*/benchmark.json
 ```
 
-Each goes on where it was stopped. One seed of all cells takes about two hours on two cores with bfloat16,
-five and more without; an evaluation takes one to two minutes a run. `launcher=joblib` with
-`OMP_NUM_THREADS=1` runs one cell on each core; a GPU runs one cell at a time. A run is judged at its end,
-and on its way by `ckpt_path=[outputs/study/job_N/checkpoints/epoch_12.ckpt]`. The row of 350 steps is
-`study=small trainer.max_epochs=-1 trainer.max_steps=350`; the rows of `small_128` at 4,800 steps are that
-cell with `trainer.max_epochs=20`.
-"""
+A command that was stopped continues when it is started again. One seed of all cells takes about two hours
+on two cores with bfloat16, and five or more without; an evaluation takes one to two minutes a run.
+`launcher=joblib` with `OMP_NUM_THREADS=1` runs one cell on each core; a GPU runs one cell at a time. Each
+run is judged at its end. To judge it earlier, give
+`'ckpt_path=[outputs/study/job_N/checkpoints/epoch_12.ckpt]'`. The row of 350 steps is `study=small
+trainer.max_epochs=-1 trainer.max_steps=350`; the rows of `small_128` at 4,800 steps are that cell with
+`trainer.max_epochs=20`. """
 
 
 def wrapped(text: str) -> str:

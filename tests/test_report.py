@@ -485,6 +485,14 @@ def test_places_that_a_label_cannot_tell_apart_have_one():
     assert together(ends) == [(28.0, 0.1, "a, b"), (28.0, 4.0, "c"), (40.0, 0.0, "d")]
 
 
+def test_the_plot_of_settings_shortens_long_names():
+    long = "model.discriminator_optimizer.lr=0.00012345"
+    text = page(evaluation(run_of(20.0, "loss=hinge"), run_of(9.0, "loss=hinge", long)), [])
+    plot = text[text.index("By setting") : text.index("Side by side")].split("<svg")[1]
+    assert ">model.discriminator_optimizer.l…<" in plot
+    assert long[:36] not in plot
+
+
 def test_one_run_has_no_table_of_settings(whole: str):
     assert "By setting" not in whole
 

@@ -14,6 +14,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 INK = "#010203"  # stands for the page's text colour, which replaces it
 SAMPLES, UNSEEN, TRAIN = "#D55E00", "#0072B2", "#009E73"  # safe for colour-blind readers
 LEAST = 0.01  # of the limit: smaller values and negative ones are drawn there
+LONGEST = 32  # characters of a label beside a point
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 11,
@@ -230,7 +231,9 @@ def tradeoff(name: str, rows: Sequence[dict[str, Any]], far: str, near: str) -> 
             x = [row[far]["mean"] / row[far]["unseen"]["mean"] for row in steps]
             y = [100 * row[near]["mean"] for row in steps]
             axes.plot(x, y, "o-", color=SAMPLES, markersize=5, linewidth=1)
-            ends.append((x[-1], y[-1], steps[-1]["name"] + dagger(steps[-1][far])))
+            label = steps[-1]["name"]
+            label = label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…"
+            ends.append((x[-1], y[-1], label + dagger(steps[-1][far])))
         for right, top, name in together(ends):
             axes.annotate(
                 name, (right, top), (4, 3), textcoords="offset points", fontsize=8, color=INK, rotation=20

@@ -1,7 +1,8 @@
 """Kill training with SIGKILL at random moments, resume it until done, and compare with the undisturbed run.
 
 python tests/benchmarks/kills.py [FILE.json]      everything, about 7 minutes
-python tests/benchmarks/kills.py --short [FILE]   one run with 3 kills, and the negative control
+python tests/benchmarks/kills.py --short [FILE]   one run with 3 kills, and the negative control; of another
+                                                  recipe by its options behind the file: model=aided
 
 The processes are real; they are forked from this one, which has loaded torch and Lightning already, so that
 a kill costs a second and not ten. What is random here need not be repeatable: any moment must do.
@@ -203,7 +204,7 @@ def killed_run(
         outcome.kills += 1
         outcome.in_a_save += any(run_dir.rglob("checkpoints/*.part"))
         outcome.unloadable += last.is_file() and not loads(last)
-    if not finished(last, reference):
+    if not (last.is_file() and finished(last, reference)):
         outcome.sessions += 1
         run_session(task, log, processes, None)
     compare(outcome, reference, run_dir)
@@ -364,6 +365,7 @@ def main() -> None:
     """Do all of it, print a table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", nargs="?", type=Path)
+    parser.add_argument("recipe", nargs="*", metavar="option=value", help="in place of the short form's")
     parser.add_argument("--short", action="store_true")
     arguments = parser.parse_args()
     logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it says what it purges
@@ -374,7 +376,7 @@ def main() -> None:
         os.environ["OMP_NUM_THREADS"] = "1"
         os.environ["TORCH_HOME"] = str(folder / "torch")
         write_images(folder / "images")
-        results = measure(folder, arguments.short)
+        results = measure(folder, arguments.short, arguments.recipe)
     print_table(results)
     if arguments.file:
         arguments.file.write_text(json.dumps(results, indent=2) + "\n")
@@ -391,19 +393,20 @@ def print_table(results: dict[str, Any]) -> None:
             print(f"{name}: {value}")
 
 
-def measure(folder: Path, short: bool) -> dict[str, Any]:
-    """All figures of the short or the long form."""
+def measure(folder: Path, short: bool, recipe: list[str]) -> dict[str, Any]:
+    """All figures of the short form, for a recipe, or of the long form."""
     steps = 60 if short else 600
-    overrides = [*TINY, *(STATEFUL if short else []), f"data.root={folder / 'images'}"]
+    overrides = [*TINY, *((recipe or STATEFUL) if short else []), f"data.root={folder / 'images'}"]
     limited = [*overrides, f"trainer.max_steps={steps}"]
     reference = folder / "reference"
     run_session(partial(train, reference, limited), folder / "reference.log", 1, None)
     plans = {"workers 0": (["data.num_workers=0"], 1, 3 if short else 12)}
+    span = (3.0 if recipe else 0.4) if short else 1.0  # seconds in which a session is killed
     if not short:
         plans["workers 2"] = ["data.num_workers=2"], 1, 12
         plans["workers 0 again"] = [], 1, 12
     runs = [
-        killed_run(name, reference, folder, [*limited, *extra], processes, kills, 0.4 if short else 1.0)
+        killed_run(name, reference, folder, [*limited, *extra], processes, kills, span)
         for name, (extra, processes, kills) in plans.items()
     ]
     if not short:

@@ -284,7 +284,7 @@ def test_the_split_of_a_table_is_the_one_that_is_judged(folder, tmp_path):
 
 def test_of_very_many_images_near_duplicates_are_not_sought_and_the_report_says_so(folder, monkeypatch):
     for module in (audit_module, copies):
-        monkeypatch.setattr(module, "MANY", 59)
+        monkeypatch.setattr(module, "MOST_COMPARED", 59)
     save(folder, "A/p0_9.png", picture(3, 0))  # an image of p3
     report = report_of(folder)
     assert report["near_duplicates_across_splits"] is None

@@ -144,15 +144,6 @@ def test_folders_that_spell_a_person_in_two_ways_are_refused(tmp_path):
         people_of(root, tmp_path)
 
 
-def test_the_table_of_a_run_that_goes_on_is_taken_as_it_is(tmp_path):
-    root = fill(tmp_path / "root", {"A/1.png": picture(1), "A/2.png": picture(2)})
-    cohort = Cohort(root, table(tmp_path / "t.csv", ["A/1.png,S7,train", "A/2.png,s7,test"]))
-    kept = cohort.people(cohort.scan(), [], [], kept_split=tmp_path / "t.csv")
-    assert (kept.subjects.subject, kept.split.parts) == (["S7", "s7"], ["train", "test"])
-    with pytest.raises(UserError, match="S7 and s7"):
-        cohort.people(cohort.scan(), [], [])
-
-
 def test_a_table_may_say_the_class(tmp_path):
     root = fill(tmp_path / "root", {f"scans/{number}.png": picture(number) for number in range(4)})
     rows = [f"scans/{number}.png,p{number},{'AD' if number % 2 else 'CN'}" for number in range(4)]

@@ -15,7 +15,7 @@ import alzgan
 from alzgan.data import conditions
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
-from alzgan.evaluation.candidates import judged
+from alzgan.evaluation.candidates import judged, runs_to_judge
 from alzgan.evaluation.request import request_of
 from alzgan.evaluation.stages import STAGES
 from alzgan.game import Turn
@@ -397,7 +397,8 @@ def test_a_model_with_unlabelled_rows_trains_goes_on_and_is_sampled(
     composed = compose_config("evaluate", words)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("alzgan.evaluation.reference.NEEDED_PEOPLE", 1)
-        (found,) = judged(request_of(composed, words, tuple(STAGES)))
+        request = request_of(composed, words, tuple(STAGES))
+        (found,) = judged(request, runs_to_judge(request))
     assert len(found.candidate.images) == 16
     assert (found.reference.train.labels == -1).sum() + (
         found.reference.held_out.labels == -1

@@ -148,7 +148,7 @@ def test_the_real_slices_have_no_copies_but_those_that_are_made():
 
 @pytest.mark.parametrize("way", ["same", "mirrored", "turned by 180", "mirrored and turned by 180"])
 def test_of_very_many_images_equal_ones_are_found_without_comparing_each_with_each(brains, monkeypatch, way):
-    monkeypatch.setattr(copies, "MANY", COUNT)
+    monkeypatch.setattr(copies, "MOST_COMPARED", COUNT)
     monkeypatch.setattr(copies, "pairs_above", None)
     blank = np.zeros((192, 192), np.uint8)
     turned = [copies.TURNS[way](brains[index][None])[0] for index in (3, 3, 44)]

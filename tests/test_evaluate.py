@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import small_settings
 from PIL import Image
+from test_parts import AIDED
 
 from alzgan import files
 from alzgan.data.datamodule import MRIDataModule
@@ -127,7 +128,7 @@ def test_an_untrained_generator_is_found_bad_and_ten_people_do_not_say_what_a_co
     answers = {each["question"]: each["answer"] for each in candidate["verdicts"]}
     assert answers == {"fidelity": "bad", "diversity": "bad", "copies": "cannot tell", "anatomy": "bad"}
     (text,) = (each["text"] for each in candidate["verdicts"] if each["question"] == "copies")
-    assert "with so few unseen people, up to" in text
+    assert "Too few held-out people: up to" in text
 
 
 def test_images_of_too_few_unseen_people_say_nothing_of_copies(trained: Path, tmp_path: Path):
@@ -382,3 +383,48 @@ def test_a_model_that_knows_places_is_judged_by_its_classes(slices: Path, tmp_pa
         [("Demented", "12")],
         [("Healthy", "12")],
     ]
+
+
+def test_numbers_in_features_that_the_discriminator_was_trained_on_are_marked_and_decide_nothing(
+    trained: Path, slices: Path, tmp_path: Path
+):
+    aided = tmp_path / "aided"
+    options = (*AIDED, "trainer.max_steps=2", "callbacks.quality=null", SPLIT)
+    session.run(small_settings(slices, aided, *options), AIDED[:1])
+    spaces = "features=[imagenet-lite0,random-conv]"
+    evaluate(tmp_path / "e", f"ckpt_path=[{aided},{trained}]", spaces, "metrics=[fidelity,copies]")
+    found = json.loads((tmp_path / "e/evaluation.json").read_text())
+    ours, others = found["candidates"]
+    for marked in (ours["numbers"], ours["curves"], found["over_seeds"][0]["numbers"], found["pairs"]):
+        assert {each["space"] for each in marked if each["trained"]} == {"imagenet-lite0"}
+        assert "random-conv" in {each["space"] for each in marked}
+        assert not any(each["trained"] != (each["space"] == "imagenet-lite0") for each in marked)
+    assert {each["stage"] for each in ours["numbers"] if each["trained"]} == {"fidelity", "copies"}
+    for plain in (others["numbers"], others["curves"], found["over_seeds"][1]["numbers"]):
+        assert {each["trained"] for each in plain} == {False}
+    assert all(each["better"] is None for each in found["pairs"] if each["trained"])
+    # Both are noise, which each space that may say so says.
+    for candidate, fooled in ((ours, False), (others, True)):
+        text = " ".join(each["text"] for each in candidate["verdicts"])
+        assert ("imagenet-lite0" in text) == fooled
+    (note,) = (note for note in ours["notes"] if "decide nothing" in note)
+    assert note.endswith("features=[...,imagenet-lite2]")
+    assert not any("decide nothing" in note for note in others["notes"])
+    page = (tmp_path / "e/report.html").read_text()
+    side, mine, theirs = (
+        page[page.index(start) : page.index(end, page.index(start))]
+        for start, end in (
+            ("By setting", "Which is better"),
+            (f"{aided}: 24 samples", f"{trained}: 24 samples"),
+            (f"{trained}: 24 samples", "<h2>Methods"),
+        )
+    )
+    rows = [row for row in mine.split("<tr") if "<td>imagenet-lite0</td>" in row]
+    assert rows
+    assert all("†" in row for row in rows)
+    assert "†:" in side
+    assert "imagenet-lite0 †" in mine  # in plots
+    assert "†" not in theirs
+    assert b"frechet/imagenet-lite0_trained" in b"".join(
+        path.read_bytes() for path in (tmp_path / "e/candidate_0").iterdir()
+    )

@@ -90,8 +90,8 @@ def test_blocks_and_the_number_of_references_do_not_matter(
 ):
     images = changed(phantoms[:7], CHANGES["turned by 8"])
     expected = search.nearest(images)
-    monkeypatch.setattr(likeness, "BLOCK", 4)
-    monkeypatch.setattr(likeness, "PART", 3)
+    monkeypatch.setattr(likeness, "SEARCH_BLOCK", 4)
+    monkeypatch.setattr(likeness, "ALIGN_BLOCK", 3)
     again = search.nearest(images)
     assert torch.equal(again.index, expected.index)
     torch.testing.assert_close(again.similarity, expected.similarity, atol=1e-4, rtol=0)

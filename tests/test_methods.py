@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -202,6 +203,24 @@ def test_so_many_groups_get_each_fault(told: dict[str, str]):
     noise = power.noise_like(features(0).values, 4000, 0)
     times = figure(told["power"], r"noise of (\d+) times")
     assert (noise.std(0) / features(0).values.std(0)).tolist() == pytest.approx([times] * 4, rel=0.05)
+
+
+def test_a_fault_is_not_noticed_in_a_space_that_the_discriminator_was_trained_on():
+    sets, blind, strict = compared(fidelity.PEOPLE, 3), Table(), Table()
+    strict.name = "strict"
+    beyond = unseen_of([2.0, 2.01, 2.02], MIND, PEOPLE)  # beyond whose limit each share lies
+    judged = [
+        replace(each, unseen=beyond) if each.space == "strict" else each
+        for each in fidelity.fidelity(sets, [blind, strict], 0, metrics=[PRECISION])
+    ]
+
+    def noticed(*trained: str) -> list[int]:
+        marked = [replace(each, trained=each.space in trained) for each in judged]
+        return [each["noticed"] for each in power.noticed(sets, [strict, blind], marked, 0)]
+
+    assert noticed() == [20, 20]
+    assert noticed("strict") == [0, 0]
+    assert noticed("strict", "table") == []
 
 
 def test_people_stand_beside_samples_in_the_search_for_copies_as_is_told(

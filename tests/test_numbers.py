@@ -15,7 +15,7 @@ from alzgan.evaluation.fidelity import curves, fidelity, sets_of
 from alzgan.evaluation.numbers import CHANCE, Law, Number, Unseen, unseen_of
 from alzgan.evaluation.reference import Images, Reference, draw_group, widening
 from alzgan.evaluation.spaces import Space
-from alzgan.evaluation.verdicts import answered, notes_on_classes
+from alzgan.evaluation.verdicts import answered, notes_on_classes, questions_of
 from alzgan.images.likeness import LOOKED_FOR, Nearest
 from alzgan.metrics.anatomy import ANATOMY, WASSERSTEIN
 from alzgan.metrics.distances import KERNEL_DISTANCE, MIND
@@ -250,13 +250,13 @@ def test_diversity_is_decided_by_recall_and_coverage_of_all_samples_against_held
         number(metric=VENDI, value=0),
     ]
     assert answered(DIVERSITY, [*whole, *beside])["answer"] == "good"
-    assert notes_on_classes([*whole, *beside]) == ["class AD: recall 0.00 of 2.00 in pixels"]
+    assert notes_on_classes([*whole, *beside]) == ["class AD: recall 0.00 (theirs 2.00) in pixels"]
     bad = answered(DIVERSITY, [*whole, number(metric=COVERAGE, value=0.11)])
     assert bad == {
         "question": "diversity",
         "asks": "Are they as varied?",
         "answer": "bad",
-        "text": "As varied as unseen people: no, coverage 0.11 of 2.00 in pixels",
+        "text": "Less varied than unseen people: coverage 0.11 (theirs 2.00) in pixels",
     }
 
 
@@ -286,6 +286,28 @@ def test_noise_is_not_called_varied():
     found = answered(DIVERSITY, [*varied, number(metric=PRECISION, value=0.1)], power(20))
     assert found["answer"] == "cannot tell"
     assert found["text"].startswith("Varied, but unlike real people")
+
+
+def test_a_number_in_a_space_that_the_discriminator_was_trained_on_decides_nothing():
+    good = [number(metric=metric, value=2) for metric in (PRECISION, KERNEL_DISTANCE, RECALL, COVERAGE)]
+    bad = [number(metric=each.metric, value=0.1, space="imagenet-lite0") for each in good]
+    bad[1] = number(value=9.0, space="imagenet-lite0")
+    trained = [changed(each, trained=True) for each in bad]
+    for question in (FIDELITY, DIVERSITY):
+        assert answered(question, [*good, *bad])["answer"] == "bad"
+        assert answered(question, [*good, *trained]) == answered(question, good)
+        assert answered(question, [*bad, *(changed(each, trained=True) for each in good)])["answer"] == "bad"
+    assert notes_on_classes([changed(each, label="AD") for each in bad])
+    assert not notes_on_classes([changed(each, label="AD") for each in trained])
+
+
+def test_a_question_that_no_space_is_left_to_decide_cannot_be_told():
+    trained = [number(metric=metric, value=2, trained=True) for metric in (PRECISION, RECALL)]
+    assert questions_of(trained) == [FIDELITY, DIVERSITY]
+    for question in questions_of(trained):
+        found = answered(question, trained)
+        assert found["answer"] == "cannot tell"
+        assert found["text"] == "The discriminator was trained on all feature spaces"
 
 
 def test_anatomy_names_the_farthest_measure():
@@ -323,3 +345,16 @@ def test_no_copies_is_said_with_what_was_looked_for_and_never_beside_a_sign_of_m
         doubtful = on_copies(found_copies(**changes))
         assert doubtful["answer"] == "cannot tell"
         assert "beyond what unseen people get" in doubtful["text"]
+
+
+def test_memorisation_in_a_space_that_the_discriminator_was_trained_on_says_nothing_of_copies():
+    def verdict_with(*more: Number) -> dict[str, str]:
+        found = found_copies()
+        return on_copies(found._replace(numbers=[*found.numbers, *more]))
+
+    sign = found_copies(value=0.86).numbers[1]
+    assert verdict_with(sign)["answer"] == "cannot tell"
+    assert verdict_with(changed(sign, trained=True)) == on_copies(found_copies())
+    nowhere = on_copies(found_copies(trained=True))
+    assert nowhere["answer"] == "cannot tell"
+    assert "trained on all feature spaces that could show memorisation" in nowhere["text"]

@@ -84,7 +84,45 @@ def test_candidates_beside_other_people_are_not_compared():
     better = {(RECALL, "x"): np.arange(8.0) + 1}
     assert compared([Contributions("a", values), Contributions("b", better)], 0) == []
     (found,) = compared([Contributions("a", values), Contributions("a", better)], 0)
-    assert found == {"one": 0, "two": 1, "metric": "recall", "space": "x", "p": 2 / 2**8, "better": 1}
+    assert found == {
+        "one": 0,
+        "two": 1,
+        "metric": "recall",
+        "space": "x",
+        "trained": False,
+        "p": 2 / 2**8,
+        "better": 1,
+    }
+
+
+def test_in_a_space_that_one_of_two_discriminators_was_trained_on_nobody_is_better():
+    values = {(RECALL, space): np.arange(12.0) for space in ("x", "y")}
+    better = {key: each + 1 for key, each in values.items()}
+    candidates = [Contributions("a", values), Contributions("a", better, {"x"}), Contributions("a", values)]
+    found = {(each["one"], each["two"], each["space"]): each for each in compared(candidates, 0)}
+    for pair, winner in (((0, 1), 1), ((0, 2), None), ((1, 2), 1)):
+        assert found[*pair, "y"]["better"] == winner
+        assert found[*pair, "x"]["trained"] == (1 in pair)
+        assert not found[*pair, "y"]["trained"]
+        assert found[*pair, "x"]["better"] is None
+    assert found[0, 1, "x"]["p"] is None
+    assert found[0, 1, "y"]["p"] == pytest.approx(4 * 2 / 2**12)  # of four tests, not six
+
+
+def test_the_best_of_many_is_not_chosen_in_a_space_that_a_discriminator_was_trained_on():
+    def candidate(index: int, trained: set[str]) -> Contributions:
+        places = {"x": index, "y": abs(index - 2)}
+        return Contributions(
+            "a", {(KERNEL_DISTANCE, name): np.full(12, place) for name, place in places.items()}, trained
+        )
+
+    def best_of(*trained: str) -> list[tuple[int, int]]:
+        return shown([candidate(index, set(trained if index == 4 else ())) for index in range(MANY + 1)])
+
+    assert best_of() == [(0, 1), (0, 2), (0, 3), (0, 4)]
+    assert best_of("x") == [(0, 2), (1, 2), (2, 3), (2, 4)]
+    assert best_of("x", "y") == best_of()  # any
+    assert all(each["better"] is None for each in compared([candidate(n, {"x", "y"}) for n in (0, 1)], 0))
 
 
 def test_many_candidates_are_compared_with_the_nearest_and_pay_for_all_pairs():

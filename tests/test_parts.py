@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import settings, small_settings
+from recorder import patch_graphs
 from test_game import SMALL_MODEL, Echo, play
 from test_seams import UNWATCHED, captured, check_resumed, played, train
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from torchvision.models import get_model
 from alzgan.device.graphs import WARM_UP_STEPS
 from alzgan.errors import SettingError, UserError
 from alzgan.evaluation.candidates import Candidate
-from alzgan.evaluation.stages import untrained
+from alzgan.evaluation.stages import on_trained
 from alzgan.game import Game, Turn
 from alzgan.losses import (
     AdversarialLoss,
@@ -28,6 +29,7 @@ from alzgan.losses import (
     WassersteinLoss,
 )
 from alzgan.metrics.lite import LiteFeatures
+from alzgan.metrics.trained import is_trained
 from alzgan.networks.frozen import Depthwise, FrozenFeatures
 from alzgan.networks.heads import Heads
 from alzgan.networks.patches import Discriminator as Patches
@@ -36,6 +38,7 @@ from alzgan.penalties import R1, R2, GradientPenalty, LeCam, Penalty, squared_gr
 from alzgan.runs.build import build_model
 from alzgan.runs.load import load
 from alzgan.runs.resume import Previous
+from alzgan.runs.start import origin
 
 PENALTIES = (R1(1.0), R2(1.0), GradientPenalty(1.0), LeCam(1.0))
 LOSSES = (HingeLoss(), LeastSquaresLoss(), NonSaturatingLoss(), RelativisticLoss(), WassersteinLoss())
@@ -272,7 +275,8 @@ def test_stacks_with_heads_resume_to_the_bit_under_bfloat16(slices: Path, tmp_pa
     check_resumed(composed, tmp_path)
 
 
-def test_heads_and_patches_are_recorded_and_replayed_with_the_same_weights():
+def test_heads_and_patches_are_recorded_and_replayed_with_the_same_weights(monkeypatch: pytest.MonkeyPatch):
+    patch_graphs(monkeypatch)
     overrides = (*AIDED, "part=[heads,patches]", f"{HEADS}.interval=2", "trainer.precision=bf16-mixed")
     steps = 8 * (WARM_UP_STEPS + 1) + 1
     plain, said = played(overrides, steps, lambda game: game.play)
@@ -303,16 +307,58 @@ def test_a_run_records_the_features_it_was_trained_on_and_refuses_others(
         train(composed, tmp_path / "run", 2, Previous(path, checkpoint))
 
 
-def test_numbers_in_features_that_were_trained_on_decide_nothing():
-    numbers = [SimpleNamespace(space=space) for space in ("imagenet-lite0", "pixels")]
-    info = {"trained_by": {"trained_features": {"imagenet-lite0": "5793"}}}
-    candidate = Candidate("run", "checkpoint", None, info, None)
-    assert [number.space for number in untrained(numbers, candidate)] == ["pixels"]
-    assert "numbers in imagenet-lite0 decide nothing" in candidate.notes[0]
-    for info in ({}, {"trained_by": {"trained_features": {}}}):
-        candidate = Candidate("run", "folder", None, info, None)
-        assert untrained(numbers, candidate) == numbers
-        assert not candidate.notes
+@pytest.mark.parametrize(
+    ("space", "features", "expected"),
+    [
+        ("imagenet-lite0", {"imagenet-lite0"}, True),
+        ("imagenet-lite2", {"imagenet-lite0"}, False),
+        ("imagenet-lite0", set(), False),
+        ("random-conv", {"imagenet-lite0"}, False),
+        ("resnet50-aaaaaaaa", {"resnet50-aaaaaaaa"}, True),
+        ("resnet50-bbbbbbbb", {"imagenet-lite0", "resnet50-aaaaaaaa"}, True),  # perhaps fine-tuned
+        ("resnet18-aaaaaaaa", {"resnet50-aaaaaaaa"}, False),
+        ("wide_resnet50-aaaaaaaa", {"resnet50-aaaaaaaa"}, False),
+    ],
+)
+def test_a_space_is_trained_if_its_network_is_with_any_weights(space: str, features: set, expected: bool):
+    assert is_trained(space, features) == expected
+
+
+def test_what_a_discriminator_was_trained_on_is_known_of_checkpoints_alone():
+    for info, expected in (
+        ({"trained_by": {"trained_features": {"imagenet-lite0": "5793"}}}, {"imagenet-lite0"}),
+        ({"trained_by": {"trained_features": None}}, set()),  # of an older one
+        ({}, set()),
+    ):
+        assert Candidate("run", "checkpoint", None, info, None).trained_features == expected
+
+
+def test_features_that_an_earlier_run_trained_on_stay_known_through_all_that_start_from_it():
+    first = {"trained_features": {"imagenet-lite0": "5793"}}
+    second = {"trained_features": {}, "started_from": origin(Path("a"), {"alzgan": {"provenance": first}})}
+    third = {"trained_features": {"resnet50-aaaaaaaa": "aaaa"}}
+    third["started_from"] = origin(Path("b"), {"alzgan": {"provenance": second}})
+    for made, expected in (
+        (second, {"imagenet-lite0"}),
+        (third, {"imagenet-lite0", "resnet50-aaaaaaaa"}),
+        ({"started_from": {"path": "old"}}, set()),
+    ):
+        assert Candidate("run", "checkpoint", None, {"trained_by": made}, None).trained_features == expected
+
+
+def test_the_note_says_which_network_to_add_if_the_discriminator_saw_all():
+    def note(trained: set[str], *chosen: str) -> str:
+        spaces = [SimpleNamespace(name=name) for name in ("random-conv", "pixels", *chosen)]
+        return on_trained(trained, spaces, trained)
+
+    one = note({"imagenet-lite0"}, "imagenet-lite0")
+    assert one.startswith("numbers in imagenet-lite0 decide nothing: ")
+    assert one.endswith("add a network that it has not seen: features=[...,imagenet-lite2]")
+    assert note({"imagenet-lite2"}, "imagenet-lite2").endswith("features=[...,imagenet-lite0]")
+    both = "imagenet-lite0", "imagenet-lite2"
+    assert note(set(both), *both).endswith("features=[...,NETWORK:FILE]")
+    assert "imagenet-lite0 and imagenet-lite2 decide nothing" in note(set(both), *both)
+    assert "features=" not in note({"imagenet-lite0"}, "imagenet-lite0", "inception")
 
 
 def test_any_network_of_torchvision_with_its_weights_will_do(tmp_path: Path, recwarn):

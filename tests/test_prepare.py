@@ -322,7 +322,7 @@ def test_images_beside_volumes_are_refused(error_line: Callable, brains: Path, t
         (["data.root=null"], "data.root is not set; add data.root="),
         (["data.root=nowhere"], "there is no folder nowhere"),
         (["data.root=.", "data.bad_files=ignore"], "data.bad_files=ignore must be one of error, skip"),
-        (["data.root=.", "data.fractions=[1,1,1]"], "that add up to 1"),
+        (["data.root=.", "data.fractions=[1,1,1]"], "alzgan: data.fractions=[1, 1, 1] must be three numbers"),
         (["data.root=.", "data.split_seed=x"], "data.split_seed=x must be int"),
         (["data.root=.", "seed=y", "data.split_seed=${seed}"], "data.split_seed=y must be int"),
         (["data.root=.", "data.side=64"], "there is no setting data.side: --help lists them"),

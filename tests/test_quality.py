@@ -1,3 +1,4 @@
+import csv
 import hashlib
 import json
 from dataclasses import replace
@@ -8,22 +9,29 @@ import pytest
 import torch
 from conftest import small_settings
 from omegaconf import DictConfig
+from PIL import Image
 from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from torchvision.utils import make_grid
 
 from alzgan import files
 from alzgan.callbacks.quality import Quality, default_extractor, name_of
 from alzgan.data.datamodule import MRIDataModule
+from alzgan.data.features import features_of
 from alzgan.data.loader import SliceDataset
+from alzgan.device.pixels import middle
 from alzgan.errors import UserError
 from alzgan.files import read_arrays
 from alzgan.gan import GAN
+from alzgan.generation.run import generate
 from alzgan.metrics import inception
 from alzgan.metrics.distances import frechet, kernel_distance, moments
-from alzgan.metrics.features import PixelFeatures, RandomConvFeatures
+from alzgan.metrics.features import PixelFeatures, RandomConvFeatures, feature_space
 from alzgan.runs import session
 from alzgan.runs.build import build, build_model
 from alzgan.runs.checkpoints import load_checkpoint
+from alzgan.runs.config import compose_config
+from alzgan.runs.load import load
 from alzgan.runs.resume import Previous
 
 
@@ -54,9 +62,9 @@ def everything(images: SliceDataset) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("split", "part", "told"),
     [
-        ([0.3, 0.5, 0.2], "validation", "20 real images of 10 validation people; "),
+        ([0.3, 0.5, 0.2], "validation", "images beside 20 real images of 10 validation people\n"),
         ([0.3, 0.4, 0.3], "train", "12 real images of 6 training people, which favours copies of them: "
-         "there are 8 of validation and 10 are needed; "),
+         "there are 8 of validation and 10 are needed\n"),
     ],
 )  # fmt: skip
 def test_the_measured_distance_is_that_of_fixed_latents_to_validation_people(
@@ -90,6 +98,41 @@ def test_another_space_and_the_kernel_distance_may_judge(slices: Path, tmp_path:
     assert objective == pytest.approx(expected, rel=1e-4)
     assert Quality(extractor="pixels", distance="kernel").tag == "quality/kernel_pixels"
     assert Quality(extractor="random-conv").tag == "quality/frechet_random_conv"
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+def test_of_neighbouring_slices_the_middle_one_is_shown_and_measured(
+    stacked: bool, slices: Path, tmp_path: Path
+):
+    options = ("data.channels=3", f"data.slices_as_channels={str(stacked).lower()}", "trainer.max_steps=1")
+    settings = small_settings(slices, tmp_path / "run", *options)
+    objective = session.run(settings)
+    shown = middle if stacked else lambda images: images
+    gan = trained(settings, tmp_path / "run")
+    gan.requires_grad_(False)
+    data = build("data", settings.data)
+    data.setup()
+    real, fake = (
+        RandomConvFeatures()(shown(images))
+        for images in (everything(data.dataset), gan.sample(gan.latents(64, "quality", 0))[:32])
+    )
+    assert objective == pytest.approx(frechet(real, fake), rel=1e-4)
+    first = load(tmp_path / "run").sample(4)
+    wanted = {
+        "run/samples/step_0000001.png": make_grid(shown(gan.sample(gan.latents(16, "samples"))), nrow=4),
+        "run/samples/real.png": make_grid(shown(data.sample_real(16)[0]), nrow=4),
+        "set/grid.png": make_grid(shown(first), nrow=2),
+        "strip/strip.png": make_grid(shown(first[:2]), nrow=2),  # of two steps, the first is its start
+    }
+    for name, *asked in (("set", "n=4"), ("strip", "n=2", "interpolate=2")):
+        overrides = [f"ckpt_path={tmp_path / 'run'}", f"out={tmp_path / name}", "rare_classes=allow", *asked]
+        generate(compose_config("generate", overrides), overrides)
+    for name, grid in wanted.items():
+        with Image.open(tmp_path / name) as picture:
+            found = np.asarray(picture)
+        width = 36 if "strip" in name else None  # the second image of the strip lies between two
+        assert np.array_equal(found[:, :width], grid.permute(1, 2, 0)[:, :width]), name
+        assert (np.ptp(found, 2).max() == 0) == (stacked or "real" in name), name
 
 
 def test_a_run_goes_on_with_the_judge_that_it_began_with():
@@ -146,6 +189,23 @@ def test_training_people_stand_in_for_a_class_without_validation_people(slices: 
     )
 
 
+def test_training_images_without_a_class_are_not_in_the_reference(slices: Path, tmp_path: Path):
+    paths = sorted(path.relative_to(slices) for path in slices.rglob("*.png"))
+    with (tmp_path / "people.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file", "subject", "class", "split"])
+        for row, path in enumerate(paths):
+            part = ("train", "validation")[row // 2 % 2]
+            table.writerow([path, row // 2, "" if row < 8 and part == "train" else path.parts[0], part])
+    people = f"csv:{tmp_path / 'people.csv'}"
+    data = MRIDataModule(slices, image_size=32, channels=1, batch_size=8, subjects=people, classes="csv")
+    data.setup()
+    assert (data.train.labels == -1).sum() == 4
+    images, lacking = data.validation_images()
+    assert lacking == []
+    assert torch.equal(everything(images), everything(data.part("validation")))
+
+
 def test_the_reference_is_what_is_shown_in_training(slices: Path, tmp_path: Path):
     settings = small_settings(
         slices, tmp_path, "data.sampling={Demented: 3, Healthy: 1}", "data.fractions=[0.3,0.5,0.2]"
@@ -154,7 +214,7 @@ def test_the_reference_is_what_is_shown_in_training(slices: Path, tmp_path: Path
     data.setup()
     quality = Quality(download=False)
     images, _ = quality.real_images(data)
-    features = quality.real_features(images, torch.device("cpu"))
+    features = features_of(everything(images), quality.extractor, tmp_path, torch.device("cpu"))
     # Three times as many of one class, counted out, are the same distribution.
     repeated = torch.from_numpy(np.where(images.labels == data.classes.index("Demented"), 3, 1))
     several = features.repeat_interleave(repeated, 0)
@@ -218,8 +278,8 @@ def flipped(path: Path) -> None:
 def test_damaged_features_are_computed_anew(slices: Path, own_cache: Path):
     data = MRIDataModule(slices, image_size=32, channels=1, batch_size=8)
     data.setup()
-    quality = Quality(download=False)
-    expected = quality.real_features(data.dataset, torch.device("cpu"))
+    images, extractor, cpu = everything(data.dataset), RandomConvFeatures(), torch.device("cpu")
+    expected = features_of(images, extractor, own_cache, cpu)
     (path,) = own_cache.glob("features-*.npz")
     whole = path.read_bytes()
     damages = [
@@ -231,18 +291,14 @@ def test_damaged_features_are_computed_anew(slices: Path, own_cache: Path):
     for damage in damages:
         damage(path)
         assert path.read_bytes() != whole
-        assert torch.equal(quality.real_features(data.dataset, torch.device("cpu")), expected)
+        assert torch.equal(features_of(images, extractor, own_cache, cpu), expected)
         assert np.array_equal(read_arrays(path)["features"], expected.numpy())
 
 
-def test_features_that_cannot_be_kept_are_the_same(slices: Path, tmp_path: Path):
+def test_features_that_cannot_be_kept_are_the_same(tmp_path: Path):
     (tmp_path / "file").touch()
-    data = MRIDataModule(slices, image_size=32, channels=1, batch_size=8)
-    data.setup()
     features = [
-        Quality(download=False, cache_dir=str(tmp_path / name)).real_features(
-            data.dataset, torch.device("cpu")
-        )
+        features_of(blobs(8, 0), RandomConvFeatures(), tmp_path / name, torch.device("cpu"))
         for name in ("file", "folder")
     ]
     assert torch.equal(*features)
@@ -250,7 +306,7 @@ def test_features_that_cannot_be_kept_are_the_same(slices: Path, tmp_path: Path)
 
 def test_without_weights_the_run_says_which_file_goes_where(caplog: pytest.LogCaptureFixture):
     caplog.set_level("INFO")
-    extractor = default_extractor(weights=None, download=False)
+    extractor = default_extractor(download=False)
     assert extractor.name == "random-conv-v1"
     assert name_of("frechet", extractor) == "frechet_random_conv"
     (line,) = [record.getMessage() for record in caplog.records]
@@ -263,7 +319,7 @@ def test_a_failed_download_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch
         raise inception.URLError("no network")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", broken)
-    assert default_extractor(weights=None, download=True).name == "random-conv-v1"
+    assert default_extractor(download=True).name == "random-conv-v1"
     assert not list((Path(torch.hub.get_dir()) / "checkpoints").iterdir())
 
 
@@ -271,9 +327,9 @@ def test_another_file_is_not_taken_for_the_inception_network(tmp_path: Path):
     path = tmp_path / "weights.pth"
     torch.save({}, path)
     with pytest.raises(UserError, match=r"is not weights-inception-2015-12-05-6726825d\.pth"):
-        default_extractor(str(path), download=False)
+        feature_space(f"inception:{path}")
     with pytest.raises(UserError, match="No such file"):
-        default_extractor(str(tmp_path / "missing.pth"), download=False)
+        feature_space(f"inception:{tmp_path / 'missing.pth'}")
 
 
 def test_a_file_with_the_digits_of_the_inception_network_and_more_in_it_is_not_run(
@@ -288,7 +344,7 @@ def test_a_file_with_the_digits_of_the_inception_network_and_more_in_it_is_not_r
     torch.save({"fc.weight": Trap()}, path)
     monkeypatch.setattr(inception, "INCEPTION_SHA256", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
     with pytest.raises(UserError, match="has more than weights in it"):
-        default_extractor(str(path), download=False)
+        feature_space(f"inception:{path}")
     assert not traces.exists()
 
 
@@ -311,7 +367,7 @@ def test_inception_gives_its_pooled_features_and_is_called_fid(
 ):
     digest = hashlib.sha256(random_inception.read_bytes()).hexdigest()
     monkeypatch.setattr(inception, "INCEPTION_SHA256", digest[:8])
-    quality = Quality(weights=str(random_inception))
+    quality = Quality(extractor=f"inception:{random_inception}")
     assert quality.tag == "quality/fid"
     images = blobs(2, 0)
     one = quality.extractor(images)

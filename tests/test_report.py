@@ -87,6 +87,7 @@ def candidate(name: str = "outputs/run1", **changes: Any) -> dict[str, Any]:
         "copies": {
             "samples": 2000,
             "threshold": 0.948,
+            "most": "99 of 100",
             "above": 12,
             "share": 0.006,
             "share_upper": 0.0097,
@@ -409,7 +410,7 @@ def test_what_is_not_known_of_the_people_is_said():
     text = page(unknown, [])
     assert "people unknown: each image counts as one" in text
     assert "a split may have slices of one person on both sides" in text
-    assert "different data or splits" in page(unknown | {"same_data": False}, [])
+    assert "different images, splits, sizes or channels" in page(unknown | {"same_data": False}, [])
 
 
 def run_of(value: float, *overrides: str, step: int = 100, **changes: Any) -> dict[str, Any]:
@@ -486,3 +487,72 @@ def test_places_that_a_label_cannot_tell_apart_have_one():
 
 def test_one_run_has_no_table_of_settings(whole: str):
     assert "By setting" not in whole
+
+
+TRAINED = {"space": "imagenet-lite0", "trained": True}
+LEGEND = "†: the discriminator was trained on features of this network"
+
+
+def test_numbers_in_a_space_that_the_discriminator_was_trained_on_are_marked_beside_a_legend(whole: str):
+    assert "†" not in whole  # nor is it without such a number, or with older ones that say nothing of it
+    plain = candidate()
+    numbers = [each | more for each in plain["numbers"] for more in ({"trained": False}, TRAINED)]
+    curves = [each | more for each in plain["curves"] for more in ({"trained": False}, TRAINED)]
+    text = page(evaluation(candidate(numbers=numbers, curves=curves)), [])
+    structure(text)
+    rows = [row for row in text.split("<tr") if "<td>imagenet-lite0</td>" in row]
+    assert len(rows) == len(numbers) / 2
+    assert all(re.search(r'class="n value">[^<]+ †', row) for row in rows)
+    assert not any("†" in row.partition("</tr>")[0] for row in text.split("<tr")[1:] if row not in rows)
+    for table in re.findall(r"<table>.*?</table></div>.*?<", text, re.DOTALL):
+        assert ("†" in table) == ("imagenet-lite0" in table)
+    assert text.count(f'</table></div>\n<p class="quiet">{LEGEND}') == 4  # fidelity, copies, anatomy, a class
+    plots = re.findall(r"<svg.*?</figcaption>", text, re.DOTALL)
+    marked = [plot for plot in plots if "imagenet-lite0" in plot]
+    assert len(marked) == 4  # distances, shares, and two curves
+    for plot in plots:
+        assert (LEGEND in plot) == ("imagenet-lite0 †" in plot) == (plot in marked)
+        assert "pixels †" not in plot
+
+
+def test_side_by_side_the_marks_are_those_of_each_candidate():
+    one = candidate("a", numbers=[one_number(trained=True)], curves=[], utility=None, anatomy=None)
+    two = candidate(
+        "b", numbers=[one_number(trained=False, value=0.5)], curves=[], utility=None, anatomy=None
+    )
+    untested = pair(0, 1, None, p=None, trained=True)
+    text = page(evaluation(one, two) | {"pairs": [untested]}, [])
+    table = text[text.index('"Table: side by side"') : text.index("Which is better")]
+    assert re.findall(r'<td class="n">(0[^(]+)\(', table) == ["0.0123 † ", "0.5 "]
+    assert table.count(LEGEND) == 1
+    assert "a and b: cannot tell apart (a discriminator was trained on all spaces)." in text
+    assert "trained on decide nothing" in text
+    tested = page(evaluation(one, two) | {"pairs": [untested, pair(0, 1, None, trained=False)]}, [])
+    assert "a and b: cannot tell apart (smallest p = 0.3)." in tested
+    assert "trained on decide nothing" not in page(evaluation(one, two) | {"pairs": [pair(0, 1, None)]}, [])
+
+
+def test_the_table_and_plot_of_settings_mark_them_too():
+    aided, small = run_of(20.0, "model=aided"), run_of(30.0, "model=small")
+    for each in aided["numbers"]:
+        each["trained"] = each["metric"] == "frechet"
+    found = evaluation(aided, small)
+    marked = {
+        (row["settings"]["model"], each["metric"]): each["trained"]
+        for row in found["over_seeds"]
+        for each in row["numbers"]
+    }
+    assert marked == {
+        ("aided", "frechet"): True,
+        ("small", "frechet"): False,
+        ("aided", "share_above_threshold"): False,
+        ("small", "share_above_threshold"): False,
+    }
+    text = page(found, [])
+    table, plot = text[text.index("By setting") : text.index("Side by side")].split("<svg")
+    assert "20 †, 4×" in table
+    assert ">30, 6×" in table
+    assert table.count("†:") == 1
+    assert "model=aided †<" in plot
+    assert "model=small<" in plot
+    assert LEGEND in plot

@@ -1,4 +1,3 @@
-import csv
 import errno
 import fcntl
 import json
@@ -17,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from alzgan.errors import UserError
-from alzgan.files import remove_parts, write_table, written_by_one_process
+from alzgan.files import remove_parts, written_by_one_process
 from alzgan.runs import session
 from alzgan.runs.checkpoints import load_checkpoint
 from alzgan.runs.config import checkpoint_file
@@ -208,6 +207,21 @@ def test_a_resumed_run_has_its_own_settings_and_takes_those_that_keep_its_meanin
     assert config.callbacks.samples.every_n_epochs == 1
     assert (config.seed, config.data.image_size) == (7, 32)
     assert resumed("seed=7", "data.image_size=32").seed == 7  # what it was started with is no change
+    assert previous_run().given(settings("+loggers=2"), ["+loggers=2"]).departures  # it is not logger
+
+
+def test_the_features_of_any_part_may_move():
+    stored, typed = (settings("part=heads", "run_dir=run") for _ in range(2))
+    for composed, features in ((stored, "imagenet-lite0"), (typed, "vgg16:FILE")):
+        parts = OmegaConf.to_container(composed.model.parts, resolve=True)
+        parts["mine"] = parts.pop("heads")
+        parts["mine"]["network"]["view"]["features"] = features
+        OmegaConf.update(composed, "model.parts", parts, merge=False)
+    record = {"config": OmegaConf.to_container(stored, resolve=True), "provenance": {}}
+    previous = Previous(Path("run/checkpoints/last.ckpt"), {"alzgan": record})
+    previous = previous.given(typed, ["model.parts.mine.network.view.features=vgg16:FILE"])
+    assert not previous.departures
+    assert previous.settings.model.parts.mine.network.view.features == "vgg16:FILE"
 
 
 @pytest.mark.parametrize(
@@ -316,41 +330,14 @@ def test_other_images_and_another_number_of_processes_are_refused(slices: Path, 
         place.update(kept)
 
 
-def test_a_run_whose_people_an_older_version_drew_goes_on_with_them(
-    slices: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
-    def rows(path: Path) -> list[dict[str, str]]:
-        with path.open(newline="") as file:
-            return list(csv.DictReader(file))
-
-    session.run(small_settings(slices, tmp_path / "drawn", "trainer.max_steps=1"))
-    drawn = rows(tmp_path / "drawn/split.csv")
-    held_out = next(row["subject"] for row in drawn if row["split"] == "test")
-    trained = next(row["subject"] for row in drawn if row["split"] == "train")
-    swap = {held_out: "train", trained: "test"}
-    older = [{**row, "split": swap.get(row["subject"], row["split"])} for row in drawn]
-    write_table(tmp_path / "older.csv", list(older[0]), [list(row.values()) for row in older])
-    run_dir = tmp_path / "run"
-    options = (f"data.subjects=csv:{tmp_path / 'older.csv'}", "trainer.max_steps=2")
-    session.run(small_settings(slices, run_dir, *options))
-    # As the older version would have left it: it drew these people itself, and did not say how.
-    path = run_dir / "checkpoints/last.ckpt"
-    checkpoint = torch.load(path, weights_only=True)
-    checkpoint["alzgan"]["config"]["data"]["subjects"] = "auto"
-    del checkpoint["alzgan"]["provenance"]["data"]["draw"]
-    torch.save(checkpoint, path)
-    table = (run_dir / "split.csv").rename(tmp_path / "split.csv")
-    with pytest.raises(UserError, match=r"older version of alzgan chose the held-out people, and split.csv"):
-        go_on(run_dir, "trainer.max_steps=4")
-    table.rename(run_dir / "split.csv")
-    for steps in (4, 6):
-        with caplog.at_level("INFO"):
-            go_on(run_dir, f"trainer.max_steps={steps}")
-        table = run_dir / "split.csv"
-        assert f"the held-out people stay those that an older version drew: {table}" in caplog.messages
-        assert rows(run_dir / "split.csv") == older
-        assert load_checkpoint(path)["global_step"] == steps
-        caplog.clear()
+def test_a_run_whose_people_an_older_version_drew_is_refused(undisturbed: Path, tmp_path: Path):
+    checkpoint = torch.load(undisturbed / "checkpoints/last.ckpt", weights_only=True)
+    checkpoint["alzgan"]["provenance"]["data"]["draw"] = 1
+    checkpoint["alzgan"]["provenance"]["alzgan"] = "0.1.9"
+    (tmp_path / "checkpoints").mkdir()
+    torch.save(checkpoint, tmp_path / "checkpoints/last.ckpt")
+    with pytest.raises(UserError, match=r"last.ckpt: alzgan 0.1.9 drew its held-out people in another way"):
+        go_on(tmp_path, "trainer.max_epochs=5")
 
 
 def test_there_must_be_something_to_continue(

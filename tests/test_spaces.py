@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from alzgan.data import features as data_features
+from alzgan.device.pixels import middle
 from alzgan.evaluation.fidelity import METRICS, values_of
-from alzgan.evaluation.reference import Images, OncePerImage, middle
-from alzgan.evaluation.spaces import Space
+from alzgan.evaluation.reference import Images, OncePerImage
+from alzgan.evaluation.spaces import Space, at_hand
 from alzgan.evaluation.utility import on_utility
 from alzgan.metrics import (
     alpha_precision,
@@ -25,6 +26,7 @@ from alzgan.metrics import (
     vendi,
 )
 from alzgan.metrics.features import PixelFeatures
+from alzgan.metrics.lite import is_installed
 from alzgan.metrics.memorisation import (
     AUTHENTICITY,
     MEMBERSHIP_AUC,
@@ -199,3 +201,11 @@ def test_at_most_so_many_images_are_those_of_whole_people_in_their_order():
     assert len(set(rows % 10)) == 2
     assert len(rows) == 12
     assert set(images.at_most(12, 1, "threshold").people) != set(some.people)
+
+
+@pytest.mark.skipif(not is_installed("imagenet-lite2"), reason="needs the extra `features`")
+def test_a_second_network_judges_where_the_first_has_trained():
+    names = at_hand()
+    assert names[-3:] == ["imagenet-lite0", "random-conv", "pixels"]
+    assert at_hand({"imagenet-lite0"}) == [*names[:-2], "imagenet-lite2", "random-conv", "pixels"]
+    assert at_hand({"resnet50-aaaaaaaa"}) == names

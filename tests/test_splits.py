@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from alzgan.errors import UserError
+from alzgan.errors import SettingError, UserError
 from alzgan.images.folder import ImageFile
 from alzgan.people.splits import split_by_subject, write_split
 from alzgan.people.subjects import Subjects, assert_disjoint, identify
@@ -178,7 +178,8 @@ def test_a_class_that_lacks_a_part_by_its_peoples_other_images_is_not_too_small(
     "fractions", [(0.5, 0.5), (0.8, 0.3, 0.1), (1.2, -0.1, -0.1), (0.0, 0.5, 0.5), (float("nan"), 1, 0)]
 )
 def test_fractions_that_are_none_are_refused(fractions):
-    with pytest.raises(UserError, match="split fractions"):
+    told = r"^fractions=.* (must be three numbers from 0 to 1|leave no people to train on)"
+    with pytest.raises(SettingError, match=told):
         split_by_subject(["a"], ["p"], fractions)
 
 

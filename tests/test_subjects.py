@@ -376,14 +376,14 @@ def test_auto_that_finds_nothing_lists_the_choices(tmp_path):
 
 
 def test_content_is_refused_for_more_images_than_it_can_compare(tmp_path, monkeypatch):
-    monkeypatch.setattr(subjects, "MANY", 3)
+    monkeypatch.setattr(subjects, "MOST_COMPARED", 3)
     files = [ImageFile(f"A/{number}.png", "A") for number in range(4)]  # not read
     with pytest.raises(UserError, match=r"takes 3 images at most, not 4; give data.subjects=csv:FILE"):
         identify(tmp_path, files, "content", tmp_path / "cache")
 
 
 def test_too_many_for_content_are_refused_before_one_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(subjects, "MANY", 3)
+    monkeypatch.setattr(subjects, "MOST_COMPARED", 3)
     (tmp_path / "A").mkdir()
     for number in range(4):
         (tmp_path / f"A/{number}.png").touch()  # no images

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 from conftest import SMALL, alzgan
-from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from alzgan.errors import UserError
-from alzgan.runs.config import CONF
-from alzgan.runs.sweep import SweepTable, check_own, grid_of, objective_of, outliving_failures
+from alzgan.runs.sweep import SweepTable, check_own, objective_of, outliving_failures
 
 SWEEP = ("seed=1,2", "model.generator_optimizer.lr=1e-4,2e-4", "trainer.max_steps=2")
 
@@ -123,17 +121,6 @@ def test_a_sampler_has_a_seed_that_proposes_the_same_again(given: int | None, se
     assert config.hydra.sweeper.sampler.seed == seed
 
 
-def test_a_grid_of_the_config_is_known_before_it_runs(tmp_path: Path):
-    (tmp_path / "job_1").mkdir()
-    config = sweep_config(tmp_path, "data=mri", params={"seed": "1,2"})
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        (tmp_path / "job_1/run.json").write_text(json.dumps({"overrides": ["seed=2", "data=mri"]}))
-        SweepTable().on_multirun_start(config)
-        (tmp_path / "job_1/run.json").write_text(json.dumps({"overrides": ["seed=3", "data=mri"]}))
-        with pytest.raises(SystemExit, match="job_1 is a job of another sweep"):
-            SweepTable().on_multirun_start(config)
-
-
 def test_a_job_leaves_the_folder_of_another_sweep_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     in_a_job(tmp_path / "job_0", monkeypatch)
     (tmp_path / "job_0/run.json").write_text(json.dumps({"overrides": ["seed=4"]}))
@@ -192,14 +179,6 @@ def test_a_failing_job_does_not_end_the_sweep(launcher: str, slices: Path, tmp_p
     assert [row["job"] for row in rows][2] == "job_1"
     assert rows[2]["objective"] == "failed"
     assert max(float(row["objective"]) for row in rows[:2]) < math.inf
-
-
-def test_choices_of_a_group_are_counted_as_the_jobs_that_they_make():
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        jobs = grid_of(["seed=1,2", "+a.b='c d'", "loss=glob(*,exclude=hinge)", "~logger"])
-        assert len(jobs) == 8
-        assert jobs[0] == ["seed=1", "+a.b='c d'", "loss=least_squares", "~logger=null"]
-        assert grid_of(["seed=1", "loss=hinge"]) == [["seed=1", "loss=hinge"]]
 
 
 def test_a_job_that_was_killed_after_its_last_checkpoint_is_finished_by_it(slices: Path, tmp_path: Path):

@@ -97,7 +97,8 @@ def test_config_and_hyper_parameters_are_in_tensorboard(events: EventAccumulator
     text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "latent_dim: 100" in text
     method = events.Tensors("quality/method/text_summary")[0].tensor_proto.string_val[0].decode()
-    assert "random-conv-v1, 32 generated images, 32 real images of 16 training people" in method
+    assert "32 generated images beside 32 real images of 16 training people" in method
+    assert "extractor random-conv-v1: random convolutions" in method
     plugins = events.summary_metadata
     assert any(tag.startswith("_hparams_") for tag in plugins)
 

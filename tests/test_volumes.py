@@ -330,13 +330,13 @@ def test_a_gz_that_unpacks_without_end_is_stopped(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("choice", "line"),
     [
-        ({"plane": "oblique"}, r"^volumes\.plane=oblique: choose axial, coronal or sagittal$"),
+        ({"plane": "oblique"}, r"^volumes\.plane=oblique must be one of sagittal, coronal, axial$"),
         ({"between": (0.6, 0.4)}, r"^volumes\.between=\[0\.6, 0\.4\]: give two fractions"),
         ({"between": (0, 2)}, r"^volumes\.between=\[0, 2\]: give two fractions"),
         ({"between": (0.1,)}, r"^volumes\.between=\[0\.1\]: give two fractions"),
         ({"orientation": "RRS"}, r"^volumes\.orientation=RRS: give the directions of the three voxel axes"),
         ({"orientation": "ras"}, r"^volumes\.orientation=ras: give the directions"),
-        ({"central": 0}, r"^volumes\.central=0: give 1 or more"),
+        ({"central": 0}, r"^volumes\.central=0 must be at least 1$"),
         (
             {"central": 13},
             r"volumes\.central=13, but it has 12 axial slices in volumes\.between=\[0\.0, 1\.0\]; give fewer",

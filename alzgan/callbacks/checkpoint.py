@@ -1,7 +1,7 @@
 """Write `checkpoints/last.ckpt`, from which a run continues, and `best.ckpt`, the one of best quality."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
@@ -69,12 +69,6 @@ class RunCheckpoint(Checkpoint):
         for logger in trainer.loggers:
             logger.save()
         trainer.save_checkpoint(self.path(trainer, name))
-
-    @classmethod
-    def of(cls, trainer: Trainer) -> Self | None:
-        """The trainer's `RunCheckpoint`, if it has one."""
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it without declaring it
-        return next((callback for callback in callbacks if isinstance(callback, cls)), None)
 
     @staticmethod
     def path(trainer: Trainer, name: str) -> Path:

@@ -39,9 +39,6 @@ class TrainingProgress(ProgressBar):
         """Hide the bar; scalars are still logged."""
         self.enabled = False
 
-    def enable(self) -> None:
-        self.enabled = True
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock and the bar."""
         self.images_a_step = data_of(trainer).batch_size * trainer.world_size

@@ -1,7 +1,6 @@
 """The distance between generated and real images, measured during training."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,7 @@ from alzgan.callbacks.schedule import epoch_is_due
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.data.features import features_of
 from alzgan.data.loader import SliceDataset
-from alzgan.device.pixels import viewable
-from alzgan.errors import SettingError, UserError, at_least, one_of
+from alzgan.errors import UserError, at_least, one_of
 from alzgan.files import cache_folder
 from alzgan.gan import GAN
 from alzgan.metrics.distances import FRECHET, KERNEL_DISTANCE, frechet, kernel_distance, mean_kernel, moments
@@ -47,10 +45,9 @@ class Quality(Callback):
         every_n_epochs: epochs between two measurements; None: only at the end.
         batch_size: of generation and feature extraction.
         extractor: a feature space, see `alzgan.metrics.features.feature_space`; None: Inception if its
-            weights are given, found or downloaded, else random convolutions.
+            weights are found or downloaded, else random convolutions.
         distance: "frechet" (Heusel et al. 2017) or "kernel" (Bińkowski et al. 2018).
-        weights: path of Inception's weights; None: where torchmetrics keeps them.
-        download: whether to download them if they are missing.
+        download: whether to download Inception's weights if they are missing and `extractor` is None.
         cache_dir: of the real images' features, see `alzgan.files.cache_folder`.
 
     Raises:
@@ -65,20 +62,17 @@ class Quality(Callback):
         batch_size: int = 64,
         extractor: str | None = None,
         distance: str = "frechet",
-        weights: str | None = None,
         download: bool = True,
         cache_dir: str | None = None,
     ):
         at_least(2, n_samples=n_samples)  # a covariance needs two
         one_of(DISTANCES, distance=distance)
-        if extractor and weights:
-            raise SettingError(f"weights={weights} is for extractor=null: give extractor=inception:{weights}")
         at_least(1, every_n_epochs=every_n_epochs, batch_size=batch_size)
         self.n_samples = n_samples
         self.every_n_epochs = every_n_epochs
         self.batch_size = batch_size
         self.cache_dir = cache_folder(cache_dir)
-        self.extractor = feature_space(extractor)[0] if extractor else default_extractor(weights, download)
+        self.extractor = feature_space(extractor)[0] if extractor else default_extractor(download)
         self.distance = distance
         self.tag = f"quality/{name_of(distance, self.extractor)}"
         self.people: str | None = None  # the part of the data that is the real side, once it is known
@@ -88,12 +82,14 @@ class Quality(Callback):
         """Log what will be measured, and prepare the real side."""
         # Not in the module, whose checkpoints would then hold the extractor's weights.
         self.extractor.to(pl_module.device)
-        images, words = self.real_images(data_of(trainer))
+        data = data_of(trainer)
+        images, words = self.real_images(data)
         self.describe(trainer, words)
         real: Any = None
         if trainer.is_global_zero:
-            features = self.real_features(images, pl_module.device)
-            weights = data_of(trainer).image_weights(images)
+            pixels = data.shown(images[np.arange(len(images))][0])
+            features = features_of(pixels, self.extractor, self.cache_dir, pl_module.device)
+            weights = data.image_weights(images)
             if self.distance == "kernel":
                 real = features, weights, mean_kernel(features, weights=weights)
             else:
@@ -115,13 +111,14 @@ class Quality(Callback):
             buffer.copy_(strategy.broadcast(buffer))
         rounds = -(-self.n_samples // (self.batch_size * ranks))
         # Each rank has the same number of batches, so there may be more samples than `n_samples`.
-        labels = data_of(gan.trainer).draw_labels(self.n_samples, "quality").to(gan.device)
+        data = data_of(gan.trainer)
+        labels = data.draw_labels(self.n_samples, "quality").to(gan.device)
         again = torch.arange(rounds * ranks * self.batch_size) % self.n_samples
         labels = labels[again.to(gan.device)].split(self.batch_size)
         found = []
         for batch in range(gan.global_rank, rounds * ranks, ranks):
             latents = gan.latents(self.batch_size, "quality", batch)
-            found.append(self.extractor(viewable(gan.sample(latents, labels[batch]))))
+            found.append(self.extractor(data.shown(gan.sample(latents, labels[batch]))))
         features = strategy.all_gather(torch.stack(found)).reshape(ranks, rounds, self.batch_size, -1)
         fake = features.transpose(0, 1).flatten(0, 2)[: self.n_samples].cpu()
         if self.distance == "frechet":
@@ -147,17 +144,13 @@ class Quality(Callback):
             words += f" and, for lack of these in {', '.join(map(printable, lacking))}, of training people"
         return images, words
 
-    def real_features(self, images: SliceDataset, device: torch.device) -> torch.Tensor:
-        """The features (N, F) of real images, from the cache or computed and stored there."""
-        return features_of(images[np.arange(len(images))][0], self.extractor, self.cache_dir, device)
-
     def describe(self, trainer: Trainer, real: str) -> None:
-        """Log the extractor, the counts and the resizing, which define the numbers."""
-        counts = f"{self.n_samples} generated images, {real}"
-        text = f"{self.tag}: extractor {self.extractor.name}, {counts}; {self.extractor.method}"
+        """Log what is compared. TensorBoard also has the extractor and its resizing."""
+        text = f"{self.tag}: {self.n_samples} generated images beside {real}"
         log.info(text)
         if trainer.ckpt_path is None:
-            show(trainer, "show_text", "quality/method", text)
+            method = f"{text}; extractor {self.extractor.name}: {self.extractor.method}"
+            show(trainer, "show_text", "quality/method", method)
 
     def state_dict(self) -> dict[str, Any]:
         """The extractor, the distance and the people by which the run is measured."""
@@ -170,7 +163,7 @@ class Quality(Callback):
         if before != (self.extractor.name, self.distance):
             raise UserError(
                 f"the run was measured by {' and '.join(before)}, here is {self.extractor.name} and "
-                f"{self.distance}: give callbacks.quality the same extractor, distance and weights, or "
+                f"{self.distance}: give callbacks.quality the same extractor and distance, or "
                 "callbacks.quality=null"
             )
 
@@ -182,19 +175,12 @@ def name_of(distance: str, extractor: FeatureExtractor) -> str:
     return f"{distance}_{extractor.space.replace('-', '_')}"
 
 
-def default_extractor(weights: str | None, download: bool) -> FeatureExtractor:
-    """Inception if its weights are given, found or downloaded; else random convolutions, with a log line.
-
-    Raises:
-        UserError: `weights` is not Inception's file.
-    """
-    if weights is not None:
-        return InceptionFeatures(Path(weights).expanduser())
+def default_extractor(download: bool) -> FeatureExtractor:
+    """Inception if its weights are found or downloaded; else random convolutions, with a log line."""
     if is_at_hand(download):
         return InceptionFeatures()
     log.info(
-        f"No Inception weights: put {INCEPTION_FILE} into {usual_place().parent} (or set "
-        "callbacks.quality.weights=FILE) to get FID; until then quality is frechet_random_conv, which "
-        "compares only with itself"
+        "Quality is measured in features of a random network. A better judge is "
+        f"callbacks.quality.extractor=imagenet-lite0, or FID with {INCEPTION_FILE} in {usual_place().parent}"
     )
     return RandomConvFeatures()

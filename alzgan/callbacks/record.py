@@ -7,6 +7,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from omegaconf import OmegaConf
 
+from alzgan.callbacks import callback_of
 from alzgan.callbacks.checkpoint import RunCheckpoint
 from alzgan.callbacks.logging import log_metrics, show
 from alzgan.callbacks.quality import Quality
@@ -61,9 +62,7 @@ class RunRecord(Checkpoint):
 
 def outcome(trainer: Trainer) -> dict[str, Any]:
     """The number of steps and, if quality was measured, its final and best values, by name."""
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it without declaring it
-    quality = next((callback for callback in callbacks if isinstance(callback, Quality)), None)
-    checkpoint = RunCheckpoint.of(trainer)
+    quality, checkpoint = callback_of(trainer, Quality), callback_of(trainer, RunCheckpoint)
     metrics: dict[str, Any] = {"steps": trainer.global_step}
     if quality is not None and "objective" in trainer.callback_metrics:
         metrics |= {"objective": quality.tag, "final": trainer.callback_metrics["objective"].item()}

@@ -12,7 +12,6 @@ from torchvision.utils import make_grid
 from alzgan.callbacks import data_of, gan_of
 from alzgan.callbacks.logging import show
 from alzgan.callbacks.schedule import epoch_is_due, run_is_over
-from alzgan.device.pixels import viewable
 from alzgan.errors import at_least
 from alzgan.files import replacing
 from alzgan.gan import GAN
@@ -79,7 +78,7 @@ class FixedLatentSamples(Callback):
 
     def write(self, trainer: Trainer, images: Tensor, tag: str, name: str, columns: int) -> None:
         """Write uint8 images (N, C, H, W) as one grid, to the loggers and to a PNG file."""
-        grid = make_grid(viewable(images).cpu(), nrow=columns, padding=2)
+        grid = make_grid(data_of(trainer).shown(images).cpu(), nrow=columns, padding=2)
         folder = Path(trainer.default_root_dir) / "samples"
         folder.mkdir(exist_ok=True)
         with replacing(folder / f"{name}.png") as part:

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from alzgan.callbacks import callback_of
 from alzgan.callbacks.checkpoint import RunCheckpoint
 from alzgan.callbacks.schedule import run_is_over
 from alzgan.text import shell_override
@@ -104,7 +105,7 @@ class StopOnSignal(Checkpoint):
             number = int(of_any)
         if number == 0:
             return
-        if (checkpoint := RunCheckpoint.of(trainer)) is not None:
+        if (checkpoint := callback_of(trainer, RunCheckpoint)) is not None:
             checkpoint.save_last(trainer)
         raise Stopped(number, EXIT_CODES[number] if trainer.is_global_zero else 0)
 

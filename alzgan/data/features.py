@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from alzgan.device.pixels import viewable
 from alzgan.files import cache_path, cached
 from alzgan.metrics.features import FeatureExtractor
 
@@ -29,7 +28,7 @@ def features_of(
     the features first.
 
     Args:
-        images: uint8 (N, C, H, W); of neighbouring slices as channels the middle one is used.
+        images: uint8 (N, C, H, W), grey or RGB.
         extractor: on the device.
         cache: the folder.
         device: where to compute.
@@ -38,7 +37,7 @@ def features_of(
     found = []
     bar = tqdm(total=len(images), desc=progress, unit=" images", disable=progress is None, leave=False)
     with bar:
-        for chunk in viewable(images).split(CHUNK):
+        for chunk in images.split(CHUNK):
             found.append(features_of_chunk(chunk, extractor, cache, device))
             bar.update(len(chunk))
     return torch.cat(found)

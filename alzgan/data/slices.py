@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from alzgan.data.conditions import conditions_of, quantiles, scaled
 from alzgan.data.loader import SliceDataset
 from alzgan.data.stacks import neighbouring_slices
+from alzgan.device.pixels import middle
 from alzgan.errors import UserError
 from alzgan.files import write_table
 from alzgan.images.arrays import Decoded, Preprocessing, decode
@@ -42,7 +44,6 @@ class SliceFolder:
         train: the training images.
         quantiles: of each number over the training images; `quantiles_of_classes`, within each class.
         fingerprint: digest of the training images; another split gives another one.
-        kept_split: a table of people and parts that a continued run keeps.
     """
 
     def __init__(
@@ -54,7 +55,6 @@ class SliceFolder:
         self.conditions = (
             [conditions] if isinstance(conditions, str) else list(dict.fromkeys(conditions or []))
         )
-        self.kept_split: Path | None = None
         self.is_read = False
 
     def prepare_folder(self) -> None:
@@ -80,8 +80,7 @@ class SliceFolder:
         """Scan and decode the folder, once."""
         if self.is_read:
             return
-        if self.kept_split is None:
-            self.cohort.check_table(self.found)
+        self.cohort.check_table(self.found)
         bad_files, cache_dir = self.cohort.bad_files, self.cohort.cache_dir
         decoded = decode(self.root, self.found, self.preprocessing, bad_files=bad_files, cache_dir=cache_dir)
         self.divide(decoded)
@@ -93,9 +92,8 @@ class SliceFolder:
     def divide(self, decoded: Decoded) -> None:
         """Find the people in the images, and who is held out."""
         self.skipped, self.images = decoded.skipped, decoded.images
-        self.people = self.cohort.people(
-            decoded.files, decoded.constant, decoded.two_valued, decoded.thumbnails, self.kept_split
-        )
+        found = decoded.files, decoded.constant, decoded.two_valued, decoded.thumbnails
+        self.people = self.cohort.people(*found)
         self.files, self.subjects, self.split = self.people.files, self.people.subjects, self.people.split
         if "train" not in self.split.parts:
             raise UserError(f"{printable(self.root)} has no training image; give more")
@@ -113,7 +111,7 @@ class SliceFolder:
         self.number_values[rows] = scaled(values, train)
         columns = dict(zip(self.numbers, values.T, strict=True))
         self.quantiles = quantiles(columns, train, people)
-        of_classes = [train[self.labels[rows[train]] == kind] for kind in range(len(self.classes))]
+        of_classes = [train[self.labels[rows[train]] == index] for index in range(len(self.classes))]
         self.quantiles_of_classes = [quantiles(columns, each, people, self.quantiles) for each in of_classes]
 
     def fingerprint_of(self, decoded: Decoded) -> str:
@@ -142,6 +140,10 @@ class SliceFolder:
         """The images of some rows, after `read`."""
         return SliceDataset(self.images, self.labels, self.stacks[rows], self.number_values)
 
+    def shown(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) as they are shown and judged: of neighbouring slices the middle one."""
+        return middle(images) if self.slices_as_channels else images
+
     def people_in(self, part: str) -> int:
         """How many people a part has; how many images if the people are unknown."""
         return len({self.subjects.subject[row] for row in self.rows_of(part)})
@@ -160,7 +162,7 @@ class SliceFolder:
             the images, and the names of those classes.
         """
         unseen = self.rows_of("validation")
-        lacking = sorted(set(self.train.labels) - set(self.slices_of(unseen).labels))
+        lacking = sorted(set(self.train.labels) - set(self.slices_of(unseen).labels) - {-1})
         stand_ins = self.rows_of("train")[np.isin(self.train.labels, lacking)]
         found = self.slices_of(np.concatenate([unseen, stand_ins]))
         return found, [self.classes[label] for label in lacking]
@@ -186,7 +188,7 @@ class SliceFolder:
             "people_in_train": 0 if self.subjects.rule == "none" else self.people_in("train"),
             "subject_rule": self.subjects.rule,
             "notes": self.people.notes,
-            "draw": None if self.kept_split else DRAW,
+            "draw": DRAW,
             "subjects": len(set(self.subjects.subject)),
             "split": dict(Counter(self.split.parts)),
             "skipped": [list(item) for item in self.skipped],

@@ -1,4 +1,4 @@
-"""Conversion between float images in [-1, 1] and whole numbers, and the channels that are shown."""
+"""Conversion between float images in [-1, 1] and whole numbers, and the slice that is shown."""
 
 import torch
 from torch import Tensor
@@ -19,10 +19,6 @@ def quantized(images: Tensor, most: int) -> Tensor:
     return images.float().add(1).mul_(most / 2).round_().clamp_(0, most)
 
 
-def viewable(images: Tensor) -> Tensor:
-    """Images (N, C, H, W) with C = 1 or 3, for picture files and networks trained on photographs.
-
-    Any other number of channels means neighbouring slices, of which the middle one is kept.
-    """
-    channels = images.shape[1]
-    return images if channels in (1, 3) else images[:, channels // 2, None]
+def middle(images: Tensor) -> Tensor:
+    """The middle slice (N, 1, H, W) of neighbouring slices as channels (N, C, H, W)."""
+    return images[:, images.shape[1] // 2, None]

@@ -17,7 +17,7 @@ from alzgan.data.datamodule import MRIDataModule
 from alzgan.device.streams import stream
 from alzgan.errors import UserError
 from alzgan.evaluation.fidelity import INDEPENDENT, PEOPLE, UNKNOWN
-from alzgan.evaluation.reference import Images, Reference, middle, reference_of
+from alzgan.evaluation.reference import Images, Reference, reference_of
 from alzgan.evaluation.request import Request
 from alzgan.images.arrays import decode
 from alzgan.images.decoding import in_threads
@@ -28,6 +28,8 @@ from alzgan.runs.build import build
 from alzgan.runs.config import check_missing, checkpoint_file
 from alzgan.runs.data import data_of_run, run_and_data
 from alzgan.runs.load import TrainedGenerator, load
+from alzgan.runs.resume import Previous
+from alzgan.runs.start import features_behind
 from alzgan.text import counted, printable
 
 CHUNK = 256  # images between two updates of the progress bar
@@ -63,6 +65,14 @@ class Candidate:
             return INDEPENDENT
         return UNKNOWN if self.images.people is None else PEOPLE
 
+    @property
+    def trained_features(self) -> set[str]:
+        """The spaces of the frozen features that the discriminator was trained on, as far as is known.
+
+        Those of a run that it started from count too.
+        """
+        return set(features_behind(self.info.get("trained_by") or {}))
+
 
 class Judged(NamedTuple):
     """A candidate and the real images that it is compared with."""
@@ -72,13 +82,38 @@ class Judged(NamedTuple):
     reference: Reference
 
 
-def judged(request: Request) -> Iterator[Judged]:
+class Run(NamedTuple):
+    """A run to judge: the name that the user gave, its record, and the settings of its data."""
+
+    name: str
+    record: Previous
+    data: DictConfig
+
+    @property
+    def trained_features(self) -> set[str]:
+        """The spaces of the frozen features that the discriminator was trained on, as far as is known."""
+        return set(features_behind(self.record.provenance))
+
+
+def runs_to_judge(request: Request) -> list[Run]:
+    """The runs that are asked for, those of sweeps one by one; none if folders are.
+
+    Raises:
+        UserError: a run is missing, or an override would change its data.
+    """
+    names = [name for path in request.runs for name in runs_in(path)]
+    return [
+        Run(name, *run_and_data(checkpoint_file(name), request.settings, request.overrides)) for name in names
+    ]
+
+
+def judged(request: Request, runs: Sequence[Run]) -> Iterator[Judged]:
     """Yield every candidate that is asked for. All paths are checked before the first one is read.
 
     Raises:
-        UserError: a run, a folder or the real images are missing, or do not fit each other.
+        UserError: a folder or the real images are missing, or do not fit each other.
     """
-    yield from of_runs(request) if request.runs else of_folders(request)
+    yield from of_runs(request, runs) if runs else of_folders(request)
 
 
 def of_folders(request: Request) -> Iterator[Judged]:
@@ -98,11 +133,9 @@ def of_folders(request: Request) -> Iterator[Judged]:
         yield Judged(from_folder(folder, data), data, reference)
 
 
-def of_runs(request: Request) -> Iterator[Judged]:
+def of_runs(request: Request, runs: Sequence[Run]) -> Iterator[Judged]:
     """Samples of checkpoints."""
     settings = request.settings
-    names = [name for path in request.runs for name in runs_in(path)]
-    runs = [(name, *run_and_data(checkpoint_file(name), settings, request.overrides)) for name in names]
     known: tuple[object, MRIDataModule, Reference] | None = None
     for name, previous, node in runs:
         generator = load(previous.path, settings.weights, request.device, allow=settings.allow)
@@ -144,7 +177,7 @@ def from_checkpoint(
             labels = np.repeat(np.arange(len(shares)), apportion(number, shares.tolist()))
             labels = stream(seed, "evaluate/labels").permutation(labels)
         pixels = pixels_of(generator, number, labels, seed)
-        return Images(middle(pixels) if data.slices_as_channels else pixels.contiguous(), labels)
+        return Images(data.shown(pixels).contiguous(), labels)
 
     info = {
         **{key: generator.info[key] for key in ("sha256", "step", "weights")},

@@ -21,6 +21,7 @@ from alzgan.metrics.memorisation import (
     BESIDE,
     COPIES,
     MEMBERSHIP_AUC,
+    MOST,
     SHARE_ABOVE_THRESHOLD,
     TRAIN_TEST_DISTANCE,
     Copies,
@@ -131,12 +132,14 @@ def on_copies(found: FoundCopies) -> Verdict:
     """The verdict.
 
     It is bad if a sample is a copy, or if more samples are above the threshold than images of unseen people
-    are. It is never good if another number of this stage is beyond its limit.
+    are. It is never good if another number of this stage is beyond its limit, or if the discriminator was
+    trained on all feature spaces.
     """
     copies, share = found.copies, found.numbers[0]
+    judging = [number for number in found.numbers if not number.trained]
     total, count = share.n, copies.certain_count
     near = (
-        f"{copies.above:,} of {total:,} samples are nearer to a training image than 99 of 100 images of "
+        f"{copies.above:,} of {total:,} samples are nearer to a training image than {MOST} images of "
         f"unseen people are (of unseen people's images {round(share.unseen.mean * total):,} would be)"
     )
     if count:
@@ -148,12 +151,18 @@ def on_copies(found: FoundCopies) -> Verdict:
         return verdict(COPIES, "bad", f"Too near to training images: {near}")
     bound = f"{100 * copies.upper:.2g} % at most, with 95 % confidence"
     none = f"No copies ({bound}), also none {likeness.LOOKED_FOR}"
-    if doubts := [number for number in found.numbers if not number.within]:
+    if doubts := [number for number in judging if not number.within]:
         text = f"No copies were found, but {told_of(worst_of(doubts))} is beyond what unseen people get"
+        return verdict(COPIES, "cannot tell", f"{text}; {near}")
+    if {number.metric for number in found.numbers} != {number.metric for number in judging}:
+        text = f"{none}; but the discriminator was trained on all feature spaces that could show memorisation"
         return verdict(COPIES, "cannot tell", f"{text}; {near}")
     if share.limit > VAGUE:
         limit = f"{100 * min(1, share.limit):.2g} %"
-        text = f"{none}; but with so few unseen people, up to {limit} of their images would be too near"
+        text = (
+            f"Too few held-out people: up to {limit} of such people's images would be too near. No sample is "
+            "a copy"
+        )
         return verdict(COPIES, "cannot tell", f"{text}; {near}")
     return verdict(COPIES, "good", f"{none}; {near}")
 
@@ -187,6 +196,7 @@ def summary(
     return {
         "samples": share.n,
         "threshold": found.threshold,
+        "most": MOST,
         "above": found.above,
         "share": share.value,
         "share_upper": found.upper,

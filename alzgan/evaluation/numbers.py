@@ -153,6 +153,8 @@ class Number:
         people: the number of real people that the samples are compared with.
         unseen: the same number of unseen people.
         seed: the seed of the draws of people.
+        trained: whether the discriminator was trained on the space, see `alzgan.metrics.trained`. Then the
+            number decides nothing.
     """
 
     metric: Metric
@@ -165,6 +167,7 @@ class Number:
     people: int
     unseen: Unseen
     seed: int
+    trained: bool = False
 
     @cached_property
     def limit(self) -> float:

@@ -3,7 +3,7 @@
 The test is about two trained generators. Only runs with several seeds compare two recipes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -29,10 +29,12 @@ class Contributions(NamedTuple):
     Attributes:
         judges: a digest of the held-out images and groups. Only candidates with equal digests are compared.
         values: the contributions (G,) by metric and space.
+        trained: the spaces that the candidate's discriminator was trained on.
     """
 
     judges: str
     values: dict[tuple[FeatureMetric, str], np.ndarray]
+    trained: Set[str] = frozenset()
 
 
 NO_CONTRIBUTIONS = Contributions("", {})
@@ -86,11 +88,13 @@ def compared(candidates: Sequence[Contributions], seed: int) -> list[dict[str, A
 
     The p-value is that of a sign-flip test (Fisher 1935) over the groups. It is corrected after Holm (1979)
     for all numbers and all pairs, including pairs that are not shown. If all candidates are equally good, at
-    most about 5 % of evaluations call any of them better.
+    most about 5 % of evaluations call any of them better. Numbers in a space that one of the two
+    discriminators was trained on are not tested.
 
     Returns:
         One entry for each pair and number, with "one" and "two", the indices of the candidates; "metric" and
-        "space"; "p"; and "better", the index of the better candidate, or None if p is not below 5 %.
+        "space"; "trained", whether one of the discriminators was trained on the space; "p", None if so; and
+        "better", the index of the better candidate, or None if p is not below 5 %.
     """
     everyone = list(combinations(range(len(candidates)), 2))
     tests = [
@@ -101,25 +105,49 @@ def compared(candidates: Sequence[Contributions], seed: int) -> list[dict[str, A
     ]
     tests.sort(key=lambda test: (*test[:2], test[2].name, test[3]))
     left_out = (len(everyone) - len(shown(candidates))) * max(len(each.values) for each in candidates)
-    p_values = [sign_flip(differences, seed) for *_, differences in tests]
-    adjusted = holm(np.array([*p_values, *[1.0] * left_out]))
+    p_values = {
+        (one, two, metric, space): sign_flip(differences, seed)
+        for one, two, metric, space, differences in tests
+        if space not in candidates[one].trained | candidates[two].trained
+    }
+    adjusted = holm(np.array([*p_values.values(), *[1.0] * left_out])).tolist()
+    tested = dict(zip(p_values, adjusted, strict=False))
     rows = []
-    for (one, two, metric, space, differences), p in zip(tests, adjusted[: len(tests)].tolist(), strict=True):
+    for one, two, metric, space, differences in tests:
+        p = tested.get((one, two, metric, space))
         lower = differences.mean() < 0
-        better = (one if lower == (metric.better == "lower") else two) if p < LEVEL else None
-        rows.append({"one": one, "two": two, "metric": metric.name, "space": space, "p": p, "better": better})
+        better = one if lower == (metric.better == "lower") else two
+        rows.append(
+            {
+                "one": one,
+                "two": two,
+                "metric": metric.name,
+                "space": space,
+                "trained": p is None,
+                "p": p,
+                "better": None if p is None or p >= LEVEL else better,
+            }
+        )
     return rows
 
 
 def shown(candidates: Sequence[Contributions]) -> list[tuple[int, int]]:
-    """All pairs of candidates; with more than `MANY`, only the pairs with the best in the first space."""
+    """All pairs of candidates; with more than `MANY`, only the pairs with the best.
+
+    The best is so in the first space that no discriminator was trained on.
+    """
     everyone = list(combinations(range(len(candidates)), 2))
     if len(candidates) <= MANY:
         return everyone
+    trained = frozenset[str]().union(*(each.trained for each in candidates))
 
     def distance(index: int) -> float:
         values = candidates[index].values
-        distances = (each.mean() for (metric, _), each in values.items() if metric.better == "lower")
+        distances = (
+            each.mean()
+            for (metric, space), each in values.items()
+            if metric.better == "lower" and space not in trained
+        )
         return float(next(distances, np.inf))
 
     best = min(range(len(candidates)), key=distance)
@@ -128,5 +156,6 @@ def shown(candidates: Sequence[Contributions]) -> list[tuple[int, int]]:
 
 METHOD = (
     f"{told(contributions, 1)} There are at most {GROUPS} groups. {told(compared, 1)} With more than {MANY} "
-    "candidates, each is compared with the one that is nearest to held-out people in the first space"
+    "candidates, each is compared with the one that is nearest to held-out people in the first space "
+    "that no discriminator was trained on"
 )

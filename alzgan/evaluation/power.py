@@ -14,7 +14,7 @@ from alzgan.evaluation.fidelity import INDEPENDENT, UNKNOWN, Sets, Values, mean_
 from alzgan.evaluation.numbers import Number
 from alzgan.evaluation.reference import draw_group, who_of
 from alzgan.evaluation.spaces import Space
-from alzgan.evaluation.verdicts import of_all
+from alzgan.evaluation.verdicts import judging
 from alzgan.metrics.neighbours import DIVERSITY
 from alzgan.metrics.record import FIDELITY, HELD_OUT, FeatureMetric, Question
 from alzgan.metrics.sets import Features, Pair
@@ -58,23 +58,29 @@ def noticed(
 ) -> list[dict[str, Any]]:
     """Count the sets with each fault that have a deciding number beyond its limit.
 
+    The first space orders the kinds of people, also if the discriminator was trained on it: only features of
+    real people are used, and the order is the same for all candidates.
+
     Returns:
         One entry for each of `FAULTS`, with its "question" and "words", and "noticed" of "draws".
     """
     first = spaces[0].together(sets.pool)[0][0]
     order = kinds_in_order(first, who_of(sets.pool))
     asked = {fault.question for fault in FAULTS}
-    limits = {(each.space, each.metric): each for each in of_all(numbers) if each.metric.decides in asked}
+    limits = {(each.space, each.metric): each for each in judging(numbers) if each.metric.decides in asked}
     metrics = list(dict.fromkeys(metric for _, metric in limits if isinstance(metric, FeatureMetric)))
-    found = [
-        space.once(f"faults {sets.real} {seed}", partial(with_faults, space, sets, metrics, order, seed))
+    found = {
+        space.name: space.once(
+            f"faults {sets.real} {seed}", partial(with_faults, space, sets, metrics, order, seed)
+        )
         for space in spaces
-    ]
+        if space.name in {name for name, _ in limits}
+    }
 
     def is_noticed(fault: Fault, draw: int) -> bool:
         return any(
-            not limits[space.name, metric].accepts(value)
-            for space, values in zip(spaces, found, strict=True)
+            not limits[space, metric].accepts(value)
+            for space, values in found.items()
             for (metric, _), value in values[fault][draw].items()
             if metric.decides == fault.question
         )

@@ -133,19 +133,12 @@ def images_of(data: MRIDataModule, parts: Sequence[str]) -> Images:
     if not sets:
         return Images(torch.empty(0, dtype=torch.uint8), np.empty(0, int), np.empty(0, str), [])
     pixels = torch.cat([part[np.arange(len(part))][0] for part in sets])
-    if data.slices_as_channels:
-        pixels = middle(pixels)
     return Images(
-        pixels,
+        data.shown(pixels),
         np.concatenate([part.labels for part in sets]),
         None if data.subjects.rule == "none" else np.array(data.subjects.subject)[rows],
         [data.files[row].path for row in rows],
     )
-
-
-def middle(pixels: Tensor) -> Tensor:
-    """The middle slice (N, 1, H, W) of neighbouring slices as channels (N, C, H, W)."""
-    return pixels[:, pixels.shape[1] // 2, None]
 
 
 class OncePerImage:

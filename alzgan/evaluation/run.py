@@ -10,14 +10,14 @@ from torch.utils.tensorboard import SummaryWriter
 import alzgan
 from alzgan.device.overhead import tune_process
 from alzgan.errors import UserError
-from alzgan.evaluation.candidates import Judged, judged
+from alzgan.evaluation.candidates import Judged, judged, runs_to_judge
 from alzgan.evaluation.methods import methods
 from alzgan.evaluation.numbers import CHANCE
 from alzgan.evaluation.paired import compared
 from alzgan.evaluation.reference import ENOUGH_PEOPLE, Reference
 from alzgan.evaluation.request import request_of
 from alzgan.evaluation.seeds import over_seeds
-from alzgan.evaluation.spaces import Space, chosen_spaces
+from alzgan.evaluation.spaces import Space, at_hand, chosen_spaces
 from alzgan.evaluation.stages import STAGES, Context, Outcome, assess
 from alzgan.files import write_json
 from alzgan.metrics.record import HELD_OUT
@@ -42,16 +42,18 @@ def evaluate(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> d
     """
     request = request_of(settings, overrides, tuple(STAGES))
     tune_process()
+    runs = runs_to_judge(request)
+    trained = set[str]().union(*(run.trained_features for run in runs))
     context = Context(
         request.metrics,
-        chosen_spaces(request.features, request.cache, request.device),
+        chosen_spaces(request.features or at_hand(trained), request.cache, request.device),
         settings.preset,
         settings.seed,
         request.cache,
         request.device,
     )
     outcomes: list[Outcome] = []
-    for each in judged(request):
+    for each in judged(request, runs):
         candidate = each.candidate
         print(f"{printable(candidate.name)}: {len(candidate.images):,} samples", flush=True)
         outcomes.append(assess(len(outcomes), each, request.stages, context))
@@ -141,7 +143,8 @@ def log_to_tensorboard(outcome: Outcome, run_dir: Path) -> None:
     with SummaryWriter(str(run_dir / f"candidate_{outcome.index}")) as writer:
         for number in outcome.numbers:
             if number.label is None and number.against == HELD_OUT:
-                tag = f"{number.metric.stage}/{number.metric.name}/{number.space}"
+                space = f"{number.space}_trained" if number.trained else number.space
+                tag = f"{number.metric.stage}/{number.metric.name}/{space}"
                 writer.add_scalar(tag, number.value, step)
                 writer.add_scalar(f"{tag}/unseen_people", number.unseen.mean, step)
         for picture in outcome.pictures:

@@ -67,6 +67,7 @@ def pooled(group: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                     "high": max(values),
                     "ratio": None if None in ratios else mean(ratios),
                     "people": min(table[key]["people"] for table in tables),
+                    "trained": any(table[key].get("trained") for table in tables),  # older ones lack it
                     "unseen": {
                         "mean": mean(each["mean"] for each in unseen),
                         "low": min(each["low"] for each in unseen),

@@ -1,7 +1,7 @@
 """Feature spaces: each computes and keeps the features of images."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ from alzgan.evaluation.own import is_own, own_space
 from alzgan.evaluation.reference import Images, OncePerImage
 from alzgan.metrics.features import FeatureExtractor, feature_space
 from alzgan.metrics.inception import InceptionFeatures, is_at_hand
-from alzgan.metrics.lite import weights_file
+from alzgan.metrics.lite import is_installed, weights_file
 from alzgan.metrics.sets import Features
 
 Found = TypeVar("Found")
@@ -69,24 +69,32 @@ class Space:
         return self.found[what]
 
 
-def chosen_spaces(names: Sequence[str] | None, cache: Path, device: torch.device) -> list[Space]:
-    """The spaces of these names; without names, all whose weights are installed.
+def chosen_spaces(names: Sequence[str], cache: Path, device: torch.device) -> list[Space]:
+    """The spaces of these names.
 
     Raises:
         UserError: a space is unknown, its weights are missing, or it is the only one.
     """
-    names = list(names or at_hand())
     if len(set(names)) < 2:
         raise UserError(f"features={','.join(names)}: one space alone can flatter, give at least two")
     return [Space(name, cache, device) for name in names]
 
 
-def at_hand() -> list[str]:
-    """The names of the spaces whose weights are installed, and of those that need none."""
+def at_hand(trained: Set[str] = frozenset()) -> list[str]:
+    """The names of the spaces whose weights are installed, and of those that need none.
+
+    imagenet-lite2, which takes twice as long as imagenet-lite0, is among them only where discriminators were
+    trained on the latter.
+
+    Args:
+        trained: the spaces that discriminators were trained on.
+    """
     found = [InceptionFeatures.space] if is_at_hand(download=False) else []
     try:
         weights_file("imagenet-lite0")
         found.append("imagenet-lite0")
     except UserError as error:
         print(f"alzgan: {error}; without them faults are harder to notice", file=sys.stderr)
+    if "imagenet-lite0" in trained and is_installed("imagenet-lite2"):
+        found.append("imagenet-lite2")
     return [*found, "random-conv", "pixels"]

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from alzgan.errors import UserError
 from alzgan.evaluation.anatomy import Measured, anatomy
-from alzgan.evaluation.candidates import Candidate, Judged
+from alzgan.evaluation.candidates import Judged
 from alzgan.evaluation.copies import cached_nearest, copies, on_copies
 from alzgan.evaluation.fidelity import Sets, curves, fidelity, sets_of
 from alzgan.evaluation.numbers import Number
@@ -23,8 +23,10 @@ from alzgan.evaluation.reference import Images, Reference
 from alzgan.evaluation.spaces import Space
 from alzgan.evaluation.utility import cached_utility, missing, on_utility
 from alzgan.evaluation.verdicts import answered, notes_on_classes, questions_of
+from alzgan.metrics.features import PixelFeatures, RandomConvFeatures
 from alzgan.metrics.neighbours import K, expected_coverage
 from alzgan.metrics.record import FeatureMetric
+from alzgan.metrics.trained import is_trained
 from alzgan.people.splits import NEEDED_PEOPLE
 from alzgan.report.pictures import Picture
 from alzgan.text import counted, printable
@@ -60,12 +62,17 @@ class Context:
 
 @dataclass
 class Outcome:
-    """The results on one candidate, to which each stage adds its own."""
+    """The results on one candidate, to which each stage adds its own.
+
+    Attributes:
+        trained: the spaces that the discriminator was trained on.
+    """
 
     index: int
     judged: Judged
     sets: Sets
     classes: dict[str, Sets]
+    trained: Set[str]
     verdicts: list[dict[str, str]] = field(default_factory=list)
     numbers: list[Number] = field(default_factory=list)
     contributions: Contributions = NO_CONTRIBUTIONS
@@ -73,6 +80,10 @@ class Outcome:
     summaries: dict[str, Any] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def marked(self, numbers: Iterable[Number]) -> list[Number]:
+        """The numbers, each with whether its space is one of `trained`."""
+        return [replace(number, trained=number.space in self.trained) for number in numbers]
 
     def plain(self) -> dict[str, Any]:
         """The candidate's entry in `evaluation.json`."""
@@ -112,13 +123,18 @@ def assess(index: int, judged: Judged, stages: list[str], context: Context) -> O
             raise UserError(f"metrics=[utility]: {printable(candidate.name)}: {lacking}")
         candidate.notes.append(f"utility was not judged: {lacking}")
         stages = [name for name in stages if name != "utility"]
-    outcome = Outcome(index, judged, compared_sets(judged, context), dict(class_sets(judged, context)))
+    trained = {space.name for space in context.spaces if is_trained(space.name, candidate.trained_features)}
+    outcome = Outcome(
+        index, judged, compared_sets(judged, context), dict(class_sets(judged, context)), trained
+    )
     outcome.pictures += grids(index, candidate.images, reference, context.seed)
     for name, stage in STAGES.items():
         if name in stages:
             start = time.perf_counter()
             stage(outcome, context)
             outcome.seconds[name] = round(time.perf_counter() - start, 1)
+    if any(number.trained for number in outcome.numbers):
+        candidate.notes.append(on_trained(trained, context.spaces, candidate.trained_features))
     return outcome
 
 
@@ -163,26 +179,29 @@ def class_sets(judged: Judged, context: Context) -> Iterator[tuple[str, Sets]]:
 def judge_fidelity(outcome: Outcome, context: Context) -> None:
     """Compare samples with real images in feature spaces: fidelity and diversity."""
     sets, spaces, seed, metrics = outcome.sets, context.spaces, context.seed, context.metrics
-    whole = fidelity(sets, spaces, seed, metrics=metrics)
+    whole = outcome.marked(fidelity(sets, spaces, seed, metrics=metrics))
     outcome.numbers += whole
     for label, own in outcome.classes.items():
-        outcome.numbers += fidelity(own, spaces, seed, label, whole=False, metrics=metrics)
-    outcome.contributions = contributions(sets, spaces, metrics)
-    outcome.curves += curves(sets, spaces, metrics)
+        outcome.numbers += outcome.marked(fidelity(own, spaces, seed, label, whole=False, metrics=metrics))
+    outcome.contributions = contributions(sets, spaces, metrics)._replace(trained=outcome.trained)
+    outcome.curves += [
+        {**curve, "trained": curve["space"] in outcome.trained} for curve in curves(sets, spaces, metrics)
+    ]
     power = outcome.summaries["power"] = noticed(sets, spaces, whole, seed)
-    judging = untrained(whole, outcome.judged.candidate)
-    outcome.verdicts += [answered(question, judging, power) for question in questions_of(judging)]
+    outcome.verdicts += [answered(question, whole, power) for question in questions_of(whole)]
 
 
-def untrained(numbers: list[Number], candidate: Candidate) -> list[Number]:
-    """The numbers in features that no part of the discriminator was trained on; a note tells the others."""
-    trained = (candidate.info.get("trained_by") or {}).get("trained_features") or {}
-    if flattered := sorted({number.space for number in numbers if number.space in trained}):
-        candidate.notes.append(
-            f"numbers in {' and '.join(flattered)} decide nothing: the discriminator was trained on these "
-            "features, so they flatter"
-        )
-    return [number for number in numbers if number.space not in trained]
+def on_trained(trained: Set[str], spaces: Sequence[Space], features: Set[str]) -> str:
+    """A note on the spaces that the discriminator was trained on; says what to add if no network is left."""
+    note = (
+        f"numbers in {' and '.join(sorted(trained))} decide nothing: the discriminator was trained on "
+        "features of the same network, so they flatter"
+    )
+    if {space.name for space in spaces} - trained - {RandomConvFeatures.space, PixelFeatures.space}:
+        return note
+    others = "imagenet-lite2", "imagenet-lite0", "NETWORK:FILE"
+    other = next(name for name in others if not is_trained(name, features))
+    return f"{note}; add a network that it has not seen: features=[...,{other}]"
 
 
 def looked_at(reference: Reference, context: Context) -> Images:
@@ -200,6 +219,7 @@ def judge_copies(outcome: Outcome, context: Context) -> None:
     )
     people = candidate.images.people
     found = copies(nearest, theirs, people, reference, outcome.sets, context.spaces, context.seed)
+    found = found._replace(numbers=outcome.marked(found.numbers))
     outcome.numbers += found.numbers
     outcome.summaries["copies"] = found.summary
     outcome.pictures.append(pairs(outcome.index, candidate.images, reference, found))

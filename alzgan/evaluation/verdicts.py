@@ -24,6 +24,8 @@ def answered(question: Question, numbers: Sequence[Number], faults: Sequence[Pow
         faults: the results of `alzgan.evaluation.power.noticed`.
     """
     found = deciding(numbers, question)
+    if not found:
+        return verdict(question, "cannot tell", "The discriminator was trained on all feature spaces")
     outside = [number for number in found if not number.within]
     words = {
         "told": told_of(worst_of(outside or found)),
@@ -33,7 +35,7 @@ def answered(question: Question, numbers: Sequence[Number], faults: Sequence[Pow
     }
     if outside:
         return verdict(question, "bad", question.bad.format(**words))
-    needed = [number for number in of_all(numbers) if number.metric in question.needs]
+    needed = [number for number in judging(numbers) if number.metric in question.needs]
     if lacking := [number for number in needed if not number.within]:
         return verdict(question, "cannot tell", question.lacking.format(told=told_of(worst_of(lacking))))
     return as_far_as_seen(verdict(question, "good", question.good.format(**words)), question, faults)
@@ -64,9 +66,14 @@ def of_all(numbers: Sequence[Number]) -> list[Number]:
     return [number for number in numbers if number.against == HELD_OUT and number.label is None]
 
 
+def judging(numbers: Sequence[Number]) -> list[Number]:
+    """Those of `of_all` in spaces that the discriminator was not trained on."""
+    return [number for number in of_all(numbers) if not number.trained]
+
+
 def deciding(numbers: Sequence[Number], question: Question) -> list[Number]:
     """The numbers of all classes that decide a question."""
-    return [number for number in of_all(numbers) if number.metric.decides == question]
+    return [number for number in judging(numbers) if number.metric.decides == question]
 
 
 def worst_of(numbers: Sequence[Number]) -> Number:
@@ -85,7 +92,7 @@ def told_of(number: Number) -> str:
     """A number beside that of unseen people, in words, with its feature space."""
     name, space = number.metric.words, number.space.replace("_", " ")
     if number.metric.better == "higher":
-        return f"{name} {number.value:.2f} of {number.unseen.mean:.2f} in {space}"
+        return f"{name} {number.value:.2f} (theirs {number.unseen.mean:.2f}) in {space}"
     if number.ratio is not None:
         return f"{name} {number.ratio:.1f} times theirs in {space}"
     return f"{name} {number.value:.2g} in {space}, where theirs is below {number.limit:.2g}"
@@ -95,6 +102,7 @@ def notes_on_classes(numbers: Sequence[Number]) -> list[str]:
     """A note on each class with a deciding number beyond its limit."""
     outside: dict[str, list[Number]] = {}
     for number in numbers:
-        if number.label and number.metric.decides and not number.within and number.against == HELD_OUT:
+        decides = number.metric.decides and number.against == HELD_OUT and not number.trained
+        if number.label and decides and not number.within:
             outside.setdefault(number.label, []).append(number)
     return [f"class {label}: {told_of(worst_of(found))}" for label, found in outside.items()]

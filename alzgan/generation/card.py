@@ -7,6 +7,7 @@ from typing import Any
 
 from alzgan.files import read_json
 from alzgan.images.likeness import LOOKED_FOR
+from alzgan.metrics.memorisation import MOST
 from alzgan.runs.load import TrainedGenerator
 from alzgan.text import counted, printable
 
@@ -110,9 +111,9 @@ def measured(
             f"- Copies: {len(looked)} of {len(rows)} images were compared with every training image, also "
             f"{LOOKED_FOR}. {looked.count('yes')} of them are "
             + (
-                "in stacks that are nearer to a training image than the stacks of 99 of 100 unseen people"
+                f"in stacks that are nearer to a training image than the stacks of {MOST} unseen people"
                 if stacks
-                else "nearer to a training image than 99 of 100 images of unseen people"
+                else f"nearer to a training image than {MOST} images of unseen people"
             )
             + "; `manifest.csv` flags them."
             if looked

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from alzgan.evaluation.copies import cached_nearest
-from alzgan.evaluation.reference import middle, reference_of
+from alzgan.evaluation.reference import reference_of
 from alzgan.images.likeness import Search
 from alzgan.metrics.memorisation import QUANTILE, copies_of
 from alzgan.runs.data import data_of_run, run_and_data
@@ -61,12 +61,11 @@ class CopyCheck:
         self.threshold_of_stacks = (
             float(torch.stack(nearest).double().quantile(QUANTILE)) if nearest else self.threshold
         )
-        self.see = middle if data.slices_as_channels else torch.Tensor.contiguous
 
     def judge(self, images: Tensor) -> list[Judgement]:
-        """Judge uint8 images (N, C, H, W)."""
+        """Judge uint8 images (N, C, H, W) as they are shown."""
         train = self.reference.train
-        found = self.search.nearest(self.see(images))
+        found = self.search.nearest(images.contiguous())
         return [
             Judgement(
                 train.files[index] if train.files else "",

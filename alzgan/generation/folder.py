@@ -7,12 +7,12 @@ from typing import Any
 
 from alzgan.errors import UserError
 from alzgan.files import folder_name, locked, read_json, read_table, write_json, write_table
-from alzgan.generation.formats import SUFFIXES
+from alzgan.generation.formats import FORMAT_SUFFIXES
 from alzgan.generation.order import Item
 from alzgan.text import printable
 
 IDENTITY, MANIFEST = "set.json", "manifest.csv"
-OURS = re.compile(
+SET_FILE = re.compile(
     r"[^/]+/(\d{7,}|seed-\d{6,}|synthetic-\d+-person-\d{4,}(/slice-\d{3,})?)(\.png|\.npy|\.nii\.gz)"
 )  # paths of a set's files
 SET = 1  # version; raise it when the same order would give other files
@@ -74,7 +74,7 @@ class SetFolder:
         """Make the folder, and write the identity of the set."""
         if self.gives_way:
             for path in sorted(self.path.rglob("*")):  # a call that was killed has written no table
-                if OURS.fullmatch(path.relative_to(self.path).as_posix()) and path.is_file():
+                if SET_FILE.fullmatch(path.relative_to(self.path).as_posix()) and path.is_file():
                     path.unlink()
             (self.path / MANIFEST).unlink(missing_ok=True)
             self.gives_way = False
@@ -83,14 +83,14 @@ class SetFolder:
 
     def name_of(self, item: Item) -> str:
         """The path of an image from the folder."""
-        folder = self.classes[item.kind or 0]
+        folder = self.classes[item.class_index or 0]
         if item.alone:
-            return f"{folder}/seed-{item.seed:06d}{SUFFIXES[self.form]}"
+            return f"{folder}/seed-{item.seed:06d}{FORMAT_SUFFIXES[self.form]}"
         if item.place and self.form == "nifti":
-            return f"{folder}/{person_name(item)}{SUFFIXES[self.form]}"
+            return f"{folder}/{person_name(item)}{FORMAT_SUFFIXES[self.form]}"
         if item.place:
-            return f"{folder}/{person_name(item)}/slice-{item.place:03d}{SUFFIXES[self.form]}"
-        return f"{folder}/{item.number:07d}{SUFFIXES[self.form]}"
+            return f"{folder}/{person_name(item)}/slice-{item.place:03d}{FORMAT_SUFFIXES[self.form]}"
+        return f"{folder}/{item.number:07d}{FORMAT_SUFFIXES[self.form]}"
 
     def has(self, item: Item) -> bool:
         """Whether the image exists. A file with its name is always complete."""

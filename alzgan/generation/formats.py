@@ -16,7 +16,7 @@ from torch import Tensor
 from alzgan.device.pixels import quantized, to_uint8
 from alzgan.errors import UserError, one_of
 
-SUFFIXES = {"png": ".png", "png16": ".png", "npy": ".npy", "nifti": ".nii.gz"}
+FORMAT_SUFFIXES = {"png": ".png", "png16": ".png", "npy": ".npy", "nifti": ".nii.gz"}
 ZIP_LEVEL = 6
 
 
@@ -26,7 +26,7 @@ def check_format(name: str, channels: int) -> None:
     Raises:
         UserError: they cannot.
     """
-    one_of(SUFFIXES, format=name)
+    one_of(FORMAT_SUFFIXES, format=name)
     if name == "nifti" and importlib.util.find_spec("nibabel") is None:
         raise UserError("format=nifti needs nibabel: pip install -e '.[nifti]'")
     if name in ("png16", "nifti") and channels != 1:

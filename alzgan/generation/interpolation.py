@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from alzgan.device.pixels import to_uint8, viewable
+from alzgan.device.pixels import to_uint8
 from alzgan.errors import UserError
 from alzgan.files import new_folder
 from alzgan.generation.order import Order
@@ -40,8 +40,8 @@ def interpolate(order: Order, steps: int, out: Path) -> list[str]:
         one, two = order.batch([start, end]).latents
         latents = between(one, two, shares)
         labels = None if first is None else first.expand(len(latents), *first.shape[1:])
-        frames.append(to_uint8(order.generator.floats(latents, labels)))
-    shown = viewable(torch.cat(frames))
+        frames.append(to_uint8(order.generator.shown(order.generator.floats(latents, labels))))
+    shown = torch.cat(frames)
     pictures = [Image.fromarray(make_grid(each, padding=0).permute(1, 2, 0).numpy()) for each in shown]
     with new_folder(out) as part:
         grid = make_grid(shown, nrow=steps, padding=2)

@@ -25,14 +25,14 @@ class Item(NamedTuple):
     Attributes:
         seed: of its latent.
         number: of its latent.
-        kind: index of its class; None if the generator is unconditional.
+        class_index: of its class; None if the generator is unconditional.
         place: slice in the stack of one person, from 1; 0 outside a stack.
         alone: whether it is the only image of its seed.
     """
 
     seed: int
     number: int
-    kind: int | None
+    class_index: int | None
     place: int = 0
     alone: bool = False
 
@@ -131,29 +131,29 @@ class Order:
     def items(self) -> list[Item]:
         """Every image to generate, in order."""
         if self.seeds is not None:
-            kinds = [self.kinds(1, 0, seed, seed)[0] for seed in self.seeds]
-            return [Item(seed, 0, kind, alone=True) for seed, kind in zip(self.seeds, kinds, strict=True)]
+            return [Item(seed, 0, self.class_indices(1, 0, seed)[0], alone=True) for seed in self.seeds]
         count = len(self) if self.people is None else self.people
-        numbered = list(enumerate(self.kinds(count, self.first, self.seed, self.first), self.first))
+        numbered = list(enumerate(self.class_indices(count, self.first, self.seed), self.first))
         if self.people is None:
-            return [Item(self.seed, number, kind) for number, kind in numbered]
+            return [Item(self.seed, number, index) for number, index in numbered]
         places = range(1, self.slices + 1)
-        return [Item(self.seed, number, kind, place) for number, kind in numbered for place in places]
+        return [Item(self.seed, number, index, place) for number, index in numbered for place in places]
 
-    def kinds(self, count: int, first: int, seed: int, place: int) -> list[int | None]:
-        """The classes of a seed's images from number `first` on, which stands at `place` in the order."""
+    def class_indices(self, count: int, first: int, seed: int) -> list[int | None]:
+        """The class of each image of a seed, from image number `first` on; None without classes."""
         classes = self.generator.classes
         if not classes:
             return [None] * count
         if self.labels == "as_trained":
-            drawn = self.generator.kinds(count, None, seed, first)
+            drawn = self.generator.class_indices(count, None, seed, first)
             return [] if drawn is None else drawn.tolist()
         if self.labels == "balanced":
-            return [index % len(classes) for index in range(place, place + count)]
+            start = first if self.seeds is None else seed  # each image of `seeds` has number 0
+            return [number % len(classes) for number in range(start, start + count)]
         if isinstance(self.labels, str):
             return [classes.index(self.labels)] * count
         edges = np.cumsum([self.counts.get(name, 0) for name in classes])
-        places = (np.arange(place, place + count) - self.first) % edges[-1]
+        places = (np.arange(first, first + count) - self.first) % edges[-1]
         return np.searchsorted(edges, places, side="right").tolist()
 
     def groups(self) -> list[list[Item]]:
@@ -176,20 +176,20 @@ class Order:
     def labels_of(self, items: Sequence[Item]) -> Tensor | None:
         """Labels of images."""
         if not self.generator.conditions:
-            return torch.tensor([item.kind for item in items]) if self.generator.classes else None
+            return torch.tensor([item.class_index for item in items]) if self.generator.classes else None
         low, high = (self.generator.conditions.get("slice", [0, 0])[end] for end in (0, -1))
         found = []
         for item in items:
             conditions = dict(self.conditions or {})
             if item.place:
                 conditions["slice"] = low + (item.place - 1) * (high - low) / (self.slices - 1)
-            label = self.generator.labels(1, item.kind, item.seed, item.number, conditions)
+            label = self.generator.labels(1, item.class_index, item.seed, item.number, conditions)
             found += [] if label is None else [label]
         return torch.cat(found)
 
     def classes(self) -> set[str]:
         """Names of the classes of the images."""
-        return {self.names[item.kind or 0] for item in self.items()}
+        return {self.names[item.class_index or 0] for item in self.items()}
 
 
 def refuse_portraits(generator: TrainedGenerator, wanted: Collection[str], allowed: bool) -> list[str]:

@@ -16,9 +16,8 @@ from torchvision.utils import make_grid
 from tqdm import tqdm
 
 from alzgan.device.overhead import tune_process
-from alzgan.device.pixels import to_uint8, viewable
+from alzgan.device.pixels import to_uint8
 from alzgan.errors import UserError, at_least, one_of
-from alzgan.evaluation.reference import middle
 from alzgan.files import cache_folder, read_table, replacing, reporting_disk_errors, scratch
 from alzgan.generation.card import card
 from alzgan.generation.check import CopyCheck, Judgement
@@ -32,7 +31,8 @@ from alzgan.generation.order import (
     parsed_seeds,
     refuse_portraits,
 )
-from alzgan.images.decoding import OURS, SYNTHETIC
+from alzgan.images.decoding import MADE_BY, SYNTHETIC
+from alzgan.metrics.memorisation import MOST
 from alzgan.runs.config import as_mapping, checkpoint_file
 from alzgan.runs.load import SAMPLES_AT_ONCE, TrainedGenerator, load
 from alzgan.runs.signatures import check_types, fits
@@ -167,7 +167,7 @@ class Making:
             dealt = "left out" if self.settings.copies == "drop" else "flagged in manifest.csv"
             whose = "images" if self.order.people is None else "stacks"
             lines.append(
-                f"{self.flagged:,} {whose} are nearer to a training image than 99 of 100 {whose} of unseen "
+                f"{self.flagged:,} {whose} are nearer to a training image than {MOST} {whose} of unseen "
                 f"people: {dealt}"
             )
         return [*lines, *(f"note: {note}" for note in self.notes)]
@@ -200,8 +200,7 @@ class Making:
         if not new and not shows and self.check is None:
             self.enter(batch, [None] * len(group))
             return [], torch.empty(0)
-        images = self.order.images(batch)
-        pixels = middle(images) if self.generator.slices_as_channels else images
+        pixels = self.generator.shown(self.order.images(batch))
         judged: Sequence[Judgement | None] = [None] * len(group)
         if self.check is not None:
             judge = self.check.judge if self.order.people is None else self.check.judge_stack
@@ -211,7 +210,7 @@ class Making:
         kept = self.enter(batch, judged)
         if shows:
             shown = [index for index, item in enumerate(group) if item in kept]
-            self.shown.append(to_uint8(images[shown][: GRID - sum(map(len, self.shown))]))
+            self.shown.append(to_uint8(pixels[shown][: GRID - sum(map(len, self.shown))]))
         rows = [index for index, item in enumerate(group) if item in kept and item in new]
         return [group[index] for index in rows], pixels[rows]
 
@@ -240,7 +239,7 @@ class Making:
     def about(self, item: Item) -> dict[str, str]:
         """The metadata of a file."""
         return {
-            SYNTHETIC: OURS,
+            SYNTHETIC: MADE_BY,
             "Seed": str(item.seed),
             "Number": str(item.number),
             "Checkpoint": self.folder.identity["checkpoint"],
@@ -251,7 +250,7 @@ class Making:
         item = batch.items[index]
         row: dict[str, object] = {
             "file": self.folder.name_of(item),
-            "class": self.folder.classes[item.kind or 0],
+            "class": self.folder.classes[item.class_index or 0],
             "subject": person_name(item),
             "slice": item.place or "",
             "seed": item.seed,
@@ -281,7 +280,7 @@ class Making:
             part.write_text(text, encoding="utf-8", errors="backslashreplace")
         if not any(map(len, self.shown)):
             return  # all images were left out
-        shown = viewable(torch.cat(self.shown))
+        shown = torch.cat(self.shown)
         columns = self.order.slices if self.order.people is not None else round(len(shown) ** 0.5)
         grid = make_grid(shown, nrow=columns, padding=2)
         with replacing(self.out / "grid.png") as part:

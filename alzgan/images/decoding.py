@@ -24,7 +24,7 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "PPM", "TGA", "JP
 MAX_PIXELS = 2**25  # 5792 x 5792; a larger image is a decompression bomb
 MAX_BYTES = 8 * MAX_PIXELS
 DEEP = ("I", "F")  # first letters of Pillow's modes of more than 8 bits
-SYNTHETIC, OURS = "Synthetic", "made by alzgan"  # key and value in the metadata of a generated PNG
+SYNTHETIC, MADE_BY = "Synthetic", "made by alzgan"  # key and value in the metadata of a generated PNG
 SCALED = "I;16 of alzgan"  # the mode of a generated PNG of 16 bits
 PERCENTILES = (0.5, 99.5)  # of a scan's foreground; they become 0 and 255
 Item = TypeVar("Item")
@@ -95,7 +95,7 @@ def decode_image(content: bytes, path: Path | str) -> Picture:
             image.load()  # in full: JPEG's draft mode would change pixels of a slice by up to 26 of 255
             # If 0 is white, Pillow inverts images of up to 8 bits only.
             white_is_zero = tiff_tag(image, TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
-            if image.mode.startswith(DEEP) and image.info.get(SYNTHETIC) == OURS:
+            if image.mode.startswith(DEEP) and image.info.get(SYNTHETIC) == MADE_BY:
                 return Picture(np.rint(np.asarray(image) / 257).astype(np.uint8), SCALED)
             return Picture(as_uint8(ImageOps.exif_transpose(image), white_is_zero), image.mode)
     except BadImage:

@@ -2,9 +2,9 @@
 
 Each folder is a class; subfolders are read too. Images without any folder form one class. `train/CLASS` and
 `test/CLASS` are classes with a split. Folders named like people are people. Ignored are hidden files, those
-that file managers leave behind, files without a suffix in ``SUFFIXES``, masks beside images, and files beside
-the class folders (manifests, reports). A link to a folder is followed once a class, unless it leads into the
-root or above it, so there are no loops and no image is counted twice. A folder without an image is no class.
+that file managers leave behind, files without a suffix of an image, masks beside images, and files beside the
+class folders (manifests, reports). A link to a folder is followed once a class, unless it leads into the root
+or above it, so there are no loops and no image is counted twice. A folder without an image is no class.
 """
 
 import os
@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from alzgan.errors import UserError
 from alzgan.text import counted, printable
 
-SUFFIXES = frozenset([
+IMAGE_SUFFIXES = frozenset([
     ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm",
     ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
 ])  # fmt: skip
@@ -242,7 +242,7 @@ def entries_of(folder: str) -> list[os.DirEntry]:
 
 
 def has_image_suffix(path: str) -> bool:
-    return PurePosixPath(path).suffix.lower() in SUFFIXES
+    return PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES
 
 
 def summary(listing: Listing) -> str:
@@ -251,7 +251,7 @@ def summary(listing: Listing) -> str:
         return "nothing"
     suffixes = [PurePosixPath(path).suffix.lower() for path in listing.others]
     kinds = Counter(
-        "image" if suffix in SUFFIXES else printable(f"{suffix} file").strip() for suffix in suffixes
+        "image" if suffix in IMAGE_SUFFIXES else printable(f"{suffix} file").strip() for suffix in suffixes
     )
     folders = counted(len(listing.folders), "folder") if listing.folders else "no folders"
     return " and ".join([*(counted(n, kind) for kind, n in kinds.most_common(3)), folders])

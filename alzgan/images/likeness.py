@@ -32,10 +32,10 @@ WHITE = 0.05  # share of the largest variance added to each before whitening
 LEVELS = (32, 16, 4), (64, 2, 3)
 FAST_LEVELS = (32, 8, 4), (64, 2, 3)
 SIGMAS = {32: (0.75, 1.875), 64: (1, 2.6)}  # in pixels: the fine blur, and that of the surroundings
-FLAT = 0.3  # share of an image's contrast; it keeps noise in plain areas small
+CONTRAST_FLOOR = 0.3  # share of an image's contrast; it keeps noise in plain areas small
 DAMPING = 0.001  # of a step's normal equations
 SEEN = 0.5  # least share of the reference that an aligned image covers
-BLOCK, PART = 256, 32  # images compared with all references, and aligned, at a time
+SEARCH_BLOCK, ALIGN_BLOCK = 256, 32  # images compared with all references, and aligned, at a time
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Search:
         self.references, self.people = references, people
         self.levels = FAST_LEVELS if fast else LEVELS
         self.poses = poses((0,) if fast else SHIFTS)
-        parts = [small(part) for part in references.split(BLOCK)]
+        parts = [small(part) for part in references.split(SEARCH_BLOCK)]
         rows, self.centres = (torch.cat(each) for each in zip(*parts, strict=True))
         variances, axes = torch.linalg.eigh((rows.T @ rows).double())
         basis = (axes / (variances + WHITE * variances[-1] + 1e-12).sqrt())[:, -RANK:].float()
@@ -73,19 +73,21 @@ class Search:
         best = found.similarity.max(1)
         return Nearest(best.values, found.index.gather(1, best.indices[:, None])[:, 0])
 
-    def several(self, images: Tensor, more: int = 1, people: Tensor | None = None) -> Nearest:
-        """The nearest references (N, K) of each image; `more` times as many as one needs."""
+    def several(self, images: Tensor, people: Tensor | None = None) -> Nearest:
+        """The nearest references (N, K) of each image, K as the last of `levels` says."""
         found, start = [], 0
-        for block in images.split(BLOCK):
+        for block in images.split(SEARCH_BLOCK):
             theirs = None if people is None else people[start : (start := start + len(block))]
-            index, pose = self.candidates(block, more, theirs)
-            parts = zip(block.split(PART), index.split(PART), pose.split(PART), strict=True)
-            found += [self.aligned(*part, more) for part in parts]
+            index, pose = self.candidates(block, theirs)
+            parts = zip(
+                block.split(ALIGN_BLOCK), index.split(ALIGN_BLOCK), pose.split(ALIGN_BLOCK), strict=True
+            )
+            found += [self.aligned(*part) for part in parts]
         return Nearest(
             torch.cat([each.similarity for each in found]), torch.cat([each.index for each in found])
         )
 
-    def candidates(self, images: Tensor, more: int, people: Tensor | None) -> tuple[Tensor, Tensor]:
+    def candidates(self, images: Tensor, people: Tensor | None) -> tuple[Tensor, Tensor]:
         """Indices (N, K) of references, and the poses (N, K, 3, 3) in which their codes match best."""
         rows, centres = small(images)
         codes = F.normalize(rows @ self.posed, dim=2)  # (poses, N, RANK)
@@ -94,15 +96,15 @@ class Search:
             torch.maximum(best, (code @ self.codes.T).abs_(), out=best)
         if people is not None:
             best[people[:, None] == self.people] = -1
-        index = best.topk(min(more * self.levels[0][1], len(self.codes)), 1).indices
+        index = best.topk(min(self.levels[0][1], len(self.codes)), 1).indices
         pose = torch.einsum("pnr,nkr->nkp", codes, self.codes[index]).abs().argmax(2)
         return index, centres[:, None] @ self.poses[pose] @ torch.linalg.inv(self.centres[index])
 
-    def aligned(self, images: Tensor, index: Tensor, pose: Tensor, more: int) -> Nearest:
+    def aligned(self, images: Tensor, index: Tensor, pose: Tensor) -> Nearest:
         """Align images with candidates (N, K) from poses (N, K, 3, 3); the best go to the next level."""
         similarity = torch.zeros(index.shape)
         for side, count, steps in self.levels:
-            kept = similarity.topk(min(more * count, index.shape[1]), 1).indices
+            kept = similarity.topk(min(count, index.shape[1]), 1).indices
             index, pose = index.gather(1, kept), pose.take_along_dim(kept[:, :, None, None], 1)
             rows, places = index.unique(return_inverse=True)
             theirs = detail(self.references[rows], side)[places.flatten()]
@@ -120,7 +122,7 @@ def detail(images: Tensor, side: int) -> Tensor:
     smooth = fine @ F.interpolate(grey, (side, side), mode=mode) @ fine.T
     rest = smooth - wide @ smooth @ wide.T
     contrast = wide @ rest.square() @ wide.T
-    return rest / (contrast.sqrt() + FLAT * contrast.mean((2, 3), keepdim=True).sqrt() + 1e-3)
+    return rest / (contrast.sqrt() + CONTRAST_FLOOR * contrast.mean((2, 3), keepdim=True).sqrt() + 1e-3)
 
 
 @cache

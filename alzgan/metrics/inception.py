@@ -92,7 +92,7 @@ def check_inception_weights(path: Path) -> None:
     except OSError as error:
         raise UserError(
             f"Inception weights {path}: {error.strerror}; put {INCEPTION_FILE} there, or give its place "
-            "(features=[inception:FILE], or callbacks.quality.weights=FILE in training)"
+            "(features=[inception:FILE], or callbacks.quality.extractor=inception:FILE in training)"
         ) from None
     if not digest.startswith(INCEPTION_SHA256):
         raise UserError(

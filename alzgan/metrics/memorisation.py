@@ -24,6 +24,7 @@ from alzgan.metrics.sets import Features, People
 
 SAME = 0.999  # from this correlation on, two images are the same
 QUANTILE = 0.99  # the threshold is this quantile of the similarities of unseen people's images
+MOST = f"{100 * QUANTILE:.0f} of 100"  # of these images are less similar, in words
 CONFIDENCE = 0.95  # of the upper limit of the share of copies
 
 

@@ -21,7 +21,6 @@ from alzgan.people.subjects import (
     assert_disjoint,
     by_table_or_names,
     identify,
-    read_table,
     refuse_many,
     rows_by_file,
 )
@@ -84,7 +83,7 @@ class Cohort:
 
     Raises:
         SettingError: a value is out of its range.
-        UserError: `root` is not set, or the fractions are invalid.
+        UserError: `root` is not set.
     """
 
     root: str | Path | None = None
@@ -150,7 +149,6 @@ class Cohort:
         constant: Collection[str],
         two_valued: Collection[str],
         found: Thumbnails | None = None,
-        kept_split: Path | None = None,
     ) -> People:
         """Who is in the readable images, and who is held out.
 
@@ -163,7 +161,6 @@ class Cohort:
             constant: paths of the images of one value.
             two_valued: paths of the images of two values.
             found: their thumbnails; None: read on demand.
-            kept_split: a table of a continued run; its people and parts are kept unchanged.
 
         Raises:
             UserError: the people cannot be told, or a table has a leak.
@@ -177,13 +174,6 @@ class Cohort:
         def small() -> Thumbnails:
             return found.of(rows if masks else slice(None)) if found else thumbnails(self.folder, files)
 
-        if kept_split is not None:
-            subjects = read_table(self.folder, files, str(kept_split))
-            split = Split([str(part) for part in subjects.split], [])
-            notes.append(
-                f"the held-out people stay those that an older version drew: {printable(kept_split)}"
-            )
-            return People(rows, files, subjects, [], split, notes)
         subjects = self.identify(files, lambda: small().upright)
         people = None if subjects.rule == "none" else subjects.subject
         alike = known_copies(self.folder, files, lambda: small().square, self.cache_dir, people)

@@ -22,7 +22,7 @@ from alzgan.images.thumbnails import SQUARE
 from alzgan.people.similarity import (
     COMPARED,
     LINK,
-    MANY,
+    MOST_COMPARED,
     blocks_of,
     components,
     detail,
@@ -30,7 +30,7 @@ from alzgan.people.similarity import (
     unit_vectors,
 )
 
-COPIES = 3  # version; raise it when the same images would give other pairs
+COPIES_VERSION = 4  # version; raise it when the same images would give other pairs
 COPY = 0.975  # least correlation of detail of two copies
 EXACT = 0.999  # above any correlation of neighbouring slices, even of a smooth template
 ALIKE = 0.93  # least similarity of copies between two people; on the Kaggle set all others are below 0.91
@@ -65,7 +65,7 @@ def find_copies(
 ) -> list[Copy]:
     """All pairs of copies among images, by pixels and by names.
 
-    Among more than `MANY` images only equal thumbnails are found, each paired with the first of its kind.
+    Among more than `MOST_COMPARED` images only equal thumbnails are found, each paired with the first one.
 
     Args:
         squares: thumbnails (N, 48, 48), uint8.
@@ -73,7 +73,7 @@ def find_copies(
         people: the person in each. If given, altered copies between two people are found too, among up to
             `SEARCHED` images: see `alzgan.images.likeness.LOOKED_FOR`.
     """
-    by_pixels = copies_by_pixels if len(squares) <= MANY else equal
+    by_pixels = copies_by_pixels if len(squares) <= MOST_COMPARED else equal
     found = list(copies_by_name(files))
     if people is not None and len(squares) <= SEARCHED:
         found += altered(squares, people)
@@ -183,7 +183,7 @@ def known_copies(
     """
     key = os.path.realpath(root), stamp(root, files), *(people or ())
     return cached(
-        cache_path(cache_folder(cache_dir), "copies.json", COPIES, *key),
+        cache_path(cache_folder(cache_dir), "copies.json", COPIES_VERSION, *key),
         lambda: find_copies(squares(), files, people),
         lambda kept: [Copy(int(one), int(two), str(how), float(r)) for one, two, how, r in kept],
     )

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
+from scipy.ndimage import uniform_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spanning_tree
 
@@ -25,7 +26,7 @@ CHAIN = 4  # least slices of a chain; three could be a picture and two edited co
 IN_CHAINS = 0.9  # least share of the images in a chain
 BRANCHING = 0.05  # largest share of the images with three links: slices form lines, copies form clusters
 MIXED = 0.05  # largest share of the people with two classes: a person may have come twice
-MANY = 100_000  # most images to compare each with each; more would take hours
+MOST_COMPARED = 100_000  # most images to compare each with each; more would take hours
 COMPARED = 2048  # images on each side of a block of correlations: 16 MiB
 MAX_LINKS = 4_000_000  # links held before they are thinned to a forest: 48 MB
 
@@ -115,15 +116,7 @@ def unit_vectors(rows: np.ndarray) -> np.ndarray:
 
 def detail(thumbs: np.ndarray) -> np.ndarray:
     """`contrast` of the difference from the mean of the 5 x 5 pixels around."""
-    return contrast(thumbs, lambda images: images - local_mean(images))
-
-
-def local_mean(images: np.ndarray) -> np.ndarray:
-    """Mean of the 5 x 5 pixels around each pixel of (N, H, W), edges repeated."""
-    _, height, width = images.shape
-    padded = np.pad(images, [(0, 0), (2, 2), (2, 2)], mode="edge")
-    columns = sum((padded[:, i : i + height] for i in range(1, 5)), start=padded[:, :height])
-    return sum((columns[:, :, i : i + width] for i in range(1, 5)), start=columns[:, :, :width]) / 25
+    return contrast(thumbs, lambda images: images - uniform_filter(images, (1, 5, 5), mode="nearest"))
 
 
 def blocks_of(vectors: np.ndarray) -> Iterator[np.ndarray]:

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from alzgan.device.streams import stream
-from alzgan.errors import UserError
+from alzgan.errors import SettingError
 from alzgan.files import write_table
 from alzgan.images.folder import ImageFile
 from alzgan.people.similarity import in_several
 from alzgan.people.subjects import PARTS, Subjects
 from alzgan.text import counted, printable
 
-MANIFEST = ("file", "class", "subject", "slice", "split")  # columns of every table of people
+MANIFEST_COLUMNS = ("file", "class", "subject", "slice", "split")  # columns of every table of people
 SCAN = "scan"  # a further column, if people may have been scanned more than once
 DRAW = 2  # version of the draw; raise it when the same people and seed would give other parts
 MEMBERS_OF_THE_SMALLEST_PART = 3  # in a stratum, so that two neighbours by size may be held out together
@@ -55,7 +55,7 @@ def split_by_subject(
             of an image are one unit, drawn like one person.
 
     Raises:
-        UserError: the fractions are negative, do not add up to 1, or leave no training part.
+        SettingError: the fractions are negative, do not add up to 1, or leave no training part.
     """
     shares = part_shares(fractions)
     units = subjects if units is None else units
@@ -96,13 +96,11 @@ def seats(count: int, shares: dict[str, float], rng: np.random.Generator) -> lis
 
 
 def part_shares(fractions: Sequence[float]) -> dict[str, float]:
-    """The parts with their fractions; UserError if these are invalid or leave no training part."""
+    """The parts with their fractions; SettingError if these are invalid or leave no training part."""
     if len(fractions) != 3 or not all(0 <= f <= 1 for f in fractions) or abs(sum(fractions) - 1) > 1e-6:
-        raise UserError(
-            f"split fractions {list(fractions)}: give three for train, validation and test that add up to 1"
-        )
+        raise SettingError(f"fractions={list(fractions)} must be three numbers from 0 to 1 that add up to 1")
     if fractions[0] == 0:
-        raise UserError("split fractions leave nothing to train on: the first must be above 0")
+        raise SettingError(f"fractions={list(fractions)} leave no people to train on")
     return {part: float(f) for part, f in zip(PARTS, fractions, strict=True) if f > 0}
 
 
@@ -122,7 +120,9 @@ def write_split(
     scans = subjects.scan if subjects.scan and any(subjects.scan) else None
     names, labels = [file.path for file in files], [file.label for file in files]
     columns = [names, labels, subjects.subject, subjects.slice, parts, *([scans] if scans else [])]
-    write_table(Path(path), (*MANIFEST, SCAN) if scans else MANIFEST, zip(*columns, strict=True))
+    write_table(
+        Path(path), (*MANIFEST_COLUMNS, SCAN) if scans else MANIFEST_COLUMNS, zip(*columns, strict=True)
+    )
 
 
 def people_by_class(labels: Sequence[str], subjects: Sequence[str]) -> dict[str, list[str]]:

@@ -20,7 +20,7 @@ from alzgan.images.arrays import stamp
 from alzgan.images.folder import ImageFile
 from alzgan.images.thumbnails import thumbnails
 from alzgan.people.names import RULES, spelling_key, suggest_pattern
-from alzgan.people.similarity import MANY, in_several, recover
+from alzgan.people.similarity import MOST_COMPARED, in_several, recover
 from alzgan.people.tables import COLUMNS, file_of, rows_of
 from alzgan.text import printable, shell_override
 
@@ -28,7 +28,7 @@ PARTS = ("train", "validation", "test")
 LEFT_OUT = "left out"  # in no part, for example a copy of an image in a part
 BESIDE = ("subjects.csv", "manifest.csv", "split.csv")  # tables that auto looks for in the root, in order
 FEW_PEOPLE = 10  # samples of a class with fewer people may resemble these people
-RECOVERY = 1  # version of "content"; raise it when the same images would give other people
+RECOVERY = 2  # version of "content"; raise it when the same images would give other people
 CHOICES = (
     "data.subjects=csv:FILE (columns file, subject), data.subjects=regex:PATTERN (with a group 'subject') "
     "or data.subjects=none (each file is a person of its own)"
@@ -285,10 +285,10 @@ def from_content(
 
 def refuse_many(count: int) -> None:
     """Raise UserError for more images than can be compared, each with each."""
-    if count > MANY:
+    if count > MOST_COMPARED:
         raise UserError(
-            f"data.subjects=content compares each image with each, and takes {MANY} images at most, not "
-            f"{count}; give {CHOICES}"
+            f"data.subjects=content compares each image with each, and takes {MOST_COMPARED} images at most, "
+            f"not {count}; give {CHOICES}"
         )
 
 

@@ -17,6 +17,10 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # The parts that an evaluation may lack, because a stage was left out or an older version made it.
 LACKING: dict[str, Any] = {"notes": [], "seconds": {}}
 LACKING |= dict.fromkeys(("expected_coverage", "copies", "anatomy", "utility"))
+DIFFERENT = (
+    "These runs were trained on different images, splits, sizes or channels: compare each only with its own "
+    "unseen people"
+)
 MARKS = {"good": "✓", "bad": "✗", "cannot tell": "?"}
 
 
@@ -46,6 +50,7 @@ def page(evaluation: dict[str, Any], pictures: Sequence[Picture]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "words": words, "share": share, "printable": printable}
+    environment.filters["dagger"] = plots.dagger
     metrics = evaluation["metrics"]
     candidates = [with_records(candidate, metrics) for candidate in evaluation["candidates"]]
     evaluation = {**evaluation, "candidates": candidates}
@@ -63,6 +68,7 @@ def page(evaluation: dict[str, Any], pictures: Sequence[Picture]) -> str:
         settings=settings,
         tradeoff=settings and plots.tradeoff("tradeoff", settings, *axes_of(metrics)),
         marks=MARKS,
+        different=DIFFERENT,
     )
 
 
@@ -191,8 +197,9 @@ def findings(
             claim = f"{better} {metric['claim']} unseen people than {worse}"
             found[claim].append(f"{metric['words']} in {words(each['space'])}, p = {number(each['p'])}")
     if not found:
-        smallest = min(each["p"] for each in tests)
-        return f"{names[one]} and {names[two]}: cannot tell apart (smallest p = {number(smallest)})"
+        tested = [each["p"] for each in tests if each["p"] is not None]
+        why = f"smallest p = {number(min(tested))}" if tested else "a discriminator was trained on all spaces"
+        return f"{names[one]} and {names[two]}: cannot tell apart ({why})"
     return ". ".join(f"{claim} ({'; '.join(numbers)})" for claim, numbers in found.items())
 
 

@@ -53,6 +53,11 @@ def drawn(name: str, size: tuple[float, float], draw: Callable[[Figure], None]) 
     )
 
 
+def dagger(number: dict[str, Any]) -> str:
+    """The mark of a number or curve in a space that the discriminator was trained on; empty for any other."""
+    return " †" if number.get("trained") else ""  # older ones lack it
+
+
 def distances(name: str, numbers: Sequence[dict[str, Any]]) -> str:
     """Distances to held-out people relative to the limit of unseen people, with the latter's interval."""
     rows = [number for number in numbers if number["limit"] > 0]
@@ -98,7 +103,9 @@ def beside_unseen(axes: Axes, rows: Sequence[dict[str, Any]], scaled: Callable[[
         band = [scaled(place, number["unseen"][end]) for end in ("low", "high")]
         axes.plot(band, [place, place], color=UNSEEN, linewidth=7, alpha=0.55, solid_capstyle="butt")
         axes.plot(scaled(place, number["value"]), place, "o", color=SAMPLES, markersize=7)
-    axes.set_yticks(range(len(rows)), [f"{each['of']['words']}, {each['space']}" for each in rows])
+    axes.set_yticks(
+        range(len(rows)), [f"{each['of']['words']}, {each['space']}{dagger(each)}" for each in rows]
+    )
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
     axes.plot([], [], "o", color=SAMPLES, label="samples")
@@ -119,7 +126,7 @@ def curves(name: str, found: Sequence[dict[str, Any]]) -> str:
                 axes.plot(curve["n"], curve[side], "o-", color=colour, markersize=4, label=label)
                 if curve[f"{side}_at_infinity"] is not None:
                     axes.axhline(curve[f"{side}_at_infinity"], color=colour, linestyle=":", linewidth=1.2)
-            axes.set_title(curve["space"], fontsize=11)
+            axes.set_title(curve["space"] + dagger(curve), fontsize=11)
             axes.set_xlabel("N")
             axes.set_ylim(bottom=min(0, *axes.get_ylim()))
         for axes in grid.flat[len(found) :]:
@@ -138,7 +145,11 @@ def similarities(name: str, copies: dict[str, Any]) -> str:
         axes = figure.subplots()
         steps(axes, histogram["edges"], {"samples": histogram["samples"], "held_out": histogram["unseen"]})
         axes.axvline(
-            copies["threshold"], color=INK, linestyle="--", linewidth=1, label="99 % of held-out people's"
+            copies["threshold"],
+            color=INK,
+            linestyle="--",
+            linewidth=1,
+            label=f"{copies['most']} of held-out people's",
         )
         axes.axvline(copies["certain"], color=INK, linestyle=":", linewidth=1.6, label="copies beyond")
         axes.set_xlabel("correlation of detail with the nearest training image, aligned")
@@ -219,7 +230,7 @@ def tradeoff(name: str, rows: Sequence[dict[str, Any]], far: str, near: str) -> 
             x = [row[far]["mean"] / row[far]["unseen"]["mean"] for row in steps]
             y = [100 * row[near]["mean"] for row in steps]
             axes.plot(x, y, "o-", color=SAMPLES, markersize=5, linewidth=1)
-            ends.append((x[-1], y[-1], steps[-1]["name"]))
+            ends.append((x[-1], y[-1], steps[-1]["name"] + dagger(steps[-1][far])))
         for right, top, name in together(ends):
             axes.annotate(
                 name, (right, top), (4, 3), textcoords="offset points", fontsize=8, color=INK, rotation=20

@@ -38,6 +38,9 @@ INSTEAD = {
     "fast_dev_run": "trainer.max_steps=1",
 }
 START = ("start_from", "start_with")
+# What a model may have none of, with the groups to choose it from: one of each, or several by name.
+ONE = {"augment": "augment", "average": "average"}
+SEVERAL = {"penalties": "penalty", "parts": "part"}
 REFUSALS = (ValueError, MisconfigurationException)
 OF_THE_TRAINER = (*REFUSALS, RuntimeError, TypeError, ImportError)  # about Slurm or a missing package
 
@@ -119,11 +122,10 @@ def check_typed(settings: DictConfig, overrides: Sequence[str]) -> None:
     Raises:
         UserError: an override sets such an option.
     """
-    groups = {"augment": "augment", "average": "average", "penalties": "penalty", "parts": "part"}
     for override in overrides:
         place, _, name = override.lstrip("+").partition("=")[0].rpartition(".")
         node = OmegaConf.select(settings, place)
-        group = groups.get(place.removeprefix("model.").partition(".")[0])
+        group = {**ONE, **SEVERAL}.get(place.removeprefix("model.").partition(".")[0])
         if group and name != "_target_" and OmegaConf.is_dict(node) and "_target_" not in node:
             raise UserError(
                 f"{override.lstrip('+')}: the run has no {place}; choose one with {group}=, or leave it out"
@@ -132,12 +134,12 @@ def check_typed(settings: DictConfig, overrides: Sequence[str]) -> None:
 
 def drop_options_of_nothing(model: DictConfig) -> None:
     """Remove a recipe's options of components that the command line has set to none."""
-    for group in ("penalties", "parts"):
-        pieces = model.get(group) or OmegaConf.create()
+    for component in SEVERAL:
+        pieces = model.get(component) or OmegaConf.create()
         for name in [name for name, node in pieces.items() if node and "_target_" not in node]:
             with open_dict(pieces):
                 del pieces[name]
-    for name in ("augment", "average"):
+    for name in ONE:
         if model.get(name) and "_target_" not in model[name]:
             model[name] = None
 

@@ -145,7 +145,7 @@ def check_missing(config: DictConfig) -> None:
 
 def check_plain(config: DictConfig) -> None:
     """Raise UserError if a value looks like an interpolation, which OmegaConf would resolve later."""
-    for name, value in leaves(OmegaConf.to_container(config, resolve=True)):
+    for name, value in leaves(OmegaConf.to_container(config, resolve=True), in_lists=True):
         if isinstance(value, str) and "${" in value:
             raise UserError(f"{name}={printable(value)} has ${{ in it; choose another")
 
@@ -155,10 +155,12 @@ def effective(overrides: Sequence[str]) -> list[str]:
     return list({override.partition("=")[0]: override for override in overrides}.values())
 
 
-def leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Name and value of every setting of a plain config; an empty node and a list count as one setting."""
+def leaves(config: Any, path: str = "", in_lists: bool = False) -> Iterator[tuple[str, Any]]:
+    """Name and value of every setting of a plain config; an empty node, and mostly a list, is one setting."""
+    if in_lists and isinstance(config, list | tuple):
+        config = dict(enumerate(config)) or config
     if isinstance(config, dict) and config:
         for key, value in config.items():
-            yield from leaves(value, f"{path}.{key}" if path else str(key))
+            yield from leaves(value, f"{path}.{key}" if path else str(key), in_lists)
     else:
         yield path, config

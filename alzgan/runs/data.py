@@ -37,7 +37,7 @@ def data_of_run(previous: Previous, node: DictConfig) -> MRIDataModule:
         UserError: the images are missing or have changed.
     """
     data, path = build("data", node), printable(previous.path)
-    keep_older_split(previous, data, previous.path.parent.parent)
+    refuse_older_split(previous)
     try:
         data.read()
     except UserError as error:
@@ -53,15 +53,11 @@ def data_of_run(previous: Previous, node: DictConfig) -> MRIDataModule:
     return data
 
 
-def keep_older_split(previous: Previous, data: MRIDataModule, run_dir: Path) -> None:
-    """Keep the split of an old run, whose held-out people were drawn in another way."""
-    if previous.provenance["data"].get("draw") == DRAW:
-        return
-    folders = (previous.path.parent.parent, run_dir)
-    table = next((folder / "split.csv" for folder in folders if (folder / "split.csv").is_file()), None)
-    if table is None:
+def refuse_older_split(previous: Previous) -> None:
+    """Raise UserError for a run whose held-out people an older version drew in another way."""
+    if previous.provenance["data"].get("draw") != DRAW:
+        version = printable(str(previous.provenance.get("alzgan")))
         raise UserError(
-            f"{previous.path}: an older version of alzgan chose the held-out people, and split.csv, which "
-            f"lists them, is not in {folders[0]}: put it back, or start a new run"
+            f"{printable(previous.path)}: alzgan {version} drew its held-out people in another way: use that "
+            "version, or start a new run"
         )
-    data.kept_split = table

@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from alzgan.device.pixels import to_uint8
+from alzgan.device.pixels import middle, to_uint8
 from alzgan.device.precision import to_device
 from alzgan.device.streams import stream
 from alzgan.errors import UserError, one_of, seed_of_streams
@@ -119,15 +119,15 @@ class TrainedGenerator:
         Raises:
             UserError: there is no such class or condition, or a number is outside the training range.
         """
-        kinds = self.kinds(count, label, seed, first)
+        class_indices = self.class_indices(count, label, seed, first)
         if unknown := set(conditions or {}) - set(self.conditions):
             known = ", ".join(map(printable, self.conditions)) or "none"
             raise UserError(f"there is no condition {printable(min(unknown))}, only {known}")
         if not self.conditions:
-            return kinds
+            return class_indices
         streams = streams_of("conditions", seed, first, count)
         draws = [each.random(len(self.conditions)) for each in streams]
-        columns = [torch.zeros(count) if kinds is None else kinds.float()]
+        columns = [torch.zeros(count) if class_indices is None else class_indices.float()]
         for (name, quantiles), drawn in zip(self.conditions.items(), np.transpose(draws), strict=True):
             given = (conditions or {}).get(name)
             if given is None:
@@ -154,7 +154,7 @@ class TrainedGenerator:
             for (name, quantiles), number in zip(self.conditions.items(), numbers, strict=True)
         }
 
-    def kinds(
+    def class_indices(
         self, count: int, label: str | int | Sequence[str | int] | None, seed: int, first: int
     ) -> Tensor | None:
         """Class indices (count,), see `labels`."""
@@ -206,6 +206,10 @@ class TrainedGenerator:
         labels = self.labels(count, label, seed, first, conditions)
         return to_uint8(self.floats(latents, labels, first % SAMPLES_AT_ONCE + np.arange(count)))
 
+    def shown(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) as they are shown and judged: of neighbouring slices the middle one."""
+        return middle(images) if self.slices_as_channels else images
+
     def generate(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (N, C, H, W), uint8, on the CPU, of latents (N, latent_dim) and `labels`."""
         return to_uint8(self.floats(latents, labels))
@@ -234,8 +238,8 @@ class TrainedGenerator:
         for block in np.unique(blocks):
             rows = np.flatnonzero(blocks == block)
             inputs = to_device(spread(latents[rows], places[rows]), self.device).to(self.dtype)
-            kinds = None if labels is None else to_device(spread(labels[rows], places[rows]), self.device)
-            found[rows] = self.network(inputs, kinds).float().cpu()[places[rows]]
+            given = None if labels is None else to_device(spread(labels[rows], places[rows]), self.device)
+            found[rows] = self.network(inputs, given).float().cpu()[places[rows]]
         return found
 
 

@@ -2,10 +2,12 @@
 
 import contextlib
 import copy
+import functools
 import itertools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from alzgan.runs.stored import OF_THE_MACHINE, PHANTOM, check_stored, names_in
 from alzgan.text import shell_override
 from alzgan.upstream.hydra import group_options
 
-# Settings that do not change what the run is, by the beginning of their names.
+# Settings and nodes that do not change what the run is; * is any name.
 CHANGEABLE = (
     "trainer.max_epochs",  # a longer run
     "trainer.max_steps",
@@ -49,10 +51,10 @@ CHANGEABLE = (
     "callbacks.acceleration",
     "callbacks.divergence",
     "callbacks.health",
-    "model.parts.heads.network.view.features",  # its file may move; its content is checked
+    "model.parts.*.network.view.features",  # its file may move; its content is checked
     "callbacks.quality.every_n_epochs",
     "callbacks.quality.cache_dir",
-    "callbacks.quality.weights",  # the file may move; the network is checked
+    "callbacks.quality.extractor",  # its file may move; its name is checked
     "callbacks.quality.download",
 )
 ABSENT = object()
@@ -101,7 +103,7 @@ class Previous:
             for name in touched(override, composed, overrides):
                 new, old = OmegaConf.select(composed, name), OmegaConf.select(settings, name)
                 unwatched = new is None and name.startswith("callbacks.")
-                if name.startswith(CHANGEABLE) or unwatched:
+                if unwatched or any(fnmatchcase(f"{name}.", f"{place}.*") for place in CHANGEABLE):
                     put(settings, name, composed)
                 elif new != old and override not in started_with:
                     put(settings, name, composed)
@@ -152,6 +154,8 @@ class Previous:
         given = as_mapping(composed, resolve=False)
         check_stored(stored, self.path, names_in(given) | set(given.get("allow", [])))
         settings = OmegaConf.create({"logger": given.get("logger"), **stored})  # old runs stored no logger
+        if quality := settings.callbacks.get("quality"):
+            quality.pop("weights", None)  # a setting of old runs
         for name in OF_THE_MACHINE:
             if OmegaConf.select(settings, name.rpartition(".")[0]) is not None:
                 put(settings, name, composed)
@@ -244,7 +248,7 @@ def touched(override: str, composed: DictConfig, overrides: Sequence[str]) -> li
     key = override.lstrip("+~").partition("=")[0].partition("@")[0]
     if key in ("ckpt_path", "run_dir"):
         return []
-    here = dict(leaves(OmegaConf.to_container(composed, resolve=False)))
+    here = unresolved(composed)
     with hydra_at_work():
         options = group_options(key)
     if not options:
@@ -253,10 +257,20 @@ def touched(override: str, composed: DictConfig, overrides: Sequence[str]) -> li
     found: dict[str, None] = {}
     for option in options:
         with contextlib.suppress(HydraException):  # a choice that needs other settings too
-            chosen = compose_config("train", [*others, f"{key}={option}"])
-            there = dict(leaves(OmegaConf.to_container(chosen, resolve=False)))
+            there = settings_of((*others, f"{key}={option}"))
             found |= {name: None for name in {**here, **there} if here.get(name) != there.get(name)}
     return followers(list(found), here)
+
+
+@functools.cache  # Hydra's resolver and the verb ask the same
+def settings_of(overrides: tuple[str, ...]) -> dict[str, Any]:
+    """The settings of a training with these overrides, by name."""
+    return unresolved(compose_config("train", overrides))
+
+
+def unresolved(composed: DictConfig) -> dict[str, Any]:
+    """The settings of a config by name, with interpolations as they are written."""
+    return dict(leaves(OmegaConf.to_container(composed, resolve=False)))
 
 
 def followers(names: list[str], here: dict[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ import torch
 from lightning import Trainer
 from omegaconf import DictConfig, OmegaConf
 
+from alzgan.callbacks import callback_of
 from alzgan.callbacks.checkpoint import RunCheckpoint
 from alzgan.callbacks.quality import Quality
 from alzgan.callbacks.record import outcome
@@ -21,12 +22,13 @@ from alzgan.device.ranks import reporting_lost_ranks
 from alzgan.errors import UserError
 from alzgan.files import remove_parts, replacing, reporting_disk_errors, write_json, written_by_one_process
 from alzgan.gan import GAN
+from alzgan.metrics.trained import is_trained
 from alzgan.networks.frozen import FrozenFeatures
 from alzgan.people.subjects import FEW_PEOPLE
 from alzgan.runs.build import build_data, build_model, build_trainer, check_typed, conditioned, plain
 from alzgan.runs.checkpoints import check_optimizers, check_weights, load_checkpoint, naming_the_file
 from alzgan.runs.config import check_missing, check_plain, effective, made_folders
-from alzgan.runs.data import keep_older_split
+from alzgan.runs.data import refuse_older_split
 from alzgan.runs.provenance import provenance
 from alzgan.runs.resume import Previous
 from alzgan.runs.start import check_held_out, start_from, start_whole
@@ -62,7 +64,7 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
         record: dict[str, Any] = {}
         settings, data, gan, trainer = built(settings, overrides, record, previous, source)
         if previous is not None:
-            keep_older_split(previous, data, run_dir)
+            refuse_older_split(previous)
         data.setup()
         if previous is None:
             standardise_features(gan, data)
@@ -234,12 +236,12 @@ def standardise_features(gan: GAN, data: MRIDataModule) -> None:
 
 def warn_of_flattery(trainer: Trainer, gan: GAN) -> None:
     """Warn if the quality, which chooses `best.ckpt`, is measured in features that the game trains on."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it
-        if isinstance(callback, Quality) and callback.extractor.space in trained_features(gan):
-            log.warning(
-                f"{callback.tag} flatters: the discriminator is trained on the same features; choose another "
-                "callbacks.quality.extractor"
-            )
+    quality = callback_of(trainer, Quality)
+    if quality is not None and is_trained(quality.extractor.space, trained_features(gan)):
+        log.warning(
+            f"{quality.tag} flatters: the discriminator is trained on features of the same network; "
+            "choose another callbacks.quality.extractor"
+        )
 
 
 def trained_features(gan: GAN) -> dict[str, str]:
@@ -307,7 +309,7 @@ def parameters(module: torch.nn.Module) -> int:
 
 def report(trainer: Trainer, run_dir: Path) -> None:
     """Log where the results are."""
-    checkpoint = RunCheckpoint.of(trainer)
+    checkpoint = callback_of(trainer, RunCheckpoint)
     grids = sorted((run_dir / "samples").glob("step_*.png"))
     log.info(f"Trained {trainer.global_step} steps")
     if grids:

@@ -128,14 +128,22 @@ def goes_on(factory: OptimizerFactory, network: nn.Module, state: Any) -> bool:
 
 def origin(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
     """The run of a checkpoint, for the record of a run that starts from it."""
-    data = checkpoint["alzgan"]["provenance"].get("data")
+    made = checkpoint["alzgan"]["provenance"]
+    data = made.get("data")
     known = data if isinstance(data, dict) else {}
     return {
         "path": str(path),
         "step": checkpoint.get("global_step"),
         "root": known.get("root"),
         "fingerprint": known.get("fingerprint"),
+        "trained_features": features_behind(made),
     }
+
+
+def features_behind(made: Mapping[str, Any]) -> dict[str, str]:
+    """The `trained_features` of a run by its record, with those of the run that it started from."""
+    before = made.get("started_from") or {}
+    return {**(before.get("trained_features") or {}), **(made.get("trained_features") or {})}
 
 
 def check_held_out(started: dict[str, Any], data: MRIDataModule) -> None:

@@ -8,14 +8,15 @@ torch.optim's optimizers and lightning.Trainer. The user must name any other cla
 import importlib
 import inspect
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from alzgan.errors import UserError
+from alzgan.runs.config import leaves
 from alzgan.text import printable
 
-OURS = {  # the modules whose classes are allowed, by the first part of the setting's name
+ALLOWED_MODULES = {  # the modules whose classes are allowed, by the first part of the setting's name
     "data": r"alzgan\.data\.datamodule",
     "model": r"alzgan\.(gan|networks\.\w+|losses|parts|penalties|augment|average|schedules)|torch\.optim",
     "conditioning": r"alzgan\.schedules",
@@ -41,8 +42,10 @@ def check_stored(config: dict[str, Any], path: Path, trusted: Collection[str] = 
         if not isinstance(config.get(place), dict) or not config[place]:
             raise UserError(f"{path}: its config has no {place}; start a new run")
     foreign: dict[str, str] = {}
-    for name, value in walk(config):
+    for name, value in leaves(config, in_lists=True):
         _, _, key = name.rpartition(".")
+        if isinstance(value, dict | list | tuple):  # an empty one
+            continue
         if not (value is None or isinstance(value, bool | int | float | str)):
             raise UserError(f"{path}: {printable(name)} in its config is not a plain value; it was not used")
         if isinstance(value, str) and "${" in value:
@@ -64,7 +67,7 @@ def check_stored(config: dict[str, Any], path: Path, trusted: Collection[str] = 
 
 def may_stand(target: Any, name: str) -> bool:
     """Whether a stored name is an allowed class at this place of a config."""
-    allowed = OURS.get(name.partition(".")[0])
+    allowed = ALLOWED_MODULES.get(name.partition(".")[0])
     pattern = rf"({allowed})\.[A-Z]\w*"
     ours = allowed and isinstance(target, str) and re.fullmatch(pattern, target, re.ASCII)
     return bool(ours and is_own_class(target))
@@ -80,18 +83,7 @@ def is_own_class(target: str) -> bool:
     return inspect.isclass(found) and f"{found.__module__}.".startswith(f"{module}.")
 
 
-def walk(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Name and value of every leaf, also in lists."""
-    if isinstance(config, dict):
-        for key, value in config.items():
-            yield from walk(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(config, list | tuple):
-        for index, value in enumerate(config):
-            yield from walk(value, f"{path}.{index}")
-    else:
-        yield path, config
-
-
 def names_in(config: Any) -> set[str]:
     """The names of all classes in a config."""
-    return {value for name, value in walk(config) if name.endswith("_target_") and isinstance(value, str)}
+    settings = leaves(config, in_lists=True)
+    return {value for name, value in settings if name.endswith("_target_") and isinstance(value, str)}

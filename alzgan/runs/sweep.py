@@ -20,7 +20,6 @@ from alzgan.files import read_json, reporting_disk_errors, write_json, write_tab
 from alzgan.runs.config import effective
 from alzgan.runs.resume import Previous
 from alzgan.text import aligned
-from alzgan.upstream.hydra import grid_of
 
 JOB = "job.json"  # in the folders of the jobs that the latest start of the sweep has run
 FAILURE = "failed.json"
@@ -118,14 +117,8 @@ class SweepTable(Callback):
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse another sweep's folder; remove the job records of earlier starts."""
-        folder = Path(config.hydra.sweep.dir)
-        try:
-            for number, overrides in enumerate(known_jobs(config)):
-                check_own(folder / f"job_{number}", overrides)
-        except UserError as error:  # Hydra would only warn
-            sys.exit(f"alzgan: {error}")
-        for record in folder.glob(f"job_*/{JOB}"):
+        """Remove the job records of earlier starts."""
+        for record in Path(config.hydra.sweep.dir).glob(f"job_*/{JOB}"):
             record.unlink()
         # Seed Optuna, so that a sweep that is started again proposes the same jobs.
         sampler = OmegaConf.select(config, "hydra.sweeper.sampler")
@@ -146,15 +139,6 @@ class SweepTable(Callback):
         print("\n".join(["", *shown, f"Also in {folder / 'sweep.csv'}"]), flush=True)
         if failed := [row["job"] for row in rows if row["objective"] is None]:
             sys.exit(f"alzgan: {len(failed)} of {len(rows)} jobs failed: {', '.join(failed)}")
-
-
-def known_jobs(config: DictConfig) -> list[list[str]]:
-    """The overrides of a grid's jobs, known before they run; none for another sweeper."""
-    sweeper = config.hydra.sweeper
-    if not sweeper._target_.endswith(".BasicSweeper"):
-        return []
-    of_the_config = [f"{name}={value}" for name, value in (sweeper.params or {}).items()]
-    return grid_of([*of_the_config, *config.hydra.overrides.task])
 
 
 def job_row(folder: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from alzgan.images.folder import ImageFile
 from alzgan.images.thumbnails import Thumbnails, shrunk
 from alzgan.people.cohort import Cohort, People, named_across, without_masks
 from alzgan.people.copies import SEARCHED, Copy, find_copies
-from alzgan.people.similarity import MANY, leak_count
+from alzgan.people.similarity import MOST_COMPARED, leak_count
 from alzgan.people.splits import HOLD_OUT_MORE, NEEDED_PEOPLE
 from alzgan.people.subjects import LEFT_OUT, PARTS
 from alzgan.text import counted, printable
@@ -74,8 +74,8 @@ def audit(cohort: Cohort) -> Audit:
     `alzgan.people.copies`); `subject_rule`, `subjects` (number), `slices_per_subject`; `split` (images and
     subjects of each part), `named_people_across_splits` (number of people, by the files' names, whom a table
     puts into several parts), `near_duplicates_across_splits` (number of test images that correlate with a
-    train image above `NEAR`; None above `MANY` images); `notes`, `verdict`. Keys about people are None if the
-    people are unknown.
+    train image above `NEAR`; None above `MOST_COMPARED` images); `notes`, `verdict`. Keys about people are
+    None if the people are unknown.
 
     Raises:
         UserError: no image can be read, or a rule other than auto and content does not fit the folder.
@@ -105,7 +105,7 @@ def audit(cohort: Cohort) -> Audit:
         "copies": len(copies),
         **describe_people(people),
         "near_duplicates_across_splits": leak_count(found.upright, people.split.parts, NEAR)
-        if people and len(files) <= MANY
+        if people and len(files) <= MOST_COMPARED
         else None,
     }
     report["notes"] = [*(people or listing).notes, *notes_on(report, facts)]
@@ -163,7 +163,7 @@ def lines(report: dict[str, Any]) -> list[str]:
     """The report as lines for the terminal; the last is the verdict."""
     count, intensity, skipped = report["images"], report["intensity"], report.get("skipped_volumes")
     classes = (f"{printable(name)} {n} ({n / count:.1%})" for name, n in report["classes"].items())
-    copies = f"copies, including {'mirrored' if count > MANY else 'near, mirrored and turned'} ones"
+    copies = f"copies, including {'mirrored' if count > MOST_COMPARED else 'near, mirrored and turned'} ones"
     return [
         f"images: {count} in {counted(len(report['classes']), 'class', 'classes')}: {', '.join(classes)}",
         f"width x height: {most_frequent(report['sizes'])}",
@@ -235,8 +235,8 @@ def aside(report: dict[str, Any]) -> str:
 
 def leak_line(report: dict[str, Any]) -> str:
     leaks = report["near_duplicates_across_splits"]
-    if report["images"] > MANY:
-        return f"not looked for: there are more than {MANY} images"
+    if report["images"] > MOST_COMPARED:
+        return f"not looked for: there are more than {MOST_COMPARED} images"
     test = counted(report["split"]["test"]["images"], "test image")
     return f"{leaks} of {test} {'has' if leaks == 1 else 'have'} a train image correlated above {NEAR}"
 
@@ -302,8 +302,8 @@ def describe_people(people: People | None) -> dict[str, Any]:
 def notes_on(report: dict[str, Any], facts: Sequence[Facts]) -> list[str]:
     """Notes that do not change the verdict."""
     notes = []
-    if report["images"] > MANY:
-        notes.append(f"of more than {MANY} images, only copies with equal thumbnails are found")
+    if report["images"] > MOST_COMPARED:
+        notes.append(f"of more than {MOST_COMPARED} images, only copies with equal thumbnails are found")
     if report["images"] > SEARCHED:
         notes.append(f"of more than {SEARCHED} images, turned or otherwise altered copies are not looked for")
     if split := report["split"]:
@@ -331,7 +331,7 @@ def verdict_on(report: dict[str, Any], fault: str | None) -> str:
     word = f"according to data.subjects={printable(report['subject_rule'])}"
     if harm := harm_in(report):
         return f"ready to train, not safe to evaluate, {word}: {harm}"
-    kept_apart = "person" if report["images"] > MANY else "person, copy or near-duplicate"
+    kept_apart = "person" if report["images"] > MOST_COMPARED else "person, copy or near-duplicate"
     return (
         f"ready to train: {counted(report['images'], 'image')} of "
         f"{counted(report['subjects'], 'person', 'people')} in "

@@ -18,7 +18,7 @@ import numpy as np
 from alzgan.sources.bad_volume import MAX_VOXELS, BadVolume, optional_package
 from alzgan.text import counted, printable
 
-SUFFIXES = (".dcm", ".dicom", ".ima")
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 MARK = re.compile(rb".{128}DICM", re.DOTALL)
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])  # DICOM's axes point to the left, the back and the top
 ALIKE = 1e-3  # tolerance of the direction cosines and spacings (mm) of a series
@@ -52,7 +52,7 @@ class Plane:
 def is_dicom(path: Path) -> bool:
     """Whether a file is DICOM, by its suffix or its first bytes."""
     start = start_of(path)
-    return path.suffix.lower() in SUFFIXES or MARK.match(start) is not None or is_bare(start)
+    return path.suffix.lower() in DICOM_SUFFIXES or MARK.match(start) is not None or is_bare(start)
 
 
 def start_of(path: Path) -> bytes:

@@ -18,15 +18,14 @@ from PIL import Image
 from alzgan.device.streams import stream
 from alzgan.errors import UserError
 from alzgan.files import read_json, replacing, scratch, write_json, write_table
-from alzgan.people.splits import MANIFEST
+from alzgan.people.splits import MANIFEST_COLUMNS
 
 # Share of the people in each class, as in the Kaggle 4-class set, from healthy to most affected.
 CLASS_SHARES = {"NonDemented": 0.50, "VeryMildDemented": 0.35, "MildDemented": 0.14, "ModerateDemented": 0.01}
 LEAST_PEOPLE = 3  # in each class: one each for training, validation and test
 FIELD_OF_VIEW = 184.0  # mm; 45-50 % of the pixels are outside the brain, as in the Kaggle set
 MIDDLE_HEIGHT = 13.0  # mm above the commissures: thalami in the lowest slices, ventricle roofs in the highest
-TALLEST_STACK = 48.0  # mm that the model covers
-VERSION = 1  # raised whenever the same settings give other pixels
+PHANTOM_VERSION = 1  # raised whenever the same settings give other pixels
 
 # T1 signal; 1 is white.
 CSF, CORTEX, STRIATUM, THALAMUS, PALLIDUM, WHITE = 0.10, 0.47, 0.62, 0.72, 0.78, 0.92
@@ -231,12 +230,10 @@ class Settings:
         people: at least 12, since each class has at least 3.
         slices: of each person.
         size: side of a slice in pixels.
-        spacing: of slices, in mm; below about 5 mm neighbouring slices are more alike than two people's.
+        spacing: of slices, in mm; the model covers 48 mm, and below about 5 mm neighbouring slices are more
+            alike than two people's.
         seed: of everything random.
         version: of the code that drew it.
-
-    Raises:
-        UserError: these settings cannot be drawn.
     """
 
     people: int = 64
@@ -244,21 +241,7 @@ class Settings:
     size: int = 128
     spacing: float = 1.25
     seed: int = 0
-    version: int = VERSION
-
-    def __post_init__(self):
-        least = LEAST_PEOPLE * len(CLASS_SHARES)
-        if self.people < least:
-            raise UserError(f"a phantom of {self.people} people is too small; ask for {least} or more")
-        if self.slices < 1 or self.size < 16 or self.seed < 0:
-            raise UserError(
-                "a phantom needs slices of 1 or more, a size of 16 or more and a seed of 0 or more"
-            )
-        if not 0 < self.spacing <= TALLEST_STACK / max(self.slices - 1, 1):
-            raise UserError(
-                f"{self.slices} phantom slices {self.spacing:g} mm apart do not fit the {TALLEST_STACK:g} mm "
-                "of the model; ask for fewer slices or a smaller spacing"
-            )
+    version: int = PHANTOM_VERSION
 
     def grades(self) -> np.ndarray:
         """The class of each person (people,) as an index of `CLASS_SHARES`, in random order."""
@@ -291,7 +274,7 @@ def fill(folder: Path, settings: Settings) -> None:
             file = f"{label}/{subject}_slice-{number:02d}.png"
             Image.fromarray(image).save(folder / file)
             rows.append((file, label, subject, number, ""))
-    write_table(folder / "manifest.csv", MANIFEST, sorted(rows))
+    write_table(folder / "manifest.csv", MANIFEST_COLUMNS, sorted(rows))
     write_json(folder / "phantom.json", asdict(settings))
 
 
@@ -306,11 +289,11 @@ def is_already_there(root: Path, settings: Settings) -> bool:
     found = read_json(root / "phantom.json")
     if not isinstance(found, dict):
         raise UserError(f"{root} exists and is not a phantom; give the phantom a folder of its own")
-    if {**found, "version": VERSION} != asdict(settings):
+    if {**found, "version": PHANTOM_VERSION} != asdict(settings):
         raise UserError(f"{root} holds a phantom of other settings; delete it or choose another folder")
     if sum(1 for _ in root.glob("*/*.png")) != settings.people * settings.slices:
         raise UserError(f"{root} holds a phantom with images missing or added; delete it to draw it again")
-    return found.get("version") == VERSION
+    return found.get("version") == PHANTOM_VERSION
 
 
 def is_free(root: Path) -> bool:
@@ -330,7 +313,7 @@ def write_phantom(root: Path, **chosen: Any) -> None:
         **chosen: see `Settings`.
 
     Raises:
-        UserError: these settings cannot be drawn; `root` has anything else or cannot be written.
+        UserError: `root` has anything else or cannot be written.
     """
     root = Path(os.path.realpath(root))
     settings = Settings(**chosen)

@@ -22,7 +22,7 @@ from alzgan.sources.bad_volume import MAX_VOXELS, BadVolume, optional_package
 from alzgan.sources.dicom import Series, read_series
 
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}  # the axis across each plane
-SUFFIXES = (".nii", ".nii.gz", ".mgh", ".mgz", ".hdr")
+VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mgh", ".mgz", ".hdr")
 NIFTI_PAIR = (b"ni1\0", b"ni2\0")  # magic of a NIfTI header with its voxels in an .img
 MAX_SIDE = 4096  # pixels of a slice
 MANY_VALUES = 64  # a volume of fewer different whole numbers holds labels; FreeSurfer's aseg has 45

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from alzgan.errors import UserError
+from alzgan.errors import UserError, at_least, one_of
 from alzgan.files import folder_name, new_folder, write_table
 from alzgan.images.folder import (
     MASK_WORDS,
@@ -30,7 +30,7 @@ from alzgan.images.folder import (
 )
 from alzgan.people.cohort import CLASS_COLUMN, IN_FOLDERS, with_classes
 from alzgan.people.names import suggest_pattern
-from alzgan.people.splits import MANIFEST, SCAN
+from alzgan.people.splits import MANIFEST_COLUMNS, SCAN
 from alzgan.people.subjects import (
     CHOICES,
     Subjects,
@@ -42,10 +42,10 @@ from alzgan.people.subjects import (
 )
 from alzgan.sources.bad_volume import BadVolume, optional_package
 from alzgan.sources.dicom import Series, is_dicom, series_among
-from alzgan.sources.scans import MANY_VALUES, ORIENTATION, PLANES, SUFFIXES, Volume, load_volume
+from alzgan.sources.scans import MANY_VALUES, ORIENTATION, PLANES, VOLUME_SUFFIXES, Volume, load_volume
 from alzgan.text import counted, printable, shell_override
 
-SUFFIX = re.compile(rf"(?:{'|'.join(map(re.escape, SUFFIXES))})\Z", re.IGNORECASE)
+VOLUME_SUFFIX = re.compile(rf"(?:{'|'.join(map(re.escape, VOLUME_SUFFIXES))})\Z", re.IGNORECASE)
 LABELS = re.compile(rf"(?:.+[_-])?(?:{MASK_WORDS})", re.IGNORECASE)
 THIN = 8  # a slice with a side of fewer voxels is a stripe
 
@@ -90,8 +90,8 @@ def volume_paths(root: Path | str, exclude: Sequence[str] = ()) -> list[str]:
     """
     paths = [path for path, is_folder in sorted(walk(str(root))) if not is_folder]
     paths = [path for path in paths if not has_image_suffix(path) and not is_excluded(path, exclude)]
-    dicom = {form_of(path) for path in paths if not SUFFIX.search(path) and is_dicom(Path(root, path))}
-    return [path for path in paths if SUFFIX.search(path) or form_of(path) in dicom]
+    dicom = {form_of(path) for path in paths if not VOLUME_SUFFIX.search(path) and is_dicom(Path(root, path))}
+    return [path for path in paths if VOLUME_SUFFIX.search(path) or form_of(path) in dicom]
 
 
 def form_of(path: str) -> tuple[str, str]:
@@ -127,7 +127,8 @@ def find_volumes(
         raise odd[0]
     if not found:
         raise UserError(
-            f"{printable(root)} holds no volume ({', '.join(SUFFIXES)} or DICOM): give a folder of volumes"
+            f"{printable(root)} holds no volume ({', '.join(VOLUME_SUFFIXES)} or DICOM): give a folder of "
+            "volumes"
         )
     labels = label_volumes(found)
     paths = sorted(set(found).difference(labels))
@@ -173,7 +174,7 @@ def refuse_twins(volumes: Sequence[VolumeFile]) -> None:
 
 def volumes_and_series(root: Path, paths: Sequence[str]) -> tuple[dict[str, Series | None], list[BadVolume]]:
     """The volumes by path, each with its series if it is DICOM, and the files that cannot be read."""
-    found: dict[str, Series | None] = {path: None for path in paths if SUFFIX.search(path)}
+    found: dict[str, Series | None] = {path: None for path in paths if VOLUME_SUFFIX.search(path)}
     by_folder: dict[Path, list[Series]] = defaultdict(list)
     all_series, odd = series_among([root / path for path in paths if path not in found])
     for series in all_series:
@@ -187,7 +188,7 @@ def volumes_and_series(root: Path, paths: Sequence[str]) -> tuple[dict[str, Seri
 
 def label_volumes(found: dict[str, Series | None]) -> list[str]:
     """The volumes whose names are those of segmentations or masks; none if all are."""
-    stems = {path: SUFFIX.sub("", path) for path, series in found.items() if series is None}
+    stems = {path: VOLUME_SUFFIX.sub("", path) for path, series in found.items() if series is None}
     beside = set(masks_of(stems.values()))
     labels = [
         path for path, stem in stems.items() if stem in beside or LABELS.fullmatch(PurePosixPath(stem).name)
@@ -239,7 +240,9 @@ def owner_of(root: Path, file: ImageFile, series: Series | None) -> str:
 
 def volume_file(root: Path, file: ImageFile, series: Series | None, people: Subjects, row: int) -> VolumeFile:
     """A volume with its person and the name of its slices."""
-    parts = PurePosixPath(file.path if series else SUFFIX.sub("", file.path)).parts[file.part is not None :]
+    parts = PurePosixPath(file.path if series else VOLUME_SUFFIX.sub("", file.path)).parts[
+        file.part is not None :
+    ]
     inner = parts[1:] if len(parts) > 1 and parts[0] == file.label else parts
     return VolumeFile(
         series.folder if series else root / file.path,
@@ -301,7 +304,9 @@ def write_slices(
                 f"cannot use the volume {printable(path)}: {reason}; "
                 f"nor can any other one in {printable(root)}"
             )
-        write_table(folder / "manifest.csv", (*MANIFEST, SCAN, *found.volumes[0].columns), slicer.rows)
+        write_table(
+            folder / "manifest.csv", (*MANIFEST_COLUMNS, SCAN, *found.volumes[0].columns), slicer.rows
+        )
     return Sliced(skipped, found.notes)
 
 
@@ -361,14 +366,12 @@ class Choice:
     orientation: str | None = None
 
     def __post_init__(self):
-        if self.plane not in PLANES:
-            raise UserError(f"volumes.plane={printable(self.plane)}: choose axial, coronal or sagittal")
+        one_of(PLANES, **{"volumes.plane": self.plane})
+        at_least(1, **{"volumes.central": self.central})
         if len(self.between) != 2 or not 0 <= self.between[0] < self.between[1] <= 1:
             raise UserError(
                 f"volumes.between={list(self.between)}: give two fractions with 0 <= low < high <= 1"
             )
-        if self.central is not None and self.central < 1:
-            raise UserError(f"volumes.central={self.central}: give 1 or more, or null for all")
         if self.orientation is not None and not ORIENTATION.fullmatch(self.orientation):
             raise UserError(
                 f"volumes.orientation={printable(self.orientation)}: give the directions of the three voxel "

@@ -1,9 +1,7 @@
 """Private names of Hydra and the wording of its errors and OmegaConf's, checked with 1.3 and 2.3."""
 
 import re
-from collections.abc import Sequence
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -31,16 +29,6 @@ def is_started() -> bool:
 def group_options(group: str) -> list[str]:
     """The choices of a config group; none if it is not a group. Hydra must have started."""
     return GlobalHydra.instance().config_loader().get_group_options(group)
-
-
-def grid_of(overrides: Sequence[str]) -> list[list[str]]:
-    """The overrides of each job of a grid; none if an override is an interval. Hydra must have started."""
-    loader = GlobalHydra.instance().config_loader()  # it resolves `model=glob(*)`
-    parsed = OverridesParser.create(loader).parse_overrides(list(overrides))
-    try:
-        return BasicSweeper.split_arguments(parsed, None)[0]
-    except HydraException:
-        return []
 
 
 def message(error: Exception) -> str:

@@ -27,7 +27,7 @@ from alzgan.evaluation.copies import copies, on_copies
 from alzgan.evaluation.fidelity import PEOPLE, UNKNOWN, fidelity, sets_of
 from alzgan.evaluation.numbers import Number
 from alzgan.evaluation.reference import Images, Reference, images_of
-from alzgan.evaluation.spaces import chosen_spaces
+from alzgan.evaluation.spaces import at_hand, chosen_spaces
 from alzgan.evaluation.verdicts import answered, notes_on_classes, of_all, questions_of
 from alzgan.files import cache_folder, digest_of
 from alzgan.images.likeness import Nearest, Search
@@ -67,7 +67,9 @@ def shuffled(images: Images, seed: int) -> Images:
 def nearest_others(images: Images) -> Tensor:
     """Similarities (N, N) of each image to the 6 most alike ones of other people; -1 to all others."""
     who = torch.from_numpy(np.unique(images.people, return_inverse=True)[1])
-    found = Search(images.pixels, who).several(images.pixels, 3, who)
+    search = Search(images.pixels, who)
+    search.levels = tuple((side, 3 * count, steps) for side, count, steps in search.levels)
+    found = search.several(images.pixels, who)
     return torch.full((len(who), len(who)), -1.0).scatter_(1, found.index, found.similarity)
 
 
@@ -81,7 +83,7 @@ class Judge:
 
     def __init__(self, everything: Images, many: bool = True):
         tune_process()
-        self.spaces = chosen_spaces(None, cache_folder(), torch.device("cpu"))
+        self.spaces = chosen_spaces(at_hand(), cache_folder(), torch.device("cpu"))
         for space in self.spaces:
             space.sets(Images(everything.pixels))
         self.row_of = {digest_of(image[None]): row for row, image in enumerate(everything.pixels)}

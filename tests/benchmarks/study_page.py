@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from alzgan.evaluation import copies, fidelity
 from alzgan.report.page import number, settings_table
+from alzgan.report.plots import dagger
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER, PAGE = REPOSITORY / ".github" / "study", REPOSITORY / "conf" / "study" / "README.md"
@@ -188,13 +189,18 @@ def table(found: Found) -> str:
             f"`{row['name']}`",
             str(len(row["runs"])),
             *(found.minutes(row, each) for each in PRECISIONS),
-            *(told(number_of(row, column), len(row["runs"]) > 1) for column in COLUMNS),
+            *(
+                told(found, len(row["runs"]) > 1) + dagger(found)
+                for found in (number_of(row, column) for column in COLUMNS)
+            ),
         ]
         for row in rows
     ]
     theirs = [number_of(found.at(SMALL), column) for column in COLUMNS]  # at 64 x 64, as most
     lines.append(["unseen people", "", "", "", *(told({**each, **each["unseen"]}, True) for each in theirs)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in (HEAD, ["---"] * len(HEAD), *lines))
+    text = "\n".join(f"| {' | '.join(line)} |" for line in (HEAD, ["---"] * len(HEAD), *lines))
+    legend = "\n\n†: the discriminator was trained on features of this network, so the number flatters."
+    return text + legend if "†" in text else text
 
 
 def summary(found: Found) -> str:

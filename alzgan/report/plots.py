@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 INK = "#010203"  # stands for the page's text colour, which replaces it
 SAMPLES, UNSEEN, TRAIN = "#D55E00", "#0072B2", "#009E73"  # safe for colour-blind readers
@@ -86,9 +86,10 @@ def shares(name: str, numbers: Sequence[dict[str, Any]]) -> str:
 
 
 def as_multiples(axes: Axes) -> None:
-    """Give the x axis a logarithmic scale with plain numbers."""
+    """Give the x axis a logarithmic scale with plain numbers, at 1, 2 and 5 times each power of 10."""
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 

@@ -21,6 +21,9 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Pat
     [
         ("model=foo", "Could not find 'model/foo'; Available options in 'model': aided; aided_stacks; "),
         ("model.foo=1", "there is no setting model.foo: --help lists them"),
+        ("penalty=[r1,r3]", "Available options in 'penalty': gradient; lecam; r1; r2"),
+        ("/my/folder", "cannot read /my/folder; write data.root=/my/folder"),
+        ("tests", "cannot read tests; write data.root=tests"),
         ("+model.foo=1", "model.foo: alzgan.gan.GAN has no such option, only generator, "),
         ("epochs=3", "there is no setting epochs: --help lists them"),
         ("model.generator_optimizer.weight_decay=0.1", "use +model.generator_optimizer.weight_decay=0.1"),

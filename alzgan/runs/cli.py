@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from alzgan.errors import UserError, user_error
-from alzgan.runs.config import CONF, register_resolvers, remove_unused_folders, unwritable
+from alzgan.runs.config import CONF, hydra_at_work, register_resolvers, remove_unused_folders, unwritable
 from alzgan.text import printable, shell_override
 from alzgan.upstream import hydra as upstream
 
@@ -110,9 +110,16 @@ def hint(error: Exception) -> str:
         return f"; first: pip install 'alzgan[{plugin}]'"
     if upstream.needs_another_sweeper(error):
         return "; an interval needs hydra/sweeper=optuna"
-    if isinstance(error, OverrideParseException) and "=" in error.override:
-        name, value = error.override.split("=", 1)
-        return f"; write it as {shell_override(name, meant(value))}" if upstream.can_be_set(name) else ""
+    if group := upstream.group_of_unknown_choice(error):
+        with hydra_at_work():
+            return f"; Available options in '{group}': {'; '.join(upstream.group_options(group))}"
+    if isinstance(error, OverrideParseException):
+        name, equals, value = error.override.partition("=")
+        if not equals and ("/" in name or os.path.exists(name)):
+            is_run = os.path.isdir(os.path.join(name, "checkpoints"))
+            return f"; write {shell_override('ckpt_path' if is_run else 'data.root', name)}"
+        if equals and upstream.can_be_set(name):
+            return f"; write it as {shell_override(name, meant(value))}"
     return ""
 
 

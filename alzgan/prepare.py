@@ -51,6 +51,9 @@ def prepare(settings: DictConfig) -> None:
         subjects = "content" if by_content else "auto"
         cohort, notes = replace(cohort, root=root, exclude=None, subjects=subjects), sliced.notes
         extra["skipped_volumes"] = [(printable(path), reason) for path, reason in sliced.skipped]
+    else:
+        unused = [text for text in overrides if text.startswith(("images=", "volumes."))]
+        notes = [f"{printable(text)} has no effect: the folder has no volumes" for text in unused]
     found = audit(cohort)
     report = {"root": str(root), **extra, **found.report, "notes": [*notes, *found.report["notes"]]}
     try:

@@ -516,6 +516,7 @@ def test_on_real_slices_planted_copies_are_flagged_and_unseen_people_are_not(tmp
         (["labels=Healthy"], "labels=Healthy must be one of as_trained, balanced, Few, Many"),
         (["labels={Healthy: 3}"], "there is no class Healthy, only Few, Many"),
         (["labels={Few: 0, Many: 0}"], "not only 0"),
+        (["n=6", "labels={Many: 3}"], "n=6, but the counts in labels add up to 3: leave n out"),
         (["seeds=5-x"], "seeds=5-x must be like 0-63"),
         (["seeds=99999999999999999999"], "must be like 0-63"),
         (["seeds=9223372036854775808"], "lie below"),

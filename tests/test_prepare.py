@@ -54,7 +54,8 @@ def rows(table: Path) -> list[dict[str, str]]:
 
 
 def test_a_folder_is_reported_and_its_manifest_reads_back(brains: Path, tmp_path: Path):
-    lines = prepare(brains, tmp_path / "run")
+    lines = prepare(brains, tmp_path / "run", "volumes.central=3")
+    assert "note: volumes.central=3 has no effect: the folder has no volumes" in lines
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
         "report.json",
         "manifest.csv",

@@ -73,6 +73,9 @@ def generate(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
         notes = refuse_portraits(generator, generator.classes or [UNCONDITIONAL], portraits)
         return export(generator, path, Path(str(settings.export)).expanduser(), settings.license, notes)
     order = ordered(settings, generator)
+    total, n_given = sum(order.counts.values()), any(text.lstrip("+").startswith("n=") for text in overrides)
+    if total and n_given and total != order.n:
+        raise UserError(f"n={order.n}, but the counts in labels add up to {total}: leave n out")
     if settings.copies == "drop" and not settings.check:
         raise UserError("copies=drop needs check=true, which finds them")
     if settings.interpolate is not None:

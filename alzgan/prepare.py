@@ -13,12 +13,13 @@ from alzgan.people.cohort import Cohort
 from alzgan.people.splits import write_split
 from alzgan.people.subjects import Subjects
 from alzgan.runs import cli
-from alzgan.runs.config import as_mapping, check_missing
+from alzgan.runs.config import as_mapping, check_missing, compose_config
 from alzgan.runs.signatures import check_arguments, check_types
 from alzgan.sources.audit import Audit, audit, contact_sheet, lines
 from alzgan.sources.volumes import Choice, Sliced, volume_paths, write_slices
 from alzgan.text import printable, shell_override, shell_word
 
+GREY = ("1", "L", "LA", "La", "I", "F")  # Pillow's modes of grey images; of 16 bits "I;16..."
 NOT_READY = 2  # exit code if the folder is not ready to train; 1 is an error
 
 
@@ -51,13 +52,16 @@ def prepare(settings: DictConfig) -> None:
         subjects = "content" if by_content else "auto"
         cohort, notes = replace(cohort, root=root, exclude=None, subjects=subjects), sliced.notes
         extra["skipped_volumes"] = [(printable(path), reason) for path, reason in sliced.skipped]
+    else:
+        unused = [text for text in overrides if text.startswith(("images=", "volumes."))]
+        notes = [f"{printable(text)} has no effect: the folder has no volumes" for text in unused]
     found = audit(cohort)
     report = {"root": str(root), **extra, **found.report, "notes": [*notes, *found.report["notes"]]}
     try:
         write(found, report, root, run_dir)
     except OSError as error:
         raise UserError(f"cannot write to run_dir={run_dir}: {error.strerror}; choose another") from None
-    steps = next_steps(found, root, settings.data.batch_size, run_dir, overrides)
+    steps = next_steps(found, root, run_dir, overrides)
     print("\n".join([*lines(report), *steps]))
     if not found.is_ready:
         raise SystemExit(NOT_READY)
@@ -109,7 +113,7 @@ def write(found: Audit, report: dict[str, Any], root: Path, run_dir: Path) -> No
         write_table(run_dir / "skipped.csv", ["file", "reason"], skipped)
 
 
-def next_steps(found: Audit, root: Path, batch: int, run_dir: Path, overrides: list[str]) -> list[str]:
+def next_steps(found: Audit, root: Path, run_dir: Path, overrides: list[str]) -> list[str]:
     """Lines on what was written and what to do next."""
     written = [path.name for path in sorted(run_dir.iterdir()) if path.is_file()]
     steps = [f"written to {printable(run_dir)}: {', '.join(written)}"]
@@ -119,7 +123,13 @@ def next_steps(found: Audit, root: Path, batch: int, run_dir: Path, overrides: l
     if found.is_ready:
         told = [text for text in overrides if text.startswith(("data.", "seed="))]
         told = [text for text in told if not text.startswith("data.root=")]
-        command = ["python -m alzgan.train data=mri", shell_override("data.root", root)]
+        recipe = ["model=small", "data=mri"]
+        command = ["python -m alzgan.train", *recipe, shell_override("data.root", root)]
+        grey = all(mode.partition(";")[0] in GREY for mode in found.report["modes"])
+        if grey and not any(text.startswith(("data.channels=", "data.slices_as_channels=")) for text in told):
+            command.append("data.channels=1")
+        command.append("trainer=fast")
+        batch = compose_config("train", [*recipe, *told]).data.batch_size
         if found.people is not None and (count := found.people.split.parts.count("train")) < batch:
             told = [text for text in told if not text.startswith("data.batch_size=")]
             command.append(f"data.batch_size={count}")

@@ -116,7 +116,8 @@ def error_line(
         assert line.startswith("alzgan: ")
         assert "\n" not in line
         shown = re.sub(
-            r"\r?(decoding|reading|slicing|samples|training|features [\w-]+|comparing in [^:]+):[^\n\r]*",
+            r"\r?(decoding|reading|looking for copies|slicing|samples|training|features [\w-]+"
+            r"|comparing in [^:]+):[^\n\r]*",
             "",
             capsys.readouterr().err,
         )

@@ -365,10 +365,18 @@ def test_only_a_few_images_are_held_at_a_time():
 @pytest.mark.parametrize("disabled", [False, True])
 def test_progress_is_shown_on_stderr_unless_tqdm_is_disabled(root, cache, monkeypatch, disabled):
     monkeypatch.setenv("TQDM_DISABLE", "1") if disabled else monkeypatch.delenv("TQDM_DISABLE", raising=False)
-    script = "import sys; from alzgan.images.arrays import decode; decode(sys.argv[1], cache_dir=sys.argv[2])"
+    script = """if True:
+        import sys
+        import numpy as np
+        from alzgan.images.arrays import decode
+        from alzgan.images.likeness import alike_others
+        decode(sys.argv[1], cache_dir=sys.argv[2])
+        alike_others(np.random.default_rng(0).integers(0, 256, (4, 48, 48), np.uint8), np.arange(4))
+    """
     out, err = start(script, root, cache).communicate()
     assert out == ""
     assert ("12/12" in err) != disabled
+    assert ("looking for copies: 100%" in err) != disabled
 
 
 @pytest.mark.slow

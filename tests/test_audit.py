@@ -51,7 +51,7 @@ def folder(tmp_path) -> Path:
 
 
 def report_of(root: Path, rule: str = BY_NAME, **options) -> dict:
-    report = audit(Cohort(root, rule, **options)).report
+    report = audit(Cohort(root, rule, **{"fractions": (0.6, 0.2, 0.2), **options})).report
     assert json.loads(json.dumps(report)) == report
     assert lines(report)[-1] == f"verdict: {report['verdict']}"
     assert "\n" not in "".join(lines(report))
@@ -236,8 +236,10 @@ def test_a_table_that_splits_people_of_the_names_across_the_parts_is_not_safe(tm
 def test_too_few_people_to_evaluate_are_said_before_training(people, short, tmp_path):
     for person in range(people):
         save(tmp_path, f"A/sub-{person:02d}_1.png", picture(person))
-    line = "2 people held out, alzgan.evaluate needs 5: add people, or train with larger shares for"
-    assert any(note.startswith(line) for note in report_of(tmp_path, "auto")["notes"]) is short
+    told = "4 people held out, alzgan.evaluate needs 5: add people, or train with larger shares for"
+    verdict = report_of(tmp_path, "auto")["verdict"]
+    assert (told in verdict) is short
+    assert verdict.startswith("ready to train, not safe to evaluate, " if short else "ready to train: ")
 
 
 def test_a_wrong_table_is_refused_before_an_image_is_read(tmp_path):

@@ -21,6 +21,9 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Pat
     [
         ("model=foo", "Could not find 'model/foo'; Available options in 'model': aided; aided_stacks; "),
         ("model.foo=1", "there is no setting model.foo: --help lists them"),
+        ("penalty=[r1,r3]", "Available options in 'penalty': gradient; lecam; r1; r2"),
+        ("/my/folder", "cannot read /my/folder; write data.root=/my/folder"),
+        ("tests", "cannot read tests; write data.root=tests"),
         ("+model.foo=1", "model.foo: alzgan.gan.GAN has no such option, only generator, "),
         ("epochs=3", "there is no setting epochs: --help lists them"),
         ("model.generator_optimizer.weight_decay=0.1", "use +model.generator_optimizer.weight_decay=0.1"),
@@ -70,6 +73,11 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Pat
             "callbacks.health.every_n_train_steps=0 must be at least 1",
         ),
         ("data.num_workers=-1", "data.num_workers=-1 must be at least 0"),
+        ("seed=abc", "alzgan: seed=abc must be int"),
+        (
+            "data.chanels=1",
+            "there is no setting data.chanels: did you mean data.channels? --help lists all; if",
+        ),
         (f"seed={2**63}", f"seed={2**63} must be a whole number from 0 to 2**63 - 1"),
         ("model.generator_optimizer.lr=-1", "model.generator_optimizer: Invalid learning rate: -1"),
         ("model.generator_optimizer.betas=[0.5,2]", "Invalid beta parameter at index 1: 2"),

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -152,16 +153,19 @@ GENERATOR = """  _target_: alzgan.networks.dcgan.Generator
 OWN = ("model=sketch", "loss=squares", "penalty=small", "augment=brightness", "callbacks=grey")
 
 
+def run(home: Path, verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run_verb(verb, arguments, home, {**os.environ, "PYTHONPATH": str(home)}, 120)
+
+
 def train(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(home)}
-    return run_verb("train", (*arguments, f"hydra.searchpath=[file://{home}/conf]"), home, environment, 120)
+    return run(home, "train", *arguments, f"hydra.searchpath=[file://{home}/conf]")
 
 
 def test_own_pieces_train_resume_to_the_bit_and_are_loaded_where_they_are_named_again(
     home: Path, slices: Path, tmp_path: Path
 ):
     small = [text for text in SMALL if "generator.width" not in text and "quality" not in text]
-    start = ["data=mri", f"data.root={slices}", *small, *OWN, "callbacks.quality=null"]
+    start = ["data=mri", f"data.root={slices}", SPLIT, *small, *OWN, "callbacks.quality=null"]
     whole = train(home, *start, f"run_dir={tmp_path / 'whole'}", "trainer.max_steps=4")
     assert whole.returncode == 0, whole.stderr
     assert float((tmp_path / "whole/grey.txt").read_text()) > 0
@@ -183,6 +187,16 @@ def test_own_pieces_train_resume_to_the_bit_and_are_loaded_where_they_are_named_
     assert resumed.returncode == 0, resumed.stderr
     ends = [load_checkpoint(tmp_path / name / "checkpoints/last.ckpt") for name in ("whole", "part")]
     assert digests(ends[0]) == digests(ends[1])
+
+    judged = ("n=24", "metrics=[copies]")
+    for verb, more in (("generate", ("n=2",)), ("evaluate", judged)):
+        asked = (f"ckpt_path={part}", *more, f"run_dir={tmp_path / verb}")
+        (line,) = run(home, verb, *asked).stderr.splitlines()
+        advice = shlex.split(line.partition("name it again: ")[2])
+        assert len(advice) == 1
+        assert advice[0].startswith("allow=[")
+        done = run(home, verb, *asked, *advice)
+        assert done.returncode == 0, done.stderr
 
 
 class Alone:

@@ -516,6 +516,7 @@ def test_on_real_slices_planted_copies_are_flagged_and_unseen_people_are_not(tmp
         (["labels=Healthy"], "labels=Healthy must be one of as_trained, balanced, Few, Many"),
         (["labels={Healthy: 3}"], "there is no class Healthy, only Few, Many"),
         (["labels={Few: 0, Many: 0}"], "not only 0"),
+        (["n=6", "labels={Many: 3}"], "n=6, but the counts in labels add up to 3: leave n out"),
         (["seeds=5-x"], "seeds=5-x must be like 0-63"),
         (["seeds=99999999999999999999"], "must be like 0-63"),
         (["seeds=9223372036854775808"], "lie below"),
@@ -534,7 +535,7 @@ def test_on_real_slices_planted_copies_are_flagged_and_unseen_people_are_not(tmp
         (["conditions={slice: 9}"], "slice goes from 1 to 3"),
         (["labels=Few"], r"fewer than 10 training people in Few \(\d\): samples would be portraits"),
         (["weights=both"], "weights=both must be one of average, raw"),
-        (["export=DIR", ANY], "license is not set"),
+        (["export=DIR", "license=4"], "license=4 must be str or null"),
         (["export=DIR", "license=x"], r"fewer than 10 training people in Few \(\d\): samples would be"),
         (["interpolate=1", ANY], "at least 2 steps"),
     ],
@@ -564,6 +565,13 @@ def test_the_verb_says_one_line_where_something_is_missing(error_line: Callable,
     assert "ckpt_path is not set" in error_line(verb="generate")
     line = error_line(f"ckpt_path={tmp_path / 'none'}", verb="generate")
     assert "there is no" in line
+
+
+@pytest.mark.parametrize("license", ["null", "' '"])
+def test_a_licence_is_asked_for_before_the_checkpoint_is_read(license: str, tmp_path: Path):
+    (tmp_path / "no.ckpt").touch()
+    with pytest.raises(UserError, match="license is not set"):
+        make(tmp_path / "no.ckpt", tmp_path / "set", "export=DIR", f"license={license}")
 
 
 def test_a_class_that_is_no_name_of_a_folder_writes_nothing(conditional: Path, tmp_path: Path):
@@ -608,6 +616,7 @@ def test_an_exported_generator_makes_the_same_images_without_alzgan(kind: str, r
     code = BLOCKED.format(folder=folder, out=str(out), onnx=ONNX.format(folder=folder, out=str(out)))
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
+    assert len({path.stat().st_mode for path in Path(folder).iterdir()}) == 1
     generator = load(run)
     expected = generator.sample(40, seed=5).numpy()
     assert np.array_equal(np.load(out), expected)

@@ -21,6 +21,7 @@ def files_of(*paths: str) -> list[ImageFile]:
     [
         ("bids", "sub-01/ses-02/anat/sub-01_ses-02_T1w_slice-110.png", "sub-01", 110),
         ("bids", "AD/sub-X1_T1w.png", "sub-X1", None),
+        ("bids", "AD/Müller sub-001 – 0.PNG", "sub-001", None),
         ("adni", "AD/002_S_0295/MP-RAGE/2006-04-18_08_20_30.0/I13722/axial_90.png", "002_S_0295", None),
         ("adni", "CN/ADNI_002_S_0295_MR_MP-RAGE__br_raw_20060418_1_S13408_I13722.png", "002_S_0295", None),
         ("adni", "all/941_S_10013_MPRAGE_I1_slice-007.png", "941_S_10013", 7),

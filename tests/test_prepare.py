@@ -54,7 +54,8 @@ def rows(table: Path) -> list[dict[str, str]]:
 
 
 def test_a_folder_is_reported_and_its_manifest_reads_back(brains: Path, tmp_path: Path):
-    lines = prepare(brains, tmp_path / "run")
+    lines = prepare(brains, tmp_path / "run", "volumes.central=3")
+    assert "note: volumes.central=3 has no effect: the folder has no volumes" in lines
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
         "report.json",
         "manifest.csv",
@@ -90,9 +91,23 @@ def test_options_of_training_go_into_the_command(brains: Path, error_line: Calla
     *_, last = prepare(brains, tmp_path / "run", *options)
     train = Counter(row["split"] for row in rows(tmp_path / "run/manifest.csv"))["train"]
     kept = "data.image_size=32 data.channels=1 seed=3"
-    assert last.endswith(f"alzgan.train data=mri data.root={brains} data.batch_size={train} {kept}")
+    small = f"alzgan.train model=small data=mri data.root={brains}"
+    assert last.endswith(f"{small} trainer=fast data.batch_size={train} {kept}")
     *_, last = prepare(brains, tmp_path / "small", "data.batch_size=8")
-    assert last.endswith(f"data.root={brains} data.batch_size=8")
+    assert last.endswith(f"{small} data.channels=1 trainer=fast data.batch_size=8")
+
+
+def test_the_recipe_has_one_channel_where_all_images_are_grey(brains: Path, tmp_path: Path):
+    root = tmp_path / "coloured"
+    shutil.copytree(brains, root)
+    first = root / scan(root)[0].path
+    with Image.open(first) as image:
+        image.convert("RGB").save(first)
+    *_, last = prepare(root, tmp_path / "run")
+    assert last.endswith(f"alzgan.train model=small data=mri data.root={root} trainer=fast")
+
+
+def test_a_setting_of_training_is_checked(brains: Path, error_line: Callable, tmp_path: Path):
     line = error_line(f"data.root={brains}", f"run_dir={tmp_path / 'no'}", "data.batch_size=many")
     assert line == "alzgan: data.batch_size=many must be int"
     line = error_line(f"data.root={brains}", f"run_dir={tmp_path / 'no'}", "data.colour=1")

@@ -347,6 +347,13 @@ def test_there_must_be_something_to_continue(
         checkpoint_file(str(tmp_path / "nothing"))
     with pytest.raises(UserError, match=r"it has no checkpoints/last.ckpt; start the run again"):
         checkpoint_file(str(tmp_path))
+    for job in ("job_0", "job_1"):
+        (tmp_path / "sweep" / job / "checkpoints").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"is a sweep: name a job, as in ckpt_path=.*/sweep/job_0$"):
+        checkpoint_file(str(tmp_path / "sweep"))
+    (tmp_path / "sweep/sweep.csv").write_text("job,objective\njob_1,2.5\njob_0,3\n")
+    with pytest.raises(UserError, match=r"is a sweep: name a job, the best is ckpt_path=.*/sweep/job_1$"):
+        checkpoint_file(str(tmp_path / "sweep"))
     last = tmp_path / "checkpoints/last.ckpt"
     last.parent.mkdir()
     torch.save(load_checkpoint(undisturbed / "checkpoints/last.ckpt"), last)

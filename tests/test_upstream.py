@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +12,13 @@ from hydra import initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.utils import instantiate
 from lightning import Trainer
+from lightning.fabric.utilities.distributed import _all_gather_ddp_if_available
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from omegaconf import OmegaConf
+from torch import distributed
 from torch.optim import SGD
 
 import alzgan
@@ -76,6 +79,17 @@ def test_hydra_says_whether_it_has_started_and_what_it_knows():
         assert hydra.group_options("seed") == []
 
 
+def test_a_call_of_lightning_that_torch_deprecates_is_not_told():
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with lightning.quiet():
+                assert _all_gather_ddp_if_available(torch.ones(2)).tolist() == [[1, 1]]
+    finally:
+        distributed.destroy_process_group()
+
+
 def said(task: Callable[[], object]) -> Exception:
     with pytest.raises(Exception) as error:  # noqa: PT011
         task()
@@ -89,6 +103,9 @@ def test_what_hydra_and_omegaconf_say_is_understood():
     assert hydra.unknown_setting(missing) is None
     assert hydra.message(missing).startswith("In 'recipe': Could not find 'model/nothing'; Available options")
     assert "Config search path" in str(missing)
+    in_a_list = said(lambda: compose_config("train", ["penalty=[r1,r3]"]))
+    assert hydra.group_of_unknown_choice(in_a_list) == "penalty"
+    assert hydra.group_of_unknown_choice(missing) is None
     assert "provider" not in hydra.message(missing)
     wrong = said(lambda: OmegaConf.create({"a": {"b": "${c}"}}).a.b)
     assert hydra.message(wrong) == "Interpolation key 'c' not found"

@@ -419,8 +419,8 @@ def test_volumes_of_people_whom_nobody_knows_are_refused_with_advice(tmp_path, n
         find_volumes(touch(tmp_path, *names))
     assert str(raised.value) == (
         f"the people in the volumes are unknown: no rule fits names like {min(names)}; give {advice}"
-        "data.subjects=csv:FILE (columns file, subject), data.subjects=regex:PATTERN (with a group "
-        "'subject') or data.subjects=none (each file is a person of its own)"
+        "data.subjects=csv:FILE (columns file, subject), data.subjects=regex:PATTERN (its first "
+        "group is the person) or data.subjects=none (each file is a person of its own)"
     )
 
 

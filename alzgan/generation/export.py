@@ -20,11 +20,22 @@ PACKAGES = {"safetensors": "generator.safetensors", "onnx": "generator.onnx", "o
 TEMPLATE = Path(__file__).with_name("sample.py.txt")
 
 
+def check_export(license_name: str | None) -> None:
+    """Raise UserError if the licence or a package is missing, before the generator is loaded."""
+    if not (license_name or "").strip():
+        raise UserError(
+            "license is not set: give a licence that the licence of the training data allows, for example "
+            "license=cc-by-4.0"
+        )
+    if missing := [name for name in PACKAGES if find_spec(name) is None]:
+        raise UserError(f"export needs {', '.join(missing)}: pip install -e '.[export]'")
+
+
 def export(
     generator: TrainedGenerator,
     path: Path,
     out: Path,
-    license_name: str | None,
+    license_name: str,
     notes: Sequence[str] = (),
 ) -> list[str]:
     """Write the generator to a new folder; returns lines on its content.
@@ -41,22 +52,16 @@ def export(
         notes: further lines on its limits, for the card.
 
     Raises:
-        UserError: a package or the licence is missing, or the folder exists.
+        UserError: the folder exists, or cannot be written.
     """
-    if license_name is None:
-        raise UserError(
-            "license is not set: give a licence that the licence of the training data allows, for example "
-            "license=cc-by-4.0"
-        )
-    if missing := [name for name in PACKAGES if find_spec(name) is None]:
-        raise UserError(f"export needs {', '.join(missing)}: pip install -e '.[export]'")
     network = generator.network.to("cpu", torch.float32)
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     weights = {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
     latents, labels = generator.latents(SAMPLES_AT_ONCE), generator.labels(SAMPLES_AT_ONCE)
     with new_folder(out) as part:
-        save_file(weights, part / "generator.safetensors", metadata={"format": "pt"})
+        # Not safetensors' own save_file, whose files nobody else may read.
+        (part / "generator.safetensors").write_bytes(save(weights, metadata={"format": "pt"}))
         config = config_of(generator)
         (part / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         save_programs(network, (latents,) if labels is None else (latents, labels), part)

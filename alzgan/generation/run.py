@@ -21,6 +21,7 @@ from alzgan.errors import UserError, at_least, one_of
 from alzgan.files import cache_folder, read_table, replacing, reporting_disk_errors, scratch
 from alzgan.generation.card import card
 from alzgan.generation.check import CopyCheck, Judgement
+from alzgan.generation.export import check_export, export
 from alzgan.generation.folder import MANIFEST, SetFolder, person_name
 from alzgan.generation.formats import check_format, writer
 from alzgan.generation.order import (
@@ -46,6 +47,7 @@ TYPES = {
     **dict.fromkeys(("people", "interpolate"), int | None),
     **dict.fromkeys(("check", "log", "overwrite"), bool),
     "truncation": float,
+    "license": str | None,
 }
 HEADER = ("file", "class", "subject", "slice", "seed", "number", "latent", "checkpoint")
 
@@ -62,15 +64,18 @@ def generate(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
     one_of(("refuse", "allow"), rare_classes=settings.rare_classes)
     at_least(1, batch_size=settings.batch_size)
     path = checkpoint_file(settings.ckpt_path)
-    generator, portraits = trained(settings, path), settings.rare_classes == "allow"
     if settings.export is not None:
-        from alzgan.generation.export import export  # its packages are extras
-
+        check_export(settings.license)
         if settings.dtype != "float32":
             raise UserError(f"dtype={settings.dtype}: a generator is exported in float32")
+    generator, portraits = trained(settings, path), settings.rare_classes == "allow"
+    if settings.export is not None:
         notes = refuse_portraits(generator, generator.classes or [UNCONDITIONAL], portraits)
         return export(generator, path, Path(str(settings.export)).expanduser(), settings.license, notes)
     order = ordered(settings, generator)
+    total, n_given = sum(order.counts.values()), any(text.lstrip("+").startswith("n=") for text in overrides)
+    if total and n_given and total != order.n:
+        raise UserError(f"n={order.n}, but the counts in labels add up to {total}: leave n out")
     if settings.copies == "drop" and not settings.check:
         raise UserError("copies=drop needs check=true, which finds them")
     if settings.interpolate is not None:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm import tqdm
 
 VERSION = 1  # raise it when the same images would get other similarities
 LOOKED_FOR = (
@@ -218,5 +219,9 @@ def alike_others(images: np.ndarray, people: np.ndarray) -> Nearest:
         people: (N,) the person in each as a number.
     """
     pixels, who = torch.from_numpy(images)[:, None], torch.from_numpy(people)
-    found = Search(pixels, who, fast=True).several(pixels, people=who)
-    return Nearest(found.similarity.where(who[found.index] != who[:, None], 0), found.index)
+    search = Search(pixels, who, fast=True)
+    blocks = list(zip(pixels.split(SEARCH_BLOCK), who.split(SEARCH_BLOCK), strict=True))
+    found = [search.several(*block) for block in tqdm(blocks, "looking for copies", unit=" blocks")]
+    similarity = torch.cat([each.similarity for each in found])
+    index = torch.cat([each.index for each in found])
+    return Nearest(similarity.where(who[index] != who[:, None], 0), index)

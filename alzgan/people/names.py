@@ -11,7 +11,7 @@ from unicodedata import normalize
 SLICE = r"(?:.*[/_]slice-(?P<slice>\d+))?"  # alzgan.prepare appends it to the name of a volume
 RULES = {  # the pattern of each dataset, below the document that defines its names
     # Brain Imaging Data Structure 1.9, section "Entities"; also with ses-LABEL.
-    "bids": r"(?:^|[/_])(?P<subject>sub-[A-Za-z0-9]+)" + SLICE,
+    "bids": r"(?:^|[/_ ])(?P<subject>sub-[A-Za-z0-9]+)" + SLICE,
     # Alzheimer's Disease Neuroimaging Initiative, adni.loni.usc.edu: site_S_roster number.
     "adni": r"(?<!\d)(?P<subject>\d{3}_S_\d{4,5})(?!\d)" + SLICE,
     # oasis-brains.org: OASIS-1 and 2 (OAS1_0028_MR1), OASIS-3 and 4 (OAS30001_MR_d0129).

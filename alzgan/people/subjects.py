@@ -30,8 +30,8 @@ BESIDE = ("subjects.csv", "manifest.csv", "split.csv")  # tables that auto looks
 FEW_PEOPLE = 10  # samples of a class with fewer people may resemble these people
 RECOVERY = 2  # version of "content"; raise it when the same images would give other people
 CHOICES = (
-    "data.subjects=csv:FILE (columns file, subject), data.subjects=regex:PATTERN (with a group 'subject') "
-    "or data.subjects=none (each file is a person of its own)"
+    "data.subjects=csv:FILE (columns file, subject), data.subjects=regex:PATTERN (its first group is the "
+    "person) or data.subjects=none (each file is a person of its own)"
 )
 
 

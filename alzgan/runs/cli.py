@@ -1,5 +1,6 @@
 """Start a verb: Hydra composes its config, and a user's error ends in one line."""
 
+import difflib
 import io
 import logging
 import os
@@ -14,7 +15,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from alzgan.errors import UserError, user_error
-from alzgan.runs.config import CONF, register_resolvers, remove_unused_folders, unwritable
+from alzgan.runs.config import (
+    CONF,
+    as_mapping,
+    compose_config,
+    hydra_at_work,
+    leaves,
+    register_resolvers,
+    remove_unused_folders,
+    unwritable,
+)
 from alzgan.text import printable, shell_override
 from alzgan.upstream import hydra as upstream
 
@@ -37,7 +47,9 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
         try:
             return task(config)
         except InterpolationKeyError as error:  # on the command line; those in conf/*.yaml never fail
-            raise SystemExit(f"alzgan: {error.full_key}: {one_line(error)}; write the value itself") from None
+            raise SystemExit(
+                f"alzgan: {error.full_key}: {one_line(error, config_name)}; write the value itself"
+            ) from None
         except (UserError, InstantiationException, OmegaConfBaseException) as error:
             if (cause := user_error(error)) is None:
                 raise
@@ -60,7 +72,7 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
         reason = error.__cause__ if isinstance(error, ValueError) else error
         if isinstance(reason, OSError) and not isinstance(reason, HydraException):
             error = unwritable(reason)
-        sys.exit(f"alzgan: {printable(str(user_error(error) or one_line(error)))}")
+        sys.exit(f"alzgan: {printable(str(user_error(error) or one_line(error, config_name)))}")
     finally:
         remove_unused_folders()
 
@@ -93,14 +105,17 @@ def escape_what_cannot_be_shown() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def one_line(error: Exception) -> str:
-    """Hydra's and OmegaConf's message without their internals, on one line."""
+def one_line(error: Exception, config_name: str) -> str:
+    """Hydra's and OmegaConf's message on `conf/<config_name>.yaml` without their internals, on one line."""
     if isinstance(error, OverrideParseException) and (advice := hint(error)):
         return f"cannot read {printable(error.override)}{advice}"
     if unknown := upstream.unknown_setting(error):
         name = unknown.partition("=")[0]
         advice = f"; if its class has such an option, use +{unknown}" if "." in name else ""
-        return f"there is no setting {name}: --help lists them{advice}"
+        known = leaves(as_mapping(compose_config(config_name, []), resolve=False))
+        near = difflib.get_close_matches(name, [each for each, _ in known], 1, cutoff=0.85)
+        told = f"did you mean {near[0]}? --help lists all" if near else "--help lists them"
+        return f"there is no setting {name}: {told}{advice}"
     return upstream.message(error) + hint(error)
 
 
@@ -110,9 +125,16 @@ def hint(error: Exception) -> str:
         return f"; first: pip install 'alzgan[{plugin}]'"
     if upstream.needs_another_sweeper(error):
         return "; an interval needs hydra/sweeper=optuna"
-    if isinstance(error, OverrideParseException) and "=" in error.override:
-        name, value = error.override.split("=", 1)
-        return f"; write it as {shell_override(name, meant(value))}" if upstream.can_be_set(name) else ""
+    if group := upstream.group_of_unknown_choice(error):
+        with hydra_at_work():
+            return f"; Available options in '{group}': {'; '.join(upstream.group_options(group))}"
+    if isinstance(error, OverrideParseException):
+        name, equals, value = error.override.partition("=")
+        if not equals and ("/" in name or os.path.exists(name)):
+            is_run = os.path.isdir(os.path.join(name, "checkpoints"))
+            return f"; write {shell_override('ckpt_path' if is_run else 'data.root', name)}"
+        if equals and upstream.can_be_set(name):
+            return f"; write it as {shell_override(name, meant(value))}"
     return ""
 
 

@@ -11,8 +11,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from alzgan.errors import UserError
-from alzgan.files import numbered_folder
-from alzgan.text import printable
+from alzgan.files import numbered_folder, read_table
+from alzgan.text import printable, shell_override
 from alzgan.upstream import hydra
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -60,7 +60,11 @@ def checkpoint_file(given: str, setting: str = "ckpt_path") -> Path:
         return path
     last = path / "checkpoints" / "last.ckpt"
     if not last.is_file():
-        raise UserError(f"{setting}={given}: it has no checkpoints/last.ckpt; start the run again")
+        if not (jobs := [job.parent for job in sorted(path.glob("job_*/checkpoints"))]):
+            raise UserError(f"{setting}={given}: it has no checkpoints/last.ckpt; start the run again")
+        best = [path / row["job"] for row in read_table(path / "sweep.csv")]  # the table has the best first
+        advice = f"{'the best is' if best else 'as in'} {shell_override(setting, (best or jobs)[0])}"
+        raise UserError(f"{setting}={given} is a sweep: name a job, {advice}")
     return last
 
 

@@ -152,7 +152,8 @@ class Previous:
         """The settings that the run was started with, but paths as on this machine."""
         stored = self.checkpoint["alzgan"]["config"]
         given = as_mapping(composed, resolve=False)
-        check_stored(stored, self.path, names_in(given) | set(given.get("allow", [])))
+        allowed = names_in(given) | set(given.get("allow", []))
+        check_stored(stored, self.path, allowed, retyped="allow" not in given)
         settings = OmegaConf.create({"logger": given.get("logger"), **stored})  # old runs stored no logger
         if quality := settings.callbacks.get("quality"):
             quality.pop("weights", None)  # a setting of old runs

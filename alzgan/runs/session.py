@@ -31,6 +31,7 @@ from alzgan.runs.config import check_missing, check_plain, effective, made_folde
 from alzgan.runs.data import refuse_older_split
 from alzgan.runs.provenance import provenance
 from alzgan.runs.resume import Previous
+from alzgan.runs.signatures import check_types
 from alzgan.runs.start import check_held_out, start_from, start_whole
 from alzgan.runs.sweep import objective_of
 from alzgan.text import counted, printable, shell_override, shell_word
@@ -56,6 +57,7 @@ def run(settings: DictConfig, overrides: Sequence[str] = (), previous: Previous 
     run_dir = Path(settings.run_dir)
     check_missing(settings)
     check_plain(settings)
+    check_types(settings, {"seed": int})  # or the first setting that takes it would be named
     tune_process()
     know_the_node(settings.trainer.get("num_nodes", 1))
     # The first rank holds the lock for all ranks.

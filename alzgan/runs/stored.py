@@ -7,6 +7,7 @@ torch.optim's optimizers and lightning.Trainer. The user must name any other cla
 
 import importlib
 import inspect
+import json
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from alzgan.errors import UserError
 from alzgan.runs.config import leaves
-from alzgan.text import printable
+from alzgan.text import printable, shell_word
 
 ALLOWED_MODULES = {  # the modules whose classes are allowed, by the first part of the setting's name
     "data": r"alzgan\.data\.datamodule",
@@ -30,13 +31,17 @@ OF_THE_MACHINE = ("data.cache_dir", "callbacks.quality.cache_dir")
 PHANTOM = "alzgan.data.datamodule.PhantomDataModule"
 
 
-def check_stored(config: dict[str, Any], path: Path, trusted: Collection[str] = ()) -> None:
+def check_stored(
+    config: dict[str, Any], path: Path, trusted: Collection[str] = (), retyped: bool = False
+) -> None:
     """Check that a stored config is plain and names allowed classes only.
 
     Args:
         config: of a checkpoint.
         path: of the checkpoint.
         trusted: names that the user has given.
+        retyped: whether the caller reads such names from the settings themselves, as training does, and not
+            from `allow`.
     """
     for place in NEEDED:
         if not isinstance(config.get(place), dict) or not config[place]:
@@ -59,6 +64,8 @@ def check_stored(config: dict[str, Any], path: Path, trusted: Collection[str] = 
             raise UserError(f"{path}: {printable(name)} in its config is not allowed; it was not used")
     if foreign:
         again = " ".join(f"++{name}={target}" for name, target in foreign.items())
+        if not retyped:  # in Python too, without the outer quotes
+            again = shell_word(f"allow={json.dumps(list(dict.fromkeys(foreign.values())))}")
         raise UserError(
             f"{path} names {', '.join(foreign.values())}, which is not part of alzgan: nothing was loaded. "
             f"If it is yours, name it again: {again}"

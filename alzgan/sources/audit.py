@@ -306,13 +306,9 @@ def notes_on(report: dict[str, Any], facts: Sequence[Facts]) -> list[str]:
         notes.append(f"of more than {MOST_COMPARED} images, only copies with equal thumbnails are found")
     if report["images"] > SEARCHED:
         notes.append(f"of more than {SEARCHED} images, turned or otherwise altered copies are not looked for")
-    if split := report["split"]:
-        if out := report["images"] - sum(part["images"] for part in split.values()):
-            notes.append(f"{counted(out, 'image')} left out by the column split")
-        held_out = sum(split[part]["subjects"] for part in PARTS if part != "train")
-        if 0 < held_out < NEEDED_PEOPLE:
-            people = counted(held_out, "person", "people")
-            notes.append(f"{people} held out, alzgan.evaluate needs {NEEDED_PEOPLE}: {HOLD_OUT_MORE}")
+    split = report["split"]
+    if split and (out := report["images"] - sum(part["images"] for part in split.values())):
+        notes.append(f"{counted(out, 'image')} left out by the column split")
     if len(report["sizes"]) > 1:
         notes.append("images of several sizes: training resizes each to one square, see data.fit")
     if long := [fact for fact in facts if max(fact.sides) > LONG * min(fact.sides)]:
@@ -370,11 +366,15 @@ def harm_in(report: dict[str, Any]) -> str | None:
         return (
             f"the same image is there {' and '.join(found)}: train on the manifest, which leaves copies out"
         )
-    if not report["near_duplicates_across_splits"]:
-        return None
-    if report["subject_rule"] == "none":
-        return (
-            f"{leak_line(report)}, as slices of one person have; only names (data.subjects=regex:PATTERN) or "
-            "a table (csv:FILE) can tell people apart here"
-        )
-    return f"{leak_line(report)}: one person may be there under two names"
+    if report["near_duplicates_across_splits"]:
+        if report["subject_rule"] == "none":
+            return (
+                f"{leak_line(report)}, as slices of one person have; only names "
+                "(data.subjects=regex:PATTERN) or a table (csv:FILE) can tell people apart here"
+            )
+        return f"{leak_line(report)}: one person may be there under two names"
+    held_out = sum(report["split"][part]["subjects"] for part in PARTS if part != "train")
+    if held_out < NEEDED_PEOPLE:
+        people = counted(held_out, "person", "people")
+        return f"{people} held out, alzgan.evaluate needs {NEEDED_PEOPLE}: {HOLD_OUT_MORE}"
+    return None

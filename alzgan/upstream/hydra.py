@@ -53,6 +53,12 @@ def unknown_setting(error: Exception) -> str | None:
     return unknown[1] if unknown else None
 
 
+def group_of_unknown_choice(error: Exception) -> str | None:
+    """The group of a choice in a list, `penalty=[r1,r3]`, that the group lacks."""
+    unknown = re.search(r"Could not load '(.+)/[^/]+'", str(error))
+    return unknown[1] if unknown else None
+
+
 def missing_plugin(error: Exception) -> str | None:
     """The name of an optional launcher or sweeper that is not installed."""
     missing = re.search(r"Could not find 'hydra/\w+/(joblib|ray|submitit|optuna)", str(error))

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 HARMLESS = (
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning 2.6 on torch from 2.13 on
+    "torch.distributed.nn.functional.all_gather is deprecated",  # Lightning calls it in ddp
     "The 'train_dataloader' does not have many workers",  # none are needed: the data is already decoded
     "The number of training batches",  # small data: an epoch is shorter than log_every_n_steps
     "The `srun` command is available on your system",  # a single process needs no srun

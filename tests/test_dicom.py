@@ -339,5 +339,5 @@ def test_frames_without_a_place_are_refused(tmp_path):
 def test_without_pydicom_one_line_says_how_to_get_it(tmp_path, monkeypatch):
     series = write_series(tmp_path / "series", save(tmp_path / "head.nii", noise(), orientation="LPS"))
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(UserError, match=r"pip install 'alzgan\[dicom\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[dicom\]'"):
         slices(series)

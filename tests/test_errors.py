@@ -334,7 +334,7 @@ def test_a_plugin_that_is_not_installed_says_how_to_install_it(choice: str):
     )
     result = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True)
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].endswith(f"; first: pip install 'alzgan[{name}]'")
+    assert result.stderr.splitlines()[-1].endswith(f"; first: pip install -e '.[{name}]'")
 
 
 def test_help_that_nobody_reads_on_ends_without_a_word():

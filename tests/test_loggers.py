@@ -93,7 +93,7 @@ def test_wandb_that_is_not_installed_says_how_to_install_it(
     line = error_line(
         "logger=wandb", f"run_dir={tmp_path}", "data=mri", f"data.root={slices}", "data.batch_size=8"
     )
-    assert line == "alzgan: logger=wandb needs wandb: pip install 'alzgan[wandb]'"
+    assert line == "alzgan: logger=wandb needs wandb: pip install -e '.[wandb]'"
 
 
 def test_wandb_knows_a_run_by_its_folder_whatever_that_is_called(

@@ -113,7 +113,7 @@ def test_the_jobs_of_a_sweep_share_one_folder(here: Path):
 
 @pytest.mark.long
 def test_the_jobs_of_a_launcher_share_one_folder(here: Path):
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="pip install 'alzgan[joblib]'")
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="pip install -e '.[joblib]'")
     result = alzgan("-m", "launcher=joblib", "seed=1,2", "data.batch_size=0", cwd=here, fresh=True)
     assert "2 of 2 jobs failed" in result.stderr
     assert len(folders()) == 1

@@ -111,7 +111,7 @@ def equal(run_dir: Path, reference: Path) -> None:
 def test_a_sweep_has_two_of_four_jobs_at_a_time(
     cluster: Slurm, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="pip install 'alzgan[submitit]'")
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="pip install -e '.[submitit]'")
     for name, value in cluster.environment.items():
         monkeypatch.setenv(name, value)
     launcher = [

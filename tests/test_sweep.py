@@ -62,7 +62,7 @@ def started_again_runs_what_is_missing(slices: Path, run_dir: Path, rows: list[d
 
 @pytest.mark.slow
 def test_a_sweep_of_what_optuna_proposes_tells_of_the_jobs_that_ran(slices: Path, tmp_path: Path):
-    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="pip install 'alzgan[optuna]'")
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="pip install -e '.[optuna]'")
     space = (
         "model.generator_optimizer.lr=interval(1e-5,1e-3)",
         "seed=range(1,3)",
@@ -140,9 +140,7 @@ def test_of_two_values_of_one_setting_the_last_makes_the_job(tmp_path: Path, rec
 @pytest.mark.long
 @pytest.mark.parametrize("launcher", ["joblib", "ray"])
 def test_a_launcher_runs_the_jobs_side_by_side(launcher: str, slices: Path, tmp_path: Path):
-    pytest.importorskip(
-        f"hydra_plugins.hydra_{launcher}_launcher", reason=f"pip install 'alzgan[{launcher}]'"
-    )
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher}_launcher", reason=f"pip install -e '.[{launcher}]'")
     root, run_dir = f"data.root={slices}", f"run_dir={tmp_path}"
     result = alzgan("-m", f"launcher={launcher}", "data=mri", root, run_dir, *SMALL, *SWEEP, fresh=True)
     assert result.returncode == 0, result.stderr
@@ -156,7 +154,7 @@ SIDE_BY_SIDE = [pytest.param(name, marks=pytest.mark.long) for name in ("joblib"
 def test_a_failing_job_does_not_end_the_sweep(launcher: str, slices: Path, tmp_path: Path):
     if launcher != "basic":
         pytest.importorskip(
-            f"hydra_plugins.hydra_{launcher}_launcher", reason=f"pip install 'alzgan[{launcher}]'"
+            f"hydra_plugins.hydra_{launcher}_launcher", reason=f"pip install -e '.[{launcher}]'"
         )
     where = (f"data.root={slices}", f"run_dir={tmp_path}", f"hydra/launcher={launcher}")
     sweep = ("trainer.max_steps=1", "data.channels=1,2,3")

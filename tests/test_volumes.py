@@ -354,9 +354,9 @@ def test_slices_that_cannot_be_are_refused(tmp_path, choice, line):
 
 def test_without_nibabel_one_line_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "nibabel", None)
-    with pytest.raises(UserError, match=r"pip install 'alzgan\[nifti\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[nifti\]'"):
         slices(tmp_path / "scan.nii")
-    with pytest.raises(UserError, match=r"pip install 'alzgan\[nifti\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[nifti\]'"):
         write_slices(tmp_path, tmp_path / "slices")
 
 

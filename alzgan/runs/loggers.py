@@ -152,7 +152,7 @@ class WandbLog(WandbLogger):
                 resume="allow",
             )
         except ModuleNotFoundError:
-            raise UserError("logger=wandb needs wandb: pip install 'alzgan[wandb]'") from None
+            raise UserError("logger=wandb needs wandb: pip install -e '.[wandb]'") from None
         if RANK_ZERO.rank == 0 and not known.exists():
             with replacing(known) as part:
                 part.write_text(run_id, encoding="utf-8")

@@ -25,4 +25,4 @@ def optional_package(name: str, extra: str) -> Any:
     try:
         return import_module(name)
     except ImportError:
-        raise UserError(f"reading volumes needs {name}: run pip install 'alzgan[{extra}]'") from None
+        raise UserError(f"reading volumes needs {name}: run pip install -e '.[{extra}]'") from None

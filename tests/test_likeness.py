@@ -100,10 +100,12 @@ def test_blocks_and_the_number_of_references_do_not_matter(
     assert few.similarity.min() > 0.98
 
 
-def test_black_images_are_like_nothing(phantoms: Tensor, search: Search):
-    black = torch.zeros_like(phantoms[:2])
-    assert search.nearest(black).similarity.tolist() == [0, 0]
-    assert Search(black).nearest(phantoms[:2]).similarity.tolist() == [0, 0]
+@pytest.mark.parametrize("grey", [0, 7, 200])
+def test_constant_images_are_like_nothing(grey: int, phantoms: Tensor, search: Search):
+    plain = torch.full_like(phantoms[:2], grey)
+    assert search.nearest(plain).similarity.tolist() == [0, 0]
+    assert Search(plain).nearest(phantoms[:2]).similarity.tolist() == [0, 0]
+    assert Search(plain).nearest(plain).similarity.tolist() == [0, 0]
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-VERSION = 1  # raise it when the same images would get other similarities
+VERSION = 2  # raise it when the same images would get other similarities
 LOOKED_FOR = (
     "turned by up to 15 degrees, scaled by 0.85 to 1.18, shifted by up to 5 %, mirrored, cropped, warped by "
     "1.5 pixels, blurred, noisy, inverted or with another grey curve"
@@ -118,6 +118,7 @@ class Search:
 def detail(images: Tensor, side: int) -> Tensor:
     """Detail (N, 1, S, S) of images (N, C, H, W) at one of the sides of `SIGMAS`."""
     grey = images.float().mean(1, keepdim=True)
+    grey = grey - grey.amin((2, 3), keepdim=True)  # or a constant image would leave the rounding of blurs
     mode = "bilinear" if min(grey.shape[2:]) < side else "area"
     fine, wide = (gaussian(side, sigma) for sigma in SIGMAS[side])
     smooth = fine @ F.interpolate(grey, (side, side), mode=mode) @ fine.T

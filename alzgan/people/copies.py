@@ -30,7 +30,7 @@ from alzgan.people.similarity import (
     unit_vectors,
 )
 
-COPIES_VERSION = 4  # version; raise it when the same images would give other pairs
+COPIES_VERSION = 5  # version; raise it when the same images would give other pairs
 COPY = 0.975  # least correlation of detail of two copies
 EXACT = 0.999  # above any correlation of neighbouring slices, even of a smooth template
 ALIKE = 0.93  # least similarity of copies between two people; on the Kaggle set all others are below 0.91

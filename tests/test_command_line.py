@@ -75,9 +75,8 @@ def test_the_advice_of_a_preparation_has_the_values(tmp_path: Path, monkeypatch:
     result = alzgan(*options, verb="prepare")
     assert result.returncode == 0, result.stderr
     advice = result.stdout.splitlines()[-1]
-    assert advice.endswith(
-        f"data.root={tmp_path}/brains data.batch_size=8 \"data.exclude='folder, sub-{{}}'\""
-    )
+    where = f"data.root={tmp_path}/brains data.channels=1 trainer=fast data.batch_size=8"
+    assert advice.endswith(f"{where} \"data.exclude='folder, sub-{{}}'\"")
 
 
 def test_a_run_records_the_values_and_goes_on_with_them(

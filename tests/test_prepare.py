@@ -182,7 +182,7 @@ def test_the_commands_it_prints_work_when_pasted(brains: Path, tmp_path: Path):
     where = [shell_override("data.root", root), shell_override("run_dir", tmp_path / "the run")]
     told = paste(f"python -m alzgan.prepare {' '.join(where)}").splitlines()[-1]
     train = told.removeprefix("train on it: ")
-    assert train.startswith("python -m alzgan.train data=mri ")
+    assert train.startswith("python -m alzgan.train model=small data=mri ")
     composed = yaml.safe_load(paste(f"{train} --cfg job --package data"))  # all but the training itself
     assert composed["root"] == str(root)
 
@@ -237,7 +237,9 @@ def test_volumes_become_an_image_folder_that_is_judged(error_line: Callable, tmp
     options = ["volumes.plane=coronal", "volumes.central=5", "data.bad_files=skip", "data.subjects=none"]
     lines = prepare(tmp_path / "scans", tmp_path / "run", *options, "data.exclude='*.mgz'")
     images = tmp_path / "run/images"
-    assert lines[-1].endswith(f"data.root={images} data.batch_size=10 data.bad_files=skip")
+    assert lines[-1].endswith(
+        f"data.root={images} data.channels=1 trainer=fast data.batch_size=10 data.bad_files=skip"
+    )
     assert "volumes and files of volumes left out: 1" in lines
     assert [line for line in lines if line.startswith("  AD/broken.nii: damaged or not a scan")]
     assert "note: each volume counts as a person of its own" in lines

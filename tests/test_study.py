@@ -7,7 +7,20 @@ from typing import Any
 import pytest
 from conftest import REPOSITORY, settings
 from omegaconf import OmegaConf
-from study_page import FOLDER, PAGE, Found, again_over_before, floors, page, pooled, summary
+from study_page import (
+    FOLDER,
+    JUDGE,
+    PAGE,
+    Found,
+    again_over_before,
+    beside_photographs,
+    extra,
+    floors,
+    page,
+    pooled,
+    summary,
+    summary_of_photographs,
+)
 
 from alzgan.runs.build import build
 
@@ -24,7 +37,7 @@ OF_OTHERS = {
     ),
     "dcgan_with_adam_of_small": ("dcgan", {"model.generator_optimizer", "model.discriminator_optimizer"}),
 }
-LONGER = {"small_long": 30, "small_128_long": 30, "dcgan_long": 30, "small_hour": 60}  # epochs
+LONGER = {"small_long": 30, "small_128_long": 30, "dcgan_long": 30, "small_hour": 60, "aided": 32}  # epochs
 OF_SMALL = {
     "csmall": {
         "model.classes",
@@ -99,6 +112,7 @@ def test_the_page_is_what_the_results_say():
 def test_the_readme_tells_what_was_measured():
     readme = " ".join((REPOSITORY / "README.md").read_text().split())
     assert summary(Found.read(FOLDER)) in readme
+    assert summary_of_photographs(Found.read(FOLDER)) in readme
 
 
 def row(value: float, runs: list[str], precision: str) -> dict[str, Any]:
@@ -131,11 +145,14 @@ def test_runs_in_two_precisions_are_one_row_and_each_counts_once():
 
 
 def test_a_recipe_says_what_it_measured():
-    ends = {row["group"]: row for row in sorted(Found.read(FOLDER).rows, key=lambda row: row["step"])}
+    found = Found.read(FOLDER)
+    judged = {cell: extra(row, "frechet", JUDGE) for (cell, _), row in beside_photographs(found).items()}
+    ends = {cell: each["mean"] / each["unseen"]["mean"] for cell, each in judged.items()}
+    ends |= {row["group"]: floors(row) for row in sorted(found.rows, key=lambda row: row["step"])}
     for path in sorted((REPOSITORY / "conf/model").glob("*.yaml")):
         lines = path.read_text().splitlines()
         told = " ".join(line for line in lines[: lines.index("defaults:")])
-        wanted = f"Fréchet distance {floors(row):.1f}" if (row := ends.get(path.stem)) else "Not measured"
+        wanted = f"Fréchet distance {ends[path.stem]:.1f}" if path.stem in ends else "Not measured"
         assert wanted in told, f"{path.stem}: {wanted}"
 
 

@@ -11,6 +11,11 @@ file, the picture beside it, and `conf/study/README.md`. Without files it writes
 
 What later evaluations say of copies and utility goes to `.github/study/again.json`, and to the page; with
 that file among them, it is added to what it has.
+
+    python tests/benchmarks/study.py photographs FILE.json [FILE.json ...]
+
+Evaluations of `aided`, of changes to it, and of `small_long`, with features=[imagenet-lite2,imagenet-lite0],
+and benchmarks of the cells on one core, go to `.github/study/photographs.json`, and to the page.
 """
 
 import json
@@ -65,6 +70,23 @@ def gather_again(files: Sequence[Path]) -> None:
     for content in [json.loads(path.read_text(encoding="utf-8")) for path in files]:
         found += content if isinstance(content, list) else map(again, content["candidates"])
     write_json(FOLDER / "again.json", sorted(found, key=lambda each: (each["cell"], each["step"])))
+
+
+def gather_photographs(files: Sequence[Path]) -> None:
+    """Write how near and how varied samples are if a discriminator has seen photographs."""
+    contents = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    runs = [run for each in contents if "candidates" in each for run in each["candidates"]]
+    cells = [run for run in runs if not changes(run)]
+    found = {
+        "over_seeds": rows_of([{"candidates": cells}]),
+        "tried": [
+            {"changes": changes(run), **over_seeds([run])[0], "settings": {}, "runs": []}
+            for run in runs
+            if changes(run)
+        ],
+        "seconds_a_step": dict(seconds_a_step(each) for each in contents if "loops" in each),
+    }
+    write_json(FOLDER / "photographs.json", found)
 
 
 def again(run: dict[str, Any]) -> dict[str, Any]:
@@ -129,14 +151,25 @@ def together(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
+def changes(run: dict[str, Any]) -> list[str]:
+    """The settings with which a run was started that its cell has not, but for those of no weight."""
+    words = run["trained_by"]["overrides"]
+    cell = compose_config(
+        "train", [w for w in words if w.startswith(("study=", "seed="))] + ["data.root=DIR"]
+    )
+    free = ("study", *CHOSEN_FREELY, *OF_NO_WEIGHT)
+    pairs = (word.partition("=") for word in words)
+    return [
+        f"{name}={value}"
+        for name, _, value in pairs
+        if name not in free and str(OmegaConf.select(cell, name)) != value
+    ]
+
+
 def cell_of(run: dict[str, Any]) -> dict[str, Any]:
     """A run of the study without what is this machine's."""
-    given = run["trained_by"]["overrides"]
-    overrides = [word for word in given if word.startswith(("study=", "seed="))]
-    for name, _, value in (word.partition("=") for word in given):
-        if name not in ("study", *CHOSEN_FREELY, *OF_NO_WEIGHT):
-            own = OmegaConf.select(compose_config("train", [*overrides, "data.root=DIR"]), name)
-            assert str(own) == value, f"{run['name']} is no cell: it was trained with {name}={value}"
+    assert not changes(run), f"{run['name']} is no cell: it was trained with {', '.join(changes(run))}"
+    overrides = [word for word in run["trained_by"]["overrides"] if word.startswith(("study=", "seed="))]
     trained_by = {**run["trained_by"], "overrides": overrides}
     return {**run, "name": " ".join(sorted(overrides)), "trained_by": trained_by}
 
@@ -151,6 +184,8 @@ if __name__ == "__main__":
     words = sys.argv[1:]
     if words[:1] == ["again"]:
         gather_again([Path(name) for name in words[1:]])
+    elif words[:1] == ["photographs"]:
+        gather_photographs([Path(name) for name in words[1:]])
     elif words:
         gather([Path(name) for name in words])
     publish()

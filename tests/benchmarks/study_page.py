@@ -39,17 +39,18 @@ LEFT_OUT = {  # of `small`, one at a time
 
 
 class Found(NamedTuple):
-    """What the study found: `results.json`, `again.json`, and by cell what `conditions.py` found."""
+    """What the study found: the files of its folder, and by cell what `conditions.py` found."""
 
     results: dict[str, Any]
     again: list[dict[str, Any]]
+    photographs: dict[str, Any]
     conditions: dict[str, dict[str, Any]]
 
     @classmethod
     def read(cls, folder: Path) -> "Found":
         """The results that lie in a folder."""
         read = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
-        return cls(read.pop("results"), read.pop("again"), read)
+        return cls(read.pop("results"), read.pop("again"), read.pop("photographs"), read)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -363,6 +364,81 @@ person's slices.
 {chr(10).join(lines)}"""
 
 
+JUDGE, TRAINED = "imagenet-lite2", "imagenet-lite0"  # the networks that judge and train `aided`
+BESIDE_PHOTOGRAPHS = {  # columns: metric and space
+    "Fréchet distance": ("frechet", JUDGE),
+    f"in {TRAINED}": ("frechet", TRAINED),
+    "kernel distance": ("kernel_distance", JUDGE),
+    "precision": ("precision", JUDGE),
+    "recall": ("recall", JUDGE),
+    "too near": ("share_above_threshold", "aligned pixels"),
+    "C_T": ("train_test_distance", "aligned pixels"),
+}
+
+
+def beside_photographs(found: Found) -> dict[tuple[str, int], dict[str, Any]]:
+    """The rows of `photographs.json` by cell and step, with the minutes of one core that they take."""
+    seconds = found.photographs["seconds_a_step"]
+    rows = {}
+    for row in found.photographs["over_seeds"]:
+        cell = row["settings"]["study"]
+        rows[cell, row["step"]] = {**row, "minutes": row["step"] * seconds[cell] / 60}
+    return dict(sorted(rows.items()))
+
+
+def summary_of_photographs(found: Found) -> str:
+    """`aided` beside `small` in three sentences; the README has them too."""
+    rows = beside_photographs(found)
+    small = rows[max(key for key in rows if key[0] == "small_long")]
+    others = [row for (cell, _), row in rows.items() if cell == "aided"]
+    aided = min(others, key=lambda row: abs(row["minutes"] - small["minutes"]))
+    far, recall, near = (
+        [told(extra(row, *column), False) for row in (aided, small, others[-1])]
+        for column in (("frechet", JUDGE), ("recall", JUDGE), BESIDE_PHOTOGRAPHS["too near"])
+    )
+    return (
+        f"After {aided['minutes']:.0f} minutes of one CPU core, {near[0]} of the samples of `aided` are too "
+        f"near to a training image; after {small['minutes']:.0f} minutes, {near[1]} of those of `small` are. "
+        f"In features that trained neither, recall is {recall[0]} and {recall[1]}, the Fréchet distance "
+        f"{far[0]} and {far[1]} times that of unseen people. After {others[-1]['minutes']:.0f} minutes "
+        f"`aided` comes to {recall[2]}, {far[2]} times and {near[2]}."
+    )
+
+
+def photographs(found: Found) -> str:
+    rows = beside_photographs(found)
+    columns = [*BESIDE_PHOTOGRAPHS]
+
+    def words(row: dict[str, Any], ends: bool) -> list[str]:
+        return [told(extra(row, *each), ends) for each in BESIDE_PHOTOGRAPHS.values()]
+
+    lines = [["cell", "runs", "minutes", *columns], ["---"] * (3 + len(columns))]
+    for (cell, step), row in rows.items():
+        runs = len(row["runs"])
+        about = [f"`{cell}, {step:,} steps`", str(runs), f"{row['minutes']:.0f}"]
+        lines.append([*about, *words(row, runs > 1)])
+    first = [extra(next(iter(rows.values())), *each) for each in BESIDE_PHOTOGRAPHS.values()]
+    lines.append(["unseen people", "", "", *(told({**each, **each["unseen"]}, True) for each in first)])
+    tried = [["change", "steps", *columns], ["---"] * (2 + len(columns))]
+    for row in found.photographs["tried"]:
+        changed = " ".join(f"`{each}`" for each in row["changes"])
+        tried.append([changed, f"{row['step']:,}", *words(row, False)])
+    table, changes = ("\n".join(f"| {' | '.join(line)} |" for line in each) for each in (lines, tried))
+    return f"""## A discriminator that has seen photographs
+
+{summary_of_photographs(found)}
+
+`aided` is `small` with heads on features of {TRAINED}, and a floor of diversity. Numbers in that space
+flatter it. So a second network, {JUDGE}, judges here. All runs were trained and judged on one machine, in
+float32, on one core each. Copies are those of the full search.
+
+{table}
+
+Changes of `aided` that were tried, one run of seed 0 each:
+
+{changes}"""
+
+
 def larger_and_useful(found: Found) -> str:
     at, longer, last = found.at("small_128_long", 4800), found.at("small_128"), found.at("small_128_long")
     helps = {cell: found.at(cell)["utility"][0] for cell in ("csmall", "csmall_places", "cdcgan")}
@@ -507,6 +583,7 @@ def page(found: Found) -> str:
         what_it_takes,
         when_to_stop,
         copies_again,
+        photographs,
         larger_and_useful,
         useful_again,
         what_conditions_do,

@@ -385,6 +385,7 @@ def test_a_model_that_knows_places_is_judged_by_its_classes(slices: Path, tmp_pa
     ]
 
 
+@pytest.mark.slow
 def test_numbers_in_features_that_the_discriminator_was_trained_on_are_marked_and_decide_nothing(
     trained: Path, slices: Path, tmp_path: Path
 ):

@@ -338,11 +338,11 @@ def test_the_example_of_the_settings_page_trains_and_judges(tmp_path: Path, slic
     (tmp_path / "mylab.py").write_text(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1])
     real = (f"data.root={slices}", "data.image_size=32", "data.channels=1", SPLIT)
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
-    commands = re.findall(r"PYTHONPATH=\. python -m alzgan\.(\w+) (.*)", page)
+    commands = re.findall(r"PYTHONPATH=\. python -m alzgan\.(\w+) (.*)", page.replace("\\\n", ""))
     assert [verb for verb, _ in commands] == ["train", "evaluate"]
     for verb, words in commands:
         run = str(tmp_path / verb)
-        own = [word.replace("RUN", str(tmp_path / "train")) for word in words.split()]
+        own = [word.replace("RUN", str(tmp_path / "train")) for word in shlex.split(words)]
         more = (
             (*SMALL, "data=mri", *real, "trainer.max_steps=1")
             if verb == "train"

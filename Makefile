@@ -9,7 +9,7 @@ OLDER := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTION
 	OMP_NUM_THREADS=2
 # Tests of sums of floating-point numbers.
 SUMS := anatomy augment average conditioning copies distances diversity features game losses memorisation neighbours \
-	numbers penalties resampling residual similarity spaces
+	numbers penalties layers residual similarity spaces
 
 .DEFAULT_GOAL := help
 .PHONY: help install train test test-older test-slow test-long lint tensorboard clean

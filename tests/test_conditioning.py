@@ -16,6 +16,7 @@ from alzgan.data import conditions
 from alzgan.data.datamodule import MRIDataModule
 from alzgan.errors import UserError
 from alzgan.evaluation.candidates import judged, runs_to_judge
+from alzgan.evaluation.fidelity import INDEPENDENT
 from alzgan.evaluation.request import request_of
 from alzgan.evaluation.stages import STAGES
 from alzgan.game import Turn
@@ -400,6 +401,7 @@ def test_a_model_with_unlabelled_rows_trains_goes_on_and_is_sampled(
         request = request_of(composed, words, tuple(STAGES))
         (found,) = judged(request, runs_to_judge(request))
     assert len(found.candidate.images) == 16
+    assert found.candidate.form == INDEPENDENT
     assert (found.reference.train.labels == -1).sum() + (
         found.reference.held_out.labels == -1
     ).sum() == unknown

@@ -385,13 +385,31 @@ def test_a_model_that_knows_places_is_judged_by_its_classes(slices: Path, tmp_pa
     ]
 
 
+@pytest.fixture(scope="module")
+def aided(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("aided")
+    options = (*AIDED, "trainer.max_steps=2", "callbacks.quality=null", SPLIT)
+    session.run(small_settings(slices, folder, *options), AIDED[:1])
+    return folder
+
+
+def test_by_default_a_second_network_judges_whom_the_first_has_trained(
+    trained: Path, aided: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def told(names: list[str], *_: object) -> None:
+        raise UserError(",".join(names))
+
+    monkeypatch.setattr(run, "chosen_spaces", told)
+    for checkpoint, judges in ((aided, True), (trained, False)):
+        with pytest.raises(UserError) as error:
+            evaluate(tmp_path / "e", f"ckpt_path={checkpoint}", "features=null")
+        assert ("imagenet-lite2" in str(error.value)) is judges
+
+
 @pytest.mark.slow
 def test_numbers_in_features_that_the_discriminator_was_trained_on_are_marked_and_decide_nothing(
-    trained: Path, slices: Path, tmp_path: Path
+    trained: Path, aided: Path, tmp_path: Path
 ):
-    aided = tmp_path / "aided"
-    options = (*AIDED, "trainer.max_steps=2", "callbacks.quality=null", SPLIT)
-    session.run(small_settings(slices, aided, *options), AIDED[:1])
     spaces = "features=[imagenet-lite0,random-conv]"
     evaluate(tmp_path / "e", f"ckpt_path=[{aided},{trained}]", spaces, "metrics=[fidelity,copies]")
     found = json.loads((tmp_path / "e/evaluation.json").read_text())

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from alzgan.evaluate import lines
 from alzgan.evaluation import copies, fidelity
 from alzgan.evaluation.methods import methods
 from alzgan.evaluation.seeds import over_seeds
@@ -348,6 +349,20 @@ def test_the_page_says_which_of_two_is_closer_or_that_it_cannot_tell():
     assert "a and c: cannot tell apart (smallest p = 0.3)." in text
     assert text.index("Side by side") < text.index("Which is better") < text.index("a: 2,000 samples")
     assert "Which is better" not in page(evaluation(candidate()), [])
+
+
+def test_the_terminal_tells_verdicts_and_comparisons():
+    found = evaluation(*(candidate(name, notes=[f"about {name}"]) for name in ("a", "b")))
+    said = list(lines({**found, "pairs": [pair(0, 1, 1)]}))
+    assert said[:2] == ["", "a"]
+    first = found["candidates"][0]["verdicts"][0]
+    assert f"  {first['question']}: {first['answer']}. {first['text']}" in said
+    assert "  note: about b" in said
+    better = "b is closer to unseen people than a (kernel distance in pixels, p = 0.002)."
+    assert said[-4:] == ["", better, "", f"judges: {found['data']['judges']}"]
+    apart = list(lines({**found, "same_data": False}))
+    assert apart[-3].startswith("These runs were trained on different images, splits, sizes or channels")
+    assert better not in apart
 
 
 def test_several_candidates_begin_with_one_table_of_their_verdicts_the_best_first():

@@ -430,7 +430,8 @@ def photographs(found: Found) -> str:
 
 `aided` is `small` with heads on features of {TRAINED}, and a floor of diversity. Numbers in that space
 flatter it. So a second network, {JUDGE}, judges here. All runs were trained and judged on one machine, in
-float32, on one core each. Copies are those of the full search.
+float32, on one core each. Copies are those of the full search, by which another run of `small_long`, in
+bfloat16, had {100 * found.copies("small_long", 7200)["share_above_threshold"]["value"]:.1f} % at its end.
 
 {table}
 

@@ -209,6 +209,25 @@ def test_images_without_people_are_not_safe_and_the_leak_is_counted(folder):
     assert "content" not in report["verdict"]  # which has been tried, or would lead back here
 
 
+def test_a_slice_like_one_of_another_person_is_no_sign_of_two_names(tmp_path):
+    table = ["file,subject,split"]
+    for person, part in enumerate(["train"] * 6 + ["validation"] * 2 + ["test"] * 4):
+        for slice in range(11):
+            # One slice of the first person of test looks like one of train.
+            base = 0 if (person, slice) in ((0, 0), (8, 0)) else 100 * person + slice
+            save(tmp_path, f"A/p{person}_{slice}.png", alike(base, 100 * person + slice))
+            table.append(f"A/p{person}_{slice}.png,p{person},{part}")
+    (tmp_path / "people.csv").write_text("\n".join(table))
+    report = report_of(tmp_path, f"csv:{tmp_path / 'people.csv'}")
+    assert (report["near_duplicates_across_splits"], report["people_near_duplicated"]) == (1, 0)
+    assert "no person or copy on both sides of the split" in report["verdict"]
+    assert [note for note in report["notes"] if "less than a tenth of any person's images" in note]
+    save(tmp_path, "A/p8_1.png", alike(100, 1))  # now two of eleven
+    report = report_of(tmp_path, f"csv:{tmp_path / 'people.csv'}")
+    assert (report["near_duplicates_across_splits"], report["people_near_duplicated"]) == (2, 1)
+    assert "under two names" in report["verdict"]
+
+
 def test_one_person_under_two_names_is_not_safe(tmp_path):
     for slice in range(16):
         save(tmp_path, f"A/p{slice}_0.png", alike(0, slice))

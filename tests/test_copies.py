@@ -1,7 +1,9 @@
 """Copies of an image are found whichever way they lie, and nothing else is taken for one."""
 
+import math
 import os
 from collections import Counter
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -174,6 +176,25 @@ def test_altered_copies_are_found_between_people_and_neighbours_are_not(brains):
     # One person's slices are as alike as altered copies: of these nothing is said.
     assert find_copies(squares, files) == []
     assert find_copies(squares, files, [*people, *(people[k] for k in chosen)]) == []
+
+
+@pytest.mark.parametrize(
+    ("median", "deviation", "copied", "expected"),
+    [
+        (1.2, 0.08, 0.0, copies.ALIKE),  # tanh(1.52) = 0.909
+        (1.2, 0.18, 0.0, math.tanh(1.2 + 4 * 0.18)),  # 0.938
+        (1.2, 0.16, 0.1, 0.963),  # a tenth of the images are copies; without them it is 0.951
+        (1.2, 0.3, 0.0, copies.COPY),  # tanh(2.4) = 0.984
+        (1.2, 0.1, 1.0, copies.COPY),
+    ],
+)
+def test_copies_must_stand_out_where_all_people_are_alike(median, deviation, copied, expected):
+    chance = NormalDist(median, deviation)
+    count = 2000
+    z = np.array([chance.inv_cdf((k + 0.5) / count) for k in range(count)])
+    z[: round(copied * count)] = 3.0  # correlation 0.995; it replaces the lowest
+    limit = copies.standing_out(np.tanh(z))
+    assert limit == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.long

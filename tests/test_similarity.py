@@ -19,7 +19,7 @@ from alzgan.people.similarity import (
     components,
     contrast,
     detail,
-    leak_count,
+    leaks,
     positions,
     recover,
     spanning_forest,
@@ -191,15 +191,15 @@ def test_positions_follow_a_line_and_leave_a_bush_alone():
 
 
 @pytest.mark.parametrize("block", [3, 2048])
-def test_leak_count_is_the_number_of_test_images_with_a_train_neighbour(monkeypatch, block):
+def test_leaks_are_the_test_images_with_a_train_neighbour(monkeypatch, block):
     monkeypatch.setattr(similarity, "COMPARED", block)
     thumbs = noise(12)
     thumbs[8:10] = thumbs[:2]  # two test images are train images, and one train image is twice in test
     thumbs[10] = thumbs[0]
     thumbs[11] = thumbs[5]  # this one resembles a validation image only
     parts = ["train"] * 4 + ["validation"] * 2 + ["test"] * 6
-    assert leak_count(thumbs, parts) == 3
-    assert leak_count(thumbs, ["train"] * 12) == 0
+    assert leaks(thumbs, parts).tolist() == [8, 9, 10]
+    assert not len(leaks(thumbs, ["train"] * 12))
 
 
 def test_thumbnails_of_any_size_and_mode_are_grey_and_of_one_shape(tmp_path):

@@ -250,8 +250,12 @@ def copy_notes(files: Sequence[ImageFile], subjects: Subjects, copies: Sequence[
     if not between or subjects.rule == "none":
         return []
     first, second = (files[index].path for index in between[0][:2])
+    people_of = defaultdict(set)
+    for unit, person in zip(tied(copies, subjects.subject), subjects.subject, strict=True):
+        people_of[unit].add(person)
     return [
-        f"{counted(len(between), 'pair')} of copies between two people, who stay together in the split; "
+        f"{counted(len(between), 'pair')} of copies between two people, who stay together in the split "
+        f"(up to {max(map(len, people_of.values()))} people); "
         f"the first is {printable(first)} and {printable(second)}"
     ]
 

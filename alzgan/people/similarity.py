@@ -193,18 +193,19 @@ def positions(links: np.ndarray, group: np.ndarray) -> np.ndarray:
     return np.where(np.isin(group, group[degree > 2]), 0, steps + 1).astype(int)
 
 
-def leak_count(thumbs: np.ndarray, parts: Sequence[str], threshold: float = 0.98) -> int:
-    """How many test images have a train image whose `thumbnails` correlate above the threshold.
+def leaks(thumbs: np.ndarray, parts: Sequence[str], threshold: float = 0.98) -> np.ndarray:
+    """The test images (indices) with a train image whose `thumbnails` correlate above the threshold.
 
-    `parts` says "train", "validation" or "test" for each. On the Kaggle set no two people reach 0.98.
+    `parts` says "train", "validation" or "test" for each. On the Kaggle set no two people reach 0.98; among
+    the 3,929 slices of the 110 people of the LGG set two pairs do.
     """
     vectors, part = contrast(thumbs), np.asarray(parts)
     train, test = vectors[part == "train"], vectors[part == "test"]
-    leaks = 0
-    for some in blocks_of(test):
-        near = [(some @ others.T > threshold).any(axis=1) for others in blocks_of(train)]
-        leaks += int(np.any(near, axis=0).sum())
-    return leaks
+    found = [
+        np.any([(some @ others.T > threshold).any(axis=1) for others in blocks_of(train)], axis=0)
+        for some in blocks_of(test)
+    ]
+    return np.flatnonzero(part == "test")[np.concatenate(found)] if found else np.empty(0, int)
 
 
 def align(thumbs: np.ndarray, group: np.ndarray, position: np.ndarray) -> np.ndarray:

@@ -22,12 +22,13 @@ from alzgan.images.folder import ImageFile
 from alzgan.images.thumbnails import Thumbnails, shrunk
 from alzgan.people.cohort import Cohort, People, named_across, without_masks
 from alzgan.people.copies import SEARCHED, Copy, find_copies
-from alzgan.people.similarity import MOST_COMPARED, leak_count
+from alzgan.people.similarity import MOST_COMPARED, leaks
 from alzgan.people.splits import HOLD_OUT_MORE, NEEDED_PEOPLE
 from alzgan.people.subjects import LEFT_OUT, PARTS
 from alzgan.text import counted, printable
 
 MOSTLY_CONSTANT = 0.25  # a set with this share of constant images cannot be trained on
+TWO_NAMES = 0.1  # least share of the images of a person whom train may know under another name
 NEAR = 0.98  # a test image whose thumbnail correlates this much with a train image's is a near-duplicate
 LISTED = 20  # unreadable files on the terminal; the report lists all
 LONG = 3  # aspect ratio above which training would crop or pad most of an image
@@ -74,7 +75,8 @@ def audit(cohort: Cohort) -> Audit:
     `alzgan.people.copies`); `subject_rule`, `subjects` (number), `slices_per_subject`; `split` (images and
     subjects of each part), `named_people_across_splits` (number of people, by the files' names, whom a table
     puts into several parts), `near_duplicates_across_splits` (number of test images that correlate with a
-    train image above `NEAR`; None above `MOST_COMPARED` images); `notes`, `verdict`. Keys about people are
+    train image above `NEAR`; None above `MOST_COMPARED` images), `people_near_duplicated` (number of test
+    people of whose images a tenth or more do); `notes`, `verdict`. Keys about people are
     None if the people are unknown.
 
     Raises:
@@ -104,9 +106,7 @@ def audit(cohort: Cohort) -> Audit:
         **describe_duplicates(facts, people),
         "copies": len(copies),
         **describe_people(people),
-        "near_duplicates_across_splits": leak_count(found.upright, people.split.parts, NEAR)
-        if people and len(files) <= MOST_COMPARED
-        else None,
+        **describe_leaks(found, people),
     }
     report["notes"] = [*(people or listing).notes, *notes_on(report, facts)]
     fault = fault_in(report, cohort.bad_files) or refusal
@@ -299,6 +299,17 @@ def describe_people(people: People | None) -> dict[str, Any]:
     }
 
 
+def describe_leaks(found: Thumbnails, people: People | None) -> dict[str, Any]:
+    if people is None or len(found.upright) > MOST_COMPARED:
+        return dict.fromkeys(("near_duplicates_across_splits", "people_near_duplicated"))
+    near, subject = leaks(found.upright, people.split.parts, NEAR), people.subjects.subject
+    count, images = Counter(subject[index] for index in near), Counter(subject)
+    return {
+        "near_duplicates_across_splits": len(near),
+        "people_near_duplicated": sum(n >= TWO_NAMES * images[person] for person, n in count.items()),
+    }
+
+
 def notes_on(report: dict[str, Any], facts: Sequence[Facts]) -> list[str]:
     """Notes that do not change the verdict."""
     notes = []
@@ -306,6 +317,10 @@ def notes_on(report: dict[str, Any], facts: Sequence[Facts]) -> list[str]:
         notes.append(f"of more than {MOST_COMPARED} images, only copies with equal thumbnails are found")
     if report["images"] > SEARCHED:
         notes.append(f"of more than {SEARCHED} images, turned or otherwise altered copies are not looked for")
+    if report["near_duplicates_across_splits"] and not report["people_near_duplicated"]:
+        notes.append(
+            "the near-duplicates may be two people's: they are less than a tenth of any person's images"
+        )
     split = report["split"]
     if split and (out := report["images"] - sum(part["images"] for part in split.values())):
         notes.append(f"{counted(out, 'image')} left out by the column split")
@@ -327,7 +342,9 @@ def verdict_on(report: dict[str, Any], fault: str | None) -> str:
     word = f"according to data.subjects={printable(report['subject_rule'])}"
     if harm := harm_in(report):
         return f"ready to train, not safe to evaluate, {word}: {harm}"
-    kept_apart = "person" if report["images"] > MOST_COMPARED else "person, copy or near-duplicate"
+    kept_apart = "person, copy or near-duplicate"
+    if report["near_duplicates_across_splits"] != 0:  # or None: not looked for
+        kept_apart = "person" if report["images"] > MOST_COMPARED else "person or copy"
     return (
         f"ready to train: {counted(report['images'], 'image')} of "
         f"{counted(report['subjects'], 'person', 'people')} in "
@@ -366,7 +383,7 @@ def harm_in(report: dict[str, Any]) -> str | None:
         return (
             f"the same image is there {' and '.join(found)}: train on the manifest, which leaves copies out"
         )
-    if report["near_duplicates_across_splits"]:
+    if report["people_near_duplicated"]:
         if report["subject_rule"] == "none":
             return (
                 f"{leak_line(report)}, as slices of one person have; only names "

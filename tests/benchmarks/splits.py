@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from alzgan.images.folder import ImageFile, scan
 from alzgan.images.thumbnails import thumbnails
-from alzgan.people.similarity import leak_count
+from alzgan.people.similarity import leaks
 from alzgan.people.splits import split_by_subject
 from alzgan.people.subjects import kaggle4, nobody
 from alzgan.sources.audit import NEAR
@@ -43,9 +43,9 @@ def main() -> None:
         sides = {
             part: {who for who, p in zip(people, parts, strict=True) if p == part} for part in set(parts)
         }
-        leaks, shared = leak_count(thumbs, parts, NEAR), len(sides["train"] & sides["test"])
+        near, shared = len(leaks(thumbs, parts, NEAR)), len(sides["train"] & sides["test"])
         print(
-            f"{name}: {leaks} of {test} test images ({leaks / test:.1%}) have a train image above {NEAR}; "
+            f"{name}: {near} of {test} test images ({near / test:.1%}) have a train image above {NEAR}; "
             f"{shared} of {len(sides['test'])} people of test are in train"
         )
 

@@ -504,7 +504,7 @@ def test_steps_of_one_run_are_rows_that_the_page_joins():
 def test_the_plot_of_settings_shortens_long_names():
     long = "model.discriminator_optimizer.lr=0.00012345"
     text = page(evaluation(run_of(20.0, "loss=hinge"), run_of(9.0, "loss=hinge", long)), [])
-    assert ">model.discrim…r.lr=0.00012345<" in tradeoff_of(text)
+    assert ">model.discrim….lr=0.00012345<" in tradeoff_of(text)
     assert long[:36] not in tradeoff_of(text)
 
 

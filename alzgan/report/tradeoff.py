@@ -17,7 +17,7 @@ from alzgan.report.plots import INK, LEAST, SAMPLES, UNSEEN, as_multiples, dagge
 
 WIDTH = 266  # points; 355 pixels of a page, as wide as a phone shows without scaling
 HEIGHT, MORE, MOST = 280, 8, 560  # points; for each recipe; at most
-LEFT, RIGHT, BOTTOM, TOP = 23, 5, 32, 40  # points beside the axes
+LEFT, RIGHT, BOTTOM, TOP = 23, 5, 32, 44  # points beside the axes
 FONT = 8.5  # points; 11.3 pixels of a page
 DOT = 5.5  # points across
 LOOKS: dict[bool, dict[str, Any]] = {  # of seeds of a recipe and of samples of others
@@ -53,7 +53,6 @@ def tradeoff(name: str, rows: Sequence[dict[str, Any]], far: str, near: str, alo
     groups: dict[tuple[bool, str], list[dict[str, Any]]] = defaultdict(list)
     for row in sorted(known, key=lambda row: row["step"]):
         groups[row["others"], row["group"]].append(row)
-
     height = min(HEIGHT + MORE * len(groups), MOST)
 
     def draw(figure: Figure) -> None:
@@ -62,42 +61,23 @@ def tradeoff(name: str, rows: Sequence[dict[str, Any]], far: str, near: str, alo
         inner = (LEFT / WIDTH, BOTTOM / height, 1 - (LEFT + RIGHT) / WIDTH, 1 - (BOTTOM + TOP) / height)
         axes = figure.add_axes(inner)
         seeds, unseen = (np.vstack([row[which] for row in known]) for which in ("seeds", "unseen"))
-        everywhere = np.vstack([seeds, unseen])
-        as_multiples(axes)
-        axes.set_xlim(everywhere[:, 0].min() / 1.1, everywhere[:, 0].max() * 1.15)
-        as_square_roots(axes, everywhere[:, 1].max() * 1.1)
+        scale(axes, np.vstack([seeds, unseen]))
         axes.set_xlabel(
             f"{known[0]['cells'][far]['of']['words']}, times that of unseen people", fontsize=FONT
         )
         axes.set_title("% of samples too near to a training image", fontsize=FONT, loc="left", x=-0.05, pad=5)
-        axes.tick_params(labelsize=FONT)
-        axes.axvspan(unseen[:, 0].min(), unseen[:, 0].max(), **BAND, gid="unseen-x")
+        lines = draw_samples(axes, groups)
+        axes.axvspan(unseen[:, 0].min(), unseen[:, 0].max(), gid="unseen-x", **BAND)
         axes.axhspan(
-            unseen[:, 1].min(), unseen[:, 1].max(), **BAND, gid="unseen-y", label="unseen people, 95 %"
+            unseen[:, 1].min(), unseen[:, 1].max(), gid="unseen-y", **BAND, label="unseen people, 95 %"
         )
-        paths = [np.vstack([row["mean"] for row in steps]) for steps in groups.values()]
-        several = [row for row in known if len(row["seeds"]) > 1]
-        hairs = [np.vstack([row["mean"], seed]) for row in several for seed in row["seeds"]]
-        for width, lines in ((1.2, paths), (0.6, hairs)):
-            for line in lines:
-                axes.plot(*line.T, color=SAMPLES, linewidth=width)
-        for others, look in LOOKS.items():
-            found = [row["seeds"] for row in known if row["others"] == others]
-            if found:
-                axes.plot(*np.vstack(found).T, linestyle="", markersize=DOT, clip_on=False, zorder=3, **look)
-        ends = [steps[-1] for steps in groups.values()]
-        unnamed = label(
-            axes,
-            [shortened(end["group"] or end["name"]) + end["mark"] for end in ends],
-            np.vstack([end["mean"] for end in ends]),
-            seeds,
-            paths + hairs,
-        )
+        last = [steps[-1] for steps in groups.values()]
+        names = [shortened(row["group"] or row["name"]) + row["mark"] for row in last]
+        unnamed = write_names(axes, names, np.vstack([row["mean"] for row in last]), seeds, lines)
         if unnamed:
             axes.plot([], [], linestyle="", label=f"{unnamed} not named")
-        axes.legend(
-            loc="lower left", bbox_to_anchor=(-0.06, 1 + 14 / axes.bbox.height), fontsize=FONT, **LEGEND
-        )
+        above = -0.06, 1 + 14 / axes.bbox.height
+        axes.legend(loc="lower left", bbox_to_anchor=above, fontsize=FONT, **LEGEND)
 
     dots = sum(len(row["seeds"]) for row in known)
     return drawn(name, (WIDTH / 72, height / 72), draw, alone) if dots > 1 else ""
@@ -114,15 +94,34 @@ def positions(x: dict[str, Any], y: dict[str, Any]) -> dict[str, np.ndarray]:
     return {which: np.maximum(np.array(pairs) / unit, (LEAST, 0)) for which, pairs in found.items()}
 
 
-def as_square_roots(axes: Axes, top: float) -> None:
-    """Give the y axis the scale of square roots, from 0 to a percentage."""
+def scale(axes: Axes, places: np.ndarray) -> None:
+    """Give axes their scales and limits, for multiples and percentages (N, 2)."""
+    right, top = places.max(0) * (1.15, 1.1)
+    as_multiples(axes)
+    axes.set_xlim(places[:, 0].min() / 1.1, right)
     axes.set_yscale("function", functions=(np.sqrt, np.square))
     axes.set_ylim(0, top)
     marks = [0, *(each for each in PERCENTAGES if 0.015 * top < each <= top)]
     axes.set_yticks(marks, [f"{each:g}" for each in marks])
+    axes.tick_params(labelsize=FONT)
 
 
-def label(
+def draw_samples(axes: Axes, groups: dict[tuple[bool, str], list[dict[str, Any]]]) -> list[np.ndarray]:
+    """Draw dots and lines of rows by recipe, and give the positions (N, 2) of each line."""
+    rows = [row for steps in groups.values() for row in steps]
+    paths = [np.vstack([row["mean"] for row in steps]) for steps in groups.values()]
+    hairs = [np.vstack([row["mean"], seed]) for row in rows if len(row["seeds"]) > 1 for seed in row["seeds"]]
+    for width, lines in ((1.2, paths), (0.6, hairs)):
+        for line in lines:
+            axes.plot(*line.T, color=SAMPLES, linewidth=width)
+    for others, look in LOOKS.items():
+        seeds = [row["seeds"] for row in rows if row["others"] == others]
+        if seeds:
+            axes.plot(*np.vstack(seeds).T, linestyle="", markersize=DOT, clip_on=False, zorder=3, **look)
+    return paths + hairs
+
+
+def write_names(
     axes: Axes, names: Sequence[str], ends: np.ndarray, dots: np.ndarray, lines: Sequence[np.ndarray]
 ) -> int:
     """Write names beside their points where they cover no dot and no other name.

@@ -202,13 +202,13 @@ def test_a_label_covers_no_line_if_there_is_room_near():
 
 
 def test_a_line_to_a_label_crosses_no_label_if_there_is_room_near():
-    boxes = placed(np.repeat(MIDDLE, 8, 0), [(20, 8)] * 8, MIDDLE, 3, NO_LINES, SQUARE)
-    for index, box in enumerate(boxes):
-        assert box is not None
-        places = MIDDLE + np.linspace(0, 1, 50)[:, None] * (np.clip(MIDDLE, box[:2], box[2:]) - MIDDLE)
-        for earlier in boxes[:index]:
-            assert earlier is not None
-            assert not ((places > earlier[:2]) & (places < earlier[2:])).all(1).any()
+    point = np.array([[5.0, 15.0]])
+    wall = np.stack([np.arange(0, 65, 5.0), np.full(13, 40.0)], -1)
+    one, two = placed(point.repeat(2, 0), [(20, 26), (20, 10)], np.vstack([point, wall]), 3, NO_LINES, SQUARE)
+    assert one is not None
+    assert two is not None
+    assert one.tolist() == [10, 2, 30, 28]  # at the right, so that a place behind it is the nearest
+    assert two[1] >= 45  # behind the wall instead
 
 
 def test_a_phone_shows_it_in_full_with_text_of_eleven_pixels():

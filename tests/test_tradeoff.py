@@ -214,7 +214,7 @@ def test_a_line_to_a_label_crosses_no_label_if_there_is_room_near():
 def test_a_phone_shows_it_in_full_with_text_of_eleven_pixels():
     text = tradeoff("plot", [row("a", (8.0, 0.02), (12.0, 0.0))], "distance", "share")
     width = float(re.findall(r'width="(\S+)pt"', text)[0]) * 96 / 72
-    sizes = [float(each) * 96 / 72 for each in re.findall(r"font-size: (\S+?)px", text)]
+    sizes = [float(each) * 96 / 72 for each in re.findall(r"font(?:-size)?: (\S+?)px", text)]
     assert width <= PHONE
     assert len(sizes) > 5
     assert min(sizes) >= 11

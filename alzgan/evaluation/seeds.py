@@ -65,6 +65,7 @@ def pooled(group: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                     "mean": mean(values),
                     "low": min(values),
                     "high": max(values),
+                    "values": values,
                     "ratio": None if None in ratios else mean(ratios),
                     "people": min(table[key]["people"] for table in tables),
                     "trained": any(table[key].get("trained") for table in tables),  # older ones lack it

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from alzgan.files import replacing
 from alzgan.report import plots
 from alzgan.report.pictures import Picture
+from alzgan.report.tradeoff import tradeoff
 from alzgan.text import printable
 
 MOST_COLUMNS = 8  # candidates side by side; if there are more, each has a row instead
@@ -65,8 +66,8 @@ def page(evaluation: dict[str, Any], pictures: Sequence[Picture]) -> str:
         comparison=comparison(evaluation) if 1 < len(candidates) <= MOST_COLUMNS else [],
         compared=dict.fromkeys(metrics[each["metric"]]["words"] for each in evaluation["pairs"]),
         paired=paired(evaluation),
-        settings=settings,
-        tradeoff=settings and plots.tradeoff("tradeoff", settings, *axes_of(metrics)),
+        settings=settings if len(settings) > 1 else [],
+        tradeoff=tradeoff("tradeoff", settings + rows_of_others(evaluation), *axes_of(metrics)),
         marks=MARKS,
         different=DIFFERENT,
     )
@@ -204,14 +205,12 @@ def findings(
 
 
 def settings_table(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row for each setting with its headline numbers in the first space; none for a single setting."""
+    """A row for each setting with its headline numbers in the first space."""
     rows = evaluation["over_seeds"]
-    space = next((each["name"] for each in evaluation["spaces"]), None)
     names = [
         ", ".join(f"{name}={printable(str(value))}" for name, value in row["settings"].items())
         for row in rows
     ]
-    metrics = {name: each for name, each in evaluation["metrics"].items() if each["headline"]}
     table = []
     for name, row in zip(names, rows, strict=True):
         steps = [f"{row['step']:,} steps"] if names.count(name) > 1 or not name else []
@@ -220,13 +219,35 @@ def settings_table(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
                 **row,
                 "group": name,
                 "name": ", ".join([*([name] if name else []), *steps]),
-                "cells": {
-                    name: found and {**found, "of": metrics[name]}
-                    for name, found in ((name, headline(row["numbers"], name, space)) for name in metrics)
-                },
+                "cells": cells(evaluation, row["numbers"]),
+                "others": False,
             }
         )
-    return table if len(table) > 1 else []
+    return table
+
+
+def rows_of_others(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for each folder of samples, as those of `settings_table`, for the trade-off plot."""
+    rows = []
+    for candidate in evaluation["candidates"]:
+        if candidate["kind"] == "folder":
+            name = printable(candidate["name"])
+            numbers = [
+                {**each, "mean": each["value"], "values": [each["value"]]}
+                for each in candidate["numbers"]
+                if each["label"] is None
+            ]
+            about = {"group": name, "name": name, "step": 0, "others": True}
+            rows.append({**about, "cells": cells(evaluation, numbers)})
+    return rows
+
+
+def cells(evaluation: dict[str, Any], numbers: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any] | None]:
+    """The headline numbers in the first space, with their metrics' records, as "of"."""
+    space = next((each["name"] for each in evaluation["spaces"]), None)
+    metrics = {name: each for name, each in evaluation["metrics"].items() if each["headline"]}
+    found = {name: headline(numbers, name, space) for name in metrics}
+    return {name: each and {**each, "of": metrics[name]} for name, each in found.items()}
 
 
 def headline(numbers: Sequence[dict[str, Any]], metric: str, space: str | None) -> dict[str, Any] | None:

@@ -14,7 +14,6 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 INK = "#010203"  # stands for the page's text colour, which replaces it
 SAMPLES, UNSEEN, TRAIN = "#D55E00", "#0072B2", "#009E73"  # safe for colour-blind readers
 LEAST = 0.01  # of the limit: smaller values and negative ones are drawn there
-LONGEST = 32  # characters of a label beside a point
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 11,
@@ -31,21 +30,24 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def drawn(name: str, size: tuple[float, float], draw: Callable[[Figure], None]) -> str:
+def drawn(name: str, size: tuple[float, float], draw: Callable[[Figure], None], alone: bool = False) -> str:
     """A figure as SVG for a page; the same input gives the same text.
 
     Args:
         name: of the figure, unique on its page, because the names of its parts begin with it.
         size: width and height, in inches.
         draw: draws into the figure.
+        alone: it is a file of its own, black on white, for pages that are light or dark.
     """
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
         content = io.StringIO()
-        figure.savefig(content, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        paper = "white" if alone else "none"
+        metadata = {"Date": None, "Creator": None}
+        figure.savefig(content, format="svg", transparent=True, facecolor=paper, metadata=metadata)
     text = content.getvalue()
-    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    text = text[text.index("<svg") :].replace(INK, "black" if alone else "currentColor")
     # The names of parts must be unique on the whole page.
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", text)
@@ -209,54 +211,3 @@ def effects(name: str, utility: dict[str, Any]) -> str:
         axes.set_xlabel("change of the probability of the right class")
 
     return drawn(name, (7, 1 + 0.4 * len(arms)), draw) if arms else ""
-
-
-def tradeoff(name: str, rows: Sequence[dict[str, Any]], far: str, near: str) -> str:
-    """Distance from unseen people against nearness to training images; a line connects the steps of a run.
-
-    A run is named at its last step, together with those that end at the same place. Distances are relative to
-    those of unseen people, which depend on the image size.
-
-    Args:
-        name: of the figure.
-        rows: of the table of settings.
-        far: metric of the distance to unseen people.
-        near: metric of the share of samples that are too near to a training image.
-    """
-    known = [row["cells"] | row for row in rows if row["cells"].get(far) and row["cells"].get(near)]
-
-    def draw(figure: Figure) -> None:
-        axes, ends = figure.subplots(), []
-        for group in dict.fromkeys(row["group"] for row in known):
-            steps = sorted((row for row in known if row["group"] == group), key=lambda row: row["step"])
-            x = [row[far]["mean"] / row[far]["unseen"]["mean"] for row in steps]
-            y = [100 * row[near]["mean"] for row in steps]
-            axes.plot(x, y, "o-", color=SAMPLES, markersize=5, linewidth=1)
-            label = steps[-1]["name"]
-            label = label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…"
-            ends.append((x[-1], y[-1], label + dagger(steps[-1][far])))
-        for right, top, name in together(ends):
-            axes.annotate(
-                name, (right, top), (4, 3), textcoords="offset points", fontsize=8, color=INK, rotation=20
-            )
-        place = 1, 100 * known[0][near]["unseen"]["mean"]
-        axes.plot(*place, "D", color=UNSEEN)
-        axes.annotate("unseen people", place, (6, 4), textcoords="offset points", fontsize=8, color=UNSEEN)
-        as_multiples(axes)
-        axes.set_ylim(bottom=0)
-        axes.set_xlabel(f"{known[0][far]['of']['words']} to held-out people, over that of unseen people")
-        axes.set_ylabel("% nearer to a training image")
-
-    return drawn(name, (8, 5), draw) if known else ""
-
-
-def together(ends: Sequence[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
-    """Names at places (x, y, name); those are joined whose places are too close for two labels."""
-    found: list[tuple[float, float, str]] = []
-    for x, y, name in sorted(ends):
-        near = next((each for each in found if x < 1.1 * each[0] and abs(y - each[1]) < 0.3), None)
-        if near is None:
-            found.append((x, y, name))
-        else:
-            found[found.index(near)] = (*near[:2], f"{near[2]}, {name}")
-    return found

@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from study_page import FOLDER, PAGE, PRECISIONS, Found, page
+from study_page import FOLDER, JUDGE, PAGE, PRECISIONS, Found, named, page
 
 from alzgan.evaluation.seeds import CHOSEN_FREELY, over_seeds
 from alzgan.files import replacing, write_json
-from alzgan.report.plots import tradeoff
+from alzgan.report.tradeoff import tradeoff
 from alzgan.runs.config import compose_config
 
 # What a cell may be started with besides: its weights at a step are the same. Lengths are told as steps.
@@ -105,10 +105,15 @@ def publish() -> None:
     """Write the picture and the page."""
     found = Found.read(FOLDER)
     with replacing(FOLDER / "tradeoff.svg") as part:
-        svg = tradeoff("study", found.rows, "frechet", "share_above_threshold")
-        part.write_text(svg.replace("currentColor", "#777"), encoding="utf-8")
+        part.write_text(picture(found), encoding="utf-8")
     with replacing(PAGE) as part:
         part.write_text(page(found), encoding="utf-8")
+
+
+def picture(found: Found) -> str:
+    """The trade-off of the runs whose samples all had the full search for copies."""
+    rows = named({**found.photographs, "spaces": [{"name": JUDGE}]})
+    return tradeoff("study", rows, "frechet", "share_above_threshold", alone=True)
 
 
 def rows_of(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

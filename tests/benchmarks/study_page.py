@@ -110,6 +110,8 @@ def both(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
                     "mean": mean_of(pair, "mean"),
                     "low": min(each["low"] for each in pair),
                     "high": max(each["high"] for each in pair),
+                    # Older rows lack the values.
+                    "values": [value for each in pair for value in each.get("values", ())],
                     "ratio": mean_of(pair, "ratio"),
                     "unseen": {
                         "mean": mean_of(unseen, "mean"),
@@ -405,6 +407,29 @@ def summary_of_photographs(found: Found) -> str:
     )
 
 
+def seen(rows: dict[tuple[str, int], dict[str, Any]]) -> str:
+    """What the picture shows, in words."""
+    columns = [("frechet", JUDGE), BESIDE_PHOTOGRAPHS["too near"]]
+
+    def at(row: dict[str, Any], of_unseen: str = "") -> str:
+        found = [extra(row, *each) for each in columns]
+        found = [{**each, "mean": each["unseen"][of_unseen] if of_unseen else each["mean"]} for each in found]
+        return " times and ".join(told(each, False) for each in found)
+
+    paths = []
+    for cell in dict.fromkeys(cell for cell, _ in rows):
+        steps = [row for (each, _), row in rows.items() if each == cell]
+        first, last = steps[0], steps[-1]
+        paths.append(
+            f"{cell} goes from {at(first)} at {first['step']:,} steps to {at(last)} at {last['step']:,}"
+        )
+    return (
+        "The Fréchet distance, times that of unseen people, against the share of samples too near to a "
+        f"training image: {'; '.join(paths)}. "
+        f"The bands of unseen people reach from {at(last, 'low')} to {at(last, 'high')}."
+    )
+
+
 def photographs(found: Found) -> str:
     rows = beside_photographs(found)
     columns = [*BESIDE_PHOTOGRAPHS]
@@ -432,6 +457,11 @@ def photographs(found: Found) -> str:
 flatter it. So a second network, {JUDGE}, judges here. All runs were trained and judged on one machine, in
 float32, on one core each. Copies are those of the full search, by which another run of `small_long`, in
 bfloat16, had {100 * found.copies("small_long", 7200)["share_above_threshold"]["value"]:.1f} % at its end.
+
+<img src="../../.github/study/tradeoff.svg" width="520" alt="{seen(rows)}">
+
+*The runs of the table below: distances, and copies by the full search, are of the same samples. No other
+cell has both.*
 
 {table}
 
@@ -541,10 +571,6 @@ Before you read the figures:
 
 COMMANDS = """## How to repeat it
 
-![Distance to unseen people against nearness to training images](../../.github/study/tradeoff.svg)
-
-*Too near: by the earlier search, for shifts and mirrors only.*
-
 ```sh
 python -m alzgan.train -m 'study=glob(*,exclude=common)' seed=0,1 data.root=DIR run_dir=outputs/study
 python -m alzgan.evaluate ckpt_path=outputs/study held_out=both n=1000 'metrics=[fidelity,copies]' \\
@@ -567,7 +593,7 @@ def wrapped(text: str) -> str:
     """Paragraphs and lists in lines of 120 characters; headings, tables, pictures and code as they are."""
     found = []
     for block in text.split("\n\n"):
-        fixed = block.startswith(("#", "|", "!", "```"))
+        fixed = block.startswith(("#", "|", "!", "<", "```"))
         for item in [block] if fixed else re.split(r"\n(?=- )", block):
             indent = "  " if item.startswith("- ") else ""
             fill = partial(textwrap.fill, width=120, break_long_words=False, break_on_hyphens=False)

@@ -97,8 +97,9 @@ class Study:
             answered = ~np.isnan(own)
             cases = [set(self.cases[answered & (kinds == kind)].tolist()) for kind in set(kinds.tolist())]
             if min(map(len, cases)) < 2:
-                count = counted(len(each.answers), "answer")
-                raise UserError(f"{place}: {count} are too few to judge by: let the reader go on")
+                raise UserError(
+                    f"{place} has {len(each.answers)} of {len(self)} answers: let the reader go on"
+                )
         return table
 
     def write(self, folder: Path) -> None:

@@ -331,7 +331,7 @@ def test_odd_readers_are_named(tmp_path: Path):
     Path(paths[0]).write_text("".join(lines[:51]), "utf-8")
     text = on_reading(summary(found, read_answers(paths, 6), 0.1))["text"]
     assert "sees left out 10" in text
-    assert "x is worse than guessing (0.00): exchanged answers?" in text
+    assert "x is worse than guessing (0.00), perhaps by exchanged keys" in text
     assert "r gave nearly always the same answer" in text
 
 

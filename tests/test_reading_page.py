@@ -5,12 +5,14 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from browser import CHROMIUM, Tab, chromium
 from test_reading import study
 
 from alzgan.evaluation.answers import read_answers
 from alzgan.evaluation.reading import PAGE
+from alzgan.report.reading import reading_page
 
 pytest.importorskip("aiohttp")
 pytestmark = [
@@ -158,18 +160,19 @@ def test_the_second_of_two_quick_answers_is_a_slip(tmp_path: Path):
     drive(tmp_path, steps)
 
 
-def test_the_page_says_that_a_browser_keeps_nothing(tmp_path: Path):
-    study(n=4).write(tmp_path)
+def test_the_page_says_that_a_browser_keeps_nothing_and_shows_colours(tmp_path: Path):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 1, 3, 4, 6), np.uint8)
     page = tmp_path / "private.html"
     forbidden = (
         "<script>Object.defineProperty(window, 'localStorage', {get() { throw Error() }})</script><script>"
     )
-    page.write_text((tmp_path / PAGE).read_text().replace("<script>", forbidden, 1))
+    page.write_text(reading_page("ab", "one", pixels).replace("<script>", forbidden, 1))
 
     async def steps(tab: Tab) -> None:
         await begin(tab, page, "A", phone=False)
         for place in range(4):
             await next_image(tab, f"{place + 1} of 4")
+            assert await tab.value(SHOWN % 0) == [*pixels[place, 0, :, 3, 2].tolist(), 255]
             await tab.press("1")
         assert "save answers.csv at the end" in await tab.value("document.getElementById('kept').textContent")
         assert len(await saved(tab, tmp_path)) == 4

@@ -130,6 +130,21 @@ def candidate(name: str = "outputs/run1", **changes: Any) -> dict[str, Any]:
                 )
             ],
         },
+        "reading": {
+            "page": "ab12",
+            "mode": "three",
+            "control": True,
+            "items": 40,
+            "real": {"images": 80, "people": 31},
+            "found": {
+                "all": {"accuracy": {"value": 0.41, "low": 0.3, "high": 0.52}},
+                "readers": [
+                    {"name": name, "answered": 39, "seconds": 2.5}
+                    | {"accuracy": {"value": 0.41, "low": 0.26, "high": 0.56}}
+                    for name in (HOSTILE, "B")
+                ],
+            },
+        },
         "seconds": {"fidelity": 40.2},
     }
     return {**plain, **changes}
@@ -239,6 +254,17 @@ def test_parts_of_plots_have_names_of_their_own(whole: str):
 def test_names_of_others_are_text_and_nothing_else(whole: str):
     assert HOSTILE not in whole
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in whole
+
+
+def test_readers_stand_above_their_mean_and_a_control_is_called_one(whole: str):
+    rows = re.findall(r'<td class="name">([^<]*)</td><td class="n">39</td><td class="n">2.5</td>', whole)
+    assert rows == [HOSTILE.replace("<", "&lt;").replace(">", "&gt;"), "B"]
+    mean = (
+        '<td class="name">all</td><td class="n"></td><td class="n"></td><td class="n">0.41 (0.3 to 0.52)</td>'
+    )
+    assert whole.index(rows[1]) < whole.index(mean)
+    assert "Page ab12: 40 triples" in whole
+    assert "This is a control" in whole
 
 
 def test_verdicts_come_first_in_words_and_not_by_colour_alone(whole: str):

@@ -17,9 +17,8 @@ from alzgan.evaluation.candidates import Judged
 from alzgan.evaluation.reference import Images, who_of
 from alzgan.evaluation.verdicts import Verdict, verdict
 from alzgan.files import digest_of, replacing, write_table
-from alzgan.metrics import reading
 from alzgan.metrics.reading import APART, CANNOT, ONE, OPEN, THREE, judged
-from alzgan.metrics.record import Question, told
+from alzgan.metrics.record import Question
 from alzgan.report.reading import reading_page
 from alzgan.text import counted, printable
 
@@ -193,7 +192,6 @@ def summary(study: Study, answers: Sequence[Answers], margin: float) -> dict[str
         "control": study.control,
         "items": len(study),
         "real": {"images": len(real), "people": len(set(real.tolist()))},
-        "method": told(reading),
         "found": found,
     }
 
@@ -220,8 +218,8 @@ def sentence(found: dict[str, Any]) -> str:
         OPEN: f"Readers may be guessing, or be better by more than {margin}",
     }
     reasons = {
-        "each": f", for each of these {len(found['readers'])}, which says little of other readers",
-        "exchanged": ", but take each for the other; perhaps they exchanged the answers",
+        "each": f" (each of these {len(found['readers'])}; this says little of other readers)",
+        "exchanged": ", but take each for the other, perhaps by exchanged keys",
         "one-sided": ": the answers are too one-sided to show what they see",
     }
     return text[found["answer"]] + reasons.get(found["why"], "")
@@ -237,12 +235,16 @@ def told_of(summary: dict[str, Any]) -> str:
     )
     kappa = "" if found["kappa"] is None else f", Fleiss' kappa {found['kappa']:.2f}"
     who = counted(len(found["readers"]), "reader")
-    over = "over images alone" if len(found["readers"]) == 1 else "over people, images and readers"
-    what = "triples" if summary["mode"] == THREE else "images"
+    over = "images alone" if len(found["readers"]) == 1 else "people, images and readers"
     return (
-        f"{numbers}{kappa}; {who}, {summary['items']} {what}; guessing has accuracy {found['chance']:.2f}; "
-        f"intervals {over}"
+        f"{numbers}{kappa}; {who}, {summary['items']} {plural(summary)}; guessing has accuracy "
+        f"{found['chance']:.2f}; intervals over {over}"
     )
+
+
+def plural(summary: dict[str, Any]) -> str:
+    """What the items of the study are."""
+    return "triples" if summary["mode"] == THREE else "images"
 
 
 def advice(summary: dict[str, Any]) -> str:
@@ -251,13 +253,13 @@ def advice(summary: dict[str, Any]) -> str:
     if found["needed"] is not None:
         cases, readers = found["needed"]["cases"], found["needed"]["readers"]
         same = "this reader" if len(found["readers"]) == 1 else f"these {len(found['readers'])} readers"
-        ways = [f"{cases} {'triples' if summary['mode'] == THREE else 'images'} for {same}"] if cases else []
-        ways += [f"{readers} readers"] if readers else []
+        ways = [f"{cases:,} {plural(summary)} for {same}"] if cases else []
+        ways += [f"{readers} readers of {summary['items']} {plural(summary)}"] if readers else []
         text = f". With the same accuracy, {' or '.join(ways) or 'no larger study'} would tell"
     for reader in found["readers"]:
-        accuracy = reader["accuracy"]
-        if accuracy["high"] < found["chance"] and found["why"] != "exchanged":
-            text += f". {reader['name']} is worse than guessing ({accuracy['value']:.2f}): exchanged answers?"
+        if reader["accuracy"]["high"] < found["chance"] and found["why"] != "exchanged":
+            value = reader["accuracy"]["value"]
+            text += f". {reader['name']} is worse than guessing ({value:.2f}), perhaps by exchanged keys"
         if reader["attainable"] <= found["chance"] + found["margin"]:
             text += f". {reader['name']} gave nearly always the same answer"
         if reader["answered"] < summary["items"]:

@@ -96,7 +96,7 @@ def record(outcomes: Sequence[Outcome], settings: DictConfig, judged_in: Sequenc
         ],
         "metrics": {metric.name: metric.plain() for metric in metrics},
         "one_in": round(1 / CHANCE),
-        "methods": methods(metrics, forms, bool(pairs)),
+        "methods": methods(metrics, forms, bool(pairs), any(outcome.study for outcome in outcomes)),
         "candidates": candidates,
         "over_seeds": over_seeds(candidates),
         "pairs": pairs,

@@ -8,7 +8,7 @@ The words of this project:
     unseen: a real person who stands in the samples' place in a comparison, and was not trained on either.
     sample: a generated image. A stack is all slices of one person, real or generated.
     copy: an image that shows the same slice as another one, whatever happened to it in between.
-    stage: a part of an evaluation: fidelity, copies, anatomy, utility.
+    stage: a part of an evaluation: fidelity, copies, anatomy, utility, reading.
     metric: one number of a stage. Several decide a verdict.
     space: features in which images are compared.
     part: a network of a discriminator that has several. Its view is what it sees of an image.

@@ -19,6 +19,7 @@ from alzgan.errors import UserError
 from alzgan.evaluation import reference, run
 from alzgan.evaluation.candidates import from_folder, people_in
 from alzgan.evaluation.fidelity import INDEPENDENT, PEOPLE, UNKNOWN
+from alzgan.files import read_table, write_table
 from alzgan.images.folder import scan
 from alzgan.people.subjects import PARTS
 from alzgan.runs import session
@@ -178,6 +179,34 @@ def test_a_second_evaluation_computes_no_feature_and_gives_the_same_numbers(
     assert values(evaluate(tmp_path / "e", f"ckpt_path={trained}")) == values(first)
 
 
+def test_readers_get_a_page_without_features_and_their_answers_a_verdict(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(run, "chosen_spaces", lambda *_: pytest.fail("loads networks"))
+    options = f"ckpt_path={trained}", "metrics=[reading]", "reading.n=20", "n=10"
+    (first,) = evaluate(tmp_path / "e", *options)["candidates"]
+    assert [(each["question"], each["answer"]) for each in first["verdicts"]] == [("reading", "cannot tell")]
+    assert first["reading"]["real"] == {"images": 10, "people": 10}
+    key = read_table(tmp_path / "e/reading_key.csv")
+    page = (tmp_path / "e/reading.html").read_text()
+    assert first["reading"]["page"] in page
+    assert not any(row["source"] in page or row["case"] in page for row in key)
+    answers = tmp_path / "a.csv"
+    rows = [
+        (row["page"], "<b>Dr. A", row["item"], 6 if row["truth"] == "synthetic" else 1, 1.5) for row in key
+    ]
+    write_table(answers, ("page", "reader", "item", "answer", "seconds"), rows)
+    (second,) = evaluate(tmp_path / "f", *options, f"answers={answers}")["candidates"]
+    assert [(each["question"], each["answer"]) for each in second["verdicts"]] == [("reading", "bad")]
+    assert second["reading"]["found"]["all"]["accuracy"]["value"] == 1
+    assert (tmp_path / "f/reading.html").read_text() == page
+    report = (tmp_path / "f/report.html").read_text()
+    assert "&lt;b&gt;Dr. A" in report
+    assert "Can readers tell them from real ones?" in report
+    with pytest.raises(UserError, match=r"a\.csv is of page \w+, not of \w+: give the ckpt_path"):
+        evaluate(tmp_path / "g", *options, f"answers={answers}", "seed=1")
+
+
 def test_the_seed_decides_samples_and_draws(trained: Path, evaluated: Path, tmp_path: Path):
     first = json.loads((evaluated / "evaluation.json").read_text())
     other = evaluate(tmp_path / "e", f"ckpt_path={trained}", "seed=1", "metrics=[anatomy]")
@@ -289,6 +318,27 @@ REFUSALS = {
     "another size": (
         ["samples={root}", "data.root={root}"],
         r"are 36 x 44, the real ones are evaluated at 64",
+    ),
+    "answers that no stage judges": (["ckpt_path={run}", "answers=A.csv"], r"give metrics=\[reading\]"),
+    "answers that are not there": (
+        ["ckpt_path={run}", "metrics=[reading]", "answers=A.csv"],
+        r"cannot read A\.csv: No such file",
+    ),
+    "a page for two generators": (
+        ["ckpt_path=[{run},{run}]", "metrics=[reading]"],
+        r"shows the samples of one generator: give one run or folder",
+    ),
+    "a reading that is none": (
+        ["ckpt_path={run}", "reading.mode=two"],
+        r"reading\.mode=two must be one of one",
+    ),
+    "a margin that is none": (
+        ["ckpt_path={run}", "reading.margin=2"],
+        r"reading\.margin=2 must be from 0 to 1",
+    ),
+    "a page of nobody": (
+        ["ckpt_path={run}", "metrics=[reading]"],
+        r"reading\.n=100 needs 50 images of held-out people, there are 20: lower it",
     ),
     "judges who are nobody": (["ckpt_path={run}", "held_out=train"], r"held_out=train must be one of auto"),
     "too few samples": (["ckpt_path={run}", "n=1"], r"n=1 must be at least 2"),

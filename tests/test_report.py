@@ -129,6 +129,21 @@ def candidate(name: str = "outputs/run1", **changes: Any) -> dict[str, Any]:
                 )
             ],
         },
+        "reading": {
+            "page": "ab12",
+            "mode": "three",
+            "control": True,
+            "items": 40,
+            "real": {"images": 80, "people": 31},
+            "found": {
+                "all": {"accuracy": {"value": 0.41, "low": 0.3, "high": 0.52}},
+                "readers": [
+                    {"name": name, "answered": 39, "seconds": 2.5}
+                    | {"accuracy": {"value": 0.41, "low": 0.26, "high": 0.56}}
+                    for name in (HOSTILE, "B")
+                ],
+            },
+        },
         "seconds": {"fidelity": 40.2},
     }
     return {**plain, **changes}
@@ -240,6 +255,15 @@ def test_names_of_others_are_text_and_nothing_else(whole: str):
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in whole
 
 
+def test_readers_have_a_row_each_and_one_for_all_and_a_control_is_called_one(whole: str):
+    rows = re.findall(r'<td class="name">([^<]*)</td><td class="n">39</td><td class="n">2.5</td>', whole)
+    assert rows == [HOSTILE.replace("<", "&lt;").replace(">", "&gt;"), "B"]
+    mean = '<td class="name">all</td>' + 2 * '<td class="n"></td>' + '<td class="n">0.41 (0.3 to 0.52)</td>'
+    assert mean in whole
+    assert "Page ab12: 40 triples" in whole
+    assert "This is a control" in whole
+
+
 def test_verdicts_come_first_in_words_and_not_by_colour_alone(whole: str):
     verdicts = whole.index("Not as close: 6.2 times theirs")
     assert verdicts < whole.index("<img")
@@ -273,20 +297,22 @@ def test_the_same_evaluation_is_the_same_page(whole: str, tmp_path: Path):
 
 
 def test_stages_that_were_not_run_leave_no_empty_section():
-    bare = candidate(numbers=[], curves=[], copies=None, anatomy=None, utility=None, verdicts=[])
+    bare = candidate(numbers=[], curves=[], verdicts=[])
+    bare |= dict.fromkeys(("copies", "anatomy", "utility", "reading"))
     text = page(evaluation(bare), [])
     structure(text)
-    for heading in ("<h3>Copies", "<h3>Anatomy", "<h3>Utility", "<h3>Fidelity", "<h3>By class"):
-        assert heading not in text
+    for stage in ("Copies", "Anatomy", "Utility", "Reading", "Fidelity", "By class"):
+        assert f"<h3>{stage}" not in text
 
 
 def test_stages_may_be_left_out_altogether():
     bare = candidate()
-    for name in ("copies", "anatomy", "utility", "curves", "notes", "seconds", "expected_coverage", "step"):
+    lacking = ("copies", "anatomy", "utility", "reading", "curves", "notes", "seconds", "expected_coverage")
+    for name in (*lacking, "step"):
         del bare[name]
     text = page(evaluation(bare), [])
     structure(text)
-    for heading in ("<h3>Copies", "<h3>Anatomy", "<h3>Utility"):
+    for heading in ("<h3>Copies", "<h3>Anatomy", "<h3>Utility", "<h3>Reading"):
         assert heading not in text
     assert "<h3>Fidelity" in text
     assert "Independent images" not in text

@@ -9,18 +9,20 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from alzgan.errors import UserError, at_least, one_of, seed_of_streams
+from alzgan.errors import UserError, at_least, fraction, one_of, seed_of_streams
 from alzgan.evaluation import copies
+from alzgan.evaluation.answers import Answers, read_answers
 from alzgan.evaluation.fidelity import METRICS
 from alzgan.evaluation.own import is_own, own_metric
 from alzgan.evaluation.reference import JUDGES
 from alzgan.files import cache_folder
 from alzgan.metrics.anatomy import WASSERSTEIN
+from alzgan.metrics.reading import MODES, SCALE
 from alzgan.metrics.record import FeatureMetric
 from alzgan.runs.load import chosen_device
 from alzgan.runs.signatures import check_types
 
-LEAST = {"n": 2, "preset.size": 2, "preset.pool": 4, "preset.unseen": 2, "preset.draws": 2}
+LEAST = {"n": 2, "preset.size": 2, "preset.pool": 4, "preset.unseen": 2, "preset.draws": 2, "reading.n": 4}
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Request:
         stages: the stages to run.
         metrics: the metrics of the stage fidelity.
         features: the names of feature spaces; empty: all at hand.
+        answers: of the readers of the page of the stage reading.
         cache: the folder of the cache.
         device: the device of all networks.
         settings: all settings.
@@ -44,6 +47,7 @@ class Request:
     stages: list[str]
     metrics: list[FeatureMetric]
     features: list[str]
+    answers: list[Answers]
     cache: Path
     device: torch.device
     settings: DictConfig
@@ -57,11 +61,14 @@ def request_of(settings: DictConfig, overrides: Sequence[str], stages: Sequence[
         UserError: a setting has the wrong type, is out of its range, or contradicts another one.
     """
     check_types(settings, dict.fromkeys(("seed", *LEAST), int))
-    names, runs, folders, features = (
-        listed(settings[name]) for name in ("metrics", "ckpt_path", "samples", "features")
+    check_types(settings, {"reading.margin": float, "reading.control": bool})
+    names, runs, folders, features, answers = (
+        listed(settings[name]) for name in ("metrics", "ckpt_path", "samples", "features", "answers")
     )
     one_of(("average", "raw"), weights=settings.weights)
     one_of(JUDGES, held_out=settings.held_out)
+    one_of(MODES, **{"reading.mode": settings.reading.mode})
+    fraction(**{"reading.margin": settings.reading.margin})
     for name in names:
         if not is_own(name):
             one_of(tuple(stages), metrics=name)
@@ -71,12 +78,15 @@ def request_of(settings: DictConfig, overrides: Sequence[str], stages: Sequence[
     if bool(runs) == bool(folders):
         raise UserError("give ckpt_path=RUN, or samples=FOLDER with data.root=DIR, the real images")
     chosen, metrics = chosen_metrics(names)
+    if answers and "reading" not in chosen:
+        raise UserError("answers are judged by the stage reading: give metrics=[reading]")
     return Request(
         runs,
         folders,
         chosen,
         metrics,
         features,
+        read_answers(answers, SCALE[settings.reading.mode]),
         cache_folder(settings.data.cache_dir),
         chosen_device(settings.device),
         settings,

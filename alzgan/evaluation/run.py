@@ -18,7 +18,7 @@ from alzgan.evaluation.reference import ENOUGH_PEOPLE, Reference
 from alzgan.evaluation.request import request_of
 from alzgan.evaluation.seeds import over_seeds
 from alzgan.evaluation.spaces import Space, at_hand, chosen_spaces
-from alzgan.evaluation.stages import STAGES, Context, Outcome, assess
+from alzgan.evaluation.stages import STAGES, Context, Outcome, assess, compares
 from alzgan.files import write_json
 from alzgan.metrics.record import HELD_OUT
 from alzgan.report.page import write_report
@@ -27,7 +27,7 @@ from alzgan.text import counted, printable
 
 
 def evaluate(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> dict[str, Any]:
-    """Evaluate all candidates; write `evaluation.json`, `report.html` and TensorBoard's events.
+    """Evaluate all candidates; write `evaluation.json`, the pages and TensorBoard's events.
 
     Args:
         settings: a composed `conf/evaluate.yaml`.
@@ -43,14 +43,20 @@ def evaluate(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> d
     request = request_of(settings, overrides, tuple(STAGES))
     tune_process()
     runs = runs_to_judge(request)
+    if "reading" in request.stages and len(runs or request.folders) > 1:
+        raise UserError("metrics=[reading] shows the samples of one generator: give one run or folder")
     trained = set[str]().union(*(run.trained_features for run in runs))
     context = Context(
         request.metrics,
-        chosen_spaces(request.features or at_hand(trained), request.cache, request.device),
+        chosen_spaces(request.features or at_hand(trained), request.cache, request.device)
+        if compares(request.stages)
+        else [],
         settings.preset,
         settings.seed,
         request.cache,
         request.device,
+        settings.reading,
+        request.answers,
     )
     outcomes: list[Outcome] = []
     for each in judged(request, runs):
@@ -69,6 +75,7 @@ def record(outcomes: Sequence[Outcome], settings: DictConfig, judged_in: Sequenc
     shown = [str(name) for name in settings if name != "data"]
     metrics = list(dict.fromkeys(number.metric for outcome in outcomes for number in outcome.numbers))
     pairs = compared([outcome.contributions for outcome in outcomes], settings.seed)
+    forms = {outcome.compared.form for outcome in outcomes if outcome.compared}
     return {
         "alzgan": alzgan.__version__,
         "command": made["command"],
@@ -89,7 +96,7 @@ def record(outcomes: Sequence[Outcome], settings: DictConfig, judged_in: Sequenc
         ],
         "metrics": {metric.name: metric.plain() for metric in metrics},
         "one_in": round(1 / CHANCE),
-        "methods": methods(metrics, {outcome.sets.form for outcome in outcomes}, bool(pairs)),
+        "methods": methods(metrics, forms, bool(pairs), any(outcome.study for outcome in outcomes)),
         "candidates": candidates,
         "over_seeds": over_seeds(candidates),
         "pairs": pairs,
@@ -130,6 +137,8 @@ def write(found: dict[str, Any], outcomes: Sequence[Outcome], run_dir: Path) -> 
     try:
         write_json(run_dir / "evaluation.json", found)
         write_report(run_dir / "report.html", found, [each for one in outcomes for each in one.pictures])
+        if study := outcomes[-1].study:
+            study.write(run_dir)
         log_to_tensorboard(outcomes[-1], run_dir)
     except OSError as error:
         raise UserError(

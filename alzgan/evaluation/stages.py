@@ -1,8 +1,8 @@
-"""The four stages of an evaluation. Each adds numbers, pictures and verdicts to a candidate's outcome."""
+"""The stages of an evaluation. Each adds numbers, pictures and verdicts to a candidate's outcome."""
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from alzgan.errors import UserError
 from alzgan.evaluation.anatomy import Measured, anatomy
+from alzgan.evaluation.answers import Answers
 from alzgan.evaluation.candidates import Judged
 from alzgan.evaluation.copies import cached_nearest, copies, on_copies
 from alzgan.evaluation.fidelity import Sets, curves, fidelity, sets_of
@@ -19,6 +20,7 @@ from alzgan.evaluation.numbers import Number
 from alzgan.evaluation.paired import NO_CONTRIBUTIONS, Contributions, contributions
 from alzgan.evaluation.pictures import grids, measured, pairs
 from alzgan.evaluation.power import noticed
+from alzgan.evaluation.reading import Study, on_reading, study_of, summary
 from alzgan.evaluation.reference import Images, Reference
 from alzgan.evaluation.spaces import Space
 from alzgan.evaluation.utility import cached_utility, missing, on_utility
@@ -43,6 +45,8 @@ class Context:
         seed: the seed of all draws.
         cache: the folder of the cache.
         device: the device of all networks.
+        reading: the settings of the stage reading.
+        answers: of the readers of its page.
         measured: the measures of the brain.
     """
 
@@ -52,6 +56,8 @@ class Context:
     seed: int
     cache: Path
     device: torch.device
+    reading: DictConfig
+    answers: Sequence[Answers] = ()
     measured: Measured = field(default_factory=Measured)
 
     def sets_of(self, samples: Images, reference: Reference, form: str) -> Sets | None:
@@ -65,12 +71,14 @@ class Outcome:
     """The results on one candidate, to which each stage adds its own.
 
     Attributes:
+        compared: the sets to compare; None if no stage compares.
         trained: the spaces that the discriminator was trained on.
+        study: the study of the stage reading.
     """
 
     index: int
     judged: Judged
-    sets: Sets
+    compared: Sets | None
     classes: dict[str, Sets]
     trained: Set[str]
     verdicts: list[dict[str, str]] = field(default_factory=list)
@@ -80,6 +88,13 @@ class Outcome:
     summaries: dict[str, Any] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    study: Study | None = None
+
+    @property
+    def sets(self) -> Sets:
+        """The sets to compare, for a stage that does."""
+        assert self.compared is not None, "`compares` says which stages do"
+        return self.compared
 
     def marked(self, numbers: Iterable[Number]) -> list[Number]:
         """The numbers, each with whether its space is one of `trained`."""
@@ -88,14 +103,14 @@ class Outcome:
     def plain(self) -> dict[str, Any]:
         """The candidate's entry in `evaluation.json`."""
         candidate, data, _ = self.judged
-        n = len(self.sets.samples)
+        n = len(self.compared.samples) if self.compared else 0
         return {
             "name": candidate.name,
             "kind": candidate.kind,
             **candidate.info,
             "data": data.fingerprint,
             "n": len(candidate.images),
-            "expected_coverage": expected_coverage(n, n, K),
+            "expected_coverage": expected_coverage(n, n, K) if n else None,
             "notes": [*candidate.notes, *notes_on_classes(self.numbers)],
             "verdicts": self.verdicts,
             "numbers": [number.plain() for number in self.numbers],
@@ -123,9 +138,17 @@ def assess(index: int, judged: Judged, stages: list[str], context: Context) -> O
             raise UserError(f"metrics=[utility]: {printable(candidate.name)}: {lacking}")
         candidate.notes.append(f"utility was not judged: {lacking}")
         stages = [name for name in stages if name != "utility"]
+    study = study_of(judged, context.reading, context.seed) if "reading" in stages else None
+    if study:
+        study.table(context.answers)  # refuses answers of another page before long work
     trained = {space.name for space in context.spaces if is_trained(space.name, candidate.trained_features)}
     outcome = Outcome(
-        index, judged, compared_sets(judged, context), dict(class_sets(judged, context)), trained
+        index,
+        judged,
+        compared_sets(judged, context) if compares(stages) else None,
+        dict(class_sets(judged, context)) if compares(stages) else {},
+        trained,
+        study=study,
     )
     outcome.pictures += grids(index, candidate.images, reference, context.seed)
     for name, stage in STAGES.items():
@@ -136,6 +159,11 @@ def assess(index: int, judged: Judged, stages: list[str], context: Context) -> O
     if any(number.trained for number in outcome.numbers):
         candidate.notes.append(on_trained(trained, context.spaces, candidate.trained_features))
     return outcome
+
+
+def compares(stages: Collection[str]) -> bool:
+    """Whether one of these stages compares sets of images; the page of a reading study does without."""
+    return set(stages) != {"reading"}
 
 
 def compared_sets(judged: Judged, context: Context) -> Sets:
@@ -246,9 +274,17 @@ def judge_utility(outcome: Outcome, context: Context) -> None:
     outcome.verdicts.append(on_utility(found))
 
 
+def judge_reading(outcome: Outcome, context: Context) -> None:
+    """Judge the answers of readers of the study's page, if there are any yet."""
+    assert outcome.study is not None, "`assess` draws it"
+    found = outcome.summaries["reading"] = summary(outcome.study, context.answers, context.reading.margin)
+    outcome.verdicts.append(on_reading(found))
+
+
 STAGES: dict[str, Callable[[Outcome, Context], None]] = {
     "fidelity": judge_fidelity,
     "copies": judge_copies,
     "anatomy": judge_anatomy,
     "utility": judge_utility,
+    "reading": judge_reading,
 }

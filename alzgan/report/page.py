@@ -17,7 +17,7 @@ MOST_COLUMNS = 8  # candidates side by side; if there are more, each has a row i
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # The parts that an evaluation may lack, because a stage was left out or an older version made it.
 LACKING: dict[str, Any] = {"notes": [], "seconds": {}}
-LACKING |= dict.fromkeys(("expected_coverage", "copies", "anatomy", "utility"))
+LACKING |= dict.fromkeys(("expected_coverage", "copies", "anatomy", "utility", "reading"))
 DIFFERENT = (
     "These runs were trained on different images, splits, sizes or channels: compare each only with its own "
     "unseen people"
@@ -43,13 +43,7 @@ def write_report(path: Path, evaluation: dict[str, Any], pictures: Sequence[Pict
 
 def page(evaluation: dict[str, Any], pictures: Sequence[Picture]) -> str:
     """The page as text; names that come from the user are escaped."""
-    environment = Environment(
-        loader=PackageLoader("alzgan.report", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     environment.filters |= {"number": number, "words": words, "share": share, "printable": printable}
     environment.filters["dagger"] = plots.dagger
     metrics = evaluation["metrics"]
@@ -70,6 +64,17 @@ def page(evaluation: dict[str, Any], pictures: Sequence[Picture]) -> str:
         tradeoff=tradeoff("tradeoff", settings + rows_of_others(evaluation), *axes_of(metrics)),
         marks=MARKS,
         different=DIFFERENT,
+    )
+
+
+def templates() -> Environment:
+    """The templates of pages; they escape what they are given."""
+    return Environment(
+        loader=PackageLoader("alzgan.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 

@@ -1,0 +1,77 @@
+"""Files of answers that the page of a reading study saves."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from alzgan.errors import UserError
+from alzgan.people.tables import SEPARATORS, text_of
+from alzgan.text import printable
+
+COLUMNS = ("page", "reader", "item", "answer", "seconds")  # as `reading.html.jinja` writes them
+
+
+class Answers(NamedTuple):
+    """The answers of one reader.
+
+    Attributes:
+        path: of the file.
+        page: the id of the page.
+        reader: the reader's name.
+        answers: by the number of the item, which begins at 1.
+        seconds: the median time of an answer.
+    """
+
+    path: Path
+    page: str
+    reader: str
+    answers: dict[int, int]
+    seconds: float
+
+
+def read_answers(paths: Sequence[str], highest: int) -> list[Answers]:
+    """The answers in files, one file of each reader, with answers from 1 to `highest`.
+
+    Raises:
+        UserError: a file is missing or is not such a file, or two have the same reader.
+    """
+    found: dict[str, Answers] = {}
+    for path in paths:
+        each = answers_in(Path(path).expanduser(), highest)
+        if each.reader in found:
+            raise UserError(
+                f"answers: {printable(found[each.reader].path)} and {printable(each.path)} are both of "
+                f"{printable(each.reader)}: give one of them, or two readers two names"
+            )
+        found[each.reader] = each
+    return list(found.values())
+
+
+def answers_in(path: Path, highest: int) -> Answers:
+    """The answers in a file; a UserError if it is not one that the page saved."""
+    place, text = f"answers={printable(path)}", text_of(path)
+    separator = max(SEPARATORS, key=text.partition("\n")[0].count)  # a spreadsheet may have saved it again
+    rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator))
+    if not rows or not set(COLUMNS) <= rows[0].keys():
+        raise UserError(f"{place} needs the columns {', '.join(COLUMNS)} and an answer: give the saved file")
+    for name, what in (("page", "pages"), ("reader", "readers")):
+        if len({row[name] for row in rows}) > 1:
+            raise UserError(f"{place} has answers of two {what}: give the file of each as it was saved")
+    answers: dict[int, int] = {}
+    seconds = []
+    for line, row in enumerate(rows, 2):
+        try:
+            item, answer = int(row["item"]), int(row["answer"])
+            seconds.append(float(row["seconds"].replace(",", ".")))
+        except (ValueError, TypeError, AttributeError):
+            raise UserError(f"{place} line {line}: item, answer and seconds must be numbers") from None
+        if not 1 <= answer <= highest:
+            raise UserError(f"{place} line {line}: answer {answer} is not from 1 to {highest}")
+        if item in answers:
+            raise UserError(f"{place} line {line}: item {item} is answered twice")
+        answers[item] = answer
+    # The page puts a ' before a name that a spreadsheet would take for a formula.
+    return Answers(path, rows[0]["page"], rows[0]["reader"].removeprefix("'"), answers, median(seconds))

@@ -1,0 +1,305 @@
+"""How well readers tell synthetic images from real ones.
+
+Accuracy is the mean of sensitivity, the share of synthetic images called synthetic, and specificity, the
+share of real images called real. AUC is the chance that a synthetic image got the higher answer than a real
+one, where equal answers count half. Guessing gives 0.5 in each. Where one of three images is to be named,
+accuracy is the share of right answers, and guessing gives 1/3. Images without an answer are left out.
+
+Intervals are for other readers and other cases, of whom the people in real images are one kind and synthetic
+images the other: variance after Obuchowski and Rockette (1995), degrees of freedom after Hillis (2007, "A
+comparison of denominator degrees of freedom methods for multiple observer ROC analysis"), covariances after
+DeLong et al. (1988) and, for several images of a person, Obuchowski (1997). They are at least as wide as for
+these readers alone; with a single reader they are over cases alone. A right and a wrong case are added to
+each kind, two of each where one of three is to be named, so that intervals have a width although all answers
+are right (Agresti and Caffo 2000).
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import t
+
+from alzgan.metrics.significance import LEVEL
+
+ONE, THREE = MODES = "one", "three"
+CHANCE = {ONE: 1 / 2, THREE: 1 / 3}
+SCALE = {ONE: 6, THREE: 3}  # the highest answer: 1 is surely real, 6 surely synthetic; or which of three
+APART, CANNOT, OPEN = "readers tell them apart", "readers cannot", "cannot tell"
+MOST_CASES, MOST_READERS = 20_000, 30  # a study that needs more is not proposed
+
+
+class Estimate(NamedTuple):
+    """A number of each reader.
+
+    Attributes:
+        value: the number of each reader (R,).
+        covariance: of these numbers, over cases (R, R).
+        cases: the number of independent cases, of the kind that has fewer.
+    """
+
+    value: np.ndarray
+    covariance: np.ndarray
+    cases: int
+
+
+class Variances(NamedTuple):
+    """What makes the mean of several readers uncertain; arrays are of several studies.
+
+    Attributes:
+        readers: the variance of the readers' numbers.
+        own: the variance over cases that a reader shares with no other one.
+        shared: the covariance over cases of two readers, at least 0.
+    """
+
+    readers: float | np.ndarray
+    own: float | np.ndarray
+    shared: float | np.ndarray
+
+
+def share(values: np.ndarray, units: np.ndarray, weights: np.ndarray) -> Estimate:
+    """The mean of values (R, N) of each reader; nan is no answer.
+
+    Args:
+        values: of each reader and image.
+        units: the case that each image belongs to (N,).
+        weights: of the images (N,).
+    """
+    weights = np.where(np.isnan(values), 0, weights)
+    values = np.nan_to_num(values)
+    total = weights.sum(1, keepdims=True)
+    mean = (weights * values).sum(1, keepdims=True) / total
+    names, unit = np.unique(units, return_inverse=True)
+    influence = (weights * (values - mean) / total) @ np.eye(len(names))[unit]
+    return Estimate(mean[:, 0], influence @ influence.T * len(names) / (len(names) - 1), len(names))
+
+
+def estimates(
+    answers: np.ndarray, truth: np.ndarray, units: np.ndarray, weights: np.ndarray, mode: str
+) -> dict[str, Estimate]:
+    """The numbers of each reader by their names; for the arguments see `judged`."""
+    unknown = np.isnan(answers)
+    if mode == THREE:
+        return {"accuracy": share(np.where(unknown, np.nan, answers == truth), units, weights)}
+    real, synthetic = np.flatnonzero(truth == 0), np.flatnonzero(truth == 1)
+
+    def of(rows: np.ndarray, values: np.ndarray) -> Estimate:
+        return share(values, units[rows], weights[rows])
+
+    called = np.where(unknown, np.nan, answers > SCALE[ONE] / 2)
+    sensitivity, specificity = of(synthetic, called[:, synthetic]), of(real, 1 - called[:, real])
+    cases = min(sensitivity.cases, specificity.cases)
+    difference = answers[:, None, synthetic] - answers[:, real, None]  # (R, real, synthetic)
+    higher = np.where(np.isnan(difference), np.nan, (np.sign(difference) + 1) / 2)
+    beside_synthetic = of(real, weighted_mean(higher, weights[synthetic]))
+    beside_real = of(synthetic, weighted_mean(higher.swapaxes(1, 2), weights[real]))
+    return {
+        "accuracy": Estimate(
+            (sensitivity.value + specificity.value) / 2,
+            (sensitivity.covariance + specificity.covariance) / 4,
+            cases,
+        ),
+        "sensitivity": sensitivity,
+        "specificity": specificity,
+        "auc": Estimate(beside_real.value, beside_real.covariance + beside_synthetic.covariance, cases),
+    }
+
+
+def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The mean over the last axis without nan; nan if there is nothing else."""
+    weights = ~np.isnan(values) * weights
+    with np.errstate(invalid="ignore"):
+        return (weights * np.nan_to_num(values)).sum(-1) / weights.sum(-1)
+
+
+def with_added(
+    answers: np.ndarray, truth: np.ndarray, units: np.ndarray, mode: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Answers, truths, cases and weights with the added cases, each of as many images as a case has."""
+    if mode == THREE:
+        added, truths = [1, 1, 1, 1], [1, 1, 2, 2]
+    else:
+        added, truths = [1, SCALE[ONE]] * 2, [0, 0, 1, 1]
+    sizes = {kind: kind_size(truth, units, kind, mode) for kind in set(truths)}
+    return (
+        np.hstack([answers, np.tile(np.array(added, float), (len(answers), 1))]),
+        np.concatenate([truth, truths]),
+        np.concatenate([np.unique(units, return_inverse=True)[1], -1 - np.arange(4)]),
+        np.concatenate([np.ones(len(truth)), [sizes[kind] for kind in truths]]),
+    )
+
+
+def kind_size(truth: np.ndarray, units: np.ndarray, kind: int, mode: str) -> float:
+    """The mean number of images of a case of this kind."""
+    own = units if mode == THREE else units[truth == kind]
+    return len(own) / len(np.unique(own))
+
+
+def variances(found: Estimate) -> Variances:
+    """The variances of the mean of at least two readers."""
+    readers = len(found.value)
+    own = float(np.trace(found.covariance)) / readers
+    shared = max((float(found.covariance.sum()) - own * readers) / (readers * (readers - 1)), 0.0)
+    return Variances(float(found.value.var(ddof=1)), max(own - shared, 0.0), shared)
+
+
+def half_width(found: Variances, readers: ArrayLike, cases: ArrayLike) -> np.ndarray:
+    """Half of the 95 % interval of the mean of several readers, for other readers and cases."""
+    by_readers, own, shared = found
+    readers, most = np.asarray(readers), np.asarray(cases) - 1
+    total = by_readers + readers * shared
+    degrees = (readers - 1) * (1 + readers * shared / np.maximum(by_readers, 1e-12)) ** 2
+    of_others = t.ppf(1 - LEVEL / 2, np.minimum(degrees, most)) * np.sqrt(total / readers)
+    return np.maximum(of_others, t.ppf(1 - LEVEL / 2, most) * np.sqrt(own / readers + shared))
+
+
+def interval(value: float, centre: float, half: float) -> dict[str, float]:
+    """A number with its interval, which is within 0 and 1 and contains it."""
+    low, high = min(centre - half, value), max(centre + half, value)
+    return {"value": value, "low": max(low, 0.0), "high": min(high, 1.0)}
+
+
+def fleiss_kappa(called: ArrayLike) -> float | None:
+    """The agreement of readers beyond chance, at most 1; 0 is chance.
+
+    Fleiss 1971, "Measuring nominal scale agreement among many raters".
+
+    Args:
+        called: the category (R, N) that each reader gave each image; nan is no answer, and the images that
+            lack one are left out.
+
+    Returns:
+        None for fewer than two readers, without an image that all have answered, or if all answers are equal.
+    """
+    called = np.asarray(called, float)
+    called = called[:, ~np.isnan(called).any(0)]
+    readers, images = called.shape
+    if readers < 2 or not images:
+        return None
+    counts = np.stack([(called == category).sum(0) for category in np.unique(called)])
+    agreed = ((counts**2).sum(0) - readers).mean() / (readers * (readers - 1))
+    by_chance = np.square(counts.mean(1) / readers).sum()
+    return None if by_chance == 1 else float((agreed - by_chance) / (1 - by_chance))
+
+
+def attainable(answers: np.ndarray, truth: np.ndarray, mode: str) -> np.ndarray:
+    """The accuracy (R,) that each reader would have if the same answers stood at the best images.
+
+    Who calls everything real cannot be better than by chance, whatever there is to see.
+    """
+    found = []
+    for own in answers:
+        there, said = truth[~np.isnan(own)], own[~np.isnan(own)]
+        if mode == THREE:
+            found.append(sum(min((said == k).sum(), (there == k).sum()) for k in (1, 2, 3)) / len(there))
+        else:
+            called, synthetic = (said > SCALE[ONE] / 2).sum(), (there == 1).sum()
+            hits = min(called, synthetic)
+            found.append((1 + hits / synthetic - (called - hits) / (len(there) - synthetic)) / 2)
+    return np.array(found, float)
+
+
+def judged(
+    answers: ArrayLike, truth: ArrayLike, units: Sequence[Any] | np.ndarray, mode: str, margin: float
+) -> dict[str, Any]:
+    """The numbers of each reader and of all, and what they say.
+
+    "readers tell them apart" if the interval of the accuracy of all readers, or that of every single reader,
+    excludes chance; "readers cannot" if it is within the margin of chance; else "cannot tell". It is
+    "cannot tell", too, if the readers' answers are so one-sided that their accuracy could not have left the
+    margin.
+
+    Args:
+        answers: of each reader to each image or triple (R, N), nan for none. Mode "one": 1 (surely real) to 6
+            (surely synthetic). Mode "three": the place of the synthetic image, 1 to 3.
+        truth: mode "one": 1 for a synthetic image, 0 for a real one (N,); mode "three": its place.
+        units: the case that each belongs to (N,): the person, or the synthetic image or triple itself. Each
+            reader must have answered images of each kind, and of each there must be two cases.
+        mode: "one" or "three".
+        margin: the distance from chance within which accuracy counts as chance.
+
+    Returns:
+        Plain containers: "answer"; "why", one of "all", "each", "exchanged", "one-sided" and ""; "chance";
+        "margin"; "all" and "readers" with accuracy and, in mode "one", sensitivity, specificity and AUC, each
+        with value, low and high; "kappa"; and "needed", the numbers of cases and of readers that would give
+        an answer if nothing else changed, None where there is no such number.
+    """
+    answers, truth, units = np.asarray(answers, float), np.asarray(truth), np.asarray(units)
+    readers = len(answers)
+    plain = estimates(answers, truth, units, np.ones(len(truth)), mode)
+    wide = estimates(*with_added(answers, truth, units, mode), mode)
+    own: list[dict[str, Any]] = [{"attainable": each} for each in attainable(answers, truth, mode).tolist()]
+    overall = {}
+    for name, found in plain.items():
+        centre, cases = wide[name].value, found.cases
+        alone = t.ppf(1 - LEVEL / 2, cases - 1) * np.sqrt(np.diag(wide[name].covariance))
+        for each, *told in zip(own, found.value.tolist(), centre.tolist(), alone.tolist(), strict=True):
+            each[name] = interval(*told)
+        half = float(half_width(variances(wide[name]), readers, cases)) if readers > 1 else float(alone[0])
+        overall[name] = interval(float(found.value.mean()), float(centre.mean()), half)
+    answer, why = concluded(overall, own, CHANCE[mode], margin)
+    return {
+        "answer": answer,
+        "why": why,
+        "chance": CHANCE[mode],
+        "margin": margin,
+        "all": overall,
+        "readers": own,
+        "kappa": fleiss_kappa(
+            answers if mode == THREE else np.where(np.isnan(answers), np.nan, answers > SCALE[ONE] / 2)
+        ),
+        "needed": needed(plain["accuracy"], wide["accuracy"], len(truth), CHANCE[mode], margin)
+        if answer == OPEN and why != "one-sided"
+        else None,
+    }
+
+
+def concluded(
+    overall: dict[str, Any], own: Sequence[dict[str, Any]], chance: float, margin: float
+) -> tuple[str, str]:
+    """The answer and why, see `judged`."""
+    one_sided = np.mean([each["attainable"] for each in own]) <= chance + margin
+    for why, found in (("all", [overall]), ("each", own)):
+        lows, highs = ([each["accuracy"][end] for each in found] for end in ("low", "high"))
+        if min(lows) > chance:
+            return APART, why
+        if max(highs) < chance:
+            return APART, "exchanged"
+        if min(lows) >= chance - margin and max(highs) <= chance + margin and not one_sided:
+            return CANNOT, why
+    return OPEN, "one-sided" if one_sided else ""
+
+
+def needed(
+    plain: Estimate, wide: Estimate, count: int, chance: float, margin: float
+) -> dict[str, int | None]:
+    """The numbers of cases for as many readers, and of readers for as many cases, that would give an answer.
+
+    The interval fits if it is narrower than the distance of the accuracy from chance, or than its distance
+    from the margin's end. More readers than one are not proposed to a single one, since nothing is known of
+    their differences.
+    """
+    readers, distance = len(plain.value), abs(float(plain.value.mean()) - chance)
+    target = max(distance, margin - distance)
+    counts = np.arange(count, MOST_CASES + 1)
+    if readers == 1:
+        half = t.ppf(1 - LEVEL / 2, plain.cases * counts / count - 1) * np.sqrt(
+            wide.covariance[0, 0] * count / counts
+        )
+        return {"cases": first(counts, half <= target), "readers": None}
+    now = variances(wide)
+    between = max(now.readers - now.own, 0.0)
+    times = count / counts
+    larger = Variances(between + now.own * times, now.own * times, now.shared * times)
+    several = np.arange(readers, MOST_READERS + 1)
+    more = Variances(between + now.own, now.own, now.shared)
+    return {
+        "cases": first(counts, half_width(larger, readers, plain.cases / times) <= target),
+        "readers": first(several, half_width(more, several, plain.cases) <= target),
+    }
+
+
+def first(numbers: np.ndarray, fits: np.ndarray) -> int | None:
+    """The first number that fits; None if none does."""
+    return int(numbers[np.argmax(fits)]) if fits.any() else None

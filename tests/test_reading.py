@@ -293,6 +293,7 @@ def write_answers(
 ) -> Path:
     rows = [("page", "reader", "item", "answer", "seconds")]
     rows += [(found.page, reader, item, answer(truth), 2.5) for item, truth in enumerate(found.truth, 1)]
+    rows.append(("",) * 5)  # as a spreadsheet leaves it
     path.write_text("\ufeff" + "".join(separator.join(map(str, row)) + "\r\n" for row in rows), "utf-8")
     return path
 
@@ -347,6 +348,11 @@ WRONG = {
     "two readers": (HEAD + "PAGE,A,1,1,1\nPAGE,B,2,1,1\n", r"has answers of two readers"),
     "another table": ("file,subject\na,b\n", r"needs the columns page, reader, item, answer, seconds"),
     "nothing": ("", r"needs the columns page"),
+    "endless time": (HEAD + "PAGE,A,1,1,inf\n", r"line 2: seconds inf is not a time"),
+    "negative time": (HEAD + "PAGE,A,1,1,-1\n", r"line 2: seconds -1 is not a time"),
+    "no name": (HEAD + "PAGE, ,1,1,1\n", r"names no reader: fill in"),
+    "a huge cell": (HEAD + f"PAGE,{'A' * 200_000},1,1,1\n", r"is not CSV: field larger than"),
+    "a line after empty ones": (HEAD + ",,,,\n\nPAGE,A,1,x,1\n", r"line 4: item, answer"),
 }
 
 

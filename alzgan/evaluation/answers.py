@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -54,7 +55,12 @@ def answers_in(path: Path, highest: int) -> Answers:
     """The answers in a file; a UserError if it is not one that the page saved."""
     place, text = f"answers={printable(path)}", text_of(path)
     separator = max(SEPARATORS, key=text.partition("\n")[0].count)  # a spreadsheet may have saved it again
-    rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator))
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+        lines = [(reader.line_num, row) for row in reader if any(row.values())]  # spreadsheets add empty rows
+    except csv.Error as error:
+        raise UserError(f"{place} is not CSV: {error}: give the saved file") from None
+    rows = [row for _, row in lines]
     if not rows or not set(COLUMNS) <= rows[0].keys():
         raise UserError(f"{place} needs the columns {', '.join(COLUMNS)} and an answer: give the saved file")
     for name, what in (("page", "pages"), ("reader", "readers")):
@@ -62,16 +68,23 @@ def answers_in(path: Path, highest: int) -> Answers:
             raise UserError(f"{place} has answers of two {what}: give the file of each as it was saved")
     answers: dict[int, int] = {}
     seconds = []
-    for line, row in enumerate(rows, 2):
+    for line, row in lines:
         try:
             item, answer = int(row["item"]), int(row["answer"])
             seconds.append(float(row["seconds"].replace(",", ".")))
         except (ValueError, TypeError, AttributeError):
             raise UserError(f"{place} line {line}: item, answer and seconds must be numbers") from None
+        if not 0 <= seconds[-1] < inf:
+            raise UserError(f"{place} line {line}: seconds {row['seconds']} is not a time")
         if not 1 <= answer <= highest:
-            raise UserError(f"{place} line {line}: answer {answer} is not from 1 to {highest}")
+            raise UserError(
+                f"{place} line {line}: answer {answer} is not from 1 to {highest}, as in this reading.mode"
+            )
         if item in answers:
             raise UserError(f"{place} line {line}: item {item} is answered twice")
         answers[item] = answer
     # The page puts a ' before a name that a spreadsheet would take for a formula.
-    return Answers(path, rows[0]["page"], rows[0]["reader"].removeprefix("'"), answers, median(seconds))
+    name = rows[0]["reader"].removeprefix("'").strip()
+    if not name:
+        raise UserError(f"{place} names no reader: fill in the column reader")
+    return Answers(path, rows[0]["page"], name, answers, median(seconds))

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -201,13 +202,16 @@ def images(people: int, each: int, first: int) -> Images:
     return Images(pixels, None, np.tile(who, each), [f"{value}.png" for value in values])
 
 
-def study(mode: str = "one", control: bool = False, n: int = 20, seed: int = 0) -> Study:
+def study(
+    mode: str = "one", control: bool = False, n: int = 20, seed: int = 0, fingerprint: str = "cd"
+) -> Study:
     """Real images have values below 100, samples above."""
     samples = Images(images(100, 1, 100).pixels)
     candidate = Candidate("run", "checkpoint", samples, {"sha256": "ab"}, None)
     reference = Reference(images(8, 5, 50), images(8, 6, 0), [])
     settings = OmegaConf.create({"mode": mode, "control": control, "n": n})
-    return study_of(Judged(candidate, None, reference), settings, seed)
+    data = SimpleNamespace(fingerprint=fingerprint)
+    return study_of(Judged(candidate, data, reference), settings, seed)
 
 
 def test_half_of_the_images_are_synthetic_and_people_are_shown_equally_often():
@@ -244,7 +248,8 @@ def test_seed_and_settings_decide_the_study():
     first = study()
     assert study().page == first.page
     assert (study().order == first.order).all()
-    assert len({each.page for each in (first, study(seed=1), study("three"), study(control=True))}) == 4
+    others = study(seed=1), study("three"), study(control=True), study(fingerprint="other images, same names")
+    assert len({each.page for each in (first, *others)}) == 5
 
 
 def test_too_many_images_are_refused():
@@ -269,6 +274,14 @@ def test_the_page_gives_no_hint(mode: str, tmp_path: Path):
     assert pages[0] == pages[1]  # whatever is real
     assert "http" not in pages[0].replace("http-equiv", "")
     assert not re.search(r"P\d\b.*png|sample \d", pages[0])
+
+
+def test_a_page_is_not_overwritten_by_that_of_another_study(tmp_path: Path):
+    study().check(tmp_path)
+    study().write(tmp_path)
+    study().check(tmp_path)
+    with pytest.raises(UserError, match=r"reading\.html is of another study.*choose another run_dir"):
+        study(n=22).check(tmp_path)
 
 
 def test_the_key_says_which_is_which(tmp_path: Path):

@@ -101,6 +101,15 @@ class Study:
                 )
         return table
 
+    def check(self, folder: Path) -> None:
+        """Raise a UserError if the folder has the page of another study: its readers may not be done."""
+        page = folder / PAGE
+        if page.is_file() and self.page.encode() not in page.read_bytes():
+            raise UserError(
+                f"{printable(page)} is of another study, and its key would be lost: choose another run_dir, "
+                "or delete the page"
+            )
+
     def write(self, folder: Path) -> None:
         """Write the page and its key; an OSError if the folder cannot be written."""
         pixels = self.shown.pixels[torch.from_numpy(self.order)].numpy()
@@ -137,7 +146,7 @@ def study_of(of: Judged, settings: DictConfig, seed: int) -> Study:
     Raises:
         UserError: there are too few samples, images or people.
     """
-    candidate, _, reference = of
+    candidate, data, reference = of
     noise, n, three = stream(seed, "evaluate/reading"), settings.n, settings.mode == THREE
     real, made, what = reference.held_out, candidate.images, "samples"
     if settings.control:
@@ -160,7 +169,7 @@ def study_of(of: Judged, settings: DictConfig, seed: int) -> Study:
         order = np.hstack([pairs, count + order])
     order = noise.permuted(noise.permutation(order), axis=1)
     origin = [candidate.info.get(name) for name in ("sha256", "fingerprint", "weights")]
-    facts = settings.mode, settings.control, origin, order.tolist(), shown.sources.tolist()
+    facts = settings.mode, settings.control, origin, data.fingerprint, order.tolist(), shown.sources.tolist()
     return Study(settings.mode, settings.control, shown, order, order >= count, digest_of(repr(facts))[:16])
 
 

@@ -56,6 +56,7 @@ def evaluate(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> d
         request.cache,
         request.device,
         settings.reading,
+        run_dir,
         request.answers,
     )
     outcomes: list[Outcome] = []

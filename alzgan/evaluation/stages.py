@@ -46,6 +46,7 @@ class Context:
         cache: the folder of the cache.
         device: the device of all networks.
         reading: the settings of the stage reading.
+        run_dir: the folder of the results.
         answers: of the readers of its page.
         measured: the measures of the brain.
     """
@@ -57,6 +58,7 @@ class Context:
     cache: Path
     device: torch.device
     reading: DictConfig
+    run_dir: Path
     answers: Sequence[Answers] = ()
     measured: Measured = field(default_factory=Measured)
 
@@ -140,7 +142,9 @@ def assess(index: int, judged: Judged, stages: list[str], context: Context) -> O
         stages = [name for name in stages if name != "utility"]
     study = study_of(judged, context.reading, context.seed) if "reading" in stages else None
     if study:
-        study.table(context.answers)  # refuses answers of another page before long work
+        # Before long work.
+        study.table(context.answers)
+        study.check(context.run_dir)
     trained = {space.name for space in context.spaces if is_trained(space.name, candidate.trained_features)}
     outcome = Outcome(
         index,

@@ -349,6 +349,17 @@ def test_odd_readers_are_named(tmp_path: Path):
     assert "r gave nearly always the same answer" in text
 
 
+def test_a_study_says_what_would_tell_and_over_what_its_intervals_are(tmp_path: Path):
+    found = study()
+    path = write_answers(tmp_path / "a.csv", found, lambda truth: 1 + 5 * truth)
+    told = summary(found, read_answers([str(path)], 6), 0.1)
+    told["found"] |= {"answer": "cannot tell", "needed": {"cases": 90, "readers": None}}
+    said = on_reading(told)["text"]
+    assert "over people and images. With the same accuracy, 90 images for this reader would tell" in said
+    told["found"]["needed"] = {"cases": None, "readers": None}
+    assert ". With the same accuracy, more images alone would not tell" in on_reading(told)["text"]
+
+
 HEAD = "page,reader,item,answer,seconds\n"
 WRONG = {
     "another page": (HEAD + "x,A,1,1,1\n", r"is of page x, not of \w+: give the ckpt_path"),

@@ -244,7 +244,7 @@ def told_of(summary: dict[str, Any]) -> str:
     )
     kappa = "" if found["kappa"] is None else f", Fleiss' kappa {found['kappa']:.2f}"
     who = counted(len(found["readers"]), "reader")
-    over = "images alone" if len(found["readers"]) == 1 else "people, images and readers"
+    over = "people and images" if len(found["readers"]) == 1 else "people, images and readers"
     return (
         f"{numbers}{kappa}; {who}, {summary['items']} {plural(summary)}; guessing has accuracy "
         f"{found['chance']:.2f}; intervals over {over}"
@@ -264,7 +264,8 @@ def advice(summary: dict[str, Any]) -> str:
         same = "this reader" if len(found["readers"]) == 1 else f"these {len(found['readers'])} readers"
         ways = [f"{cases:,} {plural(summary)} for {same}"] if cases else []
         ways += [f"{readers} readers of {summary['items']} {plural(summary)}"] if readers else []
-        text = f". With the same accuracy, {' or '.join(ways) or 'no larger study'} would tell"
+        text = f". With the same accuracy, {' or '.join(ways) or f'more {plural(summary)} alone'} would "
+        text += "tell" if ways else "not tell"
     for reader in found["readers"]:
         if reader["accuracy"]["high"] < found["chance"] and found["why"] != "exchanged":
             value = reader["accuracy"]["value"]

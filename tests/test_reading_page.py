@@ -102,6 +102,13 @@ def test_a_reader_with_a_keyboard_goes_back_pauses_closes_the_page_and_saves(tmp
         await tab.open(tmp_path / PAGE, 1280, 800)
         assert await tab.value("document.getElementById('reader').value") == '=1+"A"'
         assert await tab.value("document.getElementById('begin').textContent") == "Continue (3 of 6 answered)"
+        # Another reader does not go on under another name.
+        await tab.value("window.confirm = text => { window.asked = text; return false }")
+        await tab.value("document.getElementById('reader').value = 'B'")
+        await tab.click("#begin")
+        assert 'are of =1+"A". Are they yours, B?' in await tab.value("window.asked")
+        assert await tab.value("view") == "start"
+        await tab.value("document.getElementById('reader').value = state.reader")
         await tab.click("#begin")
         for place, key in enumerate("345", 3):
             await next_image(tab, f"{place + 1} of 6")

@@ -355,6 +355,7 @@ def test_a_study_says_what_would_tell_and_over_what_its_intervals_are(tmp_path: 
     told = summary(found, read_answers([str(path)], 6), 0.1)
     told["found"] |= {"answer": "cannot tell", "needed": {"cases": 90, "readers": None}}
     said = on_reading(told)["text"]
+    assert said.startswith("Readers may be guessing, or be more than 0.1 better or worse")
     assert "over people and images. With the same accuracy, 90 images for this reader would tell" in said
     told["found"]["needed"] = {"cases": None, "readers": None}
     assert ". With the same accuracy, more images alone would not tell" in on_reading(told)["text"]

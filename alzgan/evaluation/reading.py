@@ -224,7 +224,7 @@ def sentence(found: dict[str, Any]) -> str:
     text = {
         APART: "Readers tell them apart",
         CANNOT: f"Readers cannot tell them apart: accuracy is within {margin} of guessing",
-        OPEN: f"Readers may be guessing, or be better by more than {margin}",
+        OPEN: f"Readers may be guessing, or be more than {margin} better or worse",
     }
     reasons = {
         "each": f" (each of these {len(found['readers'])}; this says little of other readers)",

@@ -333,8 +333,8 @@ REFUSALS = {
         r"reading\.mode=two must be one of one",
     ),
     "a margin that is none": (
-        ["ckpt_path={run}", "reading.margin=2"],
-        r"reading\.margin=2 must be from 0 to 1",
+        ["ckpt_path={run}", "reading.margin=0.5"],
+        r"reading\.margin=0\.5 must be above 0 and below 0\.5",
     ),
     "a page of nobody": (
         ["ckpt_path={run}", "metrics=[reading]"],

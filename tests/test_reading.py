@@ -345,7 +345,7 @@ def test_odd_readers_are_named(tmp_path: Path):
     Path(paths[0]).write_text("".join(lines[:51]), "utf-8")
     text = on_reading(summary(found, read_answers(paths, 6), 0.1))["text"]
     assert "sees left out 10" in text
-    assert "x is worse than guessing (0.00), perhaps by exchanged keys" in text
+    assert "x is worse than guessing (0.00), perhaps with mixed-up keys" in text
     assert "r gave nearly always the same answer" in text
 
 
@@ -365,7 +365,7 @@ HEAD = "page,reader,item,answer,seconds\n"
 WRONG = {
     "another page": (HEAD + "x,A,1,1,1\n", r"is of page x, not of \w+: give the ckpt_path"),
     "no such item": (HEAD + "PAGE,A,99,1,1\n", r"the page has no item 99"),
-    "too few": (HEAD + "PAGE,A,1,1,1\n", r"has 1 of 20 answers: let the reader go on"),
+    "too few": (HEAD + "PAGE,A,1,1,1\n", r"has 1 of 20 answers, too few: let the reader go on"),
     "twice": (HEAD + "PAGE,A,1,1,1\nPAGE,A,1,2,1\n", r"line 3: item 1 is answered twice"),
     "no number": (HEAD + "PAGE,A,1,real,1\n", r"line 2: item, answer and seconds must be numbers"),
     "a short row": (HEAD + "PAGE,A,1\n", r"line 2: item, answer and seconds must be numbers"),

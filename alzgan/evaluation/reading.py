@@ -97,7 +97,7 @@ class Study:
             cases = [set(self.cases[answered & (kinds == kind)].tolist()) for kind in set(kinds.tolist())]
             if min(map(len, cases)) < 2:
                 raise UserError(
-                    f"{place} has {len(each.answers)} of {len(self)} answers: let the reader go on"
+                    f"{place} has {len(each.answers)} of {len(self)} answers, too few: let the reader go on"
                 )
         return table
 
@@ -170,7 +170,9 @@ def study_of(of: Judged, settings: DictConfig, seed: int) -> Study:
     order = noise.permuted(noise.permutation(order), axis=1)
     origin = [candidate.info.get(name) for name in ("sha256", "fingerprint", "weights")]
     facts = settings.mode, settings.control, origin, data.fingerprint, order.tolist(), shown.sources.tolist()
-    return Study(settings.mode, settings.control, shown, order, order >= count, digest_of(repr(facts))[:16])
+    return Study(
+        settings.mode, settings.control, shown, order, order >= count, f"p{digest_of(repr(facts))[:15]}"
+    )  # a spreadsheet keeps it as it is
 
 
 def drawn(images: Images, count: int, noise: np.random.Generator) -> Shown:
@@ -228,7 +230,7 @@ def sentence(found: dict[str, Any]) -> str:
     }
     reasons = {
         "each": f" (each of these {len(found['readers'])}; this says little of other readers)",
-        "exchanged": ", but take each for the other, perhaps by exchanged keys",
+        "exchanged": ", but take each for the other, perhaps with mixed-up keys",
         "one-sided": ": the answers are too one-sided to show what they see",
     }
     return text[found["answer"]] + reasons.get(found["why"], "")
@@ -269,7 +271,7 @@ def advice(summary: dict[str, Any]) -> str:
     for reader in found["readers"]:
         if reader["accuracy"]["high"] < found["chance"] and found["why"] != "exchanged":
             value = reader["accuracy"]["value"]
-            text += f". {reader['name']} is worse than guessing ({value:.2f}), perhaps by exchanged keys"
+            text += f". {reader['name']} is worse than guessing ({value:.2f}), perhaps with mixed-up keys"
         if reader["attainable"] <= found["chance"] + found["margin"]:
             text += f". {reader['name']} gave nearly always the same answer"
         if reader["answered"] < summary["items"]:

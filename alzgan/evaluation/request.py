@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from alzgan.errors import UserError, at_least, fraction, one_of, seed_of_streams
+from alzgan.errors import UserError, at_least, one_of, seed_of_streams
 from alzgan.evaluation import copies
 from alzgan.evaluation.answers import Answers, read_answers
 from alzgan.evaluation.fidelity import METRICS
@@ -68,7 +68,8 @@ def request_of(settings: DictConfig, overrides: Sequence[str], stages: Sequence[
     one_of(("average", "raw"), weights=settings.weights)
     one_of(JUDGES, held_out=settings.held_out)
     one_of(MODES, **{"reading.mode": settings.reading.mode})
-    fraction(**{"reading.margin": settings.reading.margin})
+    if not 0 < settings.reading.margin < 0.5:
+        raise UserError(f"reading.margin={settings.reading.margin} must be above 0 and below 0.5")
     for name in names:
         if not is_own(name):
             one_of(tuple(stages), metrics=name)

@@ -37,7 +37,14 @@ OF_OTHERS = {
     ),
     "dcgan_with_adam_of_small": ("dcgan", {"model.generator_optimizer", "model.discriminator_optimizer"}),
 }
-LONGER = {"small_long": 30, "small_128_long": 30, "dcgan_long": 30, "small_hour": 60, "aided": 32}  # epochs
+LONGER = {  # epochs
+    "small_long": 30,
+    "small_128_long": 30,
+    "dcgan_long": 30,
+    "small_hour": 60,
+    "aided": 42,
+    "caided": 16,
+}
 OF_SMALL = {
     "csmall": {
         "model.classes",

@@ -16,6 +16,11 @@ that file among them, it is added to what it has.
 
 Evaluations of `aided`, of changes to it, and of `small_long`, with features=[imagenet-lite2,imagenet-lite0],
 and benchmarks of the cells on one core, go to `.github/study/photographs.json`, and to the page.
+
+    python tests/benchmarks/study.py set NAME FILE.json [FILE.json ...]
+
+Evaluations of cells on another data set, in the same features, go to `.github/study/sets.json`, and to the
+page.
 """
 
 import json
@@ -35,6 +40,7 @@ from alzgan.runs.config import compose_config
 # What a cell may be started with besides: its weights at a step are the same. Lengths are told as steps.
 OF_NO_WEIGHT = (
     "data.root",
+    "callbacks.checkpoint.keep_every_n_epochs",
     "callbacks.progress.bar",
     "callbacks.quality",
     "trainer.max_epochs",
@@ -76,17 +82,27 @@ def gather_photographs(files: Sequence[Path]) -> None:
     """Write how near and how varied samples are if a discriminator has seen photographs."""
     contents = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     runs = [run for each in contents if "candidates" in each for run in each["candidates"]]
-    cells = [run for run in runs if not changes(run)]
+    by_changes: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for run in runs:
+        by_changes.setdefault(tuple(changes(run)), []).append(without_machine(run))
     found = {
-        "over_seeds": rows_of([{"candidates": cells}]),
+        "over_seeds": rows_of([{"candidates": by_changes.pop(())}]),
         "tried": [
-            {"changes": changes(run), **over_seeds([run])[0], "settings": {}, "runs": []}
-            for run in runs
-            if changes(run)
+            {"changes": list(changed), **row, "settings": {}, "runs": len(row["runs"])}
+            for changed, same in by_changes.items()
+            for row in over_seeds(same)
         ],
         "seconds_a_step": dict(seconds_a_step(each) for each in contents if "loops" in each),
     }
     write_json(FOLDER / "photographs.json", found)
+
+
+def gather_set(name: str, files: Sequence[Path]) -> None:
+    """Write what the recipes are worth on another data set."""
+    evaluations = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    data = {side: evaluations[0]["data"][side] for side in ("train", "held_out")}
+    found = {name: {"data": data, "over_seeds": rows_of(evaluations)}}
+    write_json(FOLDER / "sets.json", Found.read(FOLDER).sets | found)
 
 
 def again(run: dict[str, Any]) -> dict[str, Any]:
@@ -163,18 +179,24 @@ def changes(run: dict[str, Any]) -> list[str]:
         "train", [w for w in words if w.startswith(("study=", "seed="))] + ["data.root=DIR"]
     )
     free = ("study", *CHOSEN_FREELY, *OF_NO_WEIGHT)
-    pairs = (word.partition("=") for word in words)
     return [
-        f"{name}={value}"
-        for name, _, value in pairs
-        if name not in free and str(OmegaConf.select(cell, name)) != value
+        word
+        for word in words
+        if (name := word.partition("=")[0]) not in free
+        and OmegaConf.select(OmegaConf.from_dotlist([word]), name) != OmegaConf.select(cell, name)
     ]
 
 
 def cell_of(run: dict[str, Any]) -> dict[str, Any]:
     """A run of the study without what is this machine's."""
     assert not changes(run), f"{run['name']} is no cell: it was trained with {', '.join(changes(run))}"
+    return without_machine(run)
+
+
+def without_machine(run: dict[str, Any]) -> dict[str, Any]:
+    """A run with the settings that decide its weights alone."""
     overrides = [word for word in run["trained_by"]["overrides"] if word.startswith(("study=", "seed="))]
+    overrides += changes(run)
     trained_by = {**run["trained_by"], "overrides": overrides}
     return {**run, "name": " ".join(sorted(overrides)), "trained_by": trained_by}
 
@@ -191,6 +213,8 @@ if __name__ == "__main__":
         gather_again([Path(name) for name in words[1:]])
     elif words[:1] == ["photographs"]:
         gather_photographs([Path(name) for name in words[1:]])
+    elif words[:1] == ["set"]:
+        gather_set(words[1], [Path(name) for name in words[2:]])
     elif words:
         gather([Path(name) for name in words])
     publish()

@@ -329,7 +329,7 @@ def test_the_sheet_has_a_row_of_images_for_each_class(folder, tmp_path):
     assert (sheet[:, :16].max(axis=(1, 2)) > 200).all()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(MRI_ROOT is None, reason="ALZGAN_MRI_ROOT is unset")
 def test_the_real_slices_leak_by_image_and_not_by_person():
     by_person, by_image = (

@@ -108,7 +108,7 @@ def test_constant_images_are_like_nothing(grey: int, phantoms: Tensor, search: S
     assert Search(plain).nearest(plain).similarity.tolist() == [0, 0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_on_real_slices_copies_are_found_and_unseen_people_are_not():
     root = os.environ.get("ALZGAN_MRI_ROOT")
     if not root:

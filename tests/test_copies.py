@@ -7,10 +7,12 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageFilter
 
 from alzgan.images.decoding import read_image
 from alzgan.images.folder import ImageFile, scan
+from alzgan.images.likeness import Nearest
 from alzgan.images.thumbnails import shrunk, thumbnails
 from alzgan.people import copies, similarity
 from alzgan.people.copies import Copy, find_copies, known_copies, tied
@@ -195,6 +197,16 @@ def test_copies_must_stand_out_where_all_people_are_alike(median, deviation, cop
     z[: round(copied * count)] = 3.0  # correlation 0.995; it replaces the lowest
     limit = copies.standing_out(np.tanh(z))
     assert limit == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(("alike", "expected"), [(0.82, [Copy(0, 1, copies.ALTERED, 0.95)]), (0.93, [])])
+def test_a_pair_is_a_copy_only_where_it_stands_out(monkeypatch, alike, expected):
+    # Beside the pair at 0.95, two thirds of the images have a best match of 0.8, the others of `alike`.
+    best = torch.tensor([0.95, 0.95] + [0.8, 0.8, alike] * 13)[:, None]
+    nearest = torch.tensor([1, 0] + [0] * 39)[:, None]
+    monkeypatch.setattr(copies, "alike_others", lambda squares, who: Nearest(best, nearest))
+    people = [str(k) for k in range(41)]
+    assert list(copies.altered(np.zeros((41, 48, 48), np.uint8), people)) == expected
 
 
 @pytest.mark.long

@@ -210,7 +210,11 @@ def test_copies_are_listed_and_left_out_of_the_manifest_that_trains(brains: Path
     }
     parts = {row["file"]: row["split"] for row in rows(tmp_path / "run/manifest.csv")}
     assert {name for name, part in parts.items() if part == "left out"} == {names[mirrored], names[augmented]}
-    assert [line for line in lines if "1 pair of copies between two people, who stay together" in line]
+    assert [
+        line
+        for line in lines
+        if "1 pair of copies between two people, who stay together in the split (up to 2 people)" in line
+    ]
     command = shlex.split(lines[-1].removeprefix("or without the copies: python -m alzgan.train "))
     result = alzgan(*command, *SMALL, "trainer.max_steps=1", f"run_dir={tmp_path / 'trained'}")
     assert result.returncode == 0, result.stderr

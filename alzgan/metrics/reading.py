@@ -5,13 +5,13 @@ share of real images called real. AUC is the chance that a synthetic image got t
 one, where equal answers count half. Guessing gives 0.5 in each. Where one of three images is to be named,
 accuracy is the share of right answers, and guessing gives 1/3. Images without an answer are left out.
 
-Intervals are for other readers and other cases, of whom the people in real images are one kind and synthetic
-images the other: variance after Obuchowski and Rockette (1995), degrees of freedom after Hillis (2007, "A
-comparison of denominator degrees of freedom methods for multiple observer ROC analysis"), covariances after
-DeLong et al. (1988) and, for several images of a person, Obuchowski (1997). They are at least as wide as for
-these readers alone; with a single reader they are over cases alone. A right and a wrong case are added to
-each kind, two of each where one of three is to be named, so that intervals have a width although all answers
-are right (Agresti and Caffo 2000).
+A case is a person with all of their real images, or one synthetic image. Intervals are for other readers and
+other cases. The variance is that of Obuchowski and Rockette (1995), with the degrees of freedom of Hillis
+(2007, "A comparison of denominator degrees of freedom methods for multiple observer ROC analysis").
+Covariances are those of DeLong et al. (1988) and, for several images of a person, of Obuchowski (1997). An
+interval is at least as wide as for these readers alone. That of a single reader is over cases alone. A right
+and a wrong case are added to each kind, or two of each where one of three is to be named. So intervals have a
+width even if all answers are right (Agresti and Caffo 2000).
 """
 
 from collections.abc import Sequence
@@ -220,10 +220,11 @@ def judged(
         margin: the distance from chance within which accuracy counts as chance.
 
     Returns:
-        Plain containers: "answer"; "why", one of "all", "each", "exchanged", "one-sided" and ""; "chance";
-        "margin"; "all" and "readers" with accuracy and, in mode "one", sensitivity, specificity and AUC, each
-        with value, low and high; "kappa"; and "needed", the numbers of cases and of readers that would give
-        an answer if nothing else changed, None where there is no such number.
+        Plain containers. "answer" is one of the three above. "why" is "all", "each", "exchanged", "one-sided"
+        or "". "chance" and "margin" are numbers, "kappa" that of Fleiss or None. "all" and each of "readers"
+        have "accuracy" and, in mode "one", "sensitivity", "specificity" and "auc", each with "value", "low"
+        and "high". "needed" has the numbers of cases and of readers that would give an answer if nothing else
+        changed, or None.
     """
     answers, truth, units = np.asarray(answers, float), np.asarray(truth), np.asarray(units)
     readers = len(answers)

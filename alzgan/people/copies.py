@@ -37,9 +37,8 @@ EXACT = 0.999  # above any correlation of neighbouring slices, even of a smooth 
 # Least similarity of copies between two people. On the Kaggle set all others are below 0.91; where people are
 # more alike, `standing_out` asks for more.
 ALIKE = 0.93
-DEVIATIONS = (
-    4  # above the median of all images' best matches in other people, in Fisher's z: by chance 1 in 30,000
-)
+# Above the median of all images' best matches in other people, in Fisher's z: by chance 1 in 30,000.
+DEVIATIONS = 4
 SEARCHED = 10_000  # most images among which altered copies are sought; so many take a minute of a core
 CANDIDATE = 0.9  # least correlation of the mean of all eight orientations; copies have 0.95 or more
 AUGMENTED = re.compile(r"(?P<original>.+?)_(?:aug(?:mented)?(?:_?\w+)?|(?:flip|rot)\w*)", re.IGNORECASE)
@@ -159,9 +158,8 @@ def altered(squares: np.ndarray, people: Sequence[str]) -> Iterator[Copy]:
     """
     who = np.unique(people, return_inverse=True)[1]
     found = alike_others(squares, who)
-    rows, columns = np.nonzero(
-        found.similarity.numpy() >= standing_out(found.similarity.max(1).values.numpy())
-    )
+    similarity = found.similarity.numpy()
+    rows, columns = np.nonzero(similarity >= standing_out(similarity.max(1)))
     pairs = np.sort(np.stack([rows, found.index[rows, columns]], 1), 1)
     similarities = found.similarity[rows, columns].tolist()
     r = {(one, two): value for (one, two), value in zip(pairs.tolist(), similarities, strict=True)}

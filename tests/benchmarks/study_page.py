@@ -427,13 +427,11 @@ def seen(rows: dict[tuple[str, int], dict[str, Any]]) -> str:
     for cell in dict.fromkeys(cell for cell, _ in rows):
         steps = [row for (each, _), row in rows.items() if each == cell]
         first, last = steps[0], steps[-1]
-        paths.append(
-            f"{cell} goes from {at(first)} at {first['step']:,} steps to {at(last)} at {last['step']:,}"
-        )
+        path = f"{cell} has {at(first)} after {first['step']:,} steps"
+        paths.append(path + (f" and {at(last)} after {last['step']:,}." if len(steps) > 1 else "."))
     return (
-        "The Fréchet distance, times that of unseen people, against the share of samples too near to a "
-        f"training image: {'; '.join(paths)}. "
-        f"The bands of unseen people reach from {at(last, 'low')} to {at(last, 'high')}."
+        "The Fréchet distance over that of unseen people, and the share of samples too near to a training "
+        f"image. {' '.join(paths)} Unseen people's bands reach from {at(last, 'low')} to {at(last, 'high')}."
     )
 
 
@@ -494,7 +492,7 @@ cell has both.*
 
 {table}
 
-{heavier_heads(found)} These and other changes of `aided`:
+{heavier_heads(found)} All changes that were tried:
 
 {changes}"""
 
@@ -503,17 +501,17 @@ def heavier_heads(found: Found) -> str:
     """What heads of four times the weight do, early and late."""
     cells = {step: row for (cell, step), row in beside_photographs(found).items() if cell == "aided"}
     tried = {row["step"]: row for row in found.photographs["tried"] if row["changes"] == HEAVIER_HEADS}
-    words = []
+    sentences = []
     for step in (min(tried), max(tried)):
         pair = [extra(rows[step], "frechet", JUDGE) for rows in (tried, cells)]
         recall = [told(extra(rows[step], "recall", JUDGE), False) for rows in (tried, cells)]
         word = "nearer" if pair[0]["mean"] < pair[1]["mean"] else "further"
         distance = [told(each, False) for each in pair]
-        words.append(
-            f"{word} after {step:,} steps ({distance[0]} times in place of {distance[1]}, "
-            f"recall {recall[0]} in place of {recall[1]})"
+        sentences.append(
+            f"After {step:,} steps its samples are {word}: {distance[0]} times in place of {distance[1]}, "
+            f"with recall {recall[0]} in place of {recall[1]}."
         )
-    return f"With heads of four times the weight samples are {' and '.join(words)}."
+    return f"One change gave the heads four times the weight. {' '.join(sentences)}"
 
 
 def other_sets(found: Found) -> str:

@@ -167,6 +167,42 @@ def test_the_second_of_two_quick_answers_is_a_slip(tmp_path: Path):
     drive(tmp_path, steps)
 
 
+def test_a_reader_goes_on_in_the_tab_that_was_used_last_and_a_damaged_store_is_forgotten(tmp_path: Path):
+    found = study(n=4)
+    found.write(tmp_path)
+
+    async def steps(tab: Tab) -> None:
+        await begin(tab, tmp_path / PAGE, "A", phone=False)
+        await next_image(tab, "1 of 4")
+        await tab.press("1")
+        # Another tab keeps two more answers, and this one gets the browser's event.
+        await tab.value("""{
+            const kept = JSON.stringify({ reader: "A", answers: [1, 6, 5], seconds: [1, 1, 1] });
+            localStorage.setItem(key, kept);
+            dispatchEvent(new StorageEvent("storage", { key }));
+        }""")
+        assert await tab.value("document.getElementById('begin').textContent") == "Continue (3 of 4 answered)"
+        await tab.click("#begin")
+        await next_image(tab, "4 of 4")
+        await tab.press("2")
+        rows = await saved(tab, tmp_path)
+        assert [row["answer"] for row in rows] == list("1652")
+        for damaged in (
+            "{",
+            "7",
+            '{"reader": "A", "answers": [1, 9], "seconds": [1, 1]}',
+            '{"reader": "A", "answers": [1, 1, 1, 1, 1], "seconds": []}',
+            '{"reader": "A", "answers": [1], "seconds": ["1"]}',
+            '{"answers": [1], "seconds": [1]}',
+        ):
+            await tab.value(f"localStorage.setItem(key, {damaged!r})")
+            await tab.open(tmp_path / PAGE, 1280, 800)
+            told = await tab.value("[kept, document.getElementById('begin').textContent]")
+            assert told == [True, "Start"], damaged
+
+    drive(tmp_path, steps)
+
+
 def test_the_page_says_that_a_browser_keeps_nothing_and_shows_colours(tmp_path: Path):
     pixels = np.random.default_rng(0).integers(0, 256, (4, 1, 3, 4, 6), np.uint8)
     page = tmp_path / "private.html"

@@ -5,7 +5,6 @@ import io
 from collections.abc import Sequence
 from math import inf
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
 
 from alzgan.errors import UserError
@@ -23,21 +22,21 @@ class Answers(NamedTuple):
         page: the id of the page.
         reader: the reader's name.
         answers: by the number of the item, which begins at 1.
-        seconds: the median time of an answer.
+        seconds: that each item was looked at, in the order of `answers`.
     """
 
     path: Path
     page: str
     reader: str
     answers: dict[int, int]
-    seconds: float
+    seconds: list[float]
 
 
 def read_answers(paths: Sequence[str], highest: int) -> list[Answers]:
     """The answers in files, one file of each reader, with answers from 1 to `highest`.
 
     Raises:
-        UserError: a file is missing or is not such a file, or two have the same reader.
+        UserError: a file is missing or is not such a file, or two have the same reader or the same answers.
     """
     found: dict[str, Answers] = {}
     for path in paths:
@@ -47,6 +46,12 @@ def read_answers(paths: Sequence[str], highest: int) -> list[Answers]:
                 f"answers: {printable(found[each.reader].path)} and {printable(each.path)} are both of "
                 f"{printable(each.reader)}: give one of them, or two readers two names"
             )
+        for other in found.values():
+            if (each.answers, each.seconds) == (other.answers, other.seconds):
+                raise UserError(
+                    f"answers: {printable(other.path)} and {printable(each.path)} have the same answers in the "
+                    "same times: they are of one reader, so give one of them"
+                )
         found[each.reader] = each
     return list(found.values())
 
@@ -87,4 +92,4 @@ def answers_in(path: Path, highest: int) -> Answers:
     name = rows[0]["reader"].removeprefix("'").strip()
     if not name:
         raise UserError(f"{place} names no reader: fill in the column reader")
-    return Answers(path, rows[0]["page"], name, answers, median(seconds))
+    return Answers(path, rows[0]["page"], name, answers, seconds)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -195,7 +196,7 @@ def summary(study: Study, answers: Sequence[Answers], margin: float) -> dict[str
     if answers:
         found = judged(study.table(answers), study.truth, study.cases, study.mode, margin)
         for each, own in zip(answers, found["readers"], strict=True):
-            own |= {"name": each.reader, "answered": len(each.answers), "seconds": each.seconds}
+            own |= {"name": each.reader, "answered": len(each.answers), "seconds": median(each.seconds)}
     real = study.shown.cases[study.order[~study.synthetic]]
     return {
         "page": study.page,

@@ -396,7 +396,8 @@ def test_two_files_of_one_reader_and_a_missing_file_are_refused(tmp_path: Path):
     write_answers(tmp_path / "b.csv", study(), lambda _: 1, "B")
     with pytest.raises(UserError, match=r"a\.csv and .*b\.csv have the same answers in the same times"):
         read_answers(paths, 6)
-    (tmp_path / "b.csv").write_text((tmp_path / "b.csv").read_text("utf-8").replace(",2.5", ",2.6", 1), "utf-8")
+    text = (tmp_path / "b.csv").read_text("utf-8")
+    (tmp_path / "b.csv").write_text(text.replace(",2.5", ",2.6", 1), "utf-8")
     assert len(read_answers(paths, 6)) == 2
     with pytest.raises(UserError, match=r"cannot read .*none\.csv: No such file"):
         read_answers([str(tmp_path / "none.csv")], 6)

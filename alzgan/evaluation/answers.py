@@ -49,8 +49,8 @@ def read_answers(paths: Sequence[str], highest: int) -> list[Answers]:
         for other in found.values():
             if (each.answers, each.seconds) == (other.answers, other.seconds):
                 raise UserError(
-                    f"answers: {printable(other.path)} and {printable(each.path)} have the same answers in the "
-                    "same times: they are of one reader, so give one of them"
+                    f"answers: {printable(other.path)} and {printable(each.path)} have the same answers "
+                    "in the same times: they are of one reader, so give one of them"
                 )
         found[each.reader] = each
     return list(found.values())

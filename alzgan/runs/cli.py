@@ -112,6 +112,7 @@ def one_line(error: Exception, config_name: str) -> str:
     if unknown := upstream.unknown_setting(error):
         name = unknown.partition("=")[0]
         advice = f"; if its class has such an option, use +{unknown}" if "." in name else ""
+        advice += "; if a recipe has it, name the recipe too: model=NAME" if name.startswith("model.") else ""
         known = leaves(as_mapping(compose_config(config_name, []), resolve=False))
         near = difflib.get_close_matches(name, [each for each, _ in known], 1, cutoff=0.85)
         told = f"did you mean {near[0]}? --help lists all" if near else "--help lists them"

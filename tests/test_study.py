@@ -43,6 +43,7 @@ LONGER = {  # epochs
     "dcgan_long": 30,
     "small_hour": 60,
     "aided": 42,
+    "aided_stacks": 8,
     "caided": 16,
 }
 OF_SMALL = {

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from study_page import FOLDER, JUDGE, PAGE, PRECISIONS, Found, named, page
+from study_page import BESIDE_PHOTOGRAPHS, FOLDER, JUDGE, PAGE, PRECISIONS, Found, named, page
 
 from alzgan.evaluation.seeds import CHOSEN_FREELY, over_seeds
 from alzgan.files import replacing, write_json
@@ -82,19 +82,25 @@ def gather_photographs(files: Sequence[Path]) -> None:
     """Write how near and how varied samples are if a discriminator has seen photographs."""
     contents = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     runs = [run for each in contents if "candidates" in each for run in each["candidates"]]
-    by_changes: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    tried: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for run in runs:
-        by_changes.setdefault(tuple(changes(run)), []).append(without_machine(run))
+        if changed := changes(run):
+            tried.setdefault((study_of(run), *changed), []).append(without_machine(run))
     found = {
-        "over_seeds": rows_of([{"candidates": by_changes.pop(())}]),
+        "over_seeds": rows_of([{"candidates": [run for run in runs if not changes(run)]}]),
         "tried": [
-            {"changes": list(changed), **row, "settings": {}, "runs": len(row["runs"])}
-            for changed, same in by_changes.items()
+            {"changes": changed, **row, "settings": {"study": cell}, "numbers": beside(row["numbers"])}
+            for (cell, *changed), same in tried.items()
             for row in over_seeds(same)
         ],
         "seconds_a_step": dict(seconds_a_step(each) for each in contents if "loops" in each),
     }
     write_json(FOLDER / "photographs.json", found)
+
+
+def beside(numbers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The numbers that the page's tables show."""
+    return [each for each in numbers if (each["metric"], each["space"]) in BESIDE_PHOTOGRAPHS.values()]
 
 
 def gather_set(name: str, files: Sequence[Path]) -> None:
@@ -107,9 +113,8 @@ def gather_set(name: str, files: Sequence[Path]) -> None:
 
 def again(run: dict[str, Any]) -> dict[str, Any]:
     """What an evaluation says of copies and utility of one run."""
-    cell = next(word for word in run["trained_by"]["overrides"] if word.startswith("study="))
     return {
-        "cell": cell.partition("=")[2],
+        "cell": study_of(run),
         "step": run["step"],
         "numbers": {each["metric"]: each for each in run["numbers"] if each["space"] == "aligned pixels"},
         "answers": {each["question"]: each["answer"] for each in run["verdicts"]},
@@ -139,9 +144,8 @@ def rows_of(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         same = [each for each in candidates if each["trained_by"]["precision"] == precision]
         for row in over_seeds(same):
             run = next(each for each in same if each["name"] in row["runs"])
-            study = next(word for word in run["trained_by"]["overrides"] if word.startswith("study="))
             about = {key: run["trained_by"][key] for key in ("precision", "device")}
-            rows.append({**row, "settings": {"study": study.partition("=")[2]}, **about})
+            rows.append({**row, "settings": {"study": study_of(run)}, **about})
     return rows
 
 
@@ -191,6 +195,12 @@ def cell_of(run: dict[str, Any]) -> dict[str, Any]:
     """A run of the study without what is this machine's."""
     assert not changes(run), f"{run['name']} is no cell: it was trained with {', '.join(changes(run))}"
     return without_machine(run)
+
+
+def study_of(run: dict[str, Any]) -> str:
+    """The name of the cell that a run was started from."""
+    words = run["trained_by"]["overrides"]
+    return next(word for word in words if word.startswith("study=")).partition("=")[2]
 
 
 def without_machine(run: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,110 @@
+"""What the scripts of the peers share: the images they train on, the clock, and the samples they leave.
+
+    python tests/benchmarks/peers/PEER.py RUN OUT [--minutes 20 60] [--count 1000] [--seed 0]
+
+A peer trains on the images of the people in train of a run of alzgan: the same people, crop, size and greys.
+Time spent on samples does not count. Samples go to `OUT/20_minutes`, as PNG files, for `alzgan.evaluate
+samples=`, and what was done to `OUT/peer.json`.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+import torch
+import yaml
+from torch import Tensor
+from torchvision.io import write_png
+
+from alzgan.data.datamodule import MRIDataModule
+from alzgan.device.pixels import to_float, to_uint8
+from alzgan.files import read_json, write_json
+
+
+class Peer(Protocol):
+    """A generative model in training.
+
+    Attributes:
+        batch_size: real images in a step.
+    """
+
+    batch_size: int
+
+    def step(self, real: Tensor) -> None:
+        """Take one step on real images (batch_size, 1, side, side) in [-1, 1]."""
+
+    def sample(self, count: int) -> Tensor:
+        """Images (count, 1, side, side) in [-1, 1]."""
+
+
+def compete(make: Callable[[int], Peer], packages: Sequence[str]) -> None:
+    """Train the peer that `make(side)` gives as the command line says, and save its samples.
+
+    Args:
+        make: makes the peer for images of a side in pixels, a multiple of 16.
+        packages: whose versions are recorded.
+    """
+    options = command_line()
+    torch.manual_seed(options.seed)
+    images = images_in_train(options.run)
+    peer, marks = make(images.shape[-1]), []
+    spent, steps, batches = 0.0, 0, endless(images, peer.batch_size)
+    for minutes in sorted(options.minutes):
+        while spent < 60 * minutes:
+            start = time.perf_counter()
+            peer.step(next(batches))
+            spent, steps = spent + time.perf_counter() - start, steps + 1
+        start = time.perf_counter()
+        save(peer, options.count, options.out / f"{minutes:g}_minutes")
+        marks.append({"minutes": minutes, "steps": steps, "seconds_of_sampling": time.perf_counter() - start})
+        print(f"{minutes:g} minutes: {steps:,} steps of {peer.batch_size} images", flush=True)
+        versions = {name: version(name) for name in ("torch", *packages)}
+        about = {"seed": options.seed, "threads": torch.get_num_threads(), "packages": versions}
+        write_json(options.out / "peer.json", {**about, "batch_size": peer.batch_size, "samples": marks})
+
+
+def command_line() -> argparse.Namespace:
+    """The command line's values."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path, help="a run of alzgan, for its people and their images")
+    parser.add_argument("out", type=Path, help="a folder for samples")
+    parser.add_argument("--minutes", type=float, nargs="+", default=[20.0, 60.0])
+    parser.add_argument("--count", type=int, default=1000, help="of samples")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def images_in_train(run: Path) -> Tensor:
+    """The images (N, 1, side, side) in [-1, 1] of the people that a run was trained on, in grey."""
+    settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["data"]
+    record = read_json(run / "run.json")
+    assert record, f"{run} is no run: it has no run.json"
+    data = MRIDataModule(
+        record["data"]["root"],
+        image_size=settings["image_size"],
+        channels=1,
+        fit=settings["fit"],
+        subjects=f"csv:{run / 'split.csv'}",
+    )
+    data.setup()
+    part = data.part("train")
+    return to_float(part[range(len(part))][0])
+
+
+def endless(images: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Batches of shuffled images, pass after pass; the last images of a pass that fill no batch wait."""
+    while True:
+        for rows in torch.randperm(len(images)).split(batch_size):
+            if len(rows) == batch_size:
+                yield images[rows]
+
+
+def save(peer: Peer, count: int, folder: Path) -> None:
+    """Save samples as PNG files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for first in range(0, count, 100):
+        for number, image in enumerate(to_uint8(peer.sample(min(100, count - first))), first):
+            write_png(image, str(folder / f"{number:04}.png"))

@@ -2,8 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m
-ARGS ?= model=small model.diversity=0.9 model.generator_optimizer.lr=1e-3 model.discriminator_optimizer.lr=1e-3 \
-	data.channels=1 trainer=fast trainer.max_epochs=10
+ARGS ?= model=small model.diversity=0.9 data.channels=1 trainer=fast trainer.max_epochs=15
 
 # An older processor with another number of threads: libraries take other kernels, whose last bits differ.
 OLDER := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 OPENBLAS_CORETYPE=Haswell \

@@ -48,7 +48,7 @@ def test_make_train_trains_with_settings_that_there_are():
     (command,) = [line for line in recipe.splitlines() if "alzgan.train" in line]
     config = settings(*shlex.split(command.partition("alzgan.train ")[2]))
     assert config.model.generator._target_ == "alzgan.networks.dcgan.Generator"
-    assert (config.trainer.max_epochs, config.data.batch_size, config.model.generator.width) == (10, 16, 32)
+    assert (config.trainer.max_epochs, config.data.batch_size, config.model.generator.width) == (15, 16, 32)
     assert config.model.diversity == 0.9
 
 

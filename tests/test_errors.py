@@ -30,7 +30,8 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Pat
         ("+trainer.fast_dev_run=true", "trainer.fast_dev_run is not used here: set trainer.max_steps=1"),
         (
             "augment=none model.augment.shift=0.1",
-            "if a recipe has it, name the recipe too: model=NAME",
+            "there is no setting model.augment.shift: --help lists them; if its class has such an "
+            "option, use +model.augment.shift=0.1; if a recipe has it, name the recipe too: model=NAME",
         ),
         ("augment=none +model.augment.shift=0.1", "model.augment.shift=0.1: the run has no model.augment; "),
         ("model=small augment=none model.augment.shift=0.1", "the run has no model.augment; choose one with"),

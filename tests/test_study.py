@@ -16,6 +16,7 @@ from study_page import (
     beside_photographs,
     extra,
     floors,
+    of_seeds,
     page,
     pooled,
     summary,
@@ -150,6 +151,17 @@ def test_runs_in_two_precisions_are_one_row_and_each_counts_once():
     assert number["unseen"] == {"mean": 2.0, "low": 1.0, "high": 13.0}
     assert again_over_before([two, one]) == {("small", 9): 2.5}
     assert again_over_before([two, row(10.0, ["seed=2"], "bf16-mixed")]) == {}
+
+
+def test_rows_are_compared_over_the_seeds_that_both_have():
+    row, other = (
+        {"runs": ["seed=0 study=a", "seed=1 study=a", "seed=10 study=a"]},
+        {"runs": ["b=2 seed=1 study=a"]},
+    )
+    found = of_seeds(row, other, {"metric": "recall", "values": [1.0, 5.0, 9.0], "mean": 5.0})
+    assert found == {"metric": "recall", "values": [5.0], "mean": 5.0, "low": 5.0, "high": 5.0}
+    both = {"runs": ["seed=10 study=a", "seed=0 study=a"]}
+    assert of_seeds(row, both, {"values": [1.0, 5.0, 9.0]})["values"] == [1.0, 9.0]
 
 
 def test_a_recipe_says_what_it_measured():

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 
 import alzgan
@@ -26,6 +25,8 @@ from alzgan.data.stacks import stacks_of_people
 from alzgan.metrics.anatomy import measures
 from alzgan.metrics.classifier import predicted, trained
 from alzgan.metrics.features import PixelFeatures
+from alzgan.runs.config import checkpoint_file, compose_config
+from alzgan.runs.data import data_of_run, run_and_data
 from alzgan.runs.load import TrainedGenerator
 
 SAMPLES = 2000
@@ -36,16 +37,7 @@ RIDGE = 10.0  # on features that are standardized
 
 def main(run: Path) -> None:
     """Print what was found, as JSON."""
-    settings = yaml.safe_load((run / "config.yaml").read_text())["data"]
-    data = MRIDataModule(
-        json.loads((run / "run.json").read_text())["data"]["root"],  # of a phantom, where it was drawn
-        image_size=settings["image_size"],
-        channels=settings["channels"],
-        fit=settings["fit"],
-        subjects=f"csv:{run / 'split.csv'}",
-        conditions=settings.get("conditions", ["class"]),
-    )
-    data.setup()
+    data = data_of_run(*run_and_data(checkpoint_file(str(run)), compose_config("evaluate", []), []))
     generator, report = alzgan.load(run), {}
     if generator.classes:
         report["class"] = recognised(generator, data)

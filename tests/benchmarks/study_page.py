@@ -526,35 +526,34 @@ def heavier_heads(found: Found) -> str:
 
 def shorter_average(found: Found) -> str:
     """What the half-life of the generator's average does to copies."""
-    rows, tried = beside_photographs(found), found.photographs["tried"]
+    rows = beside_photographs(found)
     changed = {
-        (row["settings"]["study"], row["step"], row["changes"][0]): row
-        for row in tried
-        if len(row["changes"]) == 1
+        (row["settings"]["study"], row["step"], *row["changes"]): row for row in found.photographs["tried"]
     }
     aided, small = (rows[max(key for key in rows if key[0] == cell)] for cell in ("aided", "small_long"))
     long = changed["aided", aided["step"], LONG_AVERAGE]
     short = changed["small_long", small["step"], "model.average.half_life=1500"]
+    columns = [BESIDE_PHOTOGRAPHS[each] for each in ("too near", "Fréchet distance", "recall")]
 
-    def at(row: dict[str, Any], beside: dict[str, Any], *columns: str) -> list[str]:
-        """Means over the seeds that `beside` has too."""
-        seeds = {word for run in beside["runs"] for word in run.split() if word.startswith("seed=")}
-        found = []
-        for each in (extra(row, *BESIDE_PHOTOGRAPHS[column]) for column in columns):
-            pairs = zip(row["runs"], each["values"], strict=True)
-            values = [value for run, value in pairs if seeds & set(run.split())]
-            found.append(told({**each, "mean": fmean(values)}, False))
-        return found
+    def at(row: dict[str, Any], other: dict[str, Any]) -> str:
+        near, far, recall = (told(of_seeds(row, other, extra(row, *each)), False) for each in columns)
+        return f"{near} of the samples are too near, the distance is {far} times, and recall is {recall}"
 
-    of_aided, of_long = (at(row, long, "too near", "Fréchet distance", "recall") for row in (aided, long))
-    of_small, of_short = (at(row, short, "too near", "Fréchet distance") for row in (small, short))
-    return f"""The half-life of the generator's average decides how many samples are copies. With 5,000 images
-in place of 1,500, and the same seed, {of_long[0]} of the samples of `aided` are too near after
-{aided["step"]:,} steps in place of {of_aided[0]}; the distance is {of_long[1]} times in place of
-{of_aided[1]}, and recall {of_long[2]} in place of {of_aided[2]}. `small_long` has 5,000: with 1,500,
-{of_short[0]} of its samples are too near in place of {of_small[0]}, at {of_short[1]} times in
-place of {of_small[1]}. In the table below, `small_long` has its 1,500 from step 5,760 on, and `aided` its
-1,000 and 2,000 from step 9,600 on: the average has no influence on training."""
+    return f"""The half-life of the generator's average decides how many samples are copies. `aided` has
+1,500 images: after {aided["step"]:,} steps of seed 0, {at(aided, long)}. With 5,000, {at(long, aided)}.
+`small_long` has 5,000: {at(small, short)}. With 1,500, {at(short, small)}. The average has no influence on
+training. So some runs of the table below had another one near their end alone: `small_long` from step 5,760
+on, `aided` with 1,000 and 2,000 from step 9,600 on, and `caided` from step 1,920 on."""
+
+
+def of_seeds(row: dict[str, Any], other: dict[str, Any], number: dict[str, Any]) -> dict[str, Any]:
+    """A number of a row, over those seeds alone that another row has too."""
+    seeds, theirs = (
+        [next(word for word in run.split() if word.startswith("seed=")) for run in each["runs"]]
+        for each in (row, other)
+    )
+    values = [value for seed, value in zip(seeds, number["values"], strict=True) if seed in theirs]
+    return {**number, "mean": fmean(values), "low": min(values), "high": max(values), "values": values}
 
 
 def other_sets(found: Found) -> str:
@@ -575,7 +574,7 @@ def other_sets(found: Found) -> str:
     near = told(extra(small, *BESIDE_PHOTOGRAPHS["too near"]), False)
     return f"""## On other data sets
 
-The same recipes, with no change but `data.root` and the number of steps, which is that of the Kaggle set.
+The same recipes on another folder of images, for as many steps as on the Kaggle set; nothing else is changed.
 [What we expected](../../.github/study/before_sets.md) was written down before the first run: among other
 things, that over 10 % of the samples of `small` would be too near to a training image of OASIS-1, because it
 sees each image 15 times as often as on the Kaggle set. It was {near}. {JUDGE} judges. On the LGG set nothing

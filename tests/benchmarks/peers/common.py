@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-import yaml
 from torch import Tensor
 from torchvision.io import write_png
 
-from alzgan.data.datamodule import MRIDataModule
 from alzgan.device.pixels import to_float, to_uint8
-from alzgan.files import read_json, write_json
+from alzgan.files import write_json
+from alzgan.runs.config import checkpoint_file, compose_config
+from alzgan.runs.data import data_of_run, run_and_data
 
 
 class Peer(Protocol):
@@ -78,18 +78,9 @@ def command_line() -> argparse.Namespace:
 
 
 def images_in_train(run: Path) -> Tensor:
-    """The images (N, 1, side, side) in [-1, 1] of the people that a run was trained on, in grey."""
-    settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["data"]
-    record = read_json(run / "run.json")
-    assert record, f"{run} is no run: it has no run.json"
-    data = MRIDataModule(
-        record["data"]["root"],
-        image_size=settings["image_size"],
-        channels=1,
-        fit=settings["fit"],
-        subjects=f"csv:{run / 'split.csv'}",
-    )
-    data.setup()
+    """The images (N, 1, side, side) in [-1, 1] of the people that a run was trained on."""
+    data = data_of_run(*run_and_data(checkpoint_file(str(run)), compose_config("evaluate", []), []))
+    assert data.channels == 1, f"{run} was not trained on grey images"
     part = data.part("train")
     return to_float(part[range(len(part))][0])
 

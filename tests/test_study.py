@@ -44,6 +44,7 @@ LONGER = {  # epochs
     "dcgan_long": 30,
     "small_hour": 60,
     "aided": 42,
+    "aided_128": 20,
     "aided_stacks": 8,
     "caided": 16,
 }

@@ -20,7 +20,7 @@ and benchmarks of the cells on one core, go to `.github/study/photographs.json`,
     python tests/benchmarks/study.py set NAME FILE.json [FILE.json ...]
 
 Evaluations of cells on another data set, in the same features, go to `.github/study/sets.json`, and to the
-page.
+page. Each set has its own number of channels.
 """
 
 import json
@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from study_page import BESIDE_PHOTOGRAPHS, FOLDER, JUDGE, PAGE, PRECISIONS, Found, named, page
+from study_page import BESIDE_PHOTOGRAPHS, FOLDER, JUDGE, LARGER, PAGE, PRECISIONS, Found, named, page
 
 from alzgan.evaluation.seeds import CHOSEN_FREELY, over_seeds
 from alzgan.files import replacing, write_json
@@ -106,6 +106,9 @@ def beside(numbers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def gather_set(name: str, files: Sequence[Path]) -> None:
     """Write what the recipes are worth on another data set."""
     evaluations = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    for run in (run for each in evaluations for run in each["candidates"]):
+        words = run["trained_by"]["overrides"]
+        run["trained_by"]["overrides"] = [word for word in words if not word.startswith("data.channels=")]
     data = {side: evaluations[0]["data"][side] for side in ("train", "held_out")}
     found = {name: {"data": data, "over_seeds": rows_of(evaluations)}}
     write_json(FOLDER / "sets.json", Found.read(FOLDER).sets | found)
@@ -134,6 +137,7 @@ def publish() -> None:
 def picture(found: Found) -> str:
     """The trade-off of the runs whose samples all had the full search for copies."""
     rows = named({**found.photographs, "spaces": [{"name": JUDGE}]})
+    rows = [row for row in rows if row["group"] != LARGER]
     return tradeoff("study", rows, "frechet", "share_above_threshold", alone=True)
 
 

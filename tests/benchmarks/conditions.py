@@ -37,7 +37,7 @@ RIDGE = 10.0  # on features that are standardized
 
 def main(run: Path) -> None:
     """Print what was found, as JSON."""
-    data = data_of_run(*run_and_data(checkpoint_file(str(run)), compose_config("evaluate", []), []))
+    data = data_of(run)
     generator, report = alzgan.load(run), {}
     if generator.classes:
         report["class"] = recognised(generator, data)
@@ -46,6 +46,11 @@ def main(run: Path) -> None:
         report["slice"] = placed(generator, data)
         report["neighbours"] = neighbours(generator, data)
     print(json.dumps(report, indent=2))
+
+
+def data_of(run: Path) -> MRIDataModule:
+    """The data of a run."""
+    return data_of_run(*run_and_data(checkpoint_file(str(run)), compose_config("evaluate", []), []))
 
 
 def part(data: MRIDataModule, held_out: bool) -> tuple[Tensor, Tensor]:

@@ -28,10 +28,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from conditions import data_of
 from torch import Tensor
 
 import alzgan
-from alzgan.data.datamodule import MRIDataModule
 from alzgan.device.streams import stream
 from alzgan.evaluation.reference import reference_of
 from alzgan.evaluation.utility import labelled
@@ -49,8 +49,6 @@ from alzgan.metrics.arms import (
 from alzgan.metrics.significance import Effect, crossed, holm
 from alzgan.metrics.utility_study import held_out_votes, reduced, verdict
 from alzgan.metrics.votes import mean_scores, person_labels, redrawn
-from alzgan.runs.config import checkpoint_file, compose_config
-from alzgan.runs.data import data_of_run, run_and_data
 
 PEOPLE = (12, 24, 48)
 MIXED = "real + synthetic 1"
@@ -58,11 +56,6 @@ ARMS = (REAL, AUGMENTED, MIXED, ALONE, AGAIN)
 TESTED = (AUGMENTED, MIXED, ALONE)
 SEEDS, UPDATES, BATCH = 6, 600, 64
 LEAST = 1e-3  # the lowest probability that is scored, so that one person does not decide
-
-
-def data_of(run: Path) -> MRIDataModule:
-    """The data of a run."""
-    return data_of_run(*run_and_data(checkpoint_file(str(run)), compose_config("evaluate", []), []))
 
 
 def folders(run: Path, out: Path, counts: Sequence[int]) -> None:

@@ -603,11 +603,13 @@ def other_sets(found: Found) -> str:
 The same recipes on another folder of images, for as many steps as on the Kaggle set; nothing else is changed.
 [What we expected](../../.github/study/before_sets.md) was written down before the first run: among other
 things, that over 10 % of the samples of `small` would be too near to a training image of OASIS-1, because it
-sees each image 15 times as often as on the Kaggle set. It was {near}. On LGG, whose slices are of all
-heights and with tumours, the Fréchet distance was expected to be above 20 times that of unseen people for
-`dcgan`, about 8 for `small` and about 5 for `aided`. It was {far["dcgan"]}, {far[SMALL]} and {far["aided"]}.
-What does not carry over to LGG is variety: the recall of `aided` is {varied["LGG"]} there,
-{varied["OASIS-1"]} on OASIS-1 and {varied["Kaggle"]} on the Kaggle set after as many steps. {JUDGE} judges.
+sees each image 15 times as often as on the Kaggle set. It was {near}. {JUDGE} judges.
+
+LGG has slices of whole heads at all heights, with tumours. We expected larger distances there than on the
+Kaggle set: over 20 times that of unseen people for `dcgan`, about 8 for `small` and about 5 for `aided`. They
+are {far["dcgan"]}, {far[SMALL]} and {far["aided"]}. Variety does not carry over. After as many steps, the
+recall of `aided` is {varied["LGG"]} on LGG, {varied["OASIS-1"]} on OASIS-1 and {varied["Kaggle"]} on the
+Kaggle set.
 
 {text}"""
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alzgan.device.ranks import mean_of_ranks
@@ -47,6 +48,7 @@ class Penalty(nn.Module, ABC):
     """
 
     differentiates = True  # whether it differentiates the given logits with respect to the images
+    needs_labels = False  # whether it means nothing in an unconditional model
 
     def __init__(self, weight: float | Schedule, interval: int = 1):
         super().__init__()
@@ -139,6 +141,25 @@ class LeCam(Penalty):
         """Move the anchors towards this step's mean logits, of all processes."""
         means = mean_of_ranks(torch.stack([said["logits/real"], said["logits/fake"]]))
         self.anchors.lerp_(means.to(self.anchors.dtype), 1 - self.momentum)
+
+
+class Mismatch(Penalty):
+    """Asks that a real image with its own label is judged as more real than with another image's.
+
+    E[softplus(D(x, y') - D(x, y))], log 2 if labels mean nothing, where y' is the label of the next image in
+    the batch. The discriminator then knows what a label asks for from real images alone, and the generator
+    learns it from the discriminator. The matching-aware discriminator of Reed et al. 2016, "Generative
+    adversarial text to image synthesis", section 4.2, as a comparison of pairs. For conditional models.
+    """
+
+    differentiates = False
+    needs_labels = True
+
+    def forward(self, judge: Judge, real: Seen, fake: Seen) -> Tensor:
+        """The penalty in [0, inf)."""
+        assert real.labels is not None, "a conditional network needs labels"
+        mismatched = judge(real.images, real.labels.roll(1, 0))
+        return F.softplus(mismatched.logits - real.logits).mean()
 
 
 def squared_gradient(seen: Seen) -> Tensor:

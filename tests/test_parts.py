@@ -34,13 +34,13 @@ from alzgan.networks.frozen import Depthwise, FrozenFeatures
 from alzgan.networks.heads import Heads
 from alzgan.networks.patches import Discriminator as Patches
 from alzgan.parts import Part, judge
-from alzgan.penalties import R1, R2, GradientPenalty, LeCam, Penalty, squared_gradient
+from alzgan.penalties import R1, R2, GradientPenalty, LeCam, Mismatch, Penalty, squared_gradient
 from alzgan.runs.build import build_model
 from alzgan.runs.load import load
 from alzgan.runs.resume import Previous
 from alzgan.runs.start import origin
 
-PENALTIES = (R1(1.0), R2(1.0), GradientPenalty(1.0), LeCam(1.0))
+PENALTIES = (R1(1.0), R2(1.0), GradientPenalty(1.0), LeCam(1.0), Mismatch(1.0))
 LOSSES = (HingeLoss(), LeastSquaresLoss(), NonSaturatingLoss(), RelativisticLoss(), WassersteinLoss())
 HEADS = "model.parts.heads"
 SHORT = (f"{HEADS}.network.view.stages=[blocks.0,blocks.2]", f"{HEADS}.network.view.side=32")
@@ -156,7 +156,7 @@ def test_every_loss_and_penalty_combines_with_the_contract(loss: AdversarialLoss
         real, fake = (
             torch.cat([seen, seen**2], 1).requires_grad_() for seen in (turn.real.flatten(1), turn.latents)
         )
-        on_real, on_fake = judge(network, real, None), judge(network, fake, None)
+        on_real, on_fake = (judge(network, seen, torch.arange(4)) for seen in (real, fake))
         assert on_real.logits.shape == (4, *shape)
         value = loss.discriminator(on_real.logits, on_fake.logits)
         value = value + penalty(partial(judge, network), on_real, on_fake)

@@ -1,3 +1,4 @@
+import math
 from functools import partial
 
 import pytest
@@ -7,7 +8,9 @@ from test_game import SMALL_MODEL, play
 from torch import Tensor, nn
 
 from alzgan.errors import SettingError
-from alzgan.penalties import R1, R2, GradientPenalty, LeCam, Penalty, Seen
+from alzgan.networks.dcgan import Discriminator
+from alzgan.parts import judge
+from alzgan.penalties import R1, R2, GradientPenalty, LeCam, Mismatch, Penalty, Seen
 from alzgan.runs.build import build_model
 
 
@@ -67,6 +70,44 @@ def test_lecams_anchors_follow_both_kinds_mean_logits():
         penalty.follow(None, said)
         assert penalty.anchors.tolist() == pytest.approx(expected)
     assert "anchors" in penalty.state_dict()
+
+
+def test_mismatch_compares_an_image_with_its_own_label_and_with_the_next_images():
+    labels = torch.tensor([[0.0, 0.5], [1.0, -0.5]])
+
+    def judge(images: Tensor, given: Tensor) -> Seen:
+        assert torch.equal(images, REAL)
+        return Seen(images, given, given @ torch.tensor([2.0, 1.0]))  # 0.5 and 1.5
+
+    real = judge(REAL, labels)
+    expected = (math.log1p(math.exp(1.0)) + math.log1p(math.exp(-1.0))) / 2
+    assert Mismatch(1.0)(judge, real, None).item() == pytest.approx(expected)
+
+
+def test_mismatch_is_log_2_where_labels_mean_nothing():
+    logits = torch.tensor([0.3, -2.0])
+    real = Seen(REAL, torch.tensor([0, 1]), logits)
+    assert Mismatch(1.0)(lambda *_: real, real, None).item() == pytest.approx(math.log(2))
+
+
+def test_mismatch_teaches_a_discriminator_what_a_label_asks_for():
+    """Images whose grey is their label's number: the discriminator learns to prefer the right number."""
+    torch.manual_seed(0)
+    network = Discriminator(32, 1, 4, "none", numbers=1)
+    grey = torch.linspace(-1, 1, 16)
+    images, labels = grey.view(-1, 1, 1, 1).expand(-1, 1, 32, 32).clone(), torch.stack([0 * grey, grey], 1)
+    penalty, optimizer = Mismatch(1.0), torch.optim.Adam(network.parameters(), 3e-3)
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        losses.append(penalty(partial(judge, network), judge(network, images, labels), None))
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[0].item() == pytest.approx(math.log(2), abs=0.02)
+    assert losses[-1] < 0.5 * losses[0]
+    halves = labels * torch.tensor([1.0, -1.0])  # the opposite grey
+    preferred = network(images, labels) > network(images, halves)
+    assert preferred[[0, 1, 2, -3, -2, -1]].all()
 
 
 def test_penalties_on_gradients_are_float32_under_bfloat16(recwarn):

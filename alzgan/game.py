@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from alzgan.augment import Augmentation
 from alzgan.average import Average
+from alzgan.device.precision import wide
 from alzgan.device.ranks import count_of_ranks
 from alzgan.errors import derives, fraction
 from alzgan.losses import AdversarialLoss
@@ -284,8 +285,7 @@ class Game(nn.Module):
         else:
             other = self.generator(turn.latents.roll(1, 0), turn.fake_labels)
         apart, real_apart = (
-            (one - two).to(torch.promote_types(one.dtype, torch.float32)).abs().mean()
-            for one, two in ((fake, other), (turn.real, turn.real.roll(1, 0)))
+            wide(one - two).abs().mean() for one, two in ((fake, other), (turn.real, turn.real.roll(1, 0)))
         )
         return (1 - apart / (self.diversity * real_apart).clamp(min=1e-6)).relu()
 

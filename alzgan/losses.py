@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class AdversarialLoss(ABC):
-    """Turns logits (N,) into a scalar for each player.
+    """Turns logits, (N,) or (N, k), into a scalar for each player.
 
     Attributes:
         reading: the meaning of D(x): a "probability" in [0, 1] or a "score" without a unit.
@@ -31,11 +31,11 @@ class AdversarialLoss(ABC):
         """
 
     def read(self, logits: Tensor) -> Tensor:
-        """D(x) of each image (N,)."""
+        """The logits as the loss reads them, of the same shape."""
         return logits
 
     def signs(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """1 for each real image (N,) that the discriminator judges as real; -1 as fake.
+        """1 for each logit of a real image that says real, -1 for fake; of the same shape.
 
         Their mean is r_t of Karras et al. 2020, "Training generative adversarial networks with limited data":
         at 1 the discriminator has memorised its training images.

@@ -11,8 +11,9 @@ Logits have one number an image, (N,), or several, (N, k): one for each patch or
 loss (`alzgan.losses`) averages over all numbers, and compares a real and a fake number at the same place. So
 D(x) of an image is the mean of its numbers.
 
-A penalty (`alzgan.penalties`) differentiates D(x) with respect to what the network saw, and never through a
-view: a gradient penalty on frozen features does not pass through the frozen network.
+A penalty on gradients (`alzgan.penalties`) differentiates D(x) with respect to what the network saw, and
+never through a view: on frozen features it does not pass through the frozen network. The other penalties
+average over all numbers, as a loss does.
 
 In a step in which a part is due, the discriminator minimises, and the generator with its own loss,
 
@@ -24,9 +25,9 @@ plays, with weight 1.
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from alzgan.device.precision import wide
 from alzgan.errors import at_least, derives
 from alzgan.penalties import Penalty, Seen
 from alzgan.schedules import Schedule
@@ -73,5 +74,4 @@ def penalties_due(penalties: Any, turn: int) -> tuple[str, ...]:
 
 def judge(network: nn.Module, seen: Tensor, labels: Tensor | None) -> Seen:
     """Let a network judge what it sees. The logits are float32 or more."""
-    logits = network(seen, labels)
-    return Seen(seen, labels, logits.to(torch.promote_types(logits.dtype, torch.float32)))
+    return Seen(seen, labels, wide(network(seen, labels)))

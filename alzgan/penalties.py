@@ -2,8 +2,8 @@
 
 Every ``interval`` steps, ``weight * interval`` times the penalty is added to the loss of that step. The lazy
 regularisation of Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN", appendix B,
-takes a separate step instead, and adjusts Adam for it. Logits, squares and sums are float32 or more in every
-precision. Under autocast the convolutions and their derivatives are not.
+takes a separate step instead, and adjusts Adam for it. Logits become float32 or more after the network, and
+gradients before they are squared. Under autocast the convolutions and their derivatives are not.
 """
 
 from abc import ABC, abstractmethod
@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alzgan.device.precision import wide
 from alzgan.device.ranks import mean_of_ranks
 from alzgan.errors import at_least, fraction
 from alzgan.schedules import Schedule
@@ -48,7 +49,7 @@ class Penalty(nn.Module, ABC):
     """
 
     differentiates = True  # whether it differentiates the given logits with respect to the images
-    needs_labels = False  # whether it means nothing in an unconditional model
+    needs_labels = False  # True: `GAN` refuses it in an unconditional model
 
     def __init__(self, weight: float | Schedule, interval: int = 1):
         super().__init__()
@@ -144,21 +145,33 @@ class LeCam(Penalty):
 
 
 class Mismatch(Penalty):
-    """Asks that a real image with its own label is judged as more real than with another image's.
+    """Asks that a real image is judged as more real with its own label than with another's.
 
-    E[softplus(D(x, y') - D(x, y))], log 2 if labels mean nothing, where y' is the label of the next image in
-    the batch. The discriminator then knows what a label asks for from real images alone, and the generator
-    learns it from the discriminator. The matching-aware discriminator of Reed et al. 2016, "Generative
-    adversarial text to image synthesis", section 4.2, as a comparison of pairs. For conditional models.
+    E[softplus(D(x, y') - D(x, y))], where y' is the label of the next image in the turn's batch. Where the
+    two labels are equal, or an image is judged without its label (`unlabelled`, or one that is not known),
+    the term is log 2 and has no gradient: with `unlabelled` of 0.5 the weight counts half. It costs one more
+    pass over the real images. Reed et al. 2016, "Generative adversarial text to image synthesis", section
+    4.2, train the discriminator to call such pairs fake; here each is compared with the matched pair.
+
+    Args:
+        numbers: count in a label, see `alzgan.networks.conditioning`. For the others see `Penalty`.
     """
 
     differentiates = False
     needs_labels = True
 
+    def __init__(self, weight: float | Schedule, interval: int = 1, numbers: int = 0):
+        super().__init__(weight, interval)
+        at_least(0, numbers=numbers)
+        self.columns = 1 + numbers
+
     def forward(self, judge: Judge, real: Seen, fake: Seen) -> Tensor:
         """The penalty in [0, inf)."""
         assert real.labels is not None, "a conditional network needs labels"
-        mismatched = judge(real.images, real.labels.roll(1, 0))
+        others = real.labels.roll(-1, 0)
+        if others.dim() == 2:  # whether its label is known stays with an image
+            others = torch.cat([others[:, : self.columns], real.labels[:, self.columns :]], 1)
+        mismatched = judge(real.images.detach(), others)
         return F.softplus(mismatched.logits - real.logits).mean()
 
 
@@ -166,4 +179,4 @@ def squared_gradient(seen: Seen) -> Tensor:
     """Squared norm (N,) of the gradient of D(x), each image's mean logit, with respect to what was seen."""
     share = len(seen.logits) / seen.logits.numel()
     (gradient,) = torch.autograd.grad(share * seen.logits.sum(), seen.images, create_graph=True)
-    return gradient.square().sum(tuple(range(1, gradient.dim())))
+    return wide(gradient).flatten(1).square().sum(1)

@@ -141,7 +141,7 @@ class Same(nn.Module):
         self.shape = shape
 
     def forward(self, seen: Tensor, labels: Tensor | None) -> Tensor:
-        logits = torch.tanh(seen @ self.weight)
+        logits = torch.tanh(seen @ self.weight + 0.1 * labels)
         return logits.view(-1, *[1] * len(self.shape)).expand(-1, *self.shape)
 
 

@@ -3,6 +3,7 @@ from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import settings
 from test_game import SMALL_MODEL, play
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from alzgan.errors import SettingError
 from alzgan.networks.dcgan import Discriminator
 from alzgan.parts import judge
-from alzgan.penalties import R1, R2, GradientPenalty, LeCam, Mismatch, Penalty, Seen
+from alzgan.penalties import R1, R2, GradientPenalty, LeCam, Mismatch, Penalty, Seen, squared_gradient
 from alzgan.runs.build import build_model
 
 
@@ -73,21 +74,33 @@ def test_lecams_anchors_follow_both_kinds_mean_logits():
 
 
 def test_mismatch_compares_an_image_with_its_own_label_and_with_the_next_images():
-    labels = torch.tensor([[0.0, 0.5], [1.0, -0.5]])
+    images = torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1, 1)
 
-    def judge(images: Tensor, given: Tensor) -> Seen:
-        assert torch.equal(images, REAL)
-        return Seen(images, given, given @ torch.tensor([2.0, 1.0]))  # 0.5 and 1.5
+    def judge(images: Tensor, labels: Tensor) -> Seen:
+        return Seen(images, labels, images.flatten() * labels)
 
-    real = judge(REAL, labels)
-    expected = (math.log1p(math.exp(1.0)) + math.log1p(math.exp(-1.0))) / 2
+    real = judge(images, torch.tensor([0.5, 2.0, -1.0]))  # logits 0.5, 4, -3; with the next labels 2, -2, 1.5
+    expected = sum(math.log1p(math.exp(each)) for each in (2 - 0.5, -2 - 4, 1.5 + 3)) / 3
     assert Mismatch(1.0)(judge, real, None).item() == pytest.approx(expected)
 
 
-def test_mismatch_is_log_2_where_labels_mean_nothing():
-    logits = torch.tensor([0.3, -2.0])
-    real = Seen(REAL, torch.tensor([0, 1]), logits)
-    assert Mismatch(1.0)(lambda *_: real, real, None).item() == pytest.approx(math.log(2))
+def test_mismatch_is_of_images_that_are_judged_with_their_label_alone():
+    """Whether a label is known stays with its image; other images cost log 2 and teach nothing."""
+    torch.manual_seed(0)
+    network = Discriminator(32, 1, 4, "none", numbers=1)
+    nn.init.normal_(network[-1].waves.weight)
+    images, known = torch.rand(3, 1, 32, 32), torch.tensor([1.0, 0.0, 0.0])
+    labels = torch.stack([torch.zeros(3), torch.tensor([-0.5, 0.2, 0.9]), known], 1)
+    value = Mismatch(1.0, numbers=1)(partial(judge, network), judge(network, images, labels), None)
+    others = torch.tensor([[0.0, 0.2, 1.0]])
+    rise = network(images[:1], others) - network(images[:1], labels[:1])
+    assert rise.abs() > 1e-3
+    assert value.item() == pytest.approx((F.softplus(rise).item() + 2 * math.log(2)) / 3)
+    value.backward()
+    of_all = network[-1].waves.weight.grad.clone()
+    network.zero_grad()
+    (F.softplus(network(images[:1], others) - network(images[:1], labels[:1])).mean() / 3).backward()
+    torch.testing.assert_close(of_all, network[-1].waves.weight.grad)
 
 
 def test_mismatch_teaches_a_discriminator_what_a_label_asks_for():
@@ -96,7 +109,7 @@ def test_mismatch_teaches_a_discriminator_what_a_label_asks_for():
     network = Discriminator(32, 1, 4, "none", numbers=1)
     grey = torch.linspace(-1, 1, 16)
     images, labels = grey.view(-1, 1, 1, 1).expand(-1, 1, 32, 32).clone(), torch.stack([0 * grey, grey], 1)
-    penalty, optimizer = Mismatch(1.0), torch.optim.Adam(network.parameters(), 3e-3)
+    penalty, optimizer = Mismatch(1.0, numbers=1), torch.optim.Adam(network.parameters(), 3e-3)
     losses = []
     for _ in range(60):
         optimizer.zero_grad()
@@ -105,8 +118,8 @@ def test_mismatch_teaches_a_discriminator_what_a_label_asks_for():
         optimizer.step()
     assert losses[0].item() == pytest.approx(math.log(2), abs=0.02)
     assert losses[-1] < 0.5 * losses[0]
-    halves = labels * torch.tensor([1.0, -1.0])  # the opposite grey
-    preferred = network(images, labels) > network(images, halves)
+    opposite = labels * torch.tensor([1.0, -1.0])
+    preferred = network(images, labels) > network(images, opposite)
     assert preferred[[0, 1, 2, -3, -2, -1]].all()
 
 
@@ -123,6 +136,13 @@ def test_penalties_on_gradients_are_float32_under_bfloat16(recwarn):
     assert low.dtype == torch.float32
     assert low.item() == pytest.approx(exact.item(), rel=0.05)
     assert low.item() != exact.item()  # the convolutions were in bfloat16
+
+
+def test_gradients_of_bfloat16_images_are_squared_in_float32():
+    images = torch.full((2, 1, 1, 3), 1.03125, dtype=torch.bfloat16).requires_grad_()
+    found = squared_gradient(Seen(images, None, (images * images).float().sum((1, 2, 3))))
+    assert found.dtype == torch.float32
+    assert found.tolist() == pytest.approx([3 * 2.0625**2] * 2, rel=1e-6)  # 12.76; bfloat16 has 12.75
 
 
 def test_a_penalty_teaches_the_discriminator():

@@ -1,4 +1,4 @@
-"""The precision that the hardware computes natively, and copies to a device without waiting."""
+"""Precisions of tensors and of the hardware, and copies to a device without waiting."""
 
 from pathlib import Path
 
@@ -17,6 +17,11 @@ def to_device(values: np.ndarray, device: torch.device) -> Tensor:
     if device.type == "cuda":
         tensor = tensor.pin_memory()  # a copy from pageable memory would wait
     return tensor.to(device, non_blocking=True)
+
+
+def wide(values: Tensor) -> Tensor:
+    """Values in float32, or in their own precision if it is higher."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def native_precision(accelerator: str) -> str:

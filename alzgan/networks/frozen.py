@@ -147,7 +147,8 @@ class FrozenFeatures(nn.Module):
         if factor > 1:
             images = F.avg_pool2d(images, factor)
         if images.shape[-1] != self.side:
-            images = F.interpolate(images, (self.side, self.side), mode="bilinear", align_corners=False)
+            smaller = images.shape[-1] > self.side
+            images = F.interpolate(images, (self.side, self.side), mode="bilinear", antialias=smaller)
         last = images.shape[1] - 1
         images = torch.stack([images[:, place] for place in (0, last // 2, last)], 1)
         if self.features in lite.SIZES:

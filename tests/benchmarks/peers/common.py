@@ -8,6 +8,7 @@ samples=`, and what was done to `OUT/peer.json`.
 """
 
 import argparse
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
@@ -49,6 +50,7 @@ def compete(make: Callable[[int], Peer], packages: Sequence[str]) -> None:
     """
     options = command_line()
     torch.manual_seed(options.seed)
+    random.seed(options.seed)  # lightweight-gan decides by it whether to augment
     images = images_in_train(options.run)
     peer, marks = make(images.shape[-1]), []
     spent, steps, batches = 0.0, 0, endless(images, peer.batch_size)

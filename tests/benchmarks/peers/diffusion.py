@@ -1,8 +1,8 @@
 """The diffusion model of denoising-diffusion-pytorch 2.3.4 (Ho et al. 2020), with the settings of its README.
 
-A U-Net of width 64 with multipliers 1, 2, 4, 8, 1,000 time steps, Adam with 8e-5, an average with decay 0.995
-every 10 steps, batches of 16 (32 in its README). Samples take 50 steps (Song et al. 2021), because 1,000
-would take hours on a CPU.
+A U-Net of width 64 with multipliers 1, 2, 4, 8, 1,000 time steps, Adam with 8e-5, gradients of at most norm
+1, an average with decay 0.995 every 10 steps, batches of 16 (in its README two batches of 32 are summed).
+Samples take 50 steps (Song et al. 2021; 250 in its README), because more would take hours on a CPU.
 """
 
 import torch

@@ -1,5 +1,6 @@
-"""The SNGAN of torch-mimicry 0.1.16 (Lee & Town 2020), with the settings of its example for 64 x 64.
+"""The SNGAN of torch-mimicry 0.1.16 (Lee & Town 2020), with the settings of its example on CIFAR-10.
 
+Its networks for 64 x 64. The learning rate is constant; in the example it falls to 0 over 100,000 steps.
 Hinge loss, batches of 64, five turns of the discriminator for each of the generator, Adam with 2e-4 and betas
 0 and 0.9. A grey image is shown to its networks three times, as colours, and the mean of the colours is the
 sample.
@@ -37,6 +38,7 @@ class SNGAN:
     def step(self, real: Tensor) -> None:
         """One turn of the discriminator, and after the fifth one of the generator."""
         of_generator, of_discriminator = self.optimizers
+        self.generator.train()
         batch = real.expand(-1, 3, -1, -1), None
         self.discriminator.train_step(batch, self.generator, of_discriminator, self.log)
         self.steps += 1
@@ -46,7 +48,7 @@ class SNGAN:
     @torch.no_grad()
     def sample(self, count: int) -> Tensor:
         """See `common.Peer`."""
-        return self.generator.generate_images(count).mean(1, keepdim=True)
+        return self.generator.eval().generate_images(count).mean(1, keepdim=True)
 
 
 if __name__ == "__main__":

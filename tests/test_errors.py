@@ -43,6 +43,8 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Pat
             "penalty=[r2] +model.penalties.r1.weight=5",
             "the run has no model.penalties.r1; choose one with penal",
         ),
+        ("+model.penalties.r3={weight:5}", "the run has no model.penalties; choose one with penalty="),
+        ("+model.penalties.r3=5", "the run has no model.penalties; choose one with penalty="),
         ("model.generator_optimizer.lr=abc", "model.generator_optimizer.lr=abc must be float"),
         ("data.batch_size=many", "data.batch_size=many must be int"),
         ("data.batch_size=0", "data.batch_size=0 must be at least 1"),

@@ -456,3 +456,9 @@ def test_a_floor_may_be_a_schedule(recwarn):
 def test_the_settings_of_absent_parts_are_told(slices: Path, error_line):
     line = error_line("data=mri", f"data.root={slices}", "model=small", f"+{HEADS}.weight=1")
     assert f"{HEADS}.weight=1: the run has no {HEADS}; choose one with part=, or leave it out" in line
+
+
+def test_the_command_line_may_add_a_penalty_whole(slices: Path, error_line):
+    penalty = "+model.penalties.mine={_target_:alzgan.penalties.R1,weight:-1}"
+    line = error_line("data=mri", f"data.root={slices}", "model=small", penalty)
+    assert "model.penalties.mine.weight=-1 must be at least 0" in line

@@ -126,6 +126,9 @@ def check_typed(settings: DictConfig, overrides: Sequence[str]) -> None:
         place, _, name = override.lstrip("+").partition("=")[0].rpartition(".")
         node = OmegaConf.select(settings, place)
         group = {**ONE, **SEVERAL}.get(place.removeprefix("model.").partition(".")[0])
+        added = OmegaConf.select(settings, f"{place}.{name}") if place.rpartition(".")[2] in SEVERAL else None
+        if OmegaConf.is_dict(added) and "_target_" in added:
+            continue  # a new penalty or part
         if group and name != "_target_" and OmegaConf.is_dict(node) and "_target_" not in node:
             raise UserError(
                 f"{override.lstrip('+')}: the run has no {place}; choose one with {group}=, or leave it out"

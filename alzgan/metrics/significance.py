@@ -75,6 +75,11 @@ class Effect(NamedTuple):
         reach = float(t.ppf(1 - LEVEL / 2, self.degrees)) * self.error
         return self.mean - reach, self.mean + reach
 
+    def plain(self) -> dict[str, float]:
+        """The mean, both ends of its interval and its p-value, as plain numbers."""
+        low, high = self.interval
+        return {"mean": self.mean, "low": low, "high": high, "p": self.p}
+
     def detectable(self, tests: int = 1) -> float:
         """The true mean that the strictest of Holm's tests finds in 80 % of studies of this size.
 

@@ -134,13 +134,7 @@ def compared(votes: dict[str, Tensor], sets: Sets, seed: int) -> dict[str, Any]:
     effects = {name: crossed(right[name] - right[REAL]) for name in (*TESTED, AGAIN, HALF)}
     adjusted = dict(zip(TESTED, holm([effects[name].p for name in TESTED]).tolist(), strict=True))
     found = {
-        name: {
-            "mean": effect.mean,
-            **dict(zip(("low", "high"), effect.interval, strict=True)),
-            "p": effect.p,
-            "p_holm": adjusted.get(name, effect.p),
-        }
-        for name, effect in effects.items()
+        name: {**effect.plain(), "p_holm": adjusted.get(name, effect.p)} for name, effect in effects.items()
     }
     return {
         "people": len(labels),

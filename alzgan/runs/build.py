@@ -127,7 +127,7 @@ def check_typed(settings: DictConfig, overrides: Sequence[str]) -> None:
         node = OmegaConf.select(settings, place)
         group = {**ONE, **SEVERAL}.get(place.removeprefix("model.").partition(".")[0])
         added = OmegaConf.select(settings, f"{place}.{name}") if place.rpartition(".")[2] in SEVERAL else None
-        if OmegaConf.is_dict(added) and "_target_" in added:
+        if isinstance(added, DictConfig) and "_target_" in added:
             continue  # a new penalty or part
         if group and name != "_target_" and OmegaConf.is_dict(node) and "_target_" not in node:
             raise UserError(

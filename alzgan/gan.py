@@ -64,9 +64,6 @@ class GAN(Game, LightningModule):
         if gradient_clip is not None and not 0 < gradient_clip < float("inf"):
             raise SettingError(f"gradient_clip={gradient_clip} must be above 0; null is no limit")
         seed_of_streams(seed=seed)
-        for name, module in self.named_modules():
-            if classes + numbers == 0 and getattr(module, "needs_labels", False):
-                raise SettingError(f"{name} is for conditional models: choose model=cdcgan, for example")
         self.automatic_optimization = False
         freeze_first_convolutions(discriminator, freeze)
         self.optimizer_factories = (discriminator_optimizer, generator_optimizer)

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alzgan.device.precision import wide
@@ -49,7 +48,6 @@ class Penalty(nn.Module, ABC):
     """
 
     differentiates = True  # whether it differentiates the given logits with respect to the images
-    needs_labels = False  # True: `GAN` refuses it in an unconditional model
 
     def __init__(self, weight: float | Schedule, interval: int = 1):
         super().__init__()
@@ -142,37 +140,6 @@ class LeCam(Penalty):
         """Move the anchors towards this step's mean logits, of all processes."""
         means = mean_of_ranks(torch.stack([said["logits/real"], said["logits/fake"]]))
         self.anchors.lerp_(means.to(self.anchors.dtype), 1 - self.momentum)
-
-
-class Mismatch(Penalty):
-    """Asks that a real image is judged as more real with its own label than with another's.
-
-    E[softplus(D(x, y') - D(x, y))], where y' is the label of the next image in the turn's batch. Where the
-    two labels are equal, or an image is judged without its label (`unlabelled`, or one that is not known),
-    the term is log 2 and has no gradient: with `unlabelled` of 0.5 the weight counts half. It costs one more
-    pass over the real images. Reed et al. 2016, "Generative adversarial text to image synthesis", section
-    4.2, train the discriminator to call such pairs fake; here each is compared with the matched pair.
-
-    Args:
-        numbers: count in a label, see `alzgan.networks.conditioning`. For the others see `Penalty`.
-    """
-
-    differentiates = False
-    needs_labels = True
-
-    def __init__(self, weight: float | Schedule, interval: int = 1, numbers: int = 0):
-        super().__init__(weight, interval)
-        at_least(0, numbers=numbers)
-        self.columns = 1 + numbers
-
-    def forward(self, judge: Judge, real: Seen, fake: Seen) -> Tensor:
-        """The penalty in [0, inf)."""
-        assert real.labels is not None, "a conditional network needs labels"
-        others = real.labels.roll(-1, 0)
-        if others.dim() == 2:  # whether its label is known stays with an image
-            others = torch.cat([others[:, : self.columns], real.labels[:, self.columns :]], 1)
-        mismatched = judge(real.images.detach(), others)
-        return F.softplus(mismatched.logits - real.logits).mean()
 
 
 def squared_gradient(seen: Seen) -> Tensor:

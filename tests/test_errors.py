@@ -21,7 +21,7 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Pat
     [
         ("model=foo", "Could not find 'model/foo'; Available options in 'model': aided; aided_stacks; "),
         ("model.foo=1", "there is no setting model.foo: --help lists them"),
-        ("penalty=[r1,r3]", "Available options in 'penalty': gradient; lecam; mismatch; r1; r2"),
+        ("penalty=[r1,r3]", "Available options in 'penalty': gradient; lecam; r1; r2"),
         ("/my/folder", "cannot read /my/folder; write data.root=/my/folder"),
         ("tests", "cannot read tests; write data.root=tests"),
         ("+model.foo=1", "model.foo: alzgan.gan.GAN has no such option, only generator, "),
@@ -110,7 +110,6 @@ def test_a_wrong_setting_ends_the_process_with_one_line_and_code_1(tmp_path: Pat
         ("average=ema trainer.precision=bf16-true", "small steps of ExponentialMovingAverage are lost"),
         ("augment=ada trainer.precision=bf16-true", "small steps of AdaptiveAugmentation are lost"),
         ("penalty=lecam trainer.precision=bf16-true", "small steps of LeCam are lost in bfloat16"),
-        ("penalty=mismatch", "model.penalties.mismatch is for conditional models: choose model=cdcgan"),
         ("model.gradient_clip=1 trainer.precision=16-mixed", "choose bf16-mixed"),
         ("model.gradient_clip=1 trainer.precision=16", "choose bf16-mixed"),
         ("model.gradient_clip=0", "model.gradient_clip=0 must be above 0; null is no limit"),

@@ -34,13 +34,13 @@ from alzgan.networks.frozen import Depthwise, FrozenFeatures
 from alzgan.networks.heads import Heads
 from alzgan.networks.patches import Discriminator as Patches
 from alzgan.parts import Part, judge
-from alzgan.penalties import R1, R2, GradientPenalty, LeCam, Mismatch, Penalty, squared_gradient
+from alzgan.penalties import R1, R2, GradientPenalty, LeCam, Penalty, squared_gradient
 from alzgan.runs.build import build_model
 from alzgan.runs.load import load
 from alzgan.runs.resume import Previous
 from alzgan.runs.start import origin
 
-PENALTIES = (R1(1.0), R2(1.0), GradientPenalty(1.0), LeCam(1.0), Mismatch(1.0))
+PENALTIES = (R1(1.0), R2(1.0), GradientPenalty(1.0), LeCam(1.0))
 LOSSES = (HingeLoss(), LeastSquaresLoss(), NonSaturatingLoss(), RelativisticLoss(), WassersteinLoss())
 HEADS = "model.parts.heads"
 SHORT = (f"{HEADS}.network.view.stages=[blocks.0,blocks.2]", f"{HEADS}.network.view.side=32")

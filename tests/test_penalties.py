@@ -1,17 +1,13 @@
-import math
 from functools import partial
 
 import pytest
 import torch
-import torch.nn.functional as F
 from conftest import settings
 from test_game import SMALL_MODEL, play
 from torch import Tensor, nn
 
 from alzgan.errors import SettingError
-from alzgan.networks.dcgan import Discriminator
-from alzgan.parts import judge
-from alzgan.penalties import R1, R2, GradientPenalty, LeCam, Mismatch, Penalty, Seen, squared_gradient
+from alzgan.penalties import R1, R2, GradientPenalty, LeCam, Penalty, Seen, squared_gradient
 from alzgan.runs.build import build_model
 
 
@@ -71,56 +67,6 @@ def test_lecams_anchors_follow_both_kinds_mean_logits():
         penalty.follow(None, said)
         assert penalty.anchors.tolist() == pytest.approx(expected)
     assert "anchors" in penalty.state_dict()
-
-
-def test_mismatch_compares_an_image_with_its_own_label_and_with_the_next_images():
-    images = torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1, 1)
-
-    def judge(images: Tensor, labels: Tensor) -> Seen:
-        return Seen(images, labels, images.flatten() * labels)
-
-    real = judge(images, torch.tensor([0.5, 2.0, -1.0]))  # logits 0.5, 4, -3; with the next labels 2, -2, 1.5
-    expected = sum(math.log1p(math.exp(each)) for each in (2 - 0.5, -2 - 4, 1.5 + 3)) / 3
-    assert Mismatch(1.0)(judge, real, None).item() == pytest.approx(expected)
-
-
-def test_mismatch_is_of_images_that_are_judged_with_their_label_alone():
-    """Whether a label is known stays with its image; other images cost log 2 and teach nothing."""
-    torch.manual_seed(0)
-    network = Discriminator(32, 1, 4, "none", numbers=1)
-    nn.init.normal_(network[-1].waves.weight)
-    images, known = torch.rand(3, 1, 32, 32), torch.tensor([1.0, 0.0, 0.0])
-    labels = torch.stack([torch.zeros(3), torch.tensor([-0.5, 0.2, 0.9]), known], 1)
-    value = Mismatch(1.0, numbers=1)(partial(judge, network), judge(network, images, labels), None)
-    others = torch.tensor([[0.0, 0.2, 1.0]])
-    rise = network(images[:1], others) - network(images[:1], labels[:1])
-    assert rise.abs() > 1e-3
-    assert value.item() == pytest.approx((F.softplus(rise).item() + 2 * math.log(2)) / 3)
-    value.backward()
-    of_all = network[-1].waves.weight.grad.clone()
-    network.zero_grad()
-    (F.softplus(network(images[:1], others) - network(images[:1], labels[:1])).mean() / 3).backward()
-    torch.testing.assert_close(of_all, network[-1].waves.weight.grad)
-
-
-def test_mismatch_teaches_a_discriminator_what_a_label_asks_for():
-    """Images whose grey is their label's number: the discriminator learns to prefer the right number."""
-    torch.manual_seed(0)
-    network = Discriminator(32, 1, 4, "none", numbers=1)
-    grey = torch.linspace(-1, 1, 16)
-    images, labels = grey.view(-1, 1, 1, 1).expand(-1, 1, 32, 32).clone(), torch.stack([0 * grey, grey], 1)
-    penalty, optimizer = Mismatch(1.0, numbers=1), torch.optim.Adam(network.parameters(), 3e-3)
-    losses = []
-    for _ in range(60):
-        optimizer.zero_grad()
-        losses.append(penalty(partial(judge, network), judge(network, images, labels), None))
-        losses[-1].backward()
-        optimizer.step()
-    assert losses[0].item() == pytest.approx(math.log(2), abs=0.02)
-    assert losses[-1] < 0.5 * losses[0]
-    opposite = labels * torch.tensor([1.0, -1.0])
-    preferred = network(images, labels) > network(images, opposite)
-    assert preferred[[0, 1, 2, -3, -2, -1]].all()
 
 
 def test_penalties_on_gradients_are_float32_under_bfloat16(recwarn):

@@ -165,7 +165,6 @@ SPECTRAL = "model.discriminator.normalization=spectral"
         ("model=wgan_gp", "model.turns=2", "augment=mri"),
         ("model=residual", "conditioning=gradual"),
         ("model=csmall",),
-        ("model=cdcgan", "penalty=mismatch"),
         ("model=r3gan", *FIXED_BETAS, "model.generator.group=8", "model.discriminator.group=8"),
         ("model=r1r2", "loss=relativistic", "augment=translate_flip", "model.turns=2", FALLING, LIGHTER),
         ("model=r1r2", "trainer.precision=bf16-mixed"),

@@ -7,21 +7,16 @@ from typing import Any
 import pytest
 from conftest import REPOSITORY, settings
 from omegaconf import OmegaConf
-from study_page import (
-    FOLDER,
-    JUDGE,
-    PAGE,
-    Found,
-    again_over_before,
+from study_judged import (
+    OVER_SPLITS,
     beside_photographs,
-    extra,
-    floors,
-    of_seeds,
-    page,
-    pooled,
-    summary,
+    differences,
+    on_other_splits,
+    over_splits,
     summary_of_photographs,
 )
+from study_page import again_over_before, page, summary
+from study_rows import FOLDER, JUDGE, PAGE, Found, extra, floors, of_seeds, pooled
 
 from alzgan.runs.build import build
 
@@ -150,7 +145,10 @@ def test_runs_in_two_precisions_are_one_row_and_each_counts_once():
     assert (number["mean"], number["low"], number["high"]) == (6.0, 3.0, 11.0)
     assert number["ratio"] == 3.0
     assert number["unseen"] == {"mean": 2.0, "low": 1.0, "high": 13.0}
-    assert again_over_before([two, one]) == {("small", 9): 2.5}
+    assert again_over_before([two, one]) == {("small", 9): (2.5, False)}  # outside of 3 to 5
+    assert again_over_before([two, row(4.5, ["seed=0"], "bf16-mixed")]) == {("small", 9): (1.125, True)}
+    alone = row(5.0, ["seed=0"], "32-true")
+    assert again_over_before([alone, row(10.0, ["seed=0"], "bf16-mixed")]) == {("small", 9): (2.0, None)}
     assert again_over_before([two, row(10.0, ["seed=2"], "bf16-mixed")]) == {}
 
 
@@ -193,3 +191,32 @@ def test_the_results_name_no_place_of_a_machine_and_no_other_cells():
     for row in results["over_seeds"]:
         for number in row["numbers"]:
             assert number["low"] <= number["mean"] <= number["high"]
+
+
+def test_an_interval_over_splits_is_wider_than_that_of_independent_samples():
+    effect = over_splits([1.0, 2.0, 3.0, 4.0, 5.0], 1 / 3)
+    assert effect.mean == pytest.approx(3)
+    assert effect.error == pytest.approx((2.5 * (1 / 5 + 1 / 3)) ** 0.5)  # Nadeau and Bengio 2003
+    assert effect.degrees == 4
+
+
+def split_run(cell: str, split: int, recall: float) -> dict[str, Any]:
+    unseen = {"mean": 2.0, "low": 1.0, "high": 3.0}
+    numbers = [
+        {"metric": metric, "space": space, "value": recall, "unseen": unseen}
+        for metric, space in OVER_SPLITS.values()
+    ]
+    people = {"train": 120, "held_out": 40}
+    return {"cell": cell, "split": split, "step": 1920, "people": people, "numbers": numbers}
+
+
+def test_recipes_are_compared_split_by_split():
+    values = {"small": [0.1, 0.5, 0.2], "aided": [0.3, 0.6, 0.5]}
+    runs = [split_run(cell, split, each) for cell, own in values.items() for split, each in enumerate(own)]
+    found = Found.read(FOLDER)._replace(splits=runs[::-1])
+    by_hand = over_splits([0.2, 0.1, 0.3], 1 / 3)
+    effect = differences(found)["recall"]
+    assert [effect.mean, effect.error] == pytest.approx([by_hand.mean, by_hand.error])
+    distance = differences(found)["Fréchet distance"]  # over unseen people's
+    assert [distance.mean, distance.error] == pytest.approx([by_hand.mean / 2, by_hand.error / 2])
+    assert "| recall | +0.20 |" in on_other_splits(found)

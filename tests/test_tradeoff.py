@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from study import picture
-from study_page import FOLDER, LARGER, Found
+from study_judged import in_picture
+from study_rows import FOLDER, Found
 
 from alzgan.report.labels import line_to, placed
 from alzgan.report.tradeoff import DOT, extent, tradeoff
@@ -250,7 +251,11 @@ def test_the_picture_of_the_study_shows_its_results():
     written, anew = (
         ElementTree.fromstring(text) for text in ((FOLDER / "tradeoff.svg").read_text(), picture(found))
     )
-    rows = [row for row in found.photographs["over_seeds"] if row["settings"]["study"] != LARGER]
+    rows = [
+        row
+        for row in found.photographs["over_seeds"]
+        if (row["settings"]["study"], row["step"]) in in_picture(found)
+    ]
     np.testing.assert_allclose(pixels(written, "seeds"), pixels(anew, "seeds"))
     assert len(pixels(written, "seeds")) == sum(len(row["runs"]) for row in rows) > 1
     wanted = {row["settings"]["study"] for row in rows}

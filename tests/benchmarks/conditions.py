@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import alzgan
@@ -148,9 +149,8 @@ def neighbours(generator: TrainedGenerator, data: MRIDataModule) -> dict[str, fl
 def alike(one: Tensor, two: Tensor) -> float:
     """The mean correlation of pairs of images (N, C, H, W)."""
     flat = [images.flatten(1).double() for images in (one, two)]
-    flat = [(images - images.mean(1, keepdim=True)) for images in flat]
-    first, second = (images / images.norm(dim=1, keepdim=True).clamp(min=1e-9) for images in flat)
-    return (first * second).sum(1).mean().item()
+    first, second = (images - images.mean(1, keepdim=True) for images in flat)
+    return F.cosine_similarity(first, second).mean().item()
 
 
 if __name__ == "__main__":

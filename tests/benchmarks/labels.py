@@ -1,4 +1,4 @@
-r"""What labels are worth: classifiers of unseen people that are trained on few people or many.
+r"""How the log score of classifiers on unseen people depends on the number of people who are labelled.
 
     python tests/benchmarks/labels.py folders RUN OUT [12 24 48]
 
@@ -6,16 +6,17 @@ Folders `OUT/12`, `OUT/24`, ... with links to the images of so many of the peopl
 and of all of its held-out people, with a table `people.csv`. The people are drawn class by class in the
 classes' shares, and the fewer are among the more. Classes that the study cannot judge are left out.
 
-    python -m alzgan.train study=caided data.root=OUT/12 data.subjects=csv:OUT/12/people.csv run_dir=RUN \
-        trainer.max_epochs=null trainer.max_steps=1920
+    python -m alzgan.train study=caided data.root=OUT/12 data.subjects=csv:OUT/12/people.csv \
+        run_dir=GENERATOR trainer.max_epochs=null trainer.max_steps=1920
 
-    python tests/benchmarks/labels.py judge RUN [RUN ...]
+    python tests/benchmarks/labels.py judge GENERATOR [GENERATOR ...] > .github/study/labels.json
 
-Prints JSON. Each run is a generator that was trained on one of the folders, conditional on the class. For
-each, classifiers are trained on its people's images: as they are, with the usual augmentation, and with as
-many samples of the generator; and on samples alone. The unit is an unseen person, by the log score: the
-logarithm of the probability that the vote of its slices gives to its class. Holm's correction is over the
-whole curve.
+Prints JSON, which `study.py` puts on the page of the study. Each generator is conditional on the class and
+was trained on one of the folders. For each, classifiers are trained on its people's images: as they are, with
+the usual augmentation, and with as many samples of the generator; and on samples alone. The unit is an unseen
+person, by the log score: the logarithm of the probability that the vote of its slices gives to its class.
+Holm's correction is over the whole curve. Intervals are over people and trainings of classifiers. There is
+one generator and one draw of people at each number: their luck is in no interval.
 """
 
 import csv
@@ -28,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from conditions import data_of
+from conditions import BATCH, UPDATES, data_of
 from torch import Tensor
 
 import alzgan
@@ -46,20 +47,21 @@ from alzgan.metrics.arms import (
     arms_of,
     judged_sets,
 )
-from alzgan.metrics.significance import Effect, crossed, holm
-from alzgan.metrics.utility_study import held_out_votes, reduced, verdict
+from alzgan.metrics.significance import crossed, holm
+from alzgan.metrics.utility_study import LEAST_SEEDS, held_out_votes, reduced, verdict
 from alzgan.metrics.votes import mean_scores, person_labels, redrawn
 
 PEOPLE = (12, 24, 48)
 MIXED = "real + synthetic 1"
 ARMS = (REAL, AUGMENTED, MIXED, ALONE, AGAIN)
 TESTED = (AUGMENTED, MIXED, ALONE)
-SEEDS, UPDATES, BATCH = 6, 600, 64
 LEAST = 1e-3  # the lowest probability that is scored, so that one person does not decide
 
 
 def folders(run: Path, out: Path, counts: Sequence[int]) -> None:
     """Write a folder for each number of people, and one for all that train."""
+    if out.exists():
+        sys.exit(f"{out} exists: give a new folder")
     data = data_of(run)
     with open(run / "split.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -69,7 +71,9 @@ def folders(run: Path, out: Path, counts: Sequence[int]) -> None:
     judged = {name for name in theirs if theirs.count(name) >= LEAST_PEOPLE}
     known = [person for person in dict.fromkeys(row["subject"] for row in rows) if classes[person] in judged]
     train = in_order([person for person in known if person not in held_out], classes)
-    for count in (*counts, len(train)):
+    if max(counts) > len(train):
+        sys.exit(f"only {len(train)} people of the judged classes are in train")
+    for count in sorted({*counts, len(train)}):
         folder, people = out / str(count), {*train[:count], *(each for each in known if each in held_out)}
         kept = [row for row in rows if row["subject"] in people]
         for row in kept:
@@ -105,7 +109,7 @@ def sets_of(run: Path) -> tuple[Sets, Tensor]:
 def votes_of(sets: Sets, images: Tensor) -> dict[str, Tensor]:
     """The votes (S, P, K) of each arm's classifiers on the held-out people."""
     votes: dict[str, list[Tensor]] = {name: [] for name in ARMS}
-    for seed in stream(0, "labels").integers(2**63, size=SEEDS).tolist():
+    for seed in stream(0, "labels").integers(2**63, size=LEAST_SEEDS).tolist():
         arms = arms_of(sets, seed)
         for name in ARMS:
             votes[name].append(held_out_votes(images, sets, arms[name], UPDATES, BATCH, seed))
@@ -115,12 +119,6 @@ def votes_of(sets: Sets, images: Tensor) -> dict[str, Tensor]:
 def log_scores(votes: Tensor, labels: np.ndarray) -> np.ndarray:
     """The logarithm of the probability of each person's class (S, P)."""
     return np.log(votes.numpy()[:, np.arange(len(labels)), labels].clip(min=LEAST))
-
-
-def told(effect: Effect) -> dict[str, float]:
-    """A difference in plain numbers."""
-    low, high = effect.interval
-    return {"mean": effect.mean, "low": low, "high": high, "p": effect.p}
 
 
 def judge(runs: Sequence[Path]) -> dict[str, Any]:
@@ -149,7 +147,7 @@ def judge(runs: Sequence[Path]) -> dict[str, Any]:
                             for index, kind in enumerate(sets.classes)
                         },
                         "balanced_accuracy": mean_scores(votes[name], labels, rows, 0)["balanced_accuracy"],
-                        "difference": told(effects[name]) if name in effects else None,
+                        "difference": effects[name].plain() if name in effects else None,
                     }
                     for name in ARMS
                 ],
@@ -157,11 +155,13 @@ def judge(runs: Sequence[Path]) -> dict[str, Any]:
         )
         print(f"{points[-1]['people']} people are done", file=sys.stderr, flush=True)
     points.sort(key=lambda point: point["people"])
+    alike = {(point["held_out"], *point["arms"][0]["by_class"]) for point in points}
+    assert len(alike) == 1, f"these generators have other test people or classes: {alike}"
     tested = [arm for point in points for arm in point["arms"] if arm["name"] in TESTED]
     for arm, p in zip(tested, holm([arm["difference"]["p"] for arm in tested]).tolist(), strict=True):
         arm["difference"]["p_holm"] = p
         arm["verdict"] = verdict(arm["difference"])
-    return {"seeds": SEEDS, "updates": UPDATES, "points": points}
+    return {"seeds": LEAST_SEEDS, "updates": UPDATES, "points": points}
 
 
 if __name__ == "__main__":

@@ -21,6 +21,11 @@ and benchmarks of the cells on one core, go to `.github/study/photographs.json`,
 
 Evaluations of cells on another data set, in the same features, go to `.github/study/sets.json`, and to the
 page. Each set has its own number of channels.
+
+    python tests/benchmarks/study.py splits FILE.json [FILE.json ...]
+
+Evaluations of cells on several splits of the people, each by its test people alone, in the same features, go
+to `.github/study/splits.json`, and to the page.
 """
 
 import json
@@ -30,7 +35,9 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from study_page import BESIDE_PHOTOGRAPHS, FOLDER, JUDGE, LARGER, PAGE, PRECISIONS, Found, named, page
+from study_judged import OVER_SPLITS, in_picture
+from study_page import page
+from study_rows import BESIDE_PHOTOGRAPHS, FOLDER, JUDGE, PAGE, PRECISIONS, Found, named
 
 from alzgan.evaluation.seeds import CHOSEN_FREELY, over_seeds
 from alzgan.files import replacing, write_json
@@ -114,6 +121,33 @@ def gather_set(name: str, files: Sequence[Path]) -> None:
     write_json(FOLDER / "sets.json", Found.read(FOLDER).sets | found)
 
 
+def gather_splits(files: Sequence[Path]) -> None:
+    """Write what the recipes are worth on other splits of the people."""
+    evaluations = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    runs = []
+    for found, run in ((each, run) for each in evaluations for run in each["candidates"]):
+        changed = [word for word in changes(run) if not word.startswith("data.split_seed=")]
+        assert not changed, f"{run['name']} is no cell: it was trained with {', '.join(changed)}"
+        runs.append(
+            {
+                "cell": study_of(run),
+                "split": int(setting_of(run["trained_by"]["overrides"], "data.split_seed")),
+                "step": run["step"],
+                "people": {side: found["data"][side]["people"] for side in ("train", "held_out")},
+                "numbers": [
+                    {key: each[key] for key in ("metric", "space", "value", "unseen")}
+                    for each in run["numbers"]
+                    if (each["metric"], each["space"]) in OVER_SPLITS.values()
+                    and (each["stage"] == "copies" or each["against"] == "held-out")
+                ],
+            }
+        )
+    runs.sort(key=lambda run: (run["cell"], run["split"]))
+    pairs = [(run["cell"], run["split"]) for run in runs]
+    assert len(pairs) == len(set(pairs)), "a split was judged twice"
+    write_json(FOLDER / "splits.json", runs)
+
+
 def again(run: dict[str, Any]) -> dict[str, Any]:
     """What an evaluation says of copies and utility of one run."""
     return {
@@ -137,7 +171,7 @@ def publish() -> None:
 def picture(found: Found) -> str:
     """The trade-off of the runs whose samples all had the full search for copies."""
     rows = named({**found.photographs, "spaces": [{"name": JUDGE}]})
-    rows = [row for row in rows if row["group"] != LARGER]
+    rows = [row for row in rows if (row["group"], row["step"]) in in_picture(found)]
     return tradeoff("study", rows, "frechet", "share_above_threshold", alone=True)
 
 
@@ -186,11 +220,11 @@ def changes(run: dict[str, Any]) -> list[str]:
     cell = compose_config(
         "train", [w for w in words if w.startswith(("study=", "seed="))] + ["data.root=DIR"]
     )
-    free = ("study", *CHOSEN_FREELY, *OF_NO_WEIGHT)
+    free = tuple(f"{each}." for each in ("study", *CHOSEN_FREELY, *OF_NO_WEIGHT))
     return [
         word
         for word in words
-        if (name := word.partition("=")[0]) not in free
+        if not f"{(name := word.partition('=')[0])}.".startswith(free)
         and OmegaConf.select(OmegaConf.from_dotlist([word]), name) != OmegaConf.select(cell, name)
     ]
 
@@ -203,8 +237,12 @@ def cell_of(run: dict[str, Any]) -> dict[str, Any]:
 
 def study_of(run: dict[str, Any]) -> str:
     """The name of the cell that a run was started from."""
-    words = run["trained_by"]["overrides"]
-    return next(word for word in words if word.startswith("study=")).partition("=")[2]
+    return setting_of(run["trained_by"]["overrides"], "study")
+
+
+def setting_of(overrides: Sequence[str], name: str) -> str:
+    """The value that a command line gives to a setting."""
+    return next(value for key, _, value in (word.partition("=") for word in overrides) if key == name)
 
 
 def without_machine(run: dict[str, Any]) -> dict[str, Any]:
@@ -217,18 +255,19 @@ def without_machine(run: dict[str, Any]) -> dict[str, Any]:
 
 def seconds_a_step(found: dict[str, Any]) -> tuple[str, float]:
     """The name of a benchmark's cell, and how long a step of it takes."""
-    cell = next(word.partition("=")[2] for word in found["command"] if word.startswith("study="))
-    return cell, found["loops"]["fast"]["seconds_a_step"]
+    return setting_of(found["command"], "study"), found["loops"]["fast"]["seconds_a_step"]
 
 
 if __name__ == "__main__":
-    words = sys.argv[1:]
-    if words[:1] == ["again"]:
-        gather_again([Path(name) for name in words[1:]])
-    elif words[:1] == ["photographs"]:
-        gather_photographs([Path(name) for name in words[1:]])
-    elif words[:1] == ["set"]:
-        gather_set(words[1], [Path(name) for name in words[2:]])
-    elif words:
-        gather([Path(name) for name in words])
+    match sys.argv[1:]:
+        case ["again", *files]:
+            gather_again([*map(Path, files)])
+        case ["photographs", *files]:
+            gather_photographs([*map(Path, files)])
+        case ["set", name, *files]:
+            gather_set(name, [*map(Path, files)])
+        case ["splits", *files]:
+            gather_splits([*map(Path, files)])
+        case [_, *_] as files:
+            gather([*map(Path, files)])
     publish()

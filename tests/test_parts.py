@@ -204,6 +204,14 @@ def test_the_split_maps_are_the_standardised_maps():
     assert torch.equal(view.mean, before)
 
 
+def test_images_are_reduced_without_aliases():
+    view = FrozenFeatures(stages=["blocks.0"], side=32)
+    stripes = torch.ones(48).index_fill(0, torch.arange(0, 48, 2), -1.0).expand(1, 1, 48, 48)
+    inner = view.inputs(stripes)[..., 2:-2]
+    assert (inner - inner.mean()).abs().max() < 0.2  # 0.5 with aliases
+    assert view.inputs(torch.full((1, 1, 48, 48), 0.5)).unique().tolist() == pytest.approx([64.25 / 128])
+
+
 def test_the_features_are_those_of_the_network_that_judges():
     view = FrozenFeatures(stages=["blocks.2", "blocks.15"], side=64)
     images = torch.randint(256, (2, 1, 64, 64), generator=torch.Generator().manual_seed(0))

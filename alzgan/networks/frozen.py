@@ -29,9 +29,9 @@ class FrozenFeatures(nn.Module):
     """Images (N, C, H, W) in [-1, 1] to standardised features (N, F) of a frozen network.
 
     The maps of several stages are flattened and joined; `split` gives them back. Images are enlarged to
-    `side` by bilinear interpolation, or reduced by averaging. Grey images are repeated to three channels;
-    of neighbouring slices the first, the middle and the last are the channels. The network computes in
-    autocast's precision.
+    `side` by bilinear interpolation, or reduced by averaging and antialiased interpolation. Grey images are
+    repeated to three channels; of neighbouring slices the first, the middle and the last are the channels.
+    The network computes in autocast's precision.
 
     Args:
         features: "imagenet-lite0" or "imagenet-lite2", which the extra `features` brings, or "NETWORK:FILE":

@@ -42,25 +42,23 @@ def summary_of_photographs(found: Found) -> str:
     small = rows[max(key for key in rows if key[0] == "small_long")]
     short = tried_with(found, "small_long")[small["step"], SHORT_AVERAGE]
     others = [row for (cell, _), row in rows.items() if cell == "aided"]
-    aided = min(others, key=lambda row: abs(row["minutes"] - small["minutes"]))
     last = max(others, key=lambda row: (len(row["runs"]), row["step"]))  # that all seeds reached
 
     def at(row: dict[str, Any], ends: bool = False) -> list[str]:
         columns = [BESIDE_PHOTOGRAPHS[each] for each in ("Fréchet distance", "recall", "too near")]
         return [told(extra(row, *column), ends) for column in columns]
 
-    ours, early, theirs = at(last, True), at(aided), at(small)
-    longer = at(others[-1])
+    ours, longer, theirs = at(last, True), at(others[-1]), at(small)
     unseen = [extra(last, *BESIDE_PHOTOGRAPHS[each])["unseen"]["mean"] for each in ("recall", "too near")]
     return (
         f"After {last['minutes']:.0f} minutes of one CPU core, the Fréchet distance from samples of `aided` "
-        f"to unseen people is {ours[0]} times that between two groups of unseen people; recall is {ours[1]}, "
-        f"where unseen people get {unseen[0]:.2f}; {ours[2]} of the samples are too near to a training "
-        f"image, where {100 * unseen[1]:.1f} % of unseen people's images are. After {aided['minutes']:.0f} "
-        f"minutes it is {early[0]} times, {early[1]} and {early[2]}; after {others[-1]['minutes']:.0f}, "
-        f"{longer[0]} times, {longer[1]} and {longer[2]}. `small` comes to {theirs[0]} times, {theirs[1]} "
-        f"and {theirs[2]} in {small['minutes']:.0f} minutes, or to {at(short)[2]} with a shorter average. "
-        "The network that judges is a sibling of the one that trains `aided`."
+        f"to unseen people is {ours[0]} times that between two groups of unseen people. Recall is {ours[1]}; "
+        f"unseen people get {unseen[0]:.2f}. Of the samples, {ours[2]} are too near to a training image; of "
+        f"unseen people's images, {100 * unseen[1]:.1f} % are. After {others[-1]['minutes']:.0f} minutes the "
+        f"distance is {longer[0]} times, recall is {longer[1]}, and {longer[2]} are too near. `small` has "
+        f"{theirs[0]} times and {theirs[1]} after {small['minutes']:.0f} minutes, and {theirs[2]} are too "
+        f"near, or {at(short)[2]} with the average of `aided`. The network that judges is a sibling of the "
+        "one that trains `aided`."
     )
 
 
@@ -106,7 +104,7 @@ def photographs(found: Found) -> str:
 `aided` is `small` with heads on features of {TRAINED}, a floor of diversity, twice the learning rate and a
 shorter average; the table of changes says what some of these are worth. Numbers in {TRAINED} flatter it. So
 {JUDGE} judges here, a sibling that was also trained on ImageNet. All runs were trained and judged on one
-machine, in float32, on one core each. Copies are those of the full search, by which another run of
+machine, in float32, on one core each. The full search finds copies. By it, another run of
 `small_long`, in bfloat16, had {100 * found.copies("small_long", 7200)["share_above_threshold"]["value"]:.1f}
 % at its end.
 
@@ -186,12 +184,9 @@ def shorter_average(found: Found) -> str:
     small, aided = rows["small_long", 7200], rows["aided", 10080]
     pairs = (
         (small, tried_with(found, "small_long")[7200, SHORT_AVERAGE]),
-        (
-            tried_with(found, "aided")[10080, LONG_AVERAGE],
-            aided,
-        ),
+        (tried_with(found, "aided")[10080, LONG_AVERAGE], aided),
     )
-    (far, near), (long, short) = (
+    (before, after), (long, short) = (
         [
             told(of_seeds(*each, extra(each[0], *BESIDE_PHOTOGRAPHS["too near"])), False)
             for each in (pair, pair[::-1])
@@ -199,8 +194,8 @@ def shorter_average(found: Found) -> str:
         for pair in pairs
     )
     return f"""With a half-life of 1,500 images in place of 5,000, the generator's average of `small_long` has
-{near} of its samples too near in place of {far} (one run). Of `aided`, after {aided["step"]:,} steps of seed
-0, {short} are in place of {long}, which is within the spread of seeds. Averaging does not affect training. In
+{after} of its samples too near in place of {before} (one run). Of `aided`, after {aided["step"]:,} steps of
+seed 0, {short} are in place of {long}, which is within the spread of seeds. Averaging does not affect training. In
 some runs below the half-life was therefore changed for the last steps alone: `small_long` from step 5,760 on,
 `aided` with 1,000 and 2,000 from step 9,600 on, and `caided` from step 1,920 on."""
 

@@ -64,9 +64,9 @@ def summary(found: Found) -> str:
     early, small, textbook = found.at("small_long", 2880), found.at("small_long"), found.at("dcgan_long")
     recall = number_of(small, "recall")["mean"]
     return (
-        f"In another network's features, and on two CPU cores, `small` comes to {floors(early):.1f} times "
-        f"after {found.minutes(early)} minutes, and to {floors(small):.1f} times with recall {recall:.2f} "
-        f"after {found.minutes(small)}; a DCGAN of half of the textbook's width comes to "
+        "In the features that train `aided`, and on two CPU cores, `small` has "
+        f"{floors(early):.1f} times after {found.minutes(early)} minutes. After {found.minutes(small)} it "
+        f"has {floors(small):.1f} times and recall {recall:.2f}. A DCGAN of half of the textbook's width has "
         f"{floors(textbook):.0f} times after {found.minutes(textbook)}."
     )
 
@@ -395,10 +395,10 @@ python tests/benchmarks/study.py .github/study/results.json outputs/evaluate_*/e
 
 `aided`, `caided` and the sets and splits are judged with `'features=[imagenet-lite2,imagenet-lite0]'`; the
 first lines of `tests/benchmarks/study.py` say how their results come here. A command that was stopped
-continues when it is started again. One seed of all cells but `aided`, `aided_128`, `aided_stacks` and
-`caided`, whose minutes are above, takes about two hours on two cores with bfloat16, and five or more without;
-an evaluation takes one to two minutes a run. `launcher=joblib` with `OMP_NUM_THREADS=1` runs one cell on each
-core; a GPU runs one cell at a time. Each run is judged at its end. To judge it earlier, give
+continues when it is started again. Minutes of `aided`, `aided_128`, `aided_stacks`
+and `caided` are above. One seed of all other cells takes about two hours on two cores with bfloat16, and five
+or more without. An evaluation takes one to two minutes a run.
+`launcher=joblib` with `OMP_NUM_THREADS=1` runs one cell on each core; a GPU runs one cell at a time. Each run is judged at its end. To judge it earlier, give
 `'ckpt_path=[outputs/study/job_N/checkpoints/epoch_12.ckpt]'`. The row of 350 steps is `study=small
 trainer.max_epochs=-1 trainer.max_steps=350`; the rows of `small_128` at 4,800 steps are that cell with
 `trainer.max_epochs=20`. """

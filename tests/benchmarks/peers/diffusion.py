@@ -1,8 +1,9 @@
 """The diffusion model of denoising-diffusion-pytorch 2.3.4 (Ho et al. 2020), with the settings of its README.
 
-A U-Net of width 64 with multipliers 1, 2, 4, 8, 1,000 time steps, Adam with 8e-5, gradients of at most norm
-1, an average with decay 0.995 every 10 steps, batches of 16 (in its README two batches of 32 are summed).
-Samples take 50 steps (Song et al. 2021; 250 in its README), because more would take hours on a CPU.
+A U-Net of width 64 with multipliers 1, 2, 4, 8, and 1,000 time steps. Adam has a learning rate of 8e-5, and
+gradients have norm 1 at most. The average has decay 0.995 and moves every 10 steps. Batches have 16 images;
+its README sums two batches of 32. Samples take 50 steps (Song et al. 2021), 250 in its README: on a CPU, more
+would take hours.
 """
 
 import torch

@@ -398,10 +398,10 @@ first lines of `tests/benchmarks/study.py` say how their results come here. A co
 continues when it is started again. Minutes of `aided`, `aided_128`, `aided_stacks`
 and `caided` are above. One seed of all other cells takes about two hours on two cores with bfloat16, and five
 or more without. An evaluation takes one to two minutes a run.
-`launcher=joblib` with `OMP_NUM_THREADS=1` runs one cell on each core; a GPU runs one cell at a time. Each run is judged at its end. To judge it earlier, give
-`'ckpt_path=[outputs/study/job_N/checkpoints/epoch_12.ckpt]'`. The row of 350 steps is `study=small
-trainer.max_epochs=-1 trainer.max_steps=350`; the rows of `small_128` at 4,800 steps are that cell with
-`trainer.max_epochs=20`. """
+`launcher=joblib` with `OMP_NUM_THREADS=1` runs one cell on each core; a GPU runs one cell at a time. Each run
+is judged at its end. To judge it earlier, give `'ckpt_path=[outputs/study/job_N/checkpoints/epoch_12.ckpt]'`.
+The row of 350 steps is `study=small trainer.max_epochs=-1 trainer.max_steps=350`; the rows of `small_128` at
+4,800 steps are that cell with `trainer.max_epochs=20`. """
 
 
 def wrapped(text: str) -> str:

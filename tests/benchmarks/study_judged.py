@@ -193,11 +193,12 @@ def shorter_average(found: Found) -> str:
         ]
         for pair in pairs
     )
-    return f"""With a half-life of 1,500 images in place of 5,000, the generator's average of `small_long` has
-{after} of its samples too near in place of {before} (one run). Of `aided`, after {aided["step"]:,} steps of
-seed 0, {short} are in place of {long}, which is within the spread of seeds. Averaging does not affect training.
-In some runs below the half-life was therefore changed for the last steps alone: `small_long` from step 5,760 on,
-`aided` with 1,000 and 2,000 from step 9,600 on, and `caided` from step 1,920 on."""
+    return f"""With a half-life of 1,500 images in place of 5,000, the generator's average of
+`small_long` has {after} of its samples too near in place of {before} (one run). Of `aided`, after
+{aided["step"]:,} steps of seed 0, {short} are in place of {long}, which is within the spread of seeds.
+Averaging does not affect training. In some runs below the half-life was therefore changed for the last
+steps alone: `small_long` from step 5,760 on, `aided` with 1,000 and 2,000 from step 9,600 on, and
+`caided` from step 1,920 on."""
 
 
 DISTANCE = "Fréchet distance"

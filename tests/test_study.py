@@ -2,21 +2,36 @@
 
 import functools
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import study
 from conftest import REPOSITORY, settings
 from omegaconf import OmegaConf
-from study_judged import (
+from study_aided import beside_photographs, summary_of_photographs
+from study_others import (
     OVER_SPLITS,
-    beside_photographs,
     differences,
+    of_judge,
     on_other_splits,
+    others_generators,
     over_splits,
-    summary_of_photographs,
+    within,
 )
 from study_page import again_over_before, page, summary
-from study_rows import FOLDER, JUDGE, PAGE, Found, extra, floors, of_seeds, pooled
+from study_rows import (
+    BESIDE_PHOTOGRAPHS,
+    FOLDER,
+    JUDGE,
+    METRICS,
+    PAGE,
+    Found,
+    extra,
+    floors,
+    of_seeds,
+    pooled,
+)
 
 from alzgan.runs.build import build
 
@@ -220,3 +235,62 @@ def test_recipes_are_compared_split_by_split():
     distance = differences(found)["Fréchet distance"]  # over unseen people's
     assert [distance.mean, distance.error] == pytest.approx([by_hand.mean / 2, by_hand.error / 2])
     assert "| recall | +0.20 |" in on_other_splits(found)
+
+
+def peer(name: str, distance: float, recall: float, minutes: float = 20) -> dict[str, Any]:
+    """What a generator of others has; unseen people have a distance of 2."""
+    values = dict.fromkeys(METRICS, 0.5) | {"frechet": distance, "recall": recall}
+    unseen = {"mean": 2.0, "low": 1.0, "high": 3.0}
+    numbers = [
+        {"metric": metric, "space": space, "value": values[metric], "unseen": unseen, "n": 500}
+        for metric, space in BESIDE_PHOTOGRAPHS.values()
+    ]
+    return {"name": name, "minutes": minutes, "steps": 7, "numbers": numbers}
+
+
+def test_others_that_are_better_are_said_first():
+    found = Found.read(FOLDER)
+    ours = of_judge(within(found, "aided", 20), "recall")["mean"]
+    poor, good = peer("poor", 200.0, 0.0), peer("good", 2.2, ours / 2)
+    section = others_generators(found._replace(peers=[poor, good]))
+    assert "good is nearer to unseen people than `aided`" in section
+    assert "good, the best of the others: 1.1 times" in section
+    assert "none is more varied" in section
+    assert [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| ")][2:] == [
+        "| good",
+        "| `aided`",
+        "| `small_long`",
+        "| poor",
+        "| unseen people",
+    ]
+    assert "| good | 20 | 7 | 500 | 1.1 |" in section
+    varied = others_generators(found._replace(peers=[peer("varied", 200.0, ours + 0.1)]))
+    assert "none is nearer" in varied
+    assert "varied is more varied" in varied
+
+
+def test_our_rows_beside_others_took_no_more_minutes():
+    found = Found.read(FOLDER)
+    for minutes in (20, 60):
+        row = within(found, "aided", minutes)
+        later = [each for (cell, _), each in beside_photographs(found).items() if cell == "aided"]
+        assert row["minutes"] <= minutes
+        assert all(each["minutes"] > minutes for each in later if each["step"] > row["step"])
+
+
+def test_what_a_script_of_others_left_stands_beside_its_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(study, "FOLDER", tmp_path)
+    marks = [{"minutes": 20.0, "steps": 5}, {"minutes": 60.0, "steps": 9}]
+    (tmp_path / "peer.json").write_text(json.dumps({"name": "theirs", "seed": 3, "samples": marks}))
+    numbers = peer("theirs", 8.0, 0.1)["numbers"] + [{"metric": "vendi", "space": JUDGE}]
+    run = {"name": str(tmp_path / "60_minutes"), "kind": "folder", "n": 500, "numbers": numbers}
+    data = {"train": {"people": 120}, "held_out": {"people": 80}}
+    (tmp_path / "evaluation.json").write_text(json.dumps({"candidates": [run], "data": data}))
+    study.gather_peers([tmp_path / "evaluation.json"])
+    (found,) = json.loads((tmp_path / "peers.json").read_text())
+    assert found["name"] == "theirs"
+    assert (found["minutes"], found["steps"], found["seed"], found["data"]) == (60.0, 9, 3, data)
+    assert found["numbers"] == numbers[:-1]
+    assert str(tmp_path) not in (tmp_path / "peers.json").read_text()

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from study import picture
-from study_judged import in_picture
+from study_aided import in_picture
 from study_rows import FOLDER, Found
 
 from alzgan.report.labels import line_to, placed

@@ -26,6 +26,11 @@ page. Each set has its own number of channels.
 
 Evaluations of cells on several splits of the people, each by its test people alone, in the same features, go
 to `.github/study/splits.json`, and to the page.
+
+    python tests/benchmarks/study.py peers FILE.json [FILE.json ...]
+
+Evaluations of the samples of others' generators, in the same features, go to `.github/study/peers.json`, and
+to the page. Samples lie where the scripts in `tests/benchmarks/peers` put them.
 """
 
 import json
@@ -35,12 +40,14 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from study_judged import OVER_SPLITS, in_picture
+from study_aided import in_picture
+from study_others import OVER_SPLITS
 from study_page import page
-from study_rows import BESIDE_PHOTOGRAPHS, FOLDER, JUDGE, PAGE, PRECISIONS, Found, named
+from study_rows import BESIDE_PHOTOGRAPHS, FOLDER, JUDGE, METRICS, PAGE, PRECISIONS, Found, named
 
 from alzgan.evaluation.seeds import CHOSEN_FREELY, over_seeds
 from alzgan.files import replacing, write_json
+from alzgan.report.page import rows_of_others
 from alzgan.report.tradeoff import tradeoff
 from alzgan.runs.config import compose_config
 
@@ -148,6 +155,20 @@ def gather_splits(files: Sequence[Path]) -> None:
     write_json(FOLDER / "splits.json", runs)
 
 
+def gather_peers(files: Sequence[Path]) -> None:
+    """Write what the samples of others' generators are worth."""
+    evaluations = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    found = []
+    for evaluation, run in ((each, run) for each in evaluations for run in each["candidates"]):
+        samples = Path(run["name"])
+        about = json.loads((samples.parent / "peer.json").read_text(encoding="utf-8"))
+        marks = {f"{each['minutes']:g}_minutes": each for each in about.pop("samples")}
+        people = {side: evaluation["data"][side] for side in ("train", "held_out")}
+        kept = {"kind": run["kind"], "data": people, "n": run["n"], "numbers": beside(run["numbers"])}
+        found.append({**about, **marks[samples.name], **kept})
+    write_json(FOLDER / "peers.json", sorted(found, key=lambda each: (each["minutes"], each["name"])))
+
+
 def again(run: dict[str, Any]) -> dict[str, Any]:
     """What an evaluation says of copies and utility of one run."""
     return {
@@ -169,10 +190,11 @@ def publish() -> None:
 
 
 def picture(found: Found) -> str:
-    """The trade-off of the runs whose samples all had the full search for copies."""
-    rows = named({**found.photographs, "spaces": [{"name": JUDGE}]})
-    rows = [row for row in rows if (row["group"], row["step"]) in in_picture(found)]
-    return tradeoff("study", rows, "frechet", "share_above_threshold", alone=True)
+    """The trade-off of the runs whose samples all had the full search for copies, and of others' samples."""
+    results = {**found.photographs, "spaces": [{"name": JUDGE}], "candidates": found.peers}
+    rows = [row for row in named(results) if (row["group"], row["step"]) in in_picture(found)]
+    others = rows_of_others({**results, "metrics": METRICS})
+    return tradeoff("study", rows + others, "frechet", "share_above_threshold", alone=True)
 
 
 def rows_of(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -268,6 +290,8 @@ if __name__ == "__main__":
             gather_set(name, [*map(Path, files)])
         case ["splits", *files]:
             gather_splits([*map(Path, files)])
+        case ["peers", *files]:
+            gather_peers([*map(Path, files)])
         case [_, *_] as files:
             gather([*map(Path, files)])
     publish()

@@ -7,7 +7,8 @@ from functools import partial
 from math import log
 from typing import Any
 
-from study_judged import on_other_splits, other_sets, photographs, summary_of_photographs
+from study_aided import photographs, summary_of_photographs
+from study_others import on_other_splits, other_sets, others_generators
 from study_rows import (
     COLUMNS,
     NEAR,
@@ -427,6 +428,7 @@ def page(found: Found) -> str:
         photographs,
         on_other_splits,
         other_sets,
+        others_generators,
         larger,
         useful_again,
         what_labels_are_worth,

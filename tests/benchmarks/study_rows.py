@@ -33,6 +33,7 @@ BESIDE_PHOTOGRAPHS = {  # columns: metric and space
     "too near": ("share_above_threshold", "aligned pixels"),
     "C_T": ("train_test_distance", "aligned pixels"),
 }
+METRICS = {metric.name: metric.plain() for metric in (*fidelity.METRICS, *copies.METRICS)}
 
 
 class Found(NamedTuple):
@@ -44,6 +45,7 @@ class Found(NamedTuple):
     sets: dict[str, dict[str, Any]]
     labels: dict[str, Any]
     splits: list[dict[str, Any]]
+    peers: list[dict[str, Any]]
     conditions: dict[str, dict[str, Any]]
 
     @classmethod
@@ -51,7 +53,8 @@ class Found(NamedTuple):
         """The results that lie in a folder."""
         read = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
         ours = [read.pop(name) for name in ("results", "again", "photographs", "sets", "labels")]
-        return cls(*ours, splits=read.pop("splits", []), conditions=read)
+        later = {name: read.pop(name, []) for name in ("splits", "peers")}
+        return cls(*ours, **later, conditions=read)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -75,8 +78,7 @@ class Found(NamedTuple):
 
 def named(results: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows by the names of their cells; of one with several steps, with the step."""
-    metrics = {metric.name: metric.plain() for metric in (*fidelity.METRICS, *copies.METRICS)}
-    rows = settings_table({**results, "metrics": metrics, "over_seeds": pooled(results["over_seeds"])})
+    rows = settings_table({**results, "metrics": METRICS, "over_seeds": pooled(results["over_seeds"])})
     return [
         {**row, "name": row["name"].replace("study=", ""), "group": row["settings"]["study"]} for row in rows
     ]

@@ -41,10 +41,11 @@ class Peer(Protocol):
         """Images (count, 1, side, side) in [-1, 1]."""
 
 
-def compete(make: Callable[[int], Peer], packages: Sequence[str]) -> None:
+def compete(name: str, make: Callable[[int], Peer], packages: Sequence[str]) -> None:
     """Train the peer that `make(side)` gives as the command line says, and save its samples.
 
     Args:
+        name: of the peer, in words.
         make: makes the peer for images of a side in pixels, a multiple of 16.
         packages: whose versions are recorded.
     """
@@ -63,9 +64,15 @@ def compete(make: Callable[[int], Peer], packages: Sequence[str]) -> None:
         save(peer, options.count, options.out / f"{minutes:g}_minutes")
         marks.append({"minutes": minutes, "steps": steps, "seconds_of_sampling": time.perf_counter() - start})
         print(f"{minutes:g} minutes: {steps:,} steps of {peer.batch_size} images", flush=True)
-        versions = {name: version(name) for name in ("torch", *packages)}
-        about = {"seed": options.seed, "threads": torch.get_num_threads(), "packages": versions}
-        write_json(options.out / "peer.json", {**about, "batch_size": peer.batch_size, "samples": marks})
+        about = {
+            "name": name,
+            "seed": options.seed,
+            "threads": torch.get_num_threads(),
+            "packages": {package: version(package) for package in ("torch", *packages)},
+            "batch_size": peer.batch_size,
+            "samples": marks,
+        }
+        write_json(options.out / "peer.json", about)
 
 
 def command_line() -> argparse.Namespace:

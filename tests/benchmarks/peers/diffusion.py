@@ -39,4 +39,4 @@ class Diffusion:
 
 
 if __name__ == "__main__":
-    compete(Diffusion, ["denoising-diffusion-pytorch", "ema-pytorch"])
+    compete("denoising diffusion", Diffusion, ["denoising-diffusion-pytorch", "ema-pytorch"])

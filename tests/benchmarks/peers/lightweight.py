@@ -67,4 +67,4 @@ class Lightweight:
 
 
 if __name__ == "__main__":
-    compete(Lightweight, ["lightweight-gan"])
+    compete("light-weight GAN", Lightweight, ["lightweight-gan"])

@@ -52,4 +52,4 @@ class SNGAN:
 
 
 if __name__ == "__main__":
-    compete(SNGAN, ["torch-mimicry"])
+    compete("SNGAN of mimicry", SNGAN, ["torch-mimicry"])

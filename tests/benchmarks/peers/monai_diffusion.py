@@ -53,4 +53,4 @@ class Diffusion:
 
 
 if __name__ == "__main__":
-    compete(Diffusion, ["monai"])
+    compete("diffusion model of MONAI", Diffusion, ["monai"])

@@ -53,4 +53,4 @@ class DCGAN:
 
 
 if __name__ == "__main__":
-    compete(DCGAN, [])
+    compete("DCGAN of pytorch/examples", DCGAN, [])

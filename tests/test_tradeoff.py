@@ -110,6 +110,15 @@ def test_others_differ_in_shape_and_colour():
     assert "samples of others" not in "".join(drawing(row("a", (8.0, 0.02), (9.0, 0.1))).itertext())
 
 
+@pytest.mark.parametrize(("others", "colour"), [(False, "#d55e00"), (True, "currentColor")])
+def test_a_line_from_step_to_step_has_the_colour_of_its_dots(others: bool, colour: str):
+    figure = drawing(row("a", (8.0, 0.02), others=others), row("a", (6.0, 0.3), step=200, others=others))
+    styles = {path.get("style", "") for path in figure.iter(f"{SVG}path")}
+    assert [each for each in styles if "stroke-width: 1.2" in each] == [
+        f"fill: none; stroke: {colour}; stroke-width: 1.2; stroke-linecap: square"
+    ]
+
+
 def test_bands_are_the_interval_of_unseen_people():
     figure = drawing(row("a", (8.0, 0.02), (12.0, 0.05)))
     for column, (name, ends) in enumerate((("unseen-x", (0.75, 1.5)), ("unseen-y", (0.2, 2.5)))):

@@ -111,9 +111,10 @@ def draw_samples(axes: Axes, groups: dict[tuple[bool, str], list[dict[str, Any]]
     rows = [row for steps in groups.values() for row in steps]
     paths = [np.vstack([row["mean"] for row in steps]) for steps in groups.values()]
     hairs = [np.vstack([row["mean"], seed]) for row in rows if len(row["seeds"]) > 1 for seed in row["seeds"]]
-    for width, lines in ((1.2, paths), (0.6, hairs)):
-        for line in lines:
-            axes.plot(*line.T, color=SAMPLES, linewidth=width)
+    for (others, _), path in zip(groups, paths, strict=True):
+        axes.plot(*path.T, color=LOOKS[others]["color"], linewidth=1.2)
+    for line in hairs:
+        axes.plot(*line.T, color=SAMPLES, linewidth=0.6)
     for others, look in LOOKS.items():
         seeds = [row["seeds"] for row in rows if row["others"] == others]
         if seeds:

@@ -92,6 +92,7 @@ def photographs(found: Found) -> str:
         },
         unseen=False,
     )
+    squares = " Squares are [others' generators](#what-else-one-could-use)." if found.peers else ""
     return f"""## A discriminator that has seen photographs
 
 `aided` is `small` with heads on features of {TRAINED}, a floor of diversity, twice the learning rate and a
@@ -104,7 +105,7 @@ machine, in float32, on one core each. The full search finds copies. By it, anot
 <img src="../../.github/study/tradeoff.svg" width="520" alt="{seen(drawn)}">
 
 *The rows of the table below at 64 x 64 that all seeds reached: distances, and copies by the full search, are
-of the same samples.*
+of the same samples.{squares}*
 
 {table}
 

@@ -208,9 +208,9 @@ run.
 def others_generators(found: Found) -> str:
     if not found.peers:
         return ""
-    rows = []
-    for minutes in dict.fromkeys(each["minutes"] for each in found.peers):
-        ours = [within(found, cell, minutes) for cell in ("aided", "small_long")]
+    rows: list[dict[str, Any]] = []
+    for minutes in marks(found):
+        ours = [row for cell in ("aided", "small_long") if (row := within(found, cell, minutes)) not in rows]
         rows += sorted([*ours, *peers_at(found, minutes)], key=multiple)
     about = {
         "generator": [row.get("name") or f"`{row['settings']['study']}`" for row in rows],
@@ -233,21 +233,31 @@ expected](../../.github/study/before_peers.md) was written down before the first
 def who_is_better(found: Found) -> str:
     """Which of others' generators are nearer to unseen people than `aided`, or more varied, in words."""
     sentences = []
-    for minutes in dict.fromkeys(each["minutes"] for each in found.peers):
+    for minutes in marks(found):
         ours, peers = within(found, "aided", minutes), peers_at(found, minutes)
-        sentences.append(f"After {minutes:g} minutes of one core:")
-        for better, far, words in (
-            ("nearer to unseen people than `aided`", multiple, "{:.1f} times their own distance"),
-            ("more varied", lambda row: -of_judge(row, "recall")["mean"], "recall {:.2f}"),
-        ):
-            names = [row["name"] for row in peers if far(row) < far(ours)]
-            best = min(peers, key=far)
-            theirs, own = (words.format(abs(far(row))) for row in (best, ours))
-            who = f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'}" if names else "none is"
-            sentences.append(
-                f"{who} {better} (`aided`: {own}; {best['name']}, the best of the others: {theirs})."
-            )
+        nearer = [row["name"] for row in peers if multiple(row) < multiple(ours)]
+        varied = [row["name"] for row in peers if recall(row) > recall(ours)]
+        nearest, most = min(peers, key=multiple), max(peers, key=recall)
+        sentences.append(
+            f"After {minutes:g} minutes of one core, {are(nearer)} nearer to unseen people than `aided`. Its "
+            f"Fréchet distance is {multiple(ours):.1f} times theirs; the nearest, {nearest['name']}, has "
+            f"{multiple(nearest):.1f} times. In recall, {are(varied)} above `aided` with {recall(ours):.2f}; "
+            f"the highest is {recall(most):.2f}, of {most['name']}."
+        )
     return " ".join(sentences)
+
+
+def are(names: Sequence[str]) -> str:
+    """Names in a sentence, with their verb."""
+    if not names:
+        return "none is"
+    *others, last = names
+    return f"{', '.join(others)} and {last} are" if others else f"{last} is"
+
+
+def marks(found: Found) -> list[float]:
+    """The minutes after which others' generators were judged."""
+    return sorted({each["minutes"] for each in found.peers})
 
 
 def within(found: Found, cell: str, minutes: float) -> dict[str, Any]:
@@ -275,6 +285,11 @@ def peers_at(found: Found, minutes: float) -> list[dict[str, Any]]:
 def of_judge(row: dict[str, Any], metric: str) -> dict[str, Any]:
     """A number in the features of the network that judges."""
     return extra(row, metric, JUDGE)
+
+
+def recall(row: dict[str, Any]) -> float:
+    """The recall."""
+    return of_judge(row, "recall")["mean"]
 
 
 def multiple(row: dict[str, Any]) -> float:

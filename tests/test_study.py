@@ -17,6 +17,7 @@ from study_others import (
     on_other_splits,
     others_generators,
     over_splits,
+    shapes,
     within,
 )
 from study_page import again_over_before, page, summary
@@ -295,3 +296,18 @@ def test_what_a_script_of_others_left_stands_beside_its_numbers(
     assert (found["minutes"], found["steps"], found["seed"], found["data"]) == (60.0, 9, 3, data)
     assert found["numbers"] == numbers[:-1]
     assert str(tmp_path) not in (tmp_path / "peers.json").read_text()
+
+
+def test_measures_of_the_brain_stand_over_those_of_unseen_people():
+    numbers = [
+        {"metric": "wasserstein", "space": space, "mean": mean, "unseen": {"mean": 0.5}}
+        for space, mean in (("brain_area", 1.0), ("asymmetry", 2.5))
+    ]
+    of_brain = {"settings": {"study": "aided"}, "numbers": [*numbers, {"metric": "recall", "space": JUDGE}]}
+    lines = shapes([of_brain]).splitlines()
+    assert lines[-3:] == [
+        "| cell | brain_area | asymmetry |",
+        "| --- | --- | --- |",
+        "| `aided` | 2.0 | 5.0 |",
+    ]
+    assert shapes([{**of_brain, "numbers": []}]) == ""

@@ -19,8 +19,9 @@ and benchmarks of the cells on one core, go to `.github/study/photographs.json`,
 
     python tests/benchmarks/study.py set NAME FILE.json [FILE.json ...]
 
-Evaluations of cells on another data set, in the same features, go to `.github/study/sets.json`, and to the
-page. Each set has its own number of channels.
+Evaluations of cells on another data set, in the same features, and the `report.json` that `python -m
+alzgan.prepare` wrote of it, go to `.github/study/sets.json`, and to the page. Each set has its own number of
+channels.
 
     python tests/benchmarks/study.py splits FILE.json [FILE.json ...]
 
@@ -119,12 +120,14 @@ def beside(numbers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def gather_set(name: str, files: Sequence[Path]) -> None:
     """Write what the recipes are worth on another data set."""
-    evaluations = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    contents = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    evaluations = [each for each in contents if "candidates" in each]
+    (verdict,) = (each["verdict"] for each in contents if "verdict" in each)
     for run in (run for each in evaluations for run in each["candidates"]):
         words = run["trained_by"]["overrides"]
         run["trained_by"]["overrides"] = [word for word in words if not word.startswith("data.channels=")]
     data = {side: evaluations[0]["data"][side] for side in ("train", "held_out")}
-    found = {name: {"data": data, "over_seeds": rows_of(evaluations)}}
+    found = {name: {"data": data, "verdict": verdict, "over_seeds": rows_of(evaluations)}}
     write_json(FOLDER / "sets.json", Found.read(FOLDER).sets | found)
 
 

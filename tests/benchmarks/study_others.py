@@ -8,6 +8,7 @@ from typing import Any
 from study_aided import beside_photographs
 from study_rows import BESIDE_PHOTOGRAPHS, JUDGE, SMALL, Found, extra, judged_by_another, table_of, told
 
+from alzgan.metrics.anatomy import WASSERSTEIN
 from alzgan.metrics.significance import Effect, holm
 
 DISTANCE = "Fréchet distance"
@@ -156,8 +157,8 @@ def other_sets(found: Found) -> str:
             "runs": [str(len(row["runs"])) for row in rows],
         }
         parts.append(
-            f"{name}: trained on {people['train']}, judged by {people['held_out']}.\n\n"
-            + judged_by_another(rows, about)
+            f"{name}: trained on {people['train']}, judged by {people['held_out']}. `alzgan.prepare` says: "
+            f"'{each['verdict']}'.\n\n{judged_by_another(rows, about)}{shapes(rows)}"
         )
     text = "\n\n".join(parts)
     oasis, lgg, kaggle = (
@@ -184,8 +185,8 @@ def other_sets(found: Found) -> str:
     size = extra(oasis, "recall", JUDGE)["n"]
     return f"""## On other data sets
 
-The same recipes on another folder of images, for as many steps as on the Kaggle set, one seed each; nothing
-else is changed. {JUDGE} judges. [What we expected](../../.github/study/before_sets.md) was written down
+The same recipes on another folder of images, for as many steps as on the Kaggle set; nothing else is
+changed. {JUDGE} judges. [What we expected](../../.github/study/before_sets.md) was written down
 before the first run; `aided` for 3,840 steps and distances in random-conv, which it announces, have not been
 run.
 
@@ -228,6 +229,23 @@ versions](../../tests/benchmarks/peers/README.md). The same 80 people judge. [Wh
 expected](../../.github/study/before_peers.md) was written down before the first was judged.
 
 {judged_by_another(rows, about)}"""
+
+
+def shapes(rows: Sequence[dict[str, Any]]) -> str:
+    """A table of the measures of the brain, empty if they were not taken."""
+    measured = [
+        {each["space"]: each for each in row["numbers"] if each["metric"] == WASSERSTEIN.name} for row in rows
+    ]
+    if not all(measured):
+        return ""
+    lines = [["cell", *measured[0]], ["---"] * (1 + len(measured[0]))]
+    for row, measures in zip(rows, measured, strict=True):
+        multiples = [f"{each['mean'] / each['unseen']['mean']:.1f}" for each in measures.values()]
+        lines.append([f"`{row['settings']['study']}`", *multiples])
+    return (
+        "\n\nMeasures of the brain: the Wasserstein distance to unseen people, over that between two groups "
+        f"of them.\n\n{table_of(lines)}"
+    )
 
 
 def who_is_better(found: Found) -> str:

@@ -20,7 +20,7 @@ from alzgan.evaluation.answers import read_answers
 from alzgan.evaluation.candidates import Candidate, Judged
 from alzgan.evaluation.reading import KEY, PAGE, Study, on_reading, study_of, summary
 from alzgan.evaluation.reference import Images, Reference
-from alzgan.metrics.reading import Variances, fleiss_kappa, half_width, judged
+from alzgan.metrics.reading import Variances, fleiss_kappa, half_width, judged, share
 
 TRUTH = np.tile([0, 1], 50)  # of 100 images, every second one synthetic
 NONE = float("nan")
@@ -82,6 +82,37 @@ def test_several_images_of_a_person_with_the_same_answer_count_as_one():
     for name in once["all"]:
         assert twice["all"][name] == pytest.approx(once["all"][name])
         assert twice["readers"][1][name] == pytest.approx(once["readers"][1][name])
+
+
+def test_triples_that_show_the_same_person_are_not_independent():
+    right = np.array([[1.0, 1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 1.0, 0.0]])
+    people = np.array([["a", "b"], ["a", "c"], ["d", "a"], ["e", "f"], ["f", "g"]])
+    found = share(right, people, np.ones(5))
+    centred = (right - right.mean(1, keepdims=True)) / 5
+    by_hand = np.zeros((2, 2))
+    for one in range(5):
+        for other in range(5):
+            if set(people[one]) & set(people[other]):
+                by_hand += np.outer(centred[:, one], centred[:, other])
+    independent = centred @ centred.T
+    assert found.cases == 5
+    np.testing.assert_allclose(found.covariance, np.maximum(by_hand, independent) * 5 / 4)
+    assert (by_hand > independent).any()
+    again = share(np.tile(right, 4), np.tile(people, (4, 1)), np.ones(20))  # as many people
+    assert again.cases == 7
+    np.testing.assert_allclose(again.covariance, np.maximum(by_hand, independent / 4) * 7 / 6)
+
+
+def test_readers_of_triples_of_few_people_are_not_too_certain():
+    noise, outside = np.random.default_rng(0), 0
+    for _ in range(200):
+        traits, who = noise.normal(0, 1, 20), np.array([noise.permutation(20)[:2] for _ in range(100)])
+        seen = np.hstack([noise.normal(0, 2**0.5, (100, 1)), traits[who] + noise.normal(0, 1, (100, 2))])
+        places = noise.permuted(np.tile(np.arange(3), (100, 1)), axis=1)
+        seen, truth = np.take_along_axis(seen, places, 1), places.argmin(1) + 1
+        found = read([seen.argmax(1) + 1], truth, who, "three")["all"]["accuracy"]
+        outside += not found["low"] <= 1 / 3 <= found["high"]
+    assert outside <= 14  # 5 % and two deviations; as if triples were independent, 15 %
 
 
 def test_equal_readers_are_no_more_certain_than_one():
@@ -189,6 +220,13 @@ def test_the_study_that_is_proposed_tells():
     several = read(guesses(2, seed=1))
     assert several["answer"] == "cannot tell"
     assert several["needed"]["readers"] > 2
+
+
+def test_a_study_that_cannot_tell_is_not_proposed_again():
+    studies = [read(guesses(1, seed=seed)) for seed in range(200)]
+    proposed = [each["needed"]["cases"] for each in studies if each["needed"]]
+    assert len(proposed) > 80
+    assert min(proposed) > 100
 
 
 # The page and its key.
@@ -356,7 +394,8 @@ def test_a_study_says_what_would_tell_and_over_what_its_intervals_are(tmp_path: 
     told["found"] |= {"answer": "cannot tell", "needed": {"cases": 90, "readers": None}}
     said = on_reading(told)["text"]
     assert said.startswith("Readers may be guessing, or be more than 0.1 better or worse")
-    assert "over people and images. With the same accuracy, 90 images for this reader would tell" in said
+    assert "over people and images. With the same accuracy, 90 images (the real ones of 36 people)" in said
+    assert "for this reader would tell" in said
     told["found"]["needed"] = {"cases": None, "readers": None}
     assert ". With the same accuracy, more images alone would not tell" in on_reading(told)["text"]
 

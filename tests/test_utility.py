@@ -102,10 +102,12 @@ def test_holm_multiplies_the_smallest_by_all_and_never_falls():
     assert holm([0.7, 0.8]) == pytest.approx([1, 1])
 
 
-def lucky(noise: np.random.Generator, luck: float, trait: float = 1, effect: float = 0) -> np.ndarray:
-    """Differences (6, 40) of six trainings, each with its luck, on forty people, each with a trait."""
-    size = 6, 40
-    return effect + luck * noise.normal(size=(6, 1)) + trait * noise.normal(size=40) + noise.normal(size=size)
+def lucky(
+    noise: np.random.Generator, luck: float, trait: float = 1, effect: float = 0, people: int = 40
+) -> np.ndarray:
+    """Differences (6, people) of six trainings, each with its luck, on people, each with a trait."""
+    by_training, by_person = luck * noise.normal(size=(6, 1)), trait * noise.normal(size=people)
+    return effect + by_training + by_person + noise.normal(size=(6, people))
 
 
 def test_the_error_of_a_crossed_design_by_hand():
@@ -114,18 +116,29 @@ def test_the_error_of_a_crossed_design_by_hand():
     found = crossed(np.array([[0.5, 1.5], [2.5, 5.5]]))
     assert found.mean == 2.5
     assert found.error == pytest.approx(((9 + 4 - 1) / 4) ** 0.5)
-    assert found.degrees == pytest.approx((12 / 9) ** 2)
-    assert found.p == pytest.approx(2 * t.sf(2.5 / 3**0.5, (12 / 9) ** 2))
+    assert found.degrees == 1  # of two people; (12 / 9) ** 2 if they were many
+    assert found.p == pytest.approx(2 * t.sf(2.5 / 3**0.5, 1))
+    many = crossed(np.tile([[0.5, 1.5], [2.5, 5.5]], 10))
+    by_training, by_person, by_both = 20 * 4.5, 2 * 20 / 19, 20 * 0.25 * 2 / 19
+    assert many.degrees == pytest.approx(((by_training + by_person - by_both) / by_training) ** 2)
 
 
-@pytest.mark.parametrize(("luck", "trait"), [(0.5, 1), (0, 1), (1, 0), (0, 0)])
-def test_neither_the_luck_of_trainings_nor_traits_of_people_make_an_effect(luck: float, trait: float):
+@pytest.mark.parametrize(
+    ("luck", "trait", "people"), [(0.5, 1, 40), (0, 1, 40), (1, 0, 40), (0, 0, 40), (0.1, 3, 5), (0.1, 3, 10)]
+)
+def test_neither_the_luck_of_trainings_nor_traits_of_people_make_an_effect(
+    luck: float, trait: float, people: int
+):
     noise = np.random.default_rng(0)
-    found = [crossed(lucky(noise, luck, trait)) for _ in range(1000)]
+    found = [crossed(lucky(noise, luck, trait, people=people)) for _ in range(1000)]
     assert np.mean([each.p < 0.05 for each in found]) < 0.065
     assert np.mean([each.interval[0] < 0 < each.interval[1] for each in found]) > 0.935
-    by_people = [sign_flip(lucky(noise, 0.5).mean(0)) for _ in range(50)]
-    assert np.mean([p < 0.05 for p in by_people]) > 0.2  # people alone are the wrong unit
+
+
+def test_people_alone_are_the_wrong_unit():
+    noise = np.random.default_rng(0)
+    by_people = [sign_flip(lucky(noise, 0.5).mean(0)) for _ in range(100)]
+    assert np.mean([p < 0.05 for p in by_people]) > 0.2
 
 
 def test_an_effect_of_the_detectable_size_is_found_in_eight_of_ten_studies():

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from alzgan.evaluation.candidates import Judged
 from alzgan.evaluation.reference import Images, who_of
 from alzgan.evaluation.verdicts import Verdict, verdict
 from alzgan.files import digest_of, replacing, write_table
-from alzgan.metrics.reading import APART, CANNOT, ONE, OPEN, THREE, judged
+from alzgan.metrics.reading import APART, CANNOT, ONE, OPEN, THREE, case_count, judged
 from alzgan.metrics.record import Question
 from alzgan.report.reading import reading_page
 from alzgan.text import counted, printable
@@ -73,8 +74,10 @@ class Study:
 
     @property
     def cases(self) -> np.ndarray:
-        """The independent case that each item belongs to (items,)."""
-        return np.arange(len(self)) if self.mode == THREE else self.shown.cases[self.order[:, 0]]
+        """The case that each item belongs to (items,), or both of its real images do (items, 2)."""
+        if self.mode == THREE:
+            return self.shown.cases[self.order[~self.synthetic]].reshape(len(self), 2)
+        return self.shown.cases[self.order[:, 0]]
 
     def table(self, answers: Sequence[Answers]) -> np.ndarray:
         """The answer of each reader to each item (readers, items), nan for none.
@@ -95,8 +98,7 @@ class Study:
                 raise UserError(f"{place}: the page has no item {wrong[0]}")
             own[np.array(list(each.answers)) - 1] = list(each.answers.values())
             answered = ~np.isnan(own)
-            cases = [set(self.cases[answered & (kinds == kind)].tolist()) for kind in set(kinds.tolist())]
-            if min(map(len, cases)) < 2:
+            if min(case_count(self.cases[answered & (kinds == kind)]) for kind in set(kinds.tolist())) < 2:
                 raise UserError(
                     f"{place} has {len(each.answers)} of {len(self)} answers, too few: let the reader go on"
                 )
@@ -265,7 +267,10 @@ def advice(summary: dict[str, Any]) -> str:
     if found["needed"] is not None:
         cases, readers = found["needed"]["cases"], found["needed"]["readers"]
         same = "this reader" if len(found["readers"]) == 1 else f"these {len(found['readers'])} readers"
-        ways = [f"{cases:,} {plural(summary)} for {same}"] if cases else []
+        people = ceil(summary["real"]["people"] * (cases or 0) / summary["items"])
+        ways = (
+            [f"{cases:,} {plural(summary)} (the real ones of {people:,} people) for {same}"] if cases else []
+        )
         ways += [f"{readers} readers of {summary['items']} {plural(summary)}"] if readers else []
         text = f". With the same accuracy, {' or '.join(ways) or f'more {plural(summary)} alone'} would "
         text += "tell" if ways else "not tell"

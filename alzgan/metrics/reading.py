@@ -5,13 +5,14 @@ share of real images called real. AUC is the chance that a synthetic image got t
 one, where equal answers count half. Guessing gives 0.5 in each. Where one of three images is to be named,
 accuracy is the share of right answers, and guessing gives 1/3. Images without an answer are left out.
 
-A case is a person with all of their real images, or one synthetic image. Intervals are for other readers and
-other cases. The variance is that of Obuchowski and Rockette (1995), with the degrees of freedom of Hillis
-(2007, "A comparison of denominator degrees of freedom methods for multiple observer ROC analysis").
-Covariances are those of DeLong et al. (1988) and, for several images of a person, of Obuchowski (1997). An
-interval is at least as wide as for these readers alone. That of a single reader is over cases alone. A right
-and a wrong case are added to each kind, or two of each where one of three is to be named. So intervals have a
-width even if all answers are right (Agresti and Caffo 2000).
+A case is a person with all of their real images, or one synthetic image. Triples that show the same person
+are not independent either (Aronow, Samii and Assenova 2015, "Cluster-robust variance estimation for dyadic
+data"). Intervals are for other readers and other cases. The variance is that of Obuchowski and Rockette
+(1995), with the degrees of freedom of Hillis (2007, "A comparison of denominator degrees of freedom methods
+for multiple observer ROC analysis"). Covariances are those of DeLong et al. (1988) and, for several images of
+a person, of Obuchowski (1997). An interval is at least as wide as for these readers alone. That of a single
+reader is over cases alone. A right and a wrong case are added to each kind, or two of each where one of three
+is to be named. So intervals have a width even if all answers are right (Agresti and Caffo 2000).
 """
 
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ ONE, THREE = MODES = "one", "three"
 CHANCE = {ONE: 1 / 2, THREE: 1 / 3}
 SCALE = {ONE: 6, THREE: 3}  # the highest answer: 1 is surely real, 6 surely synthetic; or which of three
 APART, CANNOT, OPEN = "readers tell them apart", "readers cannot", "cannot tell"
+ADDED = {ONE: 2, THREE: 4}  # cases of each kind
 MOST_CASES, MOST_READERS = 20_000, 30  # a study that needs more is not proposed
 
 
@@ -63,16 +65,31 @@ def share(values: np.ndarray, units: np.ndarray, weights: np.ndarray) -> Estimat
 
     Args:
         values: of each reader and image.
-        units: the case that each image belongs to (N,).
+        units: the case that each image belongs to (N,), or both of a triple's (N, 2).
         weights: of the images (N,).
     """
     weights = np.where(np.isnan(values), 0, weights)
     values = np.nan_to_num(values)
     total = weights.sum(1, keepdims=True)
     mean = (weights * values).sum(1, keepdims=True) / total
-    names, unit = np.unique(units, return_inverse=True)
-    influence = (weights * (values - mean) / total) @ np.eye(len(names))[unit]
-    return Estimate(mean[:, 0], influence @ influence.T * len(names) / (len(names) - 1), len(names))
+    influence, cases = weights * (values - mean) / total, case_count(units)
+    covariance = influence @ have_a_case_in_common(units) @ influence.T
+    if units.ndim > 1:  # with overlapping cases the estimate can be too small, even negative
+        covariance = np.maximum(covariance, influence @ influence.T)
+    return Estimate(mean[:, 0], covariance * cases / (cases - 1), cases)
+
+
+def case_count(units: np.ndarray) -> int:
+    """The number of independent cases: of people, but at most that of images or triples."""
+    return min(len(units), len(np.unique(units)))
+
+
+def have_a_case_in_common(units: np.ndarray) -> np.ndarray:
+    """Whether each two images or triples (N, N) have a case in common."""
+    member = np.zeros((len(units), len(np.unique(units))))
+    inverse = np.unique(units, return_inverse=True)[1]
+    np.put_along_axis(member, inverse.reshape(len(units), -1), 1, 1)
+    return (member @ member.T > 0).astype(float)
 
 
 def estimates(
@@ -122,10 +139,11 @@ def with_added(
     else:
         added, truths = [1, SCALE[ONE]] * 2, [0, 0, 1, 1]
     sizes = {kind: kind_size(truth, units, kind, mode) for kind in set(truths)}
+    others = -1 - np.arange(4 * units[0].size).reshape(4, *units.shape[1:])
     return (
         np.hstack([answers, np.tile(np.array(added, float), (len(answers), 1))]),
         np.concatenate([truth, truths]),
-        np.concatenate([np.unique(units, return_inverse=True)[1], -1 - np.arange(4)]),
+        np.concatenate([np.unique(units, return_inverse=True)[1].reshape(units.shape), others]),
         np.concatenate([np.ones(len(truth)), [sizes[kind] for kind in truths]]),
     )
 
@@ -133,7 +151,7 @@ def with_added(
 def kind_size(truth: np.ndarray, units: np.ndarray, kind: int, mode: str) -> float:
     """The mean number of images of a case of this kind."""
     own = units if mode == THREE else units[truth == kind]
-    return len(own) / len(np.unique(own))
+    return len(own) / case_count(own)
 
 
 def variances(found: Estimate) -> Variances:
@@ -214,8 +232,9 @@ def judged(
         answers: of each reader to each image or triple (R, N), nan for none. Mode "one": 1 (surely real) to 6
             (surely synthetic). Mode "three": the place of the synthetic image, 1 to 3.
         truth: mode "one": 1 for a synthetic image, 0 for a real one (N,); mode "three": its place.
-        units: the case that each belongs to (N,): the person, or the synthetic image or triple itself. Each
-            reader must have answered images of each kind, and of each there must be two cases.
+        units: the case that each belongs to (N,): the person, or the synthetic image itself; mode "three":
+            both people whose images are in it (N, 2). Each reader must have answered images of each kind, and
+            of each there must be two cases.
         mode: "one" or "three".
         margin: the distance from chance within which accuracy counts as chance.
 
@@ -250,7 +269,7 @@ def judged(
         "kappa": fleiss_kappa(
             answers if mode == THREE else np.where(np.isnan(answers), np.nan, answers > SCALE[ONE] / 2)
         ),
-        "needed": needed(plain["accuracy"], wide["accuracy"], len(truth), CHANCE[mode], margin)
+        "needed": needed(plain["accuracy"], wide["accuracy"], len(truth), mode, margin)
         if answer == OPEN and why != "one-sided"
         else None,
     }
@@ -272,32 +291,33 @@ def concluded(
     return OPEN, "one-sided" if one_sided else ""
 
 
-def needed(
-    plain: Estimate, wide: Estimate, count: int, chance: float, margin: float
-) -> dict[str, int | None]:
-    """The numbers of cases for as many readers, and of readers for as many cases, that would give an answer.
+def needed(plain: Estimate, wide: Estimate, count: int, mode: str, margin: float) -> dict[str, int | None]:
+    """The numbers of images for these readers, and of readers for these images, that would give an answer.
 
-    The interval fits if it is narrower than the distance of the accuracy from chance, or than its distance
-    from the margin's end. More readers than one are not proposed to a single one, since nothing is known of
-    their differences.
+    With more images come as many more people. More readers than one are not proposed to a single one, since
+    nothing is known of their differences.
     """
-    readers, distance = len(plain.value), abs(float(plain.value.mean()) - chance)
-    target = max(distance, margin - distance)
-    counts = np.arange(count, MOST_CASES + 1)
+    readers, value, chance = len(plain.value), float(plain.value.mean()), CHANCE[mode]
+    shift = float(wide.value.mean()) - value  # by the added cases, which weigh less among more
+
+    def tells(half: np.ndarray, cases: ArrayLike) -> np.ndarray:
+        centre = value + shift * (plain.cases + ADDED[mode]) / (np.asarray(cases) + ADDED[mode])
+        low, high = np.minimum(centre - half, value), np.maximum(centre + half, value)
+        return (low > chance) | (high < chance) | ((low >= chance - margin) & (high <= chance + margin))
+
+    counts = np.arange(count + 1, MOST_CASES + 1)
+    times, cases = count / counts, plain.cases * counts / count
     if readers == 1:
-        half = t.ppf(1 - LEVEL / 2, plain.cases * counts / count - 1) * np.sqrt(
-            wide.covariance[0, 0] * count / counts
-        )
-        return {"cases": first(counts, half <= target), "readers": None}
+        half = t.ppf(1 - LEVEL / 2, cases - 1) * np.sqrt(wide.covariance[0, 0] * times)
+        return {"cases": first(counts, tells(half, cases)), "readers": None}
     now = variances(wide)
     between = max(now.readers - now.own, 0.0)
-    times = count / counts
     larger = Variances(between + now.own * times, now.own * times, now.shared * times)
-    several = np.arange(readers, MOST_READERS + 1)
+    several = np.arange(readers + 1, MOST_READERS + 1)
     more = Variances(between + now.own, now.own, now.shared)
     return {
-        "cases": first(counts, half_width(larger, readers, plain.cases / times) <= target),
-        "readers": first(several, half_width(more, several, plain.cases) <= target),
+        "cases": first(counts, tells(half_width(larger, readers, cases), cases)),
+        "readers": first(several, tells(half_width(more, several, plain.cases), plain.cases)),
     }
 
 

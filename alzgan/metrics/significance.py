@@ -96,8 +96,9 @@ def crossed(differences: np.ndarray) -> Effect:
     squares of an analysis of variance, the variance of the mean is (MS_S + max(MS_P - MS_SP, 0)) / (S P), and
     its degrees of freedom are (S - 1) times the square of that sum over MS_S squared. Reader studies treat
     readers and cases in the same way (Dorfman, Berbaum and Metz 1992; Hillis 2007, "A comparison of
-    denominator degrees of freedom methods for multiple observer ROC analysis"). A test over people alone
-    would mistake the luck of the trainings for an effect.
+    denominator degrees of freedom methods for multiple observer ROC analysis"). There are at most P - 1
+    degrees: Hillis has many cases, and with few people MS_P is uncertain too. A test over people alone would
+    mistake the luck of the trainings for an effect.
 
     Args:
         differences: the difference for each training and person (S, P), both at least 2.
@@ -111,4 +112,4 @@ def crossed(differences: np.ndarray) -> Effect:
     by_both = np.square(rest).sum() / ((trainings - 1) * (people - 1))
     total = by_training + max(by_person - by_both, 0.0)
     degrees = (trainings - 1) * (total / by_training) ** 2 if by_training else np.inf
-    return Effect(mean, float((total / differences.size) ** 0.5), float(degrees))
+    return Effect(mean, float((total / differences.size) ** 0.5), float(min(degrees, people - 1)))

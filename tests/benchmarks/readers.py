@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 
-from alzgan.metrics.reading import APART, CANNOT, ONE, OPEN, judged
+from alzgan.metrics.reading import APART, CANNOT, CHANCE, ONE, OPEN, THREE, judged
 
 MARGIN = 0.1
 IMAGES = 0.15  # the deviation between images of the chance to be recognised
@@ -20,6 +20,35 @@ def answers_of(
     chances = chance + spread * noise.uniform(-1, 1, (readers, 1)) + IMAGES * noise.uniform(-1, 1, images)
     called = np.where(noise.random((readers, images)) < chances, truth, 1 - truth)
     return noise.integers(1, 4, called.shape) + 3 * called, truth
+
+
+def triples_of(
+    noise: np.random.Generator, people: int, triples: int, spread: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A reader's answers (1, N), who names what looks oddest; the truths; the people in each triple (N, 2).
+
+    Synthetic images look as odd as real ones. The deviation between people is `spread`, and 1 between the
+    images of a person.
+    """
+    who = np.stack([noise.permutation(people)[:2] for _ in range(triples)])
+    synthetic = noise.normal(0, np.hypot(1, spread), (triples, 1))
+    real = noise.normal(0, spread, people)[who] + noise.normal(0, 1, who.shape)
+    places = noise.permuted(np.tile(np.arange(3), (triples, 1)), axis=1)
+    odd = np.take_along_axis(np.hstack([synthetic, real]), places, 1)
+    return odd.argmax(1)[None] + 1, places.argmin(1) + 1, who
+
+
+def of_triples(draws: int) -> None:
+    """Print how often an interval contains chance if the same people are in many triples."""
+    for people, triples in ((20, 100), (80, 100), (80, 400)):
+        for spread in (0.0, 0.6, 1.0):
+            noise, covered = np.random.default_rng(0), 0
+            for _ in range(draws):
+                told = judged(*triples_of(noise, people, triples, spread), THREE, MARGIN)["all"]["accuracy"]
+                covered += told["low"] <= CHANCE[THREE] <= told["high"]
+            print(
+                f"{triples} triples of {people} people who differ by {spread}: {covered / draws:6.1%} covered"
+            )
 
 
 def main(draws: int) -> None:
@@ -39,4 +68,6 @@ def main(draws: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)
+    draws = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    main(draws)
+    of_triples(draws)

@@ -3,6 +3,7 @@
 import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from alzgan.runs import session
 from alzgan.runs.build import build_model
 from alzgan.runs.checkpoints import load_checkpoint
 from alzgan.runs.resume import run_to_continue
-from alzgan.runs.start import start_from
+from alzgan.runs.start import check_held_out, start_from
 
 NEW = ("model.generator_optimizer.lr=1e-5", "data.batch_size=4", "trainer.max_steps=4")
 UNWATCHED = ("callbacks.quality=null", "callbacks.samples=null", "callbacks.health=null", "logger=csv")
@@ -142,6 +143,38 @@ def test_a_start_that_knows_people_held_out_here_is_refused(
         session.run(small_settings(slices, tmp_path / "other", *options, "data.split_seed=1"))
     table = source / "split.csv"
     session.run(small_settings(slices, tmp_path / "same", *options, f"data.subjects=csv:{table}"))
+
+
+def known(people: list[str], rule: str) -> SimpleNamespace:
+    """Data in another folder, with one held-out image of each of these people."""
+    return SimpleNamespace(
+        fingerprint="ours",
+        root="ours",
+        files=[SimpleNamespace(path=f"new/{who}.png") for who in people],
+        subjects=SimpleNamespace(rule=rule, subject=people),
+        split=SimpleNamespace(parts=["test"] * len(people)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("people", "rule", "warned"),
+    [
+        (["Sub 01"], "csv:people.csv", True),  # under another name of its file, and another spelling
+        (["Sub 02"], "csv:people.csv", False),  # was not trained on
+        (["Sub 01"], "content", False),  # a number that means nothing elsewhere
+    ],
+)
+def test_a_start_that_was_trained_on_people_of_the_same_names_is_warned_of(
+    people: list[str], rule: str, warned: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    (tmp_path / "split.csv").write_text("file,subject,split\na.png,sub_01,train\nb.png,sub_02,test\n")
+    path = str(tmp_path / "checkpoints/last.ckpt")
+    first = {"path": path, "fingerprint": "theirs", "root": "theirs", "subject_rule": "regex:x"}
+    unknown = {**first, "fingerprint": "ours"}
+    for started in (first, {**unknown, "started_from": first}):  # also of the run before it
+        caplog.clear()
+        check_held_out(started, known(people, rule))
+        assert ("may have been trained on people who are held out here" in caplog.text) == warned
 
 
 def test_where_it_started_stays_in_the_record_of_a_run_that_goes_on(

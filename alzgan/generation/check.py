@@ -27,7 +27,8 @@ class Judgement(NamedTuple):
         person: whom it shows; empty if unknown.
         similarity: see `alzgan.images.likeness`, from 0 to 1.
         copy: whether the similarity exceeds that of 99 of 100 images of unseen people; for an image of a
-            stack, whether the stack's highest similarity exceeds that of 99 of 100 unseen people's stacks.
+            stack, whether the stack's highest similarity exceeds that of 99 of 100 stacks of as many images
+            of unseen people.
     """
 
     file: str
@@ -56,11 +57,16 @@ class CopyCheck:
         theirs = cached_nearest(unseen.pixels, train.pixels, cache)
         self.search = Search(train.pixels)
         self.threshold = copies_of(theirs, theirs).threshold
-        # A stack is as near as its nearest image, so unseen people's stacks have a threshold of their own.
-        nearest = [theirs.similarity[rows].max() for rows in rows_of(unseen.people)]
-        self.threshold_of_stacks = (
-            float(torch.stack(nearest).double().quantile(QUANTILE)) if nearest else self.threshold
-        )
+        self.of_people = [theirs.similarity[rows] for rows in rows_of(unseen.people)]
+
+    def threshold_of_stacks(self, size: int) -> float:
+        """The highest similarity that 99 of 100 stacks of this size of unseen people do not exceed.
+
+        A stack is as near as its nearest image, so it has a threshold of its own. A person gives one stack,
+        of images at equal distances in the order of their files, or of all images if there are fewer.
+        """
+        nearest = [each[evenly(len(each), size)].max() for each in self.of_people]
+        return float(torch.stack(nearest).double().quantile(QUANTILE)) if nearest else self.threshold
 
     def judge(self, images: Tensor) -> list[Judgement]:
         """Judge uint8 images (N, C, H, W) as they are shown."""
@@ -79,8 +85,13 @@ class CopyCheck:
     def judge_stack(self, images: Tensor) -> list[Judgement]:
         """Judge the uint8 images (N, C, H, W) of one person: all of them are copies, or none."""
         judged = self.judge(images)
-        copy = max(each.similarity for each in judged) > self.threshold_of_stacks
+        copy = max(each.similarity for each in judged) > self.threshold_of_stacks(len(images))
         return [each._replace(copy=copy) for each in judged]
+
+
+def evenly(count: int, size: int) -> np.ndarray:
+    """The middle row of each of `size` equal parts of `count` rows; all rows if there are fewer."""
+    return ((np.arange(size) + 0.5) * count / size).astype(int) if size < count else np.arange(count)
 
 
 def rows_of(people: np.ndarray | None) -> list[np.ndarray]:

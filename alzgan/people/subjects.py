@@ -28,6 +28,7 @@ PARTS = ("train", "validation", "test")
 LEFT_OUT = "left out"  # in no part, for example a copy of an image in a part
 BESIDE = ("subjects.csv", "manifest.csv", "split.csv")  # tables that auto looks for in the root, in order
 FEW_PEOPLE = 10  # samples of a class with fewer people may resemble these people
+NUMBERING = ("kaggle4", "content")  # rules that number the people: their names mean nothing elsewhere
 RECOVERY = 2  # version of "content"; raise it when the same images would give other people
 CHOICES = (
     "data.subjects=csv:FILE (columns file, subject), data.subjects=regex:PATTERN (its first group is the "
@@ -144,7 +145,7 @@ def by_names(files: Sequence[ImageFile]) -> Subjects | None:
 
 def refuse_spellings(found: Subjects, files: Sequence[ImageFile]) -> None:
     """Raise UserError if two ids differ in spelling only."""
-    if found.rule in ("kaggle4", "content"):  # these rules number the people
+    if found.rule in NUMBERING:
         return
     # Under `none`, and in the table of such a run, an id is a file's path.
     pairs = zip(found.subject, files, strict=True)

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from alzgan.errors import UserError
 from alzgan.files import read_table
 from alzgan.game import AVERAGE
 from alzgan.gan import GAN
+from alzgan.people.names import spelling_key
+from alzgan.people.subjects import NUMBERING
 from alzgan.runs.checkpoints import load_checkpoint, optimizer_fits
 from alzgan.runs.config import checkpoint_file
 from alzgan.runs.resume import Previous
@@ -136,7 +138,9 @@ def origin(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
         "step": checkpoint.get("global_step"),
         "root": known.get("root"),
         "fingerprint": known.get("fingerprint"),
+        "subject_rule": known.get("subject_rule"),
         "trained_features": features_behind(made),
+        "started_from": made.get("started_from"),
     }
 
 
@@ -147,30 +151,48 @@ def features_behind(made: Mapping[str, Any]) -> dict[str, str]:
 
 
 def check_held_out(started: dict[str, Any], data: MRIDataModule) -> None:
-    """Check that the other run was not trained on people who are held out here.
+    """Check that neither the other run nor any before it was trained on people who are held out here.
 
-    It warns if that cannot be known.
+    It warns if that cannot be known, and if people have the names of some who are held out here.
 
     Raises:
         UserError: it was trained on them, so measurements on unseen people would be too good.
     """
-    if started["fingerprint"] == data.fingerprint:
-        return
-    table = Path(started["path"]).parent.parent / "split.csv"
-    seen = {row["file"] for row in read_table(table) if row.get("split") == "train"}
-    parts = zip(data.files, data.subjects.subject, data.split.parts, strict=True)
-    leaked = {who for file, who, part in parts if part != "train" and file.path in seen}
-    if leaked and started["root"] and os.path.realpath(started["root"]) == os.path.realpath(data.root):
-        raise UserError(
-            f"{started['path']} was trained on {counted(len(leaked), 'person', 'people')} held out here, for "
-            f"example {printable(min(leaked))}; hold out the same people with "
-            f"{shell_override('data.subjects', f'csv:{table}')}"
-        )
-    if leaked or not seen:
-        log.warning(
-            f"{started['path']} may have been trained on people who are held out here: then measurements on "
-            "them are too good"
-        )
+    for run in lineage(started):
+        if run["fingerprint"] == data.fingerprint:
+            continue
+        table = Path(run["path"]).parent.parent / "split.csv"
+        rows = [row for row in read_table(table) if row.get("split") == "train"]
+        files = {row["file"] for row in rows}
+        names = {spelling_key(row["subject"]) for row in rows} if names_people(run, data) else set()
+        people = zip(data.files, data.subjects.subject, data.split.parts, strict=True)
+        held_out = [(file.path, who) for file, who, part in people if part != "train"]
+        leaked = {who for path, who in held_out if path in files}
+        if leaked and run["root"] and os.path.realpath(run["root"]) == os.path.realpath(data.root):
+            raise UserError(
+                f"{run['path']} was trained on {counted(len(leaked), 'person', 'people')} held out here, for "
+                f"example {printable(min(leaked))}; hold out the same people with "
+                f"{shell_override('data.subjects', f'csv:{table}')}"
+            )
+        if leaked or not rows or any(spelling_key(who) in names for _, who in held_out):
+            log.warning(
+                f"{run['path']} may have been trained on people who are held out here: then measurements on "
+                "them are too good"
+            )
+
+
+def lineage(started: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The run that a run started from, the one which that started from, and so on; see `origin`."""
+    run: dict[str, Any] | None = started
+    while run:
+        yield run
+        run = run.get("started_from")
+
+
+def names_people(run: dict[str, Any], data: MRIDataModule) -> bool:
+    """Whether equal names of people in a run and in this data can be the same people."""
+    rules = run.get("subject_rule") or "none", data.subjects.rule
+    return not any(rule in (*NUMBERING, "none") for rule in rules)
 
 
 def fitting(gan: GAN, theirs: dict[str, Tensor], wanted: Sequence[str]) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from alzgan.metrics.record import Question
 from alzgan.metrics.utility_study import utility
 
 UTILITY = Question(name="utility", asks="Do they help?")
-VERSION = 2  # of the cached results; raise it when the same images give other numbers
+VERSION = 3  # of the cached results; raise it when the same images give other numbers
 
 
 def missing(candidate: Candidate, reference: Reference) -> str | None:

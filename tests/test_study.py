@@ -235,7 +235,11 @@ def test_recipes_are_compared_split_by_split():
     assert [effect.mean, effect.error] == pytest.approx([by_hand.mean, by_hand.error])
     distance = differences(found)["Fréchet distance"]  # over unseen people's
     assert [distance.mean, distance.error] == pytest.approx([by_hand.mean / 2, by_hand.error / 2])
-    assert "| recall | +0.20 |" in on_other_splits(found)
+    section = on_other_splits(found)
+    assert "| recall | +0.20 |" in section
+    assert "it is on 0 of 3" in section  # a distance of 0.3 is farther than 0.1
+    assert "they are 0.1 to 0.3 and 0.1 to 0.2" in section
+    assert "it is on 3, and that of `small` on 3" in section
 
 
 def peer(name: str, distance: float, recall: float, minutes: float = 20) -> dict[str, Any]:

@@ -375,7 +375,8 @@ written down before the first run, after a pilot on some cells.
 Before you read the figures:
 
 - The settings of `small`, `aided` and `caided` were chosen with results of these same 80 people in view, and
-  `small_hour` was added after them. No generator was trained on the 80.
+  `small_hour` was added after them. No generator was trained on the 80. [Other
+  splits](#on-other-splits-of-the-people) choose by some people and judge by others.
 - A sample is "too near" if it is more like a training image than 99 of 100 images of the 80 people are. The
   first table has shares that an earlier search found, for shifts and mirrors only. [The full
   search](#copies-and-when-to-stop) finds more. Poor samples are near to nothing: a low share means something

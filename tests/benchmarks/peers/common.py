@@ -3,7 +3,8 @@
     python tests/benchmarks/peers/PEER.py RUN OUT [--minutes 20 60] [--count 1000] [--seed 0]
 
 A peer trains on the images of the people in train of a run of alzgan: the same people, crop, size and greys.
-Time spent on samples does not count. Samples go to `OUT/20_minutes`, as PNG files, for `alzgan.evaluate
+Minutes are the processor's, over the number of threads: neither other programs nor the time spent on samples
+count. Samples go to `OUT/20_minutes`, as PNG files, for `alzgan.evaluate
 samples=`, and what was done to `OUT/peer.json`.
 """
 
@@ -57,12 +58,12 @@ def compete(name: str, make: Callable[[int], Peer], packages: Sequence[str]) -> 
     spent, steps, batches = 0.0, 0, endless(images, peer.batch_size)
     for minutes in sorted(options.minutes):
         while spent < 60 * minutes:
-            start = time.perf_counter()
+            start = seconds()
             peer.step(next(batches))
-            spent, steps = spent + time.perf_counter() - start, steps + 1
-        start = time.perf_counter()
+            spent, steps = spent + seconds() - start, steps + 1
+        start = seconds()
         save(peer, options.count, options.out / f"{minutes:g}_minutes")
-        marks.append({"minutes": minutes, "steps": steps, "seconds_of_sampling": time.perf_counter() - start})
+        marks.append({"minutes": minutes, "steps": steps, "seconds_of_sampling": seconds() - start})
         print(f"{minutes:g} minutes: {steps:,} steps of {peer.batch_size} images", flush=True)
         about = {
             "name": name,
@@ -73,6 +74,11 @@ def compete(name: str, make: Callable[[int], Peer], packages: Sequence[str]) -> 
             "samples": marks,
         }
         write_json(options.out / "peer.json", about)
+
+
+def seconds() -> float:
+    """The processor's time so far, over the number of threads."""
+    return time.process_time() / torch.get_num_threads()
 
 
 def command_line() -> argparse.Namespace:

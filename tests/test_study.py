@@ -258,8 +258,8 @@ def test_others_that_are_better_are_said_first():
     ours = of_judge(within(found, "aided", 20), "recall")["mean"]
     poor, good = peer("poor", 200.0, 0.0), peer("good", 2.2, ours / 2)
     section = others_generators(found._replace(peers=[poor, good]))
-    assert "good is nearer to unseen people than `aided`" in section
-    assert "the nearest, good, has 1.1 times" in section
+    assert "the good is nearer to unseen people than `aided`" in section
+    assert "the nearest, the good, has 1.1 times" in section
     assert "none is above `aided`" in section
     assert [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| ")][2:] == [
         "| good",
@@ -272,7 +272,7 @@ def test_others_that_are_better_are_said_first():
     varied = [peer(name, 200.0, ours + 0.1) for name in "abc"]
     section = others_generators(found._replace(peers=varied))
     assert "none is nearer" in section
-    assert "a, b and c are above `aided`" in section
+    assert "the a, the b and the c are above `aided`" in section
 
 
 def test_our_rows_beside_others_took_no_more_minutes():

@@ -254,7 +254,8 @@ def others_generators(found: Found) -> str:
 
 Generators that others published were trained on the images of the same people for the same minutes of one
 core, in float32, with their authors' settings: [scripts and
-versions](../../tests/benchmarks/peers/README.md). The same 80 people judge. [What we
+versions](../../tests/benchmarks/peers/README.md). The same 80 people judge. These networks are
+usually trained on a GPU for hours, and most are larger than ours: the table says what a CPU gives. [What we
 expected](../../.github/study/before_peers.md) was written down before the first was judged.
 
 {judged_by_another(rows, about)}"""
@@ -287,9 +288,9 @@ def who_is_better(found: Found) -> str:
         nearest, most = min(peers, key=multiple), max(peers, key=recall)
         sentences.append(
             f"After {minutes:g} minutes of one core, {are(nearer)} nearer to unseen people than `aided`. Its "
-            f"Fréchet distance is {multiple(ours):.1f} times theirs; the nearest, {nearest['name']}, has "
+            f"Fréchet distance is {multiple(ours):.1f} times theirs; the nearest, the {nearest['name']}, has "
             f"{multiple(nearest):.1f} times. In recall, {are(varied)} above `aided` with {recall(ours):.2f}; "
-            f"the highest is {recall(most):.2f}, of {most['name']}."
+            f"the highest is {recall(most):.2f}, of the {most['name']}."
         )
     return " ".join(sentences)
 
@@ -298,7 +299,7 @@ def are(names: Sequence[str]) -> str:
     """Names in a sentence, with their verb."""
     if not names:
         return "none is"
-    *others, last = names
+    *others, last = (f"the {name}" for name in names)
     return f"{', '.join(others)} and {last} are" if others else f"{last} is"
 
 

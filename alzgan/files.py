@@ -206,9 +206,8 @@ def reporting_disk_errors(folder: Path, then: str | None = None) -> Iterator[Non
         if failed is None:
             raise
         then = then or f"continue with {shell_override('ckpt_path', folder)}"
-        raise UserError(
-            f"cannot write to {folder}: {failed.strerror}; free or mount the disk, then {then}"
-        ) from error
+        what = "choose a folder" if isinstance(failed, NotADirectoryError) else "free or mount the disk"
+        raise UserError(f"cannot write to {folder}: {failed.strerror}; {what}, then {then}") from error
     finally:
         threading.excepthook = report
 

@@ -19,7 +19,6 @@ from alzgan.sources.audit import Audit, audit, contact_sheet, lines
 from alzgan.sources.volumes import Choice, Sliced, volume_paths, write_slices
 from alzgan.text import printable, shell_override, shell_word
 
-GREY = ("1", "L", "LA", "La", "I", "F")  # Pillow's modes of grey images; of 16 bits "I;16..."
 NOT_READY = 2  # exit code if the folder is not ready to train; 1 is an error
 
 
@@ -125,7 +124,7 @@ def next_steps(found: Audit, root: Path, run_dir: Path, overrides: list[str]) ->
         told = [text for text in told if not text.startswith("data.root=")]
         recipe = ["model=small", "data=mri"]
         command = ["python -m alzgan.train", *recipe, shell_override("data.root", root)]
-        grey = all(mode.partition(";")[0] in GREY for mode in found.report["modes"])
+        grey = found.report["grey"] == found.report["images"]
         if grey and not any(text.startswith(("data.channels=", "data.slices_as_channels=")) for text in told):
             command.append("data.channels=1")
         command.append("trainer=fast")

@@ -66,6 +66,7 @@ def test_a_sound_folder_is_ready_to_train(folder):
     assert report["sizes"] == {"36x40": 60}
     assert report["modes"] == {"L": 60}
     assert report["bit_depths"] == {"8": 60}
+    assert report["grey"] == 60
     assert (report["unreadable"], report["duplicates"], report["empty_classes"]) == ([], [], [])
     assert (report["subject_rule"], report["subjects"]) == (BY_NAME, 15)
     assert report["slices_per_subject"] == {"lowest": 4, "median": 4, "highest": 4}
@@ -77,6 +78,7 @@ def test_a_sound_folder_is_ready_to_train(folder):
 
 def test_sizes_modes_depths_and_intensities_are_those_of_the_files(folder):
     save(folder, "A/p20_0.png", Image.fromarray(np.stack([picture(20)] * 3, axis=2)))
+    save(folder, "A/p24_0.png", Image.fromarray(np.stack([picture(24), picture(24), picture(25)], axis=2)))
     save(folder, "A/p21_0.tif", Image.fromarray(picture(21)[:30].astype(np.uint16) * 200))
     save(folder, "A/p22_0.png", Image.fromarray(picture(22) > 100))
     save(folder, "A/p23_0.png", np.zeros((40, 36), np.uint8))
@@ -89,13 +91,14 @@ def test_sizes_modes_depths_and_intensities_are_those_of_the_files(folder):
     )
     report = report_of(folder)
     # The picture of two values is a mask.
-    assert report["sizes"] == {"36x40": 62, "36x30": 1}
-    assert report["modes"] == {"L": 61, "RGB": 1, "I;16": 1}
-    assert report["bit_depths"] == {"8": 62, "16": 1}
+    assert report["sizes"] == {"36x40": 63, "36x30": 1}
+    assert report["modes"] == {"L": 61, "RGB": 2, "I;16": 1}
+    assert report["bit_depths"] == {"8": 63, "16": 1}
+    assert report["grey"] == report["images"] - 1  # one of both in RGB is grey
     assert "1 image of two values left out as masks, the first is A/p22_0.png" in report["notes"]
     assert (report["intensity"]["lowest"], report["intensity"]["highest"]) == (0, 255)
     assert report["intensity"]["constant"] == ["A/p23_0.png"]
-    assert 1 / 63 < report["intensity"]["zeros"] < 1.2 / 63  # the black image, and 0.5 % of the 16-bit one
+    assert 1 / 64 < report["intensity"]["zeros"] < 1.2 / 64  # the black image, and 0.5 % of the 16-bit one
     assert report["empty_classes"] == ["C"]
     assert report["ignored_files"] == 1
     assert [note for note in report["notes"] if "several sizes" in note]

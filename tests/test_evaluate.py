@@ -138,10 +138,21 @@ def test_images_of_too_few_unseen_people_say_nothing_of_copies(trained: Path, tm
         evaluate(tmp_path / "e", f"ckpt_path={trained}", "preset.unseen=2", "metrics=[copies]")
 
 
+def test_the_folder_on_record_is_that_of_the_results(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    overrides = (*QUICK, f"ckpt_path={trained}", "metrics=[copies]")
+    found = run.evaluate(compose_config("evaluate", [*overrides]), overrides, tmp_path)
+    assert found["settings"]["run_dir"] == str(tmp_path)
+    assert found["settings"]["metrics"] == ["copies"]
+    assert not (tmp_path / "outputs").exists()
+
+
 def test_too_few_samples_are_told_how_many_are_needed(trained: Path, tmp_path: Path):
     with pytest.raises(
         UserError,
-        match=r"4 samples and preset.size=16 are too few .*: raise both to 10, as many images as 5 held-out",
+        match=r": 4 samples too few for an interval: give 10, as many images as 5 held-out people have",
     ):
         evaluate(tmp_path / "e", f"ckpt_path={trained}", "n=4", "metrics=[fidelity]")
 

@@ -102,7 +102,12 @@ def test_the_recipe_has_one_channel_where_all_images_are_grey(brains: Path, tmp_
     shutil.copytree(brains, root)
     first = root / scan(root)[0].path
     with Image.open(first) as image:
-        image.convert("RGB").save(first)
+        coloured = image.convert("RGB")
+    coloured.save(first)
+    *_, last = prepare(root, tmp_path / "grey")
+    assert "data.channels=1" in last
+    coloured.putpixel((8, 8), (0, 99, 0))
+    coloured.save(first)
     *_, last = prepare(root, tmp_path / "run")
     assert last.endswith(f"alzgan.train model=small data=mri data.root={root} trainer=fast")
 

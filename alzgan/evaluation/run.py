@@ -22,6 +22,7 @@ from alzgan.evaluation.stages import STAGES, Context, Outcome, assess, compares
 from alzgan.files import write_json
 from alzgan.metrics.record import HELD_OUT
 from alzgan.report.page import write_report
+from alzgan.runs.config import as_mapping
 from alzgan.runs.provenance import provenance
 from alzgan.text import counted, printable
 
@@ -65,15 +66,19 @@ def evaluate(settings: DictConfig, overrides: Sequence[str], run_dir: Path) -> d
         print(f"{printable(candidate.name)}: {len(candidate.images):,} samples", flush=True)
         outcomes.append(assess(len(outcomes), each, request.stages, context))
         # Written after each candidate, so that a later failure loses nothing.
-        found = record(outcomes, settings, context.spaces)
+        found = record(outcomes, settings, context.spaces, run_dir)
         write(found, outcomes, run_dir)
     return found
 
 
-def record(outcomes: Sequence[Outcome], settings: DictConfig, judged_in: Sequence[Space]) -> dict[str, Any]:
+def record(
+    outcomes: Sequence[Outcome], settings: DictConfig, judged_in: Sequence[Space], run_dir: Path
+) -> dict[str, Any]:
     """The content of `evaluation.json`."""
     made, candidates = provenance(), [outcome.plain() for outcome in outcomes]
-    shown = [str(name) for name in settings if name != "data"]
+    shown = [str(name) for name in settings if name not in ("data", "run_dir")]
+    # Resolved once more, run_dir would be another folder.
+    chosen = as_mapping(OmegaConf.masked_copy(settings, shown))
     metrics = list(dict.fromkeys(number.metric for outcome in outcomes for number in outcome.numbers))
     pairs = compared([outcome.contributions for outcome in outcomes], settings.seed)
     forms = {outcome.compared.form for outcome in outcomes if outcome.compared}
@@ -81,7 +86,7 @@ def record(outcomes: Sequence[Outcome], settings: DictConfig, judged_in: Sequenc
         "alzgan": alzgan.__version__,
         "command": made["command"],
         # A checkpoint can name other data than the settings do: "data" below has the real ones.
-        "settings": OmegaConf.to_container(OmegaConf.masked_copy(settings, shown), resolve=True),
+        "settings": {**chosen, "run_dir": str(run_dir)},
         "seed": settings.seed,
         "provenance": made,
         "data": data_record(outcomes[0].judged) | {"judges": judges(outcomes[0].judged.reference, settings)},

@@ -180,10 +180,11 @@ def compared_sets(judged: Judged, context: Context) -> Sets:
         if reference.held_out.people is not None:
             most = sorted(Counter(reference.held_out.people.tolist()).values())[-NEEDED_PEOPLE:]
             if min(len(candidate.images), size) < sum(most):
+                few = [f"{len(candidate.images)} samples"] if len(candidate.images) < sum(most) else []
+                few += [f"preset.size={size}"] if size < sum(most) else []
                 raise UserError(
-                    f"{printable(candidate.name)}: {len(candidate.images)} samples and "
-                    f"preset.size={size} are too few for an interval: raise both to {sum(most)}, as many "
-                    f"images as {NEEDED_PEOPLE} held-out people have"
+                    f"{printable(candidate.name)}: {' and '.join(few)} too few for an interval: give "
+                    f"{sum(most)}, as many images as {NEEDED_PEOPLE} held-out people have"
                 )
         raise UserError(
             f"{printable(data.root)}: {len(candidate.images)} samples, {train} people in train and "

@@ -16,8 +16,7 @@ USE = """## Responsible use
 A generator drew these images; none is a scan. Use them for research. Do not use them for diagnosis, or
 instead of real images in a test set. They can show features of the people that the generator was trained on,
 or even repeat one of these people, and they inherit the bias of how those people were chosen. Keep this page
-with the images, and
-always call them synthetic."""
+with the images, and always call them synthetic."""
 
 
 def card(
@@ -120,8 +119,9 @@ def measured(
             else "- Copies: **not looked for**. `check=true` compares each image with every training image."
         )
     if judged is None:
+        what = "Quality, diversity and copies" if rows is None else "Quality and diversity"
         lines.append(
-            "- Quality and diversity: **not measured**. `python -m alzgan.evaluate ckpt_path=RUN "
+            f"- {what}: **not measured**. `python -m alzgan.evaluate ckpt_path=RUN "
             "run_dir=RUN` measures them and writes the results to the run's folder, from which this page "
             "takes them."
         )

@@ -169,11 +169,11 @@ class Making:
         more += [f"{total:,} in all"] if total > len(self.rows) else []
         lines = [f"{len(self.rows):,} files in {self.out}" + (f" ({', '.join(more)})" if more else "")]
         if self.check is not None:
-            dealt = "left out" if self.settings.copies == "drop" else "flagged in manifest.csv"
+            dealt = ": left out" if self.settings.copies == "drop" else ": flagged in manifest.csv"
             whose = "images" if self.order.people is None else "stacks"
             lines.append(
                 f"{self.flagged:,} {whose} are nearer to a training image than {MOST} {whose} of unseen "
-                f"people: {dealt}"
+                f"people{dealt if self.flagged else ''}"
             )
         return [*lines, *(f"note: {note}" for note in self.notes)]
 

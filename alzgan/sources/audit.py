@@ -47,6 +47,7 @@ class Facts:
     digest: str
     lowest: int
     highest: int
+    grey: bool  # also if it is stored in colours
     values: int | None  # number of different grey levels, 1 or 2; None: more
     mean: float
     zeros: float
@@ -68,16 +69,16 @@ def audit(cohort: Cohort) -> Audit:
 
     Keys of the report: `images` (number of readable ones), `classes` (images of each), `class_balance`
     (smallest / largest class), `empty_classes`, `ignored_files` (number), `unreadable` ([file, reason] of
-    each); `sizes` ("WIDTHxHEIGHT"), `modes`, `bit_depths` (images of each); `intensity` (range and mean in
-    0..255, share of pixels at 0, constant files); `duplicates` (groups of files with the same pixels, except
-    constant ones and those that a table leaves out), `duplicates_in_two_classes` and
-    `duplicates_of_two_subjects` (number of such groups), `copies` (number of pairs, see
-    `alzgan.people.copies`); `subject_rule`, `subjects` (number), `slices_per_subject`; `split` (images and
-    subjects of each part), `named_people_across_splits` (number of people, by the files' names, whom a table
-    puts into several parts), `near_duplicates_across_splits` (number of test images that correlate with a
-    train image above `NEAR`; None above `MOST_COMPARED` images), `people_near_duplicated` (number of test
-    people of whose images a tenth or more do); `notes`, `verdict`. Keys about people are
-    None if the people are unknown.
+    each); `sizes` ("WIDTHxHEIGHT"), `modes`, `bit_depths` (images of each), `grey` (images without colour,
+    also if they are stored in RGB); `intensity` (range and mean in 0..255, share of pixels at 0, constant
+    files); `duplicates` (groups of files with the same pixels, except constant ones and those that a table
+    leaves out), `duplicates_in_two_classes` and `duplicates_of_two_subjects` (number of such groups),
+    `copies` (number of pairs, see `alzgan.people.copies`); `subject_rule`, `subjects` (number),
+    `slices_per_subject`; `split` (images and subjects of each part), `named_people_across_splits` (number of
+    people, by the files' names, whom a table puts into several parts), `near_duplicates_across_splits`
+    (number of test images that correlate with a train image above `NEAR`; None above `MOST_COMPARED` images),
+    `people_near_duplicated` (number of test people of whose images a tenth or more do); `notes`, `verdict`.
+    Keys about people are None if the people are unknown.
 
     Raises:
         UserError: no image can be read, or a rule other than auto and content does not fit the folder.
@@ -152,6 +153,7 @@ def facts_or_error(
         digest=blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest(),
         lowest=int(pixels.min()),
         highest=int(pixels.max()),
+        grey=pixels.ndim == 2 or bool((pixels == pixels[..., :1]).all()),
         values=decoding.few_values(pixels),
         mean=float(pixels.mean()),
         zeros=float((pixels == 0).mean()),
@@ -255,6 +257,7 @@ def describe_images(facts: Sequence[Facts]) -> dict[str, Any]:
         "class_balance": min(classes.values()) / max(classes.values()),
         "sizes": dict(Counter(f"{fact.sides[0]}x{fact.sides[1]}" for fact in facts).most_common()),
         "modes": dict(Counter(fact.mode for fact in facts).most_common()),
+        "grey": sum(fact.grey for fact in facts),
         "bit_depths": dict(Counter(str(fact.bits) for fact in facts).most_common()),
         "intensity": {
             "lowest": min(fact.lowest for fact in facts),

@@ -256,7 +256,8 @@ Generators that others published were trained on the images of the same people f
 core, in float32, with their authors' settings: [scripts and
 versions](../../tests/benchmarks/peers/README.md). The same 80 people judge. These networks are
 usually trained on a GPU for hours, and most are larger than ours: the table says what a CPU gives. [What we
-expected](../../.github/study/before_peers.md) was written down before the first was judged.
+expected](../../.github/study/before_peers.md) was written down before the first was judged. The diffusion
+models and most of the runs of 60 minutes that it announces are not there yet.
 
 {judged_by_another(rows, about)}"""
 

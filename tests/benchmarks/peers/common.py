@@ -54,25 +54,29 @@ def compete(name: str, make: Callable[[int], Peer], packages: Sequence[str]) -> 
     torch.manual_seed(options.seed)
     random.seed(options.seed)  # lightweight-gan decides by it whether to augment
     images = images_in_train(options.run)
-    peer, marks = make(images.shape[-1]), []
+    peer = make(images.shape[-1])
+    marks: list[dict[str, float]] = []
+    about = {
+        "name": name,
+        "seed": options.seed,
+        "threads": torch.get_num_threads(),
+        "packages": {package: version(package) for package in ("torch", *packages)},
+        "batch_size": peer.batch_size,
+        "samples": marks,
+    }
     spent, steps, batches = 0.0, 0, endless(images, peer.batch_size)
     for minutes in sorted(options.minutes):
         while spent < 60 * minutes:
             start = seconds()
             peer.step(next(batches))
             spent, steps = spent + seconds() - start, steps + 1
-        start = seconds()
-        save(peer, options.count, options.out / f"{minutes:g}_minutes")
-        marks.append({"minutes": minutes, "steps": steps, "seconds_of_sampling": seconds() - start})
+        marks.append({"minutes": minutes, "steps": steps})
         print(f"{minutes:g} minutes: {steps:,} steps of {peer.batch_size} images", flush=True)
-        about = {
-            "name": name,
-            "seed": options.seed,
-            "threads": torch.get_num_threads(),
-            "packages": {package: version(package) for package in ("torch", *packages)},
-            "batch_size": peer.batch_size,
-            "samples": marks,
-        }
+        start, folder = seconds(), options.out / f"{minutes:g}_minutes"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(options.out / "peer.json", about)  # sampling can take longer than training
+        save(peer, options.count, folder)
+        marks[-1]["seconds_of_sampling"] = seconds() - start
         write_json(options.out / "peer.json", about)
 
 
@@ -110,7 +114,6 @@ def endless(images: Tensor, batch_size: int) -> Iterator[Tensor]:
 
 def save(peer: Peer, count: int, folder: Path) -> None:
     """Save samples as PNG files."""
-    folder.mkdir(parents=True, exist_ok=True)
     for first in range(0, count, 100):
         for number, image in enumerate(to_uint8(peer.sample(min(100, count - first))), first):
             write_png(image, str(folder / f"{number:04}.png"))

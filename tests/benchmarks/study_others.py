@@ -20,6 +20,13 @@ OVER_SPLITS = {  # columns: metric and space
     "C_T": ("train_test_distance", "aligned pixels"),
     "authenticity": ("authenticity", JUDGE),
 }
+EXPECTED = {  # the multiples of unseen people's distance in `before_peers.md`
+    "DCGAN of pytorch/examples": "10 to 20",
+    "SNGAN of mimicry": "8 to 15",
+    "light-weight GAN": "4 to 6",
+    "denoising diffusion": "over 15",
+    "diffusion model of MONAI": "over 15",
+}
 TESTED_OVER_SPLITS = (DISTANCE, "recall", "too near")
 
 
@@ -257,7 +264,7 @@ core, in float32, with their authors' settings: [scripts and
 versions](../../tests/benchmarks/peers/README.md). The same 80 people judge. These networks are
 usually trained on a GPU for hours, and most are larger than ours: the table says what a CPU gives. [What we
 expected](../../.github/study/before_peers.md) was written down before the first was judged. The diffusion
-models and most of the runs of 60 minutes that it announces are not there yet.
+models and most of the runs of 60 minutes that it announces are not there yet. {expected_of_others(found)}
 
 {judged_by_another(rows, about)}"""
 
@@ -277,6 +284,16 @@ def shapes(rows: Sequence[dict[str, Any]]) -> str:
         "\n\nMeasures of the brain: the Wasserstein distance to unseen people, over that between two groups "
         f"of them.\n\n{table_of(lines)}"
     )
+
+
+def expected_of_others(found: Found) -> str:
+    """What was expected of others' generators after 20 minutes, beside what was found."""
+    pairs = [
+        f"{EXPECTED[row['name']]} and {multiple(row):.1f} of the {row['name']}"
+        for row in peers_at(found, 20)
+        if row["name"] in EXPECTED
+    ]
+    return f"Expected and found after 20 minutes: {', '.join(pairs)}." if pairs else ""
 
 
 def who_is_better(found: Found) -> str:

@@ -9,7 +9,7 @@ import pytest
 import study
 from conftest import REPOSITORY, settings
 from omegaconf import OmegaConf
-from study_aided import beside_photographs, summary_of_photographs
+from study_aided import beside_photographs
 from study_others import (
     OVER_SPLITS,
     differences,
@@ -131,9 +131,8 @@ def test_the_page_is_what_the_results_say():
 
 
 def test_the_readme_tells_what_was_measured():
-    readme = " ".join((REPOSITORY / "README.md").read_text().split())
+    readme = (REPOSITORY / "README.md").read_text()
     assert summary(Found.read(FOLDER)) in readme
-    assert summary_of_photographs(Found.read(FOLDER)) in readme
 
 
 def row(value: float, runs: list[str], precision: str) -> dict[str, Any]:
@@ -250,7 +249,7 @@ def peer(name: str, distance: float, recall: float, minutes: float = 20) -> dict
         {"metric": metric, "space": space, "value": values[metric], "unseen": unseen, "n": 500}
         for metric, space in BESIDE_PHOTOGRAPHS.values()
     ]
-    return {"name": name, "minutes": minutes, "steps": 7, "numbers": numbers}
+    return {"name": name, "seed": 0, "minutes": minutes, "steps": 7, "numbers": numbers}
 
 
 def test_others_that_are_better_are_said_first():
@@ -300,6 +299,13 @@ def test_what_a_script_of_others_left_stands_beside_its_numbers(
     assert (found["minutes"], found["steps"], found["seed"], found["data"]) == (60.0, 9, 3, data)
     assert found["numbers"] == numbers[:-1]
     assert str(tmp_path) not in (tmp_path / "peers.json").read_text()
+    (tmp_path / "evaluation.json").write_text(
+        json.dumps({"candidates": [{**run, "name": str(tmp_path / "20_minutes")}], "data": data})
+    )
+    study.gather_peers([tmp_path / "peers.json", tmp_path / "evaluation.json"])
+    assert [each["minutes"] for each in json.loads((tmp_path / "peers.json").read_text())] == [20.0, 60.0]
+    with pytest.raises(AssertionError, match="judged twice"):
+        study.gather_peers([tmp_path / "peers.json", tmp_path / "evaluation.json"])
 
 
 def test_measures_of_the_brain_stand_over_those_of_unseen_people():

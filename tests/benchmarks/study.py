@@ -31,7 +31,8 @@ to `.github/study/splits.json`, and to the page.
     python tests/benchmarks/study.py peers FILE.json [FILE.json ...]
 
 Evaluations of the samples of others' generators, in the same features, go to `.github/study/peers.json`, and
-to the page. Samples lie where the scripts in `tests/benchmarks/peers` put them.
+to the page; with that file among them, they are added to what it has. Samples lie where the scripts in
+`tests/benchmarks/peers` put them.
 """
 
 import json
@@ -160,8 +161,9 @@ def gather_splits(files: Sequence[Path]) -> None:
 
 def gather_peers(files: Sequence[Path]) -> None:
     """Write what the samples of others' generators are worth."""
-    evaluations = [json.loads(path.read_text(encoding="utf-8")) for path in files]
-    found = []
+    contents = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    evaluations = [each for each in contents if not isinstance(each, list)]
+    found = [row for each in contents if isinstance(each, list) for row in each]
     for evaluation, run in ((each, run) for each in evaluations for run in each["candidates"]):
         samples = Path(run["name"])
         about = json.loads((samples.parent / "peer.json").read_text(encoding="utf-8"))
@@ -169,6 +171,8 @@ def gather_peers(files: Sequence[Path]) -> None:
         people = {side: evaluation["data"][side] for side in ("train", "held_out")}
         kept = {"kind": run["kind"], "data": people, "n": run["n"], "numbers": beside(run["numbers"])}
         found.append({**about, **marks[samples.name], **kept})
+    runs = [(each["name"], each["minutes"], each["seed"]) for each in found]
+    assert len(runs) == len(set(runs)), "a generator was judged twice"
     write_json(FOLDER / "peers.json", sorted(found, key=lambda each: (each["minutes"], each["name"])))
 
 

@@ -29,32 +29,6 @@ def beside_photographs(found: Found) -> dict[tuple[str, int], dict[str, Any]]:
     return dict(sorted(rows.items()))
 
 
-def summary_of_photographs(found: Found) -> str:
-    """`aided` beside `small`; the README has it too."""
-    rows = beside_photographs(found)
-    small = rows[max(key for key in rows if key[0] == "small_long")]
-    short = tried_with(found, "small_long")[small["step"], SHORT_AVERAGE]
-    others = [row for (cell, _), row in rows.items() if cell == "aided"]
-    last = max(others, key=lambda row: (len(row["runs"]), row["step"]))  # that all seeds reached
-
-    def at(row: dict[str, Any], ends: bool = False) -> list[str]:
-        columns = [BESIDE_PHOTOGRAPHS[each] for each in ("Fréchet distance", "recall", "too near")]
-        return [told(extra(row, *column), ends) for column in columns]
-
-    ours, longer, theirs = at(last, True), at(others[-1]), at(small)
-    unseen = [extra(last, *BESIDE_PHOTOGRAPHS[each])["unseen"]["mean"] for each in ("recall", "too near")]
-    return (
-        f"After {last['minutes']:.0f} minutes of one CPU core, the Fréchet distance from samples of `aided` "
-        f"to unseen people is {ours[0]} times that between two groups of unseen people. Recall is {ours[1]}; "
-        f"unseen people get {unseen[0]:.2f}. Of the samples, {ours[2]} are too near to a training image; of "
-        f"unseen people's images, {100 * unseen[1]:.1f} % are. After {others[-1]['minutes']:.0f} minutes the "
-        f"distance is {longer[0]} times, recall is {longer[1]}, and {longer[2]} are too near. `small` has "
-        f"{theirs[0]} times and {theirs[1]} after {small['minutes']:.0f} minutes, and {theirs[2]} are too "
-        f"near, or {at(short)[2]} with the average of `aided`. The network that judges is a sibling of the "
-        "one that trains `aided`."
-    )
-
-
 def photographs(found: Found) -> str:
     rows, tried = beside_photographs(found), found.photographs["tried"]
     drawn = {key: rows[key] for key in in_picture(found)}

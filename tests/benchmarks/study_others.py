@@ -338,6 +338,7 @@ def peers_at(found: Found, minutes: float) -> list[dict[str, Any]]:
         {
             **each,
             "step": each["steps"],
+            "runs": [f"seed={each['seed']}"],
             "numbers": [
                 {**number, **dict.fromkeys(("mean", "low", "high"), number["value"])}
                 for number in each["numbers"]

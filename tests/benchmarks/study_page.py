@@ -7,10 +7,12 @@ from functools import partial
 from math import log
 from typing import Any
 
-from study_aided import photographs, summary_of_photographs
-from study_others import on_other_splits, other_sets, others_generators
+from study_aided import beside_photographs, photographs
+from study_others import marks, on_other_splits, other_sets, others_generators, peers_at
 from study_rows import (
+    BESIDE_PHOTOGRAPHS,
     COLUMNS,
+    JUDGE,
     NEAR,
     PRECISIONS,
     SMALL,
@@ -61,7 +63,29 @@ def table(found: Found) -> str:
 
 
 def summary(found: Found) -> str:
-    """`small` beside the textbook's DCGAN; the README has it too."""
+    """What the recipes reach, in a few rows; the README has it too."""
+    rows = beside_photographs(found)
+    small = rows[max(key for key in rows if key[0] == "small_long")]
+    aided = [row for (cell, _), row in rows.items() if cell == "aided"]
+    all_seeds = max(aided, key=lambda row: (len(row["runs"]), row["step"]))
+    (textbook,) = (
+        row for row in peers_at(found, marks(found)[-1]) if row["name"] == "DCGAN of pytorch/examples"
+    )
+    named = [("`aided`", aided[-1]), ("`aided`", all_seeds), ("`small`", small)]
+    columns = ("Fréchet distance", "precision", "recall", "too near")
+    head = ["recipe", "minutes of one CPU core", *columns]
+    lines = [head, ["---"] * len(head)]
+    for name, row in [*named, (textbook["name"], textbook)]:
+        values = [extra(row, *BESIDE_PHOTOGRAPHS[column]) for column in columns]
+        several = len(row["runs"]) > 1
+        lines.append([name, f"{row['minutes']:.0f}", *(told(each, several) for each in values)])
+    theirs = [extra(all_seeds, *BESIDE_PHOTOGRAPHS[column]) for column in columns]
+    lines.append(["unseen people", "", *(told({**each, **each["unseen"]}, False) for each in theirs)])
+    return table_of(lines)
+
+
+def in_other_features(found: Found) -> str:
+    """`small` beside the textbook's DCGAN."""
     early, small, textbook = found.at("small_long", 2880), found.at("small_long"), found.at("dcgan_long")
     recall = number_of(small, "recall")["mean"]
     return (
@@ -81,9 +105,12 @@ def in_short(found: Found) -> str:
     ratios = [ratio for ratio, _ in again.values()]
     return f"""## In short
 
-{summary_of_photographs(found)}
-
 {summary(found)}
+
+A Fréchet distance is divided by that between two groups of unseen people. {JUDGE} judges: a sibling of the
+network that trains `aided`.
+
+{in_other_features(found)}
 
 - `small_hour` takes {found.minutes(hour)} minutes with bfloat16 and {found.minutes(hour, PRECISIONS[1])}
   without. The Fréchet distance of its {COUNTS[len(hour["runs"])]} runs to unseen people is {ends(hour)} times

@@ -308,6 +308,45 @@ def test_what_a_script_of_others_left_stands_beside_its_numbers(
         study.gather_peers([tmp_path / "peers.json", tmp_path / "evaluation.json"])
 
 
+def test_another_seed_on_a_set_is_added_to_those_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(study, "FOLDER", tmp_path)
+    data = {"train": {"people": 66}, "held_out": {"people": 44}}
+    run = {
+        "name": "outputs/x",
+        "sha256": "0",
+        "weights": "average",
+        "step": 9,
+        "trained_by": {
+            "overrides": ["study=small", "seed=1", "data.channels=3", "data.root=DIR"],
+            "precision": "32-true",
+            "device": "cpu",
+        },
+        "numbers": [{**row(8.0, [], "")["numbers"][0], "label": None, "value": 8.0}],
+        "utility": None,
+    }
+    (tmp_path / "evaluation.json").write_text(json.dumps({"candidates": [run], "data": data}))
+    there = {"data": data, "verdict": "ready", "over_seeds": [row(4.0, ["seed=0 study=small"], "32-true")]}
+    for name in ("results", "again", "photographs", "labels"):
+        (tmp_path / f"{name}.json").write_text("{}")
+    file = tmp_path / "sets.json"
+    file.write_text(json.dumps({"LGG": there, "another": there}))
+    study.gather_set("LGG", [file, tmp_path / "evaluation.json"])
+    found = json.loads(file.read_text())
+    assert found["another"] == there
+    assert found["LGG"]["verdict"] == "ready"
+    (both,) = found["LGG"]["over_seeds"]
+    assert both["runs"] == ["seed=0 study=small", "seed=1 study=small"]
+    assert (both["numbers"][0]["mean"], both["numbers"][0]["high"]) == (6.0, 8.0)
+    with pytest.raises(AssertionError, match="judged twice"):
+        study.gather_set("LGG", [file, tmp_path / "evaluation.json"])
+    there["data"] = {"train": {"people": 65}, "held_out": {"people": 44}}
+    file.write_text(json.dumps({"LGG": there}))
+    with pytest.raises(AssertionError, match="different people"):
+        study.gather_set("LGG", [file, tmp_path / "evaluation.json"])
+
+
 def test_measures_of_the_brain_stand_over_those_of_unseen_people():
     numbers = [
         {"metric": "wasserstein", "space": space, "mean": mean, "unseen": {"mean": 0.5}}

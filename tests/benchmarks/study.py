@@ -20,8 +20,8 @@ and benchmarks of the cells on one core, go to `.github/study/photographs.json`,
     python tests/benchmarks/study.py set NAME FILE.json [FILE.json ...]
 
 Evaluations of cells on another data set, in the same features, and the `report.json` that `python -m
-alzgan.prepare` wrote of it, go to `.github/study/sets.json`, and to the page. Each set has its own number of
-channels.
+alzgan.prepare` wrote of it, go to `.github/study/sets.json`, and to the page; with that file among them, runs
+are added to those that it has. Each set has its own number of channels.
 
     python tests/benchmarks/study.py splits FILE.json [FILE.json ...]
 
@@ -45,7 +45,7 @@ from omegaconf import OmegaConf
 from study_aided import in_picture
 from study_others import OVER_SPLITS
 from study_page import page
-from study_rows import BESIDE_PHOTOGRAPHS, FOLDER, JUDGE, METRICS, PAGE, PRECISIONS, Found, named
+from study_rows import BESIDE_PHOTOGRAPHS, FOLDER, JUDGE, METRICS, PAGE, PRECISIONS, Found, named, pooled
 
 from alzgan.evaluation.seeds import CHOSEN_FREELY, over_seeds
 from alzgan.files import replacing, write_json
@@ -73,8 +73,7 @@ def gather(files: Sequence[Path]) -> None:
     assert all(each == people[0] for each in people), "these runs are of different people"
     first = (evaluations or earlier)[0]
     rows = [row for each in earlier for row in each["over_seeds"]] + rows_of(evaluations)
-    runs = [(run, row["step"], row["precision"]) for row in rows for run in row["runs"]]
-    assert len(runs) == len(set(runs)), "a run was judged twice"
+    refuse_twice([(run, row["step"], row["precision"]) for row in rows for run in row["runs"]])
     results = {
         "alzgan": first["alzgan"],
         "packages": first.get("packages") or first["provenance"]["packages"],
@@ -123,13 +122,22 @@ def gather_set(name: str, files: Sequence[Path]) -> None:
     """Write what the recipes are worth on another data set."""
     contents = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     evaluations = [each for each in contents if "candidates" in each]
-    (verdict,) = (each["verdict"] for each in contents if "verdict" in each)
+    earlier = [each[name] for each in contents if name in each]
+    (verdict,) = {each["verdict"] for each in contents + earlier if "verdict" in each}
     for run in (run for each in evaluations for run in each["candidates"]):
         words = run["trained_by"]["overrides"]
         run["trained_by"]["overrides"] = [word for word in words if not word.startswith("data.channels=")]
     data = {side: evaluations[0]["data"][side] for side in ("train", "held_out")}
-    found = {name: {"data": data, "verdict": verdict, "over_seeds": rows_of(evaluations)}}
+    assert all(each["data"] == data for each in earlier), "these runs are of different people"
+    rows = [row for each in earlier for row in each["over_seeds"]] + rows_of(evaluations)
+    refuse_twice([(run, row["step"]) for row in rows for run in row["runs"]])
+    found = {name: {"data": data, "verdict": verdict, "over_seeds": pooled(rows)}}
     write_json(FOLDER / "sets.json", Found.read(FOLDER).sets | found)
+
+
+def refuse_twice(runs: Sequence[tuple[Any, ...]]) -> None:
+    """Raise an AssertionError if something is there twice."""
+    assert len(runs) == len(set(runs)), "a run was judged twice"
 
 
 def gather_splits(files: Sequence[Path]) -> None:
@@ -154,8 +162,7 @@ def gather_splits(files: Sequence[Path]) -> None:
             }
         )
     runs.sort(key=lambda run: (run["cell"], run["split"]))
-    pairs = [(run["cell"], run["split"]) for run in runs]
-    assert len(pairs) == len(set(pairs)), "a split was judged twice"
+    refuse_twice([(run["cell"], run["split"]) for run in runs])
     write_json(FOLDER / "splits.json", runs)
 
 
@@ -171,8 +178,7 @@ def gather_peers(files: Sequence[Path]) -> None:
         people = {side: evaluation["data"][side] for side in ("train", "held_out")}
         kept = {"kind": run["kind"], "data": people, "n": run["n"], "numbers": beside(run["numbers"])}
         found.append({**about, **marks[samples.name], **kept})
-    runs = [(each["name"], each["minutes"], each["seed"]) for each in found]
-    assert len(runs) == len(set(runs)), "a generator was judged twice"
+    refuse_twice([(each["name"], each["minutes"], each["seed"]) for each in found])
     write_json(FOLDER / "peers.json", sorted(found, key=lambda each: (each["minutes"], each["name"])))
 
 

@@ -8,7 +8,7 @@ from conftest import REPOSITORY, settings
 
 README = (REPOSITORY / "README.md").read_text()
 PAGES = {
-    path: path.read_text()
+    path: path.read_text().replace("\\\n", "")  # a command can go on in the next line
     for folder in ("", "conf", "conf/study", "tests/benchmarks", "alzgan/*", ".github")
     for path in sorted(REPOSITORY.glob(f"{folder}/*.md".lstrip("/")))
 }

@@ -20,7 +20,7 @@ from study_others import (
     shapes,
     within,
 )
-from study_page import again_over_before, page, summary
+from study_page import again_over_before, differ, page, summary
 from study_rows import (
     BESIDE_PHOTOGRAPHS,
     FOLDER,
@@ -178,6 +178,13 @@ def test_rows_are_compared_over_the_seeds_that_both_have():
     assert of_seeds(row, both, {"values": [1.0, 5.0, 9.0]})["values"] == [1.0, 9.0]
 
 
+def test_a_change_shows_if_it_is_larger_than_the_spread_of_either_row():
+    one, near, far = (row(value, ["seed=0"], "32-true") for value in (4.0, 5.9, 6.1))
+    assert not differ(one, near)  # each row spreads by 2
+    assert differ(one, far)
+    assert differ(far, one)
+
+
 def test_a_recipe_says_what_it_measured():
     found = Found.read(FOLDER)
     judged = {cell: extra(row, "frechet", JUDGE) for (cell, _), row in beside_photographs(found).items()}
@@ -236,9 +243,10 @@ def test_recipes_are_compared_split_by_split():
     assert [distance.mean, distance.error] == pytest.approx([by_hand.mean / 2, by_hand.error / 2])
     section = on_other_splits(found)
     assert "| recall | +0.20 |" in section
+    section = " ".join(section.split())
     assert "it is on 0 of 3" in section  # a distance of 0.3 is farther than 0.1
     assert "they are 0.1 to 0.3 and 0.1 to 0.2" in section
-    assert "it is on 3, and that of `small` on 3" in section
+    assert "it is on 3 splits, and that of `small` on 3" in section
 
 
 def peer(name: str, distance: float, recall: float, minutes: float = 20) -> dict[str, Any]:
@@ -258,8 +266,8 @@ def test_others_that_are_better_are_said_first():
     poor, good = peer("poor", 200.0, 0.0), peer("good", 2.2, ours / 2)
     section = others_generators(found._replace(peers=[poor, good]))
     assert "the good is nearer to unseen people than `aided`" in section
-    assert "the nearest, the good, has 1.1 times" in section
-    assert "none is above `aided`" in section
+    assert "nearest of the others, the good, has 1.1 times and" in section
+    assert "none is more varied" in section
     assert [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| ")][2:] == [
         "| good",
         "| `aided`",
@@ -271,7 +279,7 @@ def test_others_that_are_better_are_said_first():
     varied = [peer(name, 200.0, ours + 0.1) for name in "abc"]
     section = others_generators(found._replace(peers=varied))
     assert "none is nearer" in section
-    assert "the a, the b and the c are above `aided`" in section
+    assert "the a, the b and the c are more varied" in section
 
 
 def test_our_rows_beside_others_took_no_more_minutes():

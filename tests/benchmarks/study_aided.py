@@ -39,6 +39,7 @@ def photographs(found: Found) -> str:
             "runs": [str(len(row["runs"])) for row in rows.values()],
             "minutes": [f"{row['minutes']:.0f}" for row in rows.values()],
         },
+        next(iter(rows.values())),
     )
     bases = [without_changes(found, row) for row in tried]
     aided = [row for (cell, _), row in rows.items() if cell == "aided"]
@@ -60,7 +61,6 @@ def photographs(found: Found) -> str:
                 for row, base in zip(tried, bases, strict=True)
             ],
         },
-        unseen=False,
     )
     squares = " Squares are [others' generators](#what-else-one-could-use)." if found.peers else ""
     return f"""## A discriminator that has seen photographs
@@ -85,7 +85,7 @@ of the same samples.{squares}*
 Are samples as a whole nearer to training people than to unseen ones? The Fréchet distance of `aided` to the
 first less that to the second, before division, is {nearer[JUDGE][0]:+.1f} after {aided[0]["step"]:,} steps
 and {nearer[JUDGE][-1]:+.1f} after {aided[-1]["step"]:,} in {JUDGE}, and {nearer[TRAINED][0]:+.1f} and
-{nearer[TRAINED][-1]:+.1f} in {TRAINED}. In both networks it falls as training goes on. With one group of
+{nearer[TRAINED][-1]:+.1f} in {TRAINED}. It is smaller at the end in both networks. With one group of
 people on the second side, this neither shows nor excludes that they are nearer.
 
 {shorter_average(found)}

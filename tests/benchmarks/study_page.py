@@ -1,4 +1,4 @@
-"""The page of the study: each sentence is made from the results, so that none can say what was not found."""
+"""The page of the study, whose figures are made from the results."""
 
 import re
 import textwrap
@@ -69,9 +69,8 @@ def summary(found: Found) -> str:
     small = rows[max(key for key in rows if key[0] == "small_long")]
     aided = [row for (cell, _), row in rows.items() if cell == "aided"]
     all_seeds = max(aided, key=lambda row: (len(row["runs"]), row["step"]))
-    (textbook,) = (
-        row for row in peers_at(found, marks(found)[-1]) if row["name"] == "DCGAN of pytorch/examples"
-    )
+    last = peers_at(found, marks(found)[-1])
+    textbook = next(row for row in last if row["name"] == "DCGAN of pytorch/examples")
     named = [("`aided`", aided[-1]), ("`aided`", all_seeds), ("`small`", small)]
     columns = ("Fréchet distance", "precision", "recall", "too near")
     head = ["recipe", "minutes of one CPU core", *columns]

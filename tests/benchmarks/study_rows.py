@@ -196,22 +196,22 @@ def table_of(lines: Sequence[Sequence[str]]) -> str:
 
 
 def judged_by_another(
-    rows: Sequence[dict[str, Any]], about: dict[str, Sequence[str]], unseen: bool = True
+    rows: Sequence[dict[str, Any]], about: dict[str, Sequence[str]], unseen: dict[str, Any] | None = None
 ) -> str:
-    """A table with the columns `BESIDE_PHOTOGRAPHS`, and with unseen people at its end.
+    """A table with the columns `BESIDE_PHOTOGRAPHS`.
 
     Args:
         rows: runs over their seeds.
         about: columns before these, with a cell for each row.
-        unseen: whether unseen people are there.
+        unseen: the row beside which unseen people's numbers stand at the end; None: they are left out.
     """
     columns = BESIDE_PHOTOGRAPHS.values()
     lines = [[*about, *BESIDE_PHOTOGRAPHS], ["---"] * (len(about) + len(columns))]
     for row, *cells in zip(rows, *about.values(), strict=True):
         ends = max(each["high"] - each["low"] for each in row["numbers"]) > 0
         lines.append([*cells, *(told(extra(row, *column), ends) for column in columns)])
-    if unseen:
-        theirs = [extra(rows[0], *column) for column in columns]
+    if unseen is not None:
+        theirs = [extra(unseen, *column) for column in columns]
         numbers = [told({**each, **each["unseen"]}, True) for each in theirs]
         lines.append(["unseen people", *[""] * (len(about) - 1), *numbers])
     return table_of(lines)

@@ -1,7 +1,7 @@
 """The diffusion model of MONAI 1.6.1 (Pinaya et al. 2023), with the settings of its tutorial on 64 x 64.
 
 A U-Net of widths 128, 256 and 256 with attention in the last two, 1,000 time steps, Adam with 2.5e-5, batches
-of 16 (128 in the tutorial). Samples take 25 steps: 1,000 would take more than ten minutes of a core for each.
+of 16 (128 in the tutorial). Samples take 16 steps: 1,000 would take more than ten minutes of a core for each.
 """
 
 import torch
@@ -31,7 +31,7 @@ class Diffusion:
         )
         self.noisier = DDPMScheduler(num_train_timesteps=1000)
         self.cleaner = DDIMScheduler(num_train_timesteps=1000)
-        self.cleaner.set_timesteps(25)
+        self.cleaner.set_timesteps(16)
         self.optimizer = torch.optim.Adam(self.network.parameters(), 2.5e-5)
 
     def step(self, real: Tensor) -> None:

@@ -170,6 +170,18 @@ def test_readers_who_see_guess_say_real_or_exchange_the_keys_get_their_answers()
     assert found["sees, exchanged"]["needed"] == {"cases": None, "readers": None}
 
 
+def test_a_reader_who_is_right_by_confidence_alone_does_not_show_that_readers_cannot():
+    truth = np.repeat([0, 1], 100)
+    ranks = np.where(truth == 1, 3, 1)  # all below the cut
+    for kind in (0, 1):
+        ranks[np.flatnonzero(truth == kind)[:13]] = 5
+    found = read([ranks], truth)
+    accuracy, area = (found["all"][name] for name in ("accuracy", "auc"))
+    assert 0.4 < accuracy["low"] < 0.5 < accuracy["high"] < 0.6
+    assert area["low"] > 0.75
+    assert (found["answer"], found["why"], found["needed"]) == ("cannot tell", "ranked", None)
+
+
 def test_readers_of_triples_get_their_answers():
     truth = guesses(1, highest=3, seed=1)[0]
     answers = {
@@ -384,7 +396,7 @@ def test_odd_readers_are_named(tmp_path: Path):
     text = on_reading(summary(found, read_answers(paths, 6), 0.1))["text"]
     assert "sees left out 10" in text
     assert "x is worse than guessing (0.00), perhaps with mixed-up keys" in text
-    assert "r gave nearly always the same answer" in text
+    assert "The answers of r are one-sided: accuracy could not exceed 0.5" in text
 
 
 def test_a_study_says_what_would_tell_and_over_what_its_intervals_are(tmp_path: Path):
@@ -394,10 +406,15 @@ def test_a_study_says_what_would_tell_and_over_what_its_intervals_are(tmp_path: 
     told["found"] |= {"answer": "cannot tell", "needed": {"cases": 90, "readers": None}}
     said = on_reading(told)["text"]
     assert said.startswith("Readers may be guessing, or be more than 0.1 better or worse")
-    assert "over people and images. With the same accuracy, 90 images (the real ones of 36 people)" in said
+    assert (
+        "over people and images. If the same accuracy came out again, 90 images (the real ones of 36 people)"
+        in said
+    )
     assert "for this reader would tell" in said
     told["found"]["needed"] = {"cases": None, "readers": None}
-    assert ". With the same accuracy, more images alone would not tell" in on_reading(told)["text"]
+    assert (
+        ". If the same accuracy came out again, more images alone would not tell" in on_reading(told)["text"]
+    )
 
 
 HEAD = "page,reader,item,answer,seconds\n"

@@ -251,7 +251,11 @@ def test_recipes_are_compared_split_by_split():
 
 def peer(name: str, distance: float, recall: float, minutes: float = 20) -> dict[str, Any]:
     """What a generator of others has; unseen people have a distance of 2."""
-    values = dict.fromkeys(METRICS, 0.5) | {"frechet": distance, "recall": recall}
+    values = dict.fromkeys(METRICS, 0.5) | {
+        "frechet": distance,
+        "kernel_distance": distance / 1000,
+        "recall": recall,
+    }
     unseen = {"mean": 2.0, "low": 1.0, "high": 3.0}
     numbers = [
         {"metric": metric, "space": space, "value": values[metric], "unseen": unseen, "n": 500}

@@ -78,7 +78,9 @@ def answers_in(path: Path, highest: int) -> Answers:
             item, answer = int(row["item"]), int(row["answer"])
             seconds.append(float(row["seconds"].replace(",", ".")))
         except (ValueError, TypeError, AttributeError):
-            raise UserError(f"{place} line {line}: item, answer and seconds must be numbers") from None
+            raise UserError(
+                f"{place} line {line}: item, answer and seconds must be numbers: give the saved file"
+            ) from None
         if not 0 <= seconds[-1] < inf:
             raise UserError(f"{place} line {line}: seconds {row['seconds']} is not a time")
         if not 1 <= answer <= highest:

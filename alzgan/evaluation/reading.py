@@ -235,6 +235,7 @@ def sentence(found: dict[str, Any]) -> str:
         "each": f" (each of these {len(found['readers'])}; this says little of other readers)",
         "exchanged": ", but take each for the other, perhaps with mixed-up keys",
         "one-sided": ": the answers are too one-sided to show what they see",
+        "ranked": ": accuracy is within the margin, but by their confidence they tell them apart (AUC)",
     }
     return text[found["answer"]] + reasons.get(found["why"], "")
 
@@ -272,14 +273,16 @@ def advice(summary: dict[str, Any]) -> str:
             [f"{cases:,} {plural(summary)} (the real ones of {people:,} people) for {same}"] if cases else []
         )
         ways += [f"{readers} readers of {summary['items']} {plural(summary)}"] if readers else []
-        text = f". With the same accuracy, {' or '.join(ways) or f'more {plural(summary)} alone'} would "
+        enough = " or ".join(ways) or f"more {plural(summary)} alone"
+        text = f". If the same accuracy came out again, {enough} would "
         text += "tell" if ways else "not tell"
     for reader in found["readers"]:
         if reader["accuracy"]["high"] < found["chance"] and found["why"] != "exchanged":
             value = reader["accuracy"]["value"]
             text += f". {reader['name']} is worse than guessing ({value:.2f}), perhaps with mixed-up keys"
         if reader["attainable"] <= found["chance"] + found["margin"]:
-            text += f". {reader['name']} gave nearly always the same answer"
+            most = f"accuracy could not exceed {reader['attainable']:.2f}"
+            text += f". The answers of {reader['name']} are one-sided: {most}"
         if reader["answered"] < summary["items"]:
             text += f". {reader['name']} left out {summary['items'] - reader['answered']}"
     return text

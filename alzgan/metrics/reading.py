@@ -226,7 +226,7 @@ def judged(
     "readers tell them apart" if the interval of the accuracy of all readers, or that of every single reader,
     excludes chance; "readers cannot" if it is within the margin of chance; else "cannot tell". It is
     "cannot tell", too, if the readers' answers are so one-sided that their accuracy could not have left the
-    margin.
+    margin, or if the interval of the AUC excludes 0.5: their confidence tells the images apart.
 
     Args:
         answers: of each reader to each image or triple (R, N), nan for none. Mode "one": 1 (surely real) to 6
@@ -239,11 +239,11 @@ def judged(
         margin: the distance from chance within which accuracy counts as chance.
 
     Returns:
-        Plain containers. "answer" is one of the three above. "why" is "all", "each", "exchanged", "one-sided"
-        or "". "chance" and "margin" are numbers, "kappa" that of Fleiss or None. "all" and each of "readers"
-        have "accuracy" and, in mode "one", "sensitivity", "specificity" and "auc", each with "value", "low"
-        and "high". "needed" has the numbers of cases and of readers that would give an answer if nothing else
-        changed, or None.
+        Plain containers. "answer" is one of the three above. "why" is "all", "each", "exchanged",
+        "one-sided", "ranked" or "". "chance" and "margin" are numbers, "kappa" that of Fleiss or None. "all"
+        and each of "readers" have "accuracy" and, in mode "one", "sensitivity", "specificity" and "auc", each
+        with "value", "low" and "high". "needed" has the numbers of cases and of readers that would give an
+        answer if nothing else changed, or None.
     """
     answers, truth, units = np.asarray(answers, float), np.asarray(truth), np.asarray(units)
     readers = len(answers)
@@ -270,7 +270,7 @@ def judged(
             answers if mode == THREE else np.where(np.isnan(answers), np.nan, answers > SCALE[ONE] / 2)
         ),
         "needed": needed(plain["accuracy"], wide["accuracy"], len(truth), mode, margin)
-        if answer == OPEN and why != "one-sided"
+        if answer == OPEN and not why
         else None,
     }
 
@@ -287,7 +287,10 @@ def concluded(
         if max(highs) < chance:
             return APART, "exchanged"
         if min(lows) >= chance - margin and max(highs) <= chance + margin and not one_sided:
-            return CANNOT, why
+            # Accuracy knows one cut of a reader's scale alone; by their confidence they may tell them apart.
+            areas = [each["auc"] for each in found if "auc" in each]  # chance is 1/2 for them, too
+            ranked = any(not each["low"] <= chance <= each["high"] for each in areas)
+            return (OPEN, "ranked") if ranked else (CANNOT, why)
     return OPEN, "one-sided" if one_sided else ""
 
 

@@ -12,7 +12,7 @@ from denoising_diffusion_pytorch import GaussianDiffusion, Unet
 from ema_pytorch import EMA
 from torch import Tensor
 
-FEW = 8  # samples at a time: on a CPU, 100 at once take twice as long for each
+FEW = 8  # samples at a time: on a CPU, 100 at once take twice as long
 
 
 class Diffusion:

@@ -203,8 +203,10 @@ def publish() -> None:
 
 
 def picture(found: Found) -> str:
-    """The trade-off of the runs whose samples all had the full search for copies, and of others' samples."""
-    results = {**found.photographs, "spaces": [{"name": JUDGE}], "candidates": found.peers}
+    """The trade-off of runs whose samples had the full search for copies, and of samples of others."""
+    most = max(each["n"] for each in found.peers)  # the ratio of fewer images is another one
+    peers = [each for each in found.peers if each["n"] == most]
+    results = {**found.photographs, "spaces": [{"name": JUDGE}], "candidates": peers}
     rows = [row for row in named(results) if (row["group"], row["step"]) in in_picture(found)]
     others = rows_of_others({**results, "metrics": METRICS})
     return tradeoff("study", rows + others, "frechet", "share_above_threshold", alone=True)

@@ -62,7 +62,11 @@ def photographs(found: Found) -> str:
             ],
         },
     )
-    squares = " Squares are [others' generators](#what-else-one-could-use)." if found.peers else ""
+    squares = (
+        " Squares are [others' generators](#what-else-one-could-use) with as many samples."
+        if found.peers
+        else ""
+    )
     return f"""## A discriminator that has seen photographs
 
 `aided` is `small` with heads on features of {TRAINED}, a floor of diversity, twice the learning rate and a

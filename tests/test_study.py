@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,9 @@ def test_a_change_shows_if_it_is_larger_than_the_spread_of_either_row():
     assert not differ(one, near)  # each row spreads by 2
     assert differ(one, far)
     assert differ(far, one)
+    one["numbers"][0] |= {"low": 2.8, "high": 5.2}
+    assert not differ(one, far)  # one spreads by 2.4
+    assert not differ(far, one)
 
 
 def test_a_recipe_says_what_it_measured():
@@ -280,6 +284,11 @@ def test_others_that_are_better_are_said_first():
         "| unseen people",
     ]
     assert "| good | 20 | 7 | 500 | 1.1 |" in section
+    few = peer("few", 2.0, 0.0)  # its ratio is of another number of images
+    next(each for each in few["numbers"] if each["metric"] == "kernel_distance")["value"] = 0.9
+    section = others_generators(found._replace(peers=[peer("many", 80.0, 0.0), few]))
+    assert "none is nearer" in section
+    assert "nearest of the others, the many, has 40.0 times and" in section
     varied = [peer(name, 200.0, ours + 0.1) for name in "abc"]
     section = others_generators(found._replace(peers=varied))
     assert "none is nearer" in section
@@ -357,6 +366,17 @@ def test_another_seed_on_a_set_is_added_to_those_that_are_there(
     file.write_text(json.dumps({"LGG": there}))
     with pytest.raises(AssertionError, match="different people"):
         study.gather_set("LGG", [file, tmp_path / "evaluation.json"])
+
+
+def test_a_record_is_not_lost_or_doubled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(study, "FOLDER", tmp_path)
+    shutil.copy(FOLDER / "again.json", tmp_path)
+    with pytest.raises(AssertionError, match="judged twice"):
+        study.gather_again([FOLDER / "again.json", FOLDER / "again.json"])
+    with pytest.raises(AssertionError, match=r"photographs.json is no evaluation and no benchmark"):
+        study.gather_photographs([FOLDER / "photographs.json"])
+    study.gather_again([FOLDER / "again.json"])
+    assert (tmp_path / "again.json").read_text() == (FOLDER / "again.json").read_text()
 
 
 def test_measures_of_the_brain_stand_over_those_of_unseen_people():

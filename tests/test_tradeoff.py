@@ -265,7 +265,8 @@ def test_the_picture_of_the_study_shows_its_results():
         for row in found.photographs["over_seeds"]
         if (row["settings"]["study"], row["step"]) in in_picture(found)
     ]
-    np.testing.assert_allclose(pixels(written, "seeds"), pixels(anew, "seeds"))
+    for dots in ("seeds", "others"):
+        np.testing.assert_allclose(pixels(written, dots), pixels(anew, dots))
     assert len(pixels(written, "seeds")) == sum(len(row["runs"]) for row in rows) > 1
     wanted = {row["settings"]["study"] for row in rows}
     assert names(written, wanted).keys() == wanted

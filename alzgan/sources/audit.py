@@ -69,9 +69,9 @@ def audit(cohort: Cohort) -> Audit:
 
     Keys of the report: `images` (number of readable ones), `classes` (images of each), `class_balance`
     (smallest / largest class), `empty_classes`, `ignored_files` (number), `unreadable` ([file, reason] of
-    each); `sizes` ("WIDTHxHEIGHT"), `modes`, `bit_depths` (images of each), `grey` (images without colour,
-    also if they are stored in RGB); `intensity` (range and mean in 0..255, share of pixels at 0, constant
-    files); `duplicates` (groups of files with the same pixels, except constant ones and those that a table
+    each); `sizes` ("WIDTHxHEIGHT"), `modes`, `bit_depths` (images of each); `grey` (number of images without
+    colour, in RGB too); `intensity` (range and mean in 0..255, share of pixels at 0, constant files);
+    `duplicates` (groups of files with the same pixels, except constant ones and those that a table
     leaves out), `duplicates_in_two_classes` and `duplicates_of_two_subjects` (number of such groups),
     `copies` (number of pairs, see `alzgan.people.copies`); `subject_rule`, `subjects` (number),
     `slices_per_subject`; `split` (images and subjects of each part), `named_people_across_splits` (number of

@@ -45,7 +45,18 @@ from omegaconf import OmegaConf
 from study_aided import in_picture
 from study_others import OVER_SPLITS
 from study_page import page
-from study_rows import BESIDE_PHOTOGRAPHS, FOLDER, JUDGE, METRICS, PAGE, PRECISIONS, Found, named, pooled
+from study_rows import (
+    BESIDE_PHOTOGRAPHS,
+    FOLDER,
+    JUDGE,
+    METRICS,
+    PAGE,
+    PRECISIONS,
+    Found,
+    extra,
+    named,
+    pooled,
+)
 
 from alzgan.evaluation.seeds import CHOSEN_FREELY, over_seeds
 from alzgan.files import replacing, write_json
@@ -69,7 +80,7 @@ def gather(files: Sequence[Path]) -> None:
     contents = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     earlier = [each for each in contents if "over_seeds" in each and "candidates" not in each]
     evaluations = [each for each in contents if "candidates" in each]
-    people = [{side: each["data"][side] for side in ("train", "held_out")} for each in earlier + evaluations]
+    people = [people_of(each) for each in earlier + evaluations]
     assert all(each == people[0] for each in people), "these runs are of different people"
     first = (evaluations or earlier)[0]
     rows = [row for each in earlier for row in each["over_seeds"]] + rows_of(evaluations)
@@ -90,12 +101,15 @@ def gather_again(files: Sequence[Path]) -> None:
     found = []
     for content in [json.loads(path.read_text(encoding="utf-8")) for path in files]:
         found += content if isinstance(content, list) else map(again, content["candidates"])
+    refuse_twice([(each["cell"], each["step"]) for each in found])
     write_json(FOLDER / "again.json", sorted(found, key=lambda each: (each["cell"], each["step"])))
 
 
 def gather_photographs(files: Sequence[Path]) -> None:
     """Write how near and how varied samples are if a discriminator has seen photographs."""
     contents = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    for path, each in zip(files, contents, strict=True):
+        assert "candidates" in each or "loops" in each, f"{path} is no evaluation and no benchmark"
     runs = [run for each in contents if "candidates" in each for run in each["candidates"]]
     tried: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for run in runs:
@@ -127,12 +141,17 @@ def gather_set(name: str, files: Sequence[Path]) -> None:
     for run in (run for each in evaluations for run in each["candidates"]):
         words = run["trained_by"]["overrides"]
         run["trained_by"]["overrides"] = [word for word in words if not word.startswith("data.channels=")]
-    data = {side: evaluations[0]["data"][side] for side in ("train", "held_out")}
-    assert all(each["data"] == data for each in earlier), "these runs are of different people"
+    data, *others = [people_of(each) for each in evaluations] + [each["data"] for each in earlier]
+    assert all(each == data for each in others), "these runs are of different people"
     rows = [row for each in earlier for row in each["over_seeds"]] + rows_of(evaluations)
     refuse_twice([(run, row["step"]) for row in rows for run in row["runs"]])
     found = {name: {"data": data, "verdict": verdict, "over_seeds": pooled(rows)}}
     write_json(FOLDER / "sets.json", Found.read(FOLDER).sets | found)
+
+
+def people_of(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of people and images on both sides."""
+    return {side: evaluation["data"][side] for side in ("train", "held_out")}
 
 
 def refuse_twice(runs: Sequence[tuple[Any, ...]]) -> None:
@@ -175,8 +194,12 @@ def gather_peers(files: Sequence[Path]) -> None:
         samples = Path(run["name"])
         about = json.loads((samples.parent / "peer.json").read_text(encoding="utf-8"))
         marks = {f"{each['minutes']:g}_minutes": each for each in about.pop("samples")}
-        people = {side: evaluation["data"][side] for side in ("train", "held_out")}
-        kept = {"kind": run["kind"], "data": people, "n": run["n"], "numbers": beside(run["numbers"])}
+        kept = {
+            "kind": run["kind"],
+            "data": people_of(evaluation),
+            "n": run["n"],
+            "numbers": beside(run["numbers"]),
+        }
         found.append({**about, **marks[samples.name], **kept})
     refuse_twice([(each["name"], each["minutes"], each["seed"]) for each in found])
     write_json(FOLDER / "peers.json", sorted(found, key=lambda each: (each["minutes"], each["name"])))
@@ -204,8 +227,8 @@ def publish() -> None:
 
 def picture(found: Found) -> str:
     """The trade-off of runs whose samples had the full search for copies, and of samples of others."""
-    most = max(each["n"] for each in found.peers)  # the ratio of fewer images is another one
-    peers = [each for each in found.peers if each["n"] == most]
+    ours = {extra(row, "frechet", JUDGE)["n"] for row in found.photographs["over_seeds"]}
+    peers = [each for each in found.peers if each["n"] in ours]  # the ratio of fewer images is another one
     results = {**found.photographs, "spaces": [{"name": JUDGE}], "candidates": peers}
     rows = [row for row in named(results) if (row["group"], row["step"]) in in_picture(found)]
     others = rows_of_others({**results, "metrics": METRICS})

@@ -6,7 +6,17 @@ from statistics import fmean, stdev
 from typing import Any
 
 from study_aided import beside_photographs
-from study_rows import BESIDE_PHOTOGRAPHS, JUDGE, SMALL, Found, extra, judged_by_another, table_of, told
+from study_rows import (
+    BESIDE_PHOTOGRAPHS,
+    JUDGE,
+    SMALL,
+    Found,
+    extra,
+    judged_by_another,
+    listed,
+    table_of,
+    told,
+)
 
 from alzgan.metrics.anatomy import WASSERSTEIN
 from alzgan.metrics.significance import Effect, holm
@@ -20,8 +30,9 @@ OVER_SPLITS = {  # columns: metric and space
     "C_T": ("train_test_distance", "aligned pixels"),
     "authenticity": ("authenticity", JUDGE),
 }
+TEXTBOOK = "DCGAN of pytorch/examples"
 EXPECTED = {  # the multiples of unseen people's distance in `before_peers.md`
-    "DCGAN of pytorch/examples": "10 to 20",
+    TEXTBOOK: "10 to 20",
     "SNGAN of mimicry": "8 to 15",
     "light-weight GAN": "4 to 6",
     "denoising diffusion": "over 15",
@@ -291,7 +302,10 @@ def others_generators(found: Found) -> str:
         "steps": [f"{row['step']:,}" for row in rows],
         "samples": [str(of_judge(row, "frechet")["n"]) for row in rows],
     }
-    unnamed = peers_at(found, marks(found)[0])[0]
+    others = [row for minutes in marks(found) for row in peers_at(found, minutes)]
+    copier = max(others, key=lambda row: too_near(row)["mean"])
+    fewest = min(of_judge(row, "frechet")["n"] for row in others)
+    unnamed = others[0]
     recall_of, coverage_of = (of_judge(unnamed, metric)["unseen"] for metric in ("recall", "coverage"))
     return f"""## What else one could use
 
@@ -307,13 +321,15 @@ turns of its discriminator; its generator takes one for five.
 [What we expected](../../.github/study/before_peers.md) was written down before the first was judged:
 
 {expected_of_others(found)}
-- No recall is above that of `aided`, and hardly any sample is too near to a training image: see the table.
+- No recall is above that of `aided`: the highest is {max(map(recall, others)):.2f}.
+- Hardly any sample is too near to a training image: of the {copier["name"]} after {copier["minutes"]:g}
+  minutes {told(too_near(copier), False)} are, and fewer or none of the others.
 
-It announces 60 minutes for as far as time allows: the table has those that were run. Too few samples were
-drawn of the denoising diffusion after 20 minutes to be judged. Where there are 160 samples, in place of the
-500 that were announced, the Fréchet distance is divided by that of as many real images, which is larger. Such
-ratios are not comparable with those of 1,000 samples: by the kernel distance, which does not depend on the
-number, they are farther than they seem.
+Not all of the 60 minutes that it announces were run. Of the denoising diffusion, too few samples were drawn
+after 20 minutes to judge them. Both diffusion models have {fewest} samples; 500 were announced. A Fréchet
+distance of few images is larger, and so is that of as many real images, by which it is divided. Ratios of
+{fewest} and of 1,000 samples are therefore not comparable. The kernel distance does not depend on the number:
+by it, rows are sorted, and the nearest is named.
 
 {judged_by_another(rows, about, within(found, "aided", marks(found)[0]))}
 
@@ -374,8 +390,8 @@ def who_is_better(found: Found) -> str:
             f"After {minutes:g} minutes of one core, of {len(peers)} other{'s' * (len(peers) > 1)} that "
             f"ran for so long, {are(nearer)} nearer to unseen people than `aided`, and {are(varied)} more "
             f"varied. The Fréchet distance of `aided` is {multiple(ours):.1f} times that of real people, and "
-            f"its recall is {recall(ours):.2f}. The nearest of the others, the "
-            f"{nearest['name']}, has {multiple(nearest):.1f} times and {recall(nearest):.2f}."
+            f"its recall is {recall(ours):.2f}. The nearest of the others, the {nearest['name']}, has "
+            f"{multiple(nearest):.1f} times and {recall(nearest):.2f}."
         )
     return " ".join(sentences)
 
@@ -384,8 +400,7 @@ def are(names: Sequence[str]) -> str:
     """Names in a sentence, with their verb."""
     if not names:
         return "none is"
-    *others, last = (f"the {name}" for name in names)
-    return f"{', '.join(others)} and {last} are" if others else f"{last} is"
+    return f"{listed([f'the {name}' for name in names])} {'are' if len(names) > 1 else 'is'}"
 
 
 def marks(found: Found) -> list[float]:
@@ -419,6 +434,11 @@ def peers_at(found: Found, minutes: float) -> list[dict[str, Any]]:
 def of_judge(row: dict[str, Any], metric: str) -> dict[str, Any]:
     """A number in the features of the network that judges."""
     return extra(row, metric, JUDGE)
+
+
+def too_near(row: dict[str, Any]) -> dict[str, Any]:
+    """The share of samples that are too near to a training image."""
+    return extra(row, *BESIDE_PHOTOGRAPHS["too near"])
 
 
 def kernel_distance(row: dict[str, Any]) -> float:

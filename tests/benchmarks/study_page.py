@@ -8,7 +8,7 @@ from math import log
 from typing import Any
 
 from study_aided import beside_photographs, photographs
-from study_others import marks, on_other_splits, other_sets, others_generators, peers_at
+from study_others import TEXTBOOK, marks, on_other_splits, other_sets, others_generators, peers_at
 from study_rows import (
     BESIDE_PHOTOGRAPHS,
     COLUMNS,
@@ -20,6 +20,7 @@ from study_rows import (
     ends,
     extra,
     floors,
+    listed,
     mean,
     number_of,
     pooled,
@@ -29,7 +30,6 @@ from study_rows import (
 
 from alzgan.report.plots import dagger
 
-COUNTS = {0: "none", 1: "one", 2: "two", 3: "three", 4: "four"}
 HEAD = ["cell", "runs", "minutes in bfloat16", "in float32", *COLUMNS]
 AUGMENTED = "real + augmentation"  # a classifier of the labels' curve
 LEFT_OUT = {  # of `small`, one at a time
@@ -70,7 +70,7 @@ def summary(found: Found) -> str:
     aided = [row for (cell, _), row in rows.items() if cell == "aided"]
     all_seeds = max(aided, key=lambda row: (len(row["runs"]), row["step"]))
     last = peers_at(found, marks(found)[-1])
-    textbook = next(row for row in last if row["name"] == "DCGAN of pytorch/examples")
+    textbook = next(row for row in last if row["name"] == TEXTBOOK)
     named = [("`aided`", aided[-1]), ("`aided`", all_seeds), ("`small`", small)]
     columns = ("Fréchet distance", "precision", "recall", "too near")
     head = ["recipe", "minutes of one CPU core", *columns]
@@ -103,6 +103,7 @@ def in_short(found: Found) -> str:
     outside = [ratio for ratio, inside in again.values() if inside is False]
     several = [ratio for ratio, inside in again.values() if inside is not None]
     ratios = [ratio for ratio, _ in again.values()]
+    reached = sum(round(floors(row, "in random-conv"), 1) <= 1 for row in found.rows)
     return f"""## In short
 
 {summary(found)}
@@ -114,7 +115,7 @@ therefore favour `aided`.
 {in_other_features(found)}
 
 - `small_hour` takes {found.minutes(hour)} minutes with bfloat16 and {found.minutes(hour, PRECISIONS[1])}
-  without. The distance of its {COUNTS[len(hour["runs"])]} runs is {ends(hour)} times that of real people.
+  without. The distance of its {len(hour["runs"])} runs is {ends(hour)} times that of real people.
   After {before["step"]:,} of its {hour["step"]:,} steps it was {mean(before)} times on average. In a random
   network's features it is {mean(hour, "in random-conv")} times, which says little: draws of unseen people get
   {random["unseen"]["low"] / random["unseen"]["mean"]:.1f} to
@@ -122,8 +123,7 @@ therefore favour `aided`.
 - After 10 epochs `small` gets {ends(small)} times, where 6 to 9 were expected, and the DCGAN of the same
   width, which was not tuned, {ends(found.at("dcgan"))}, where 20 and more were expected. No cell was expected
   to reach unseen people's values: the nearest has {min(map(floors, found.rows)):.1f} times, but in
-  random-conv {sum(told(number_of(row, "in random-conv"), False) <= "1.0" for row in found.rows)} of the
-  {len(found.rows)} rows below have 1.0 or less.
+  random-conv {reached} of the {len(found.rows)} rows below have 1.0 or less.
 - No sample has been shown to be safe to share.
 
 Minutes are the number of steps times the time of a step, on two cores with no other work. Runs come from two
@@ -202,14 +202,6 @@ def differ(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return bool(apart > max(each["high"] - each["low"] for each in pair))
 
 
-def listed(words: Sequence[str]) -> str:
-    """Words in a list."""
-    if not words:
-        return "in no case"
-    *others, last = words
-    return f"{', '.join(others)} and {last}" if others else last
-
-
 def when_to_stop(found: Found) -> str:
     runs = [each for each in found.again if "share_above_threshold" in each["numbers"]]
     lines, theirs = [], runs[0]["numbers"]
@@ -249,10 +241,11 @@ No stopping point is best by every measure. In the last third of `small_hour` th
 {shares[0]:.1f} % to {shares[1]:.1f} %, and recall rises from {mean(middle, "recall")} to
 {mean(end, "recall")}; but the distance grows from {mean(middle)} to {mean(end)}. `small_hour` adds small
 turns, scales and contrasts, and its learning rates fall after a third of the run; which of these changes
-lowers the share is not known. A membership test in a random network's features is at the edge of chance: the
-runs of `small_hour` have an AUC of {attack["low"]:.2f} to {attack["high"]:.2f} at their end, and 95 % of
-draws of unseen people lie between {attack["unseen"]["low"]:.2f} and {attack["unseen"]["high"]:.2f}. After
-{early["step"]:,} steps it was {extra(early, "membership_auc", "random-conv")["mean"]:.2f} on average. Check
+lowers the share is not known. A membership test in a random network's features is at the edge of chance. At
+their end the runs of `small_hour` have an AUC of {attack["low"]:.2f} to {attack["high"]:.2f}. By chance it
+lies between {attack["unseen"]["low"]:.2f} and {attack["unseen"]["high"]:.2f} in 95 % of draws of unseen
+people. After {early["step"]:,} steps it was
+{extra(early, "membership_auc", "random-conv")["mean"]:.2f} on average. Check
 each sample before you share it: `alzgan.generate ... check=true copies=drop`."""
 
 

@@ -139,9 +139,9 @@ def extra(row: dict[str, Any], metric: str, space: str) -> dict[str, Any]:
     return next(each for each in row["numbers"] if names.items() <= each.items())
 
 
-def floors(row: dict[str, Any]) -> float:
-    """The Fréchet distance over that of unseen people, which differs between image sizes."""
-    found = number_of(row, "Fréchet distance")
+def floors(row: dict[str, Any], column: str = "Fréchet distance") -> float:
+    """A Fréchet distance over that of unseen people, which differs between image sizes."""
+    found = number_of(row, column)
     return found["mean"] / found["unseen"]["mean"]
 
 
@@ -188,6 +188,12 @@ def seeds_of(row: dict[str, Any]) -> set[str]:
 def seed_of(run: str) -> str:
     """The seed in the name of a run."""
     return next(word for word in run.split() if word.startswith("seed="))
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words in a sentence."""
+    *others, last = words or ["in no case"]
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def table_of(lines: Sequence[Sequence[str]]) -> str:

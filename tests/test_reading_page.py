@@ -25,6 +25,7 @@ SHOWN = """(() => {
 })()"""
 SMALLEST = """Math.min(...[...document.querySelectorAll("button")].map(each => each.getBoundingClientRect())
     .filter(box => box.width).map(box => Math.min(box.width, box.height)))"""
+NO_FORWARD = "document.getElementById('forward').disabled"
 FITS = """(({ scrollWidth, scrollHeight }) => scrollWidth <= innerWidth && scrollHeight <= innerHeight)(
     document.documentElement)"""
 
@@ -57,7 +58,8 @@ async def begin(tab: Tab, page: Path, name: str, phone: bool) -> None:
 
 async def saved(tab: Tab, downloads: Path, touch: bool = False) -> list[dict[str, str]]:
     await (tab.tap if touch else tab.click)(".save")
-    while not (file := downloads / "answers.csv").exists():
+    file = downloads / "answers.csv"
+    while not file.exists() or not file.stat().st_size:  # the browser creates it empty, to keep its name
         await asyncio.sleep(0.05)
     with file.open(encoding="utf-8-sig", newline="") as content:
         return list(csv.DictReader(content))
@@ -138,7 +140,12 @@ def test_a_reader_touches_images_on_a_phone_and_saves_in_a_pause(tmp_path: Path)
             assert [await grey(tab, image) for image in range(3)] == greys[place]
             await tab.tap(where)
         await next_image(tab, "4 of 5")
-        await tab.tap(".back")
+        assert await tab.value(NO_FORWARD)  # it has no answer yet
+        for told in ("3 of 5", "2 of 5"):
+            await tab.tap(".back")
+            await next_image(tab, told)
+        assert not await tab.value(NO_FORWARD)
+        await tab.tap("#forward")
         await next_image(tab, "3 of 5")
         await tab.tap("[data-answer='1']")
         await next_image(tab, "4 of 5")

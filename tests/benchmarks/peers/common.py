@@ -18,10 +18,10 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torchvision.io import write_png
 
-from alzgan.device.pixels import to_float, to_uint8
+from alzgan.device.pixels import to_float
 from alzgan.files import write_json
+from alzgan.generation.formats import write_png
 from alzgan.runs.config import checkpoint_file, compose_config
 from alzgan.runs.data import data_of_run, run_and_data
 
@@ -115,5 +115,5 @@ def endless(images: Tensor, batch_size: int) -> Iterator[Tensor]:
 def save(peer: Peer, count: int, folder: Path) -> None:
     """Save samples as PNG files."""
     for first in range(0, count, 100):
-        for number, image in enumerate(to_uint8(peer.sample(min(100, count - first))), first):
-            write_png(image, str(folder / f"{number:04}.png"))
+        for number, image in enumerate(peer.sample(min(100, count - first)), first):
+            write_png(folder / f"{number:04}.png", image, {})

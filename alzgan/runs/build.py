@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,18 @@ def build(name: str, node: DictConfig, **arguments: Any) -> Any:
             raise told from None
         if not isinstance(error.__cause__, OF_THE_TRAINER if name == "trainer" else REFUSALS):
             raise
-        raise refused(full_key(error) or name, error.__cause__) from error
+        place = full_key(error) or name
+        if isinstance(told, SettingError) and (source := source_of(node, name, place, told)):
+            raise UserError(source) from error
+        raise refused(place, error.__cause__) from error
+
+
+def source_of(node: DictConfig, name: str, place: str, error: SettingError) -> str | None:
+    """What an error says of the setting that the refused one takes its value from, None if it has its own."""
+    option, separator, rest = str(error).partition("=")
+    inner = OmegaConf.select(node, place.removeprefix(name).lstrip("."))
+    source = re.fullmatch(r"\$\{([\w.]+)\}", str(as_mapping(inner, resolve=False).get(option)))
+    return f"{source[1]}{separator}{rest}" if source else None
 
 
 def refused(place: str, error: Exception) -> UserError:

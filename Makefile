@@ -29,13 +29,13 @@ train: install ## train on procedural brains; make train ARGS='model=small data=
 	@$(RUN) alzgan.train trainer.devices=1 $(ARGS)
 
 test: install ## run all tests but the longer ones, on all cores
-	$(RUN) pytest -n auto --dist loadfile -m "not slow and not long"
+	$(RUN) pytest -n auto --dist worksteal -m "not slow and not long"
 
 test-older: install ## run the tests of sums as on a processor with AVX2 alone, on 2 threads
 	$(OLDER) $(RUN) pytest -m "not slow and not long" $(SUMS:%=tests/test_%.py)
 
 test-slow: install ## run the tests that take 10 seconds and more
-	$(RUN) pytest -n auto --dist loadfile -m "slow and not long"
+	$(RUN) pytest -n auto --dist worksteal -m "slow and not long"
 
 test-long: install ## run the tests that take minutes
 	$(RUN) pytest -m long

@@ -8,12 +8,12 @@ from sets import known_sets, wrong
 
 from alzgan.device.streams import stream
 from alzgan.evaluation.anatomy import Measured, anatomy
-from alzgan.evaluation.copies import FoundCopies, cached_nearest, copies, on_copies
-from alzgan.evaluation.fidelity import fidelity, sets_of
+from alzgan.evaluation.copies import FoundCopies, copies, on_copies
+from alzgan.evaluation.fidelity import Sets, fidelity, sets_of
 from alzgan.evaluation.reference import Images, Reference, draw_group
 from alzgan.evaluation.spaces import Space
 from alzgan.evaluation.verdicts import answered, notes_on_classes, questions_of
-from alzgan.files import cache_folder
+from alzgan.images.likeness import Search
 
 pytestmark = pytest.mark.slow
 
@@ -62,22 +62,30 @@ def mixed(images: Images) -> Images:
     return images.of(stream(0, "calibration/mixed").permutation(len(images)))
 
 
-def judged(samples: Images, reference: Reference, spaces: list[Space], seed: int = 0) -> dict[str, str]:
-    """The answer to each question."""
-    sets = sets_of(samples, reference, 160, 2000, 15, seed)
-    numbers = fidelity(sets, spaces, seed, whole=False) + anatomy(sets, seed, Measured()).numbers
-    verdicts = [answered(question, numbers) for question in questions_of(numbers)]
-    verdicts.append(on_copies(copied(samples, reference, spaces, seed)))
-    return {each["question"]: each["answer"] for each in verdicts}
+class Judge:
+    """Judges sets of samples beside the same people."""
 
+    def __init__(self, reference: Reference, spaces: list[Space], seed: int = 0):
+        self.reference, self.spaces, self.seed = reference, spaces, seed
+        self.measured = Measured()
+        self.search = Search(reference.train.pixels)
+        self.theirs = self.search.nearest(reference.held_out.pixels)
 
-def copied(samples: Images, reference: Reference, spaces: list[Space], seed: int = 0) -> FoundCopies:
-    sets = sets_of(samples, reference, 160, 2000, 15, seed)
-    ours, theirs = (
-        cached_nearest(images.pixels, reference.train.pixels, cache_folder())
-        for images in (samples, reference.held_out)
-    )
-    return copies(ours, theirs, samples.people, reference, sets, spaces[1:], seed)
+    def judged(self, samples: Images) -> dict[str, str]:
+        """The answer to each question."""
+        sets = self.sets(samples)
+        numbers = fidelity(sets, self.spaces, self.seed, whole=False)
+        numbers += anatomy(sets, self.seed, self.measured).numbers
+        verdicts = [answered(question, numbers) for question in questions_of(numbers)]
+        verdicts.append(on_copies(self.copied(samples)))
+        return {each["question"]: each["answer"] for each in verdicts}
+
+    def copied(self, samples: Images) -> FoundCopies:
+        ours, sets = self.search.nearest(samples.pixels), self.sets(samples)
+        return copies(ours, self.theirs, samples.people, self.reference, sets, self.spaces[1:], self.seed)
+
+    def sets(self, samples: Images) -> Sets:
+        return sets_of(samples, self.reference, 160, 2000, 15, self.seed)
 
 
 def with_pixels(images: Images, pixels: np.ndarray) -> Images:
@@ -92,7 +100,7 @@ def test_unseen_people_are_good(draws: int, everybody: Images, spaces: list[Spac
         reference, unseen = draw(everybody, seed)
         bad += [
             (seed, question)
-            for question, answer in judged(unseen, reference, spaces, seed).items()
+            for question, answer in Judge(reference, spaces, seed).judged(unseen).items()
             if answer == "bad"
         ]
     for question in ("fidelity", "diversity", "copies", "anatomy"):
@@ -101,8 +109,9 @@ def test_unseen_people_are_good(draws: int, everybody: Images, spaces: list[Spac
 
 def test_what_is_said_of_sets_of_known_truth(everybody: Images, spaces: list[Space]):
     reference, unseen = draw(everybody, 0)
+    judge = Judge(reference, spaces)
     found = {
-        known.name: wrong(known, judged(known.samples, reference, spaces))
+        known.name: wrong(known, judge.judged(known.samples))
         for known in known_sets(World(reference, unseen), 150)
     }
     assert len(found) == 21
@@ -118,15 +127,16 @@ def test_one_image_a_class_is_precise_and_not_varied(everybody: Images, spaces: 
     numbers = {(n.metric.name, n.space, n.against): n for n in fidelity(sets, spaces, 0, whole=False)}
     assert numbers["precision", "pixels", "held-out"].value == 1
     assert numbers["recall", "pixels", "held-out"].value < 0.02
-    assert judged(samples, reference, spaces)["diversity"] == "bad"
+    assert Judge(reference, spaces).judged(samples)["diversity"] == "bad"
 
 
 def test_one_copy_in_a_hundred_is_found(everybody: Images, spaces: list[Space]):
     reference, unseen = draw(everybody, 0)
-    assert on_copies(copied(unseen, reference, spaces))["answer"] == "good"
+    judge = Judge(reference, spaces)
+    assert on_copies(judge.copied(unseen))["answer"] == "good"
     pixels = unseen.pixels.clone()
     pixels[[3, 77, 140]] = reference.train.pixels[[100, 200, 300]].flip(3)
-    found = copied(Images(pixels, unseen.labels, unseen.people), reference, spaces)
+    found = judge.copied(Images(pixels, unseen.labels, unseen.people))
     assert found.copies.certain_count == 3
     assert set(found.rows[:3].tolist()) == {3, 77, 140}
     assert on_copies(found)["text"].startswith("3 of 300 samples are copies of training images")

@@ -225,6 +225,7 @@ def test_the_rates_of_a_product_are_plausible(tiny: DictConfig, monkeypatch: pyt
     assert all(1e6 < value < 1e15 for value in found.values())
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_array_beyond_its_order():
     small, large = growth_with_images([1000, 20_000], image_size=64, batch=8)
     # The array of the larger one is 78 MiB; the order of its images and their labels are a few.

@@ -263,6 +263,7 @@ def test_more_images_of_a_folder_have_the_shares_that_are_asked_for(slices: Path
     assert candidate.more(500, np.array([0.0, 1.0])).labels.tolist() == [1] * 500
 
 
+@pytest.mark.slow
 def test_a_sweeps_folder_is_compared_side_by_side(trained: Path, tmp_path: Path):
     for job in ("job_0", "job_1"):
         shutil.copytree(trained / "checkpoints", tmp_path / "sweep" / job / "checkpoints")

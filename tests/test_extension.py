@@ -161,6 +161,7 @@ def train(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return run(home, "train", *arguments, f"hydra.searchpath=[file://{home}/conf]")
 
 
+@pytest.mark.slow
 def test_own_pieces_train_resume_to_the_bit_and_are_loaded_where_they_are_named_again(
     home: Path, slices: Path, tmp_path: Path
 ):

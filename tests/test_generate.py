@@ -459,6 +459,7 @@ def test_what_has_no_average_does_not_say_so(conditional: Path, unconditional: P
     assert load(unconditional).info["weights"] == "raw"
 
 
+@pytest.mark.slow
 def test_copies_are_judged_and_flagged_or_dropped(conditional: Path, tmp_path: Path):
     said = make(conditional, tmp_path / "kept", "n=40", "check=true", ANY)
     table = rows(tmp_path / "kept")

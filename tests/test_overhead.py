@@ -30,6 +30,7 @@ def kept_memory(keep: bool) -> int:
     return resident() - before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc" or not STATM.is_file(), reason="only glibc can be told, Linux asked"
 )

@@ -283,6 +283,7 @@ def test_stacks_with_heads_resume_to_the_bit_under_bfloat16(slices: Path, tmp_pa
     check_resumed(composed, tmp_path)
 
 
+@pytest.mark.slow
 def test_heads_and_patches_are_recorded_and_replayed_with_the_same_weights(monkeypatch: pytest.MonkeyPatch):
     patch_graphs(monkeypatch)
     overrides = (*AIDED, "part=[heads,patches]", f"{HEADS}.interval=2", "trainer.precision=bf16-mixed")

@@ -172,6 +172,7 @@ def test_where_nobody_is_known_the_manifest_waits_to_be_filled_in(error_line: Ca
     assert "manifest.csv line 2: no subject for A/0.png" in line
 
 
+@pytest.mark.slow
 def test_the_commands_it_prints_work_when_pasted(brains: Path, tmp_path: Path):
     root = tmp_path / "it's a=b, archive (1)"
     shutil.copytree(brains, root)

@@ -71,6 +71,7 @@ def test_processes_that_ask_for_one_name_at_once_are_given_different_folders():
     assert sorted(Path(name).name for name in given) == folders()
 
 
+@pytest.mark.slow
 def test_two_preparations_of_one_second_both_keep_their_results(here: Path):
     roots = [here / "one", here / "two"]
     for root, people in zip(roots, (12, 14), strict=True):

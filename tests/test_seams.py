@@ -52,6 +52,7 @@ COMBINATIONS = covering(GROUPS)
 RECIPES = (
     "dcgan", "cdcgan", "r1r2", "small", "csmall", "aided", "caided", "residual", "sngan", "wgan_gp", "r3gan"
 )  # fmt: skip
+SLOW = {"aided", "caided", "r3gan"}
 SIZES = [(32, 1), *(pytest.param(*each, marks=pytest.mark.long) for each in ((32, 3), (64, 1), (64, 3)))]
 UNWATCHED = ("callbacks.quality=null", "callbacks.samples=null", "callbacks.health=null", "logger=csv")
 
@@ -79,7 +80,9 @@ def test_every_combination_trains_resumes_to_the_bit_and_runs_under_bfloat16(
 
 
 @pytest.mark.parametrize(("size", "channels"), SIZES)
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize(
+    "recipe", [pytest.param(each, marks=[pytest.mark.slow] * (each in SLOW)) for each in RECIPES]
+)
 def test_every_recipe_trains_resumes_to_the_bit_and_runs_under_bfloat16(
     recipe: str, size: int, channels: int, slices: Path, tmp_path: Path
 ):
@@ -165,7 +168,10 @@ SPECTRAL = "model.discriminator.normalization=spectral"
         ("model=wgan_gp", "model.turns=2", "augment=mri"),
         ("model=residual", "conditioning=gradual"),
         ("model=csmall",),
-        ("model=r3gan", *FIXED_BETAS, "model.generator.group=8", "model.discriminator.group=8"),
+        pytest.param(
+            ("model=r3gan", *FIXED_BETAS, "model.generator.group=8", "model.discriminator.group=8"),
+            marks=pytest.mark.slow,
+        ),
         ("model=r1r2", "loss=relativistic", "augment=translate_flip", "model.turns=2", FALLING, LIGHTER),
         ("model=r1r2", "trainer.precision=bf16-mixed"),
     ],

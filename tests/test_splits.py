@@ -111,6 +111,7 @@ def draws(sizes, fractions):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("people", "fractions", "least", "most"),
     [(66, (0.8, 0.1, 0.1), 0.1, 2.6), (30, (0.6, 0.2, 0.2), 0.4, 1.8)],

@@ -112,6 +112,7 @@ def test_a_cell_changes_one_thing_of_another(cell: str):
     assert {name for names in told.values() for name in names} == changes
 
 
+@pytest.mark.slow
 def test_all_cells_see_the_same_people_as_often():
     for cell in CELLS:
         found = trained_with(cell)

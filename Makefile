@@ -32,7 +32,7 @@ test: install ## run all tests but the longer ones, on all cores
 	$(RUN) pytest -n auto --dist worksteal -m "not slow and not long"
 
 test-older: install ## run the tests of sums as on a processor with AVX2 alone, on 2 threads
-	$(OLDER) $(RUN) pytest -n auto --dist worksteal -m "not slow and not long" $(SUMS:%=tests/test_%.py)
+	$(OLDER) $(RUN) pytest -m "not slow and not long" $(SUMS:%=tests/test_%.py)
 
 test-slow: install ## run the tests that take 4 seconds and more
 	$(RUN) pytest -n auto --dist worksteal -m "slow and not long"

@@ -296,6 +296,26 @@ def test_others_that_are_better_are_said_first():
     assert "the a, the b and the c are more varied" in section
 
 
+def test_what_was_expected_of_others_stands_beside_what_they_have_then_or_later():
+    found = Found.read(FOLDER)
+    name = "light-weight GAN"
+    both = [peer(name, 20.0, 0.0), peer(name, 9.0, 0.0, 60)]
+    section = others_generators(found._replace(peers=both))
+    assert "The light-weight GAN: 4 to 6 times after 20 minutes. It has 10.0 after 20 (7 steps)." in section
+    assert "The light-weight GAN: 3 to 4 times after 60 minutes. It has 4.5 after 60 (7 steps)." in section
+    assert "Not judged" not in section
+    later = peer("denoising diffusion", 24.0, 0.0, 60)
+    section = others_generators(found._replace(peers=[both[0], later]))
+    assert (
+        "The denoising diffusion: over 15 times after 20 minutes. It has 12.0 after 60 (7 steps)." in section
+    )
+    assert "3 to 4" not in section
+    assert (
+        "Not judged are the denoising diffusion after 20 minutes and the light-weight GAN after 60 minutes. "
+        in section
+    )
+
+
 def test_our_rows_beside_others_took_no_more_minutes():
     found = Found.read(FOLDER)
     for minutes in (20, 60):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig
 from PIL import Image
 from processes import run_verb
@@ -108,6 +109,8 @@ def error_line(
     def error_line(*arguments: str, verb: str = "train") -> str:
         task = importlib.import_module(f"alzgan.{verb}")
         monkeypatch.setattr(sys, "argv", [f"alzgan.{verb}", *arguments])
+        # Hydra would compose all settings once more to find that none sets hydra.mode.
+        monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: None)
         capsys.readouterr()
         with pytest.raises(SystemExit) as end:
             cli.run(getattr(task, verb), verb)

@@ -107,6 +107,7 @@ def test_unseen_people_are_good(draws: int, everybody: Images, spaces: list[Spac
         assert len([each for each in bad if each[1] == question]) <= 0.05 * draws, bad
 
 
+@pytest.mark.long
 def test_what_is_said_of_sets_of_known_truth(everybody: Images, spaces: list[Space]):
     reference, unseen = draw(everybody, 0)
     judge = Judge(reference, spaces)

@@ -307,7 +307,7 @@ def test_all_ranks_stop_where_one_is_told_to(running: tuple[subprocess.Popen, in
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads the processes of Linux")
-@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize("lost", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_a_run_that_loses_a_rank_ends(lost: int, running: tuple[subprocess.Popen, int], tmp_path: Path):
     first, second = running
     os.kill((first.pid, second)[lost], signal.SIGKILL)

@@ -625,7 +625,7 @@ np.save({out!r} + ".onnx.npy", sample.sample(40, 5).numpy())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["conditional", "unconditional"])
+@pytest.mark.parametrize("kind", ["conditional", pytest.param("unconditional", marks=pytest.mark.long)])
 def test_an_exported_generator_makes_the_same_images_without_alzgan(kind: str, request, tmp_path: Path):
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")

@@ -380,7 +380,7 @@ def test_help_says_what_it_is_for():
     assert "subjects: auto" in result.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif("ALZGAN_MRI_ROOT" not in os.environ, reason="ALZGAN_MRI_ROOT, the real slices, is unset")
 def test_the_real_slices_are_ready_and_content_finds_the_same_people(tmp_path: Path):
     root = Path(os.environ["ALZGAN_MRI_ROOT"])

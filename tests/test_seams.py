@@ -52,7 +52,7 @@ COMBINATIONS = covering(GROUPS)
 RECIPES = (
     "dcgan", "cdcgan", "r1r2", "small", "csmall", "aided", "caided", "residual", "sngan", "wgan_gp", "r3gan"
 )  # fmt: skip
-SLOW = {"aided", "caided", "r3gan"}
+SLOW = {"aided": [pytest.mark.slow], "r3gan": [pytest.mark.slow], "caided": [pytest.mark.long]}
 SIZES = [(32, 1), *(pytest.param(*each, marks=pytest.mark.long) for each in ((32, 3), (64, 1), (64, 3)))]
 UNWATCHED = ("callbacks.quality=null", "callbacks.samples=null", "callbacks.health=null", "logger=csv")
 
@@ -80,9 +80,7 @@ def test_every_combination_trains_resumes_to_the_bit_and_runs_under_bfloat16(
 
 
 @pytest.mark.parametrize(("size", "channels"), SIZES)
-@pytest.mark.parametrize(
-    "recipe", [pytest.param(each, marks=[pytest.mark.slow] * (each in SLOW)) for each in RECIPES]
-)
+@pytest.mark.parametrize("recipe", [pytest.param(each, marks=SLOW.get(each, ())) for each in RECIPES])
 def test_every_recipe_trains_resumes_to_the_bit_and_runs_under_bfloat16(
     recipe: str, size: int, channels: int, slices: Path, tmp_path: Path
 ):

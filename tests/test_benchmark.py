@@ -5,6 +5,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,34 +23,27 @@ from alzgan.runs.build import build_model
 from alzgan.runs.config import compose_config
 
 
-@pytest.fixture(scope="module")
-def measured(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The folder and the table of a benchmark of three loops on tiny networks."""
-    run_dir = tmp_path_factory.mktemp("benchmark")
-    result = alzgan(
-        "data=mri",
-        f"data.root={slices}",
-        f"run_dir={run_dir}",
-        *SMALL,
-        "loops=[textbook,bare,trainer]",
-        "rounds=2",
-        "seconds=0.05",
-        verb="benchmark",
-    )
+def benchmark(slices: Path, run_dir: Path, *overrides: str) -> tuple[set[str], dict[str, Any]]:
+    """What the rows of a benchmark's table begin with, and its results, on tiny networks."""
+    small = ("data=mri", f"data.root={slices}", f"run_dir={run_dir}", *SMALL, "seconds=0.05")
+    result = alzgan(*small, *overrides, verb="benchmark")
     assert result.returncode == 0, result.stderr
-    return run_dir, result.stdout
+    results = json.loads((run_dir / "benchmark.json").read_text())
+    return {line.split()[0] for line in result.stdout.splitlines() if line}, results
 
 
 @pytest.mark.slow
-def test_the_verb_ends_with_a_table(measured: tuple[Path, str]):
-    _, table = measured
-    rows = {line.split()[0] for line in table.splitlines() if line}
+def test_the_verb_ends_with_a_table(slices: Path, tmp_path: Path):
+    rows, results = benchmark(slices, tmp_path, "loops=[trainer]", "rounds=1")
+    assert {"loop", "trainer"} <= rows
+    (seconds,) = results["loops"]["trainer"]["rounds"]
+    assert results["loops"]["trainer"]["seconds_a_step"] == seconds > 0
+
+
+@pytest.mark.long
+def test_the_numbers_follow_from_each_other(slices: Path, tmp_path: Path):
+    rows, results = benchmark(slices, tmp_path, "loops=[textbook,bare,trainer]", "rounds=2")
     assert {"loop", "textbook", "bare", "trainer"} <= rows
-
-
-@pytest.mark.slow
-def test_the_numbers_follow_from_each_other(measured: tuple[Path, str]):
-    results = json.loads((measured[0] / "benchmark.json").read_text())
     loops, batch = results["loops"], results["config"]["data"]["batch_size"]
     assert batch == 8
     for loop in loops.values():

@@ -120,7 +120,7 @@ def test_the_jobs_of_a_launcher_share_one_folder(here: Path):
     assert len(folders()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_processes_of_lightning_share_one_folder(here: Path, slices: Path):
     run = ["data=mri", f"data.root={slices}", *SMALL, "callbacks.quality=null", "trainer.max_steps=1"]
     result = alzgan(*run, "trainer=ddp", "trainer.devices=2", cwd=here, fresh=True)

@@ -52,7 +52,7 @@ COMBINATIONS = covering(GROUPS)
 RECIPES = (
     "dcgan", "cdcgan", "r1r2", "small", "csmall", "aided", "caided", "residual", "sngan", "wgan_gp", "r3gan"
 )  # fmt: skip
-SLOW = {"aided": [pytest.mark.slow], "r3gan": [pytest.mark.slow], "caided": [pytest.mark.long]}
+SLOW = {"aided": [pytest.mark.slow], "r3gan": [pytest.mark.long], "caided": [pytest.mark.long]}
 SIZES = [(32, 1), *(pytest.param(*each, marks=pytest.mark.long) for each in ((32, 3), (64, 1), (64, 3)))]
 UNWATCHED = ("callbacks.quality=null", "callbacks.samples=null", "callbacks.health=null", "logger=csv")
 

@@ -250,7 +250,7 @@ def test_a_stored_place_does_not_choose_where_files_appear(
     assert not elsewhere.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_stored_root_of_a_phantom_is_not_where_it_is_written(tmp_path: Path, own_cache: Path):
     from conftest import SMALL, settings
     from test_resume import go_on

@@ -400,7 +400,7 @@ def test_the_outcome_has_the_form_that_a_report_reads(helped: dict):
     assert 0 < helped["detectable"] < 0.5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_mislabelled_images_hurt():
     seen, wrong, unseen = patients(10), swapped(patients(10, seed=1)), patients(8, seed=2)
     found = utility(seen, wrong, unseen, CLASSES, updates=20, batch_size=16, progress=False)

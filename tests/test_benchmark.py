@@ -33,11 +33,13 @@ def benchmark(slices: Path, run_dir: Path, *overrides: str) -> tuple[set[str], d
 
 
 @pytest.mark.slow
-def test_the_verb_ends_with_a_table(slices: Path, tmp_path: Path):
+def test_the_verb_ends_with_a_table_and_writes_over_no_other(slices: Path, tmp_path: Path):
     rows, results = benchmark(slices, tmp_path, "loops=[trainer]", "rounds=1")
     assert {"loop", "trainer"} <= rows
     (seconds,) = results["loops"]["trainer"]["rounds"]
     assert results["loops"]["trainer"]["seconds_a_step"] == seconds > 0
+    with pytest.raises(UserError, match=f"{tmp_path} contains a benchmark; choose another run_dir"):
+        check(compose_config("benchmark", [f"run_dir={tmp_path}"]), tmp_path)
 
 
 @pytest.mark.long
@@ -95,13 +97,6 @@ def test_what_cannot_be_measured_is_refused(override: str, line: str, tmp_path: 
             compose_config("benchmark", ["trainer.accelerator=cpu", f"run_dir={tmp_path}", override]),
             tmp_path,
         )
-
-
-@pytest.mark.slow
-def test_a_benchmark_is_not_written_over_what_is_there(measured: tuple[Path, str]):
-    run_dir, _ = measured
-    with pytest.raises(UserError, match=f"{run_dir} contains a benchmark; choose another run_dir"):
-        check(compose_config("benchmark", [f"run_dir={run_dir}"]), run_dir)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +214,6 @@ def test_the_rates_of_a_product_are_plausible(tiny: DictConfig, monkeypatch: pyt
     assert all(1e6 < value < 1e15 for value in found.values())
 
 
-@pytest.mark.slow
 def test_memory_does_not_grow_with_the_array_beyond_its_order():
     small, large = growth_with_images([1000, 20_000], image_size=64, batch=8)
     # The array of the larger one is 78 MiB; the order of its images and their labels are a few.

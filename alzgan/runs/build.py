@@ -71,7 +71,7 @@ def build(name: str, node: DictConfig, **arguments: Any) -> Any:
 
 
 def source_of(node: DictConfig, name: str, place: str, error: SettingError) -> str | None:
-    """What an error says of the setting that the refused one takes its value from, None if it has its own."""
+    """The error's text about the setting that gives the refused one its value; None if none does."""
     option, separator, rest = str(error).partition("=")
     inner = OmegaConf.select(node, place.removeprefix(name).lstrip("."))
     source = re.fullmatch(r"\$\{([\w.]+)\}", str(as_mapping(inner, resolve=False).get(option)))

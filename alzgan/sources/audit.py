@@ -67,18 +67,23 @@ class Audit:
 def audit(cohort: Cohort) -> Audit:
     """Read a whole image folder and judge it.
 
-    Keys of the report: `images` (number of readable ones), `classes` (images of each), `class_balance`
-    (smallest / largest class), `empty_classes`, `ignored_files` (number), `unreadable` ([file, reason] of
-    each); `sizes` ("WIDTHxHEIGHT"), `modes`, `bit_depths` (images of each); `grey` (number of images without
-    colour, in RGB too); `intensity` (range and mean in 0..255, share of pixels at 0, constant files);
-    `duplicates` (groups of files with the same pixels, except constant ones and those that a table
-    leaves out), `duplicates_in_two_classes` and `duplicates_of_two_subjects` (number of such groups),
-    `copies` (number of pairs, see `alzgan.people.copies`); `subject_rule`, `subjects` (number),
-    `slices_per_subject`; `split` (images and subjects of each part), `named_people_across_splits` (number of
-    people, by the files' names, whom a table puts into several parts), `near_duplicates_across_splits`
-    (number of test images that correlate with a train image above `NEAR`; None above `MOST_COMPARED` images),
-    `people_near_duplicated` (number of test people of whose images a tenth or more do); `notes`, `verdict`.
-    Keys about people are None if the people are unknown.
+    Keys of the report; those about people are None if the people are unknown:
+
+    - `images`: number of readable ones; `ignored_files`: number; `unreadable`: [file, reason] of each.
+    - `classes`: images of each; `class_balance`: smallest / largest class; `empty_classes`.
+    - `sizes` ("WIDTHxHEIGHT"), `modes`, `bit_depths`: images of each.
+    - `grey`: number of images without colour. Images in RGB count too.
+    - `intensity`: range and mean in 0..255, share of pixels at 0, constant files.
+    - `duplicates`: groups of files with the same pixels. Constant files and those that a table leaves out
+      are not counted. `duplicates_in_two_classes`, `duplicates_of_two_subjects`: number of such groups.
+    - `copies`: number of pairs, see `alzgan.people.copies`.
+    - `subject_rule`; `subjects`: number; `slices_per_subject`; `split`: images and subjects of each part.
+    - `named_people_across_splits`: number of people, by the files' names, whom a table puts into several
+      parts.
+    - `near_duplicates_across_splits`: number of test images that correlate with a train image above `NEAR`;
+      None above `MOST_COMPARED` images.
+    - `people_near_duplicated`: number of test people of whose images a tenth or more do.
+    - `notes`, `verdict`.
 
     Raises:
         UserError: no image can be read, or a rule other than auto and content does not fit the folder.

@@ -179,6 +179,6 @@ def shorter_average(found: Found) -> str:
     return f"""With a half-life of 1,500 images in place of 5,000, the generator's average of
 `small_long` has {after} of its samples too near in place of {before} (one run). For `aided`, seed 0 after
 {aided["step"]:,} steps, the share is {short} in place of {long}, which is within the spread of seeds.
-Averaging does not affect training. So some rows below are runs that were continued from a checkpoint near
-their end, with another half-life: `small_long` from step 5,760 on, `aided` with 1,000 and 2,000 from step
-9,600 on, and `caided` from step 1,920 on."""
+Averaging does not affect training. So some runs below were not repeated: a checkpoint near the end of one was
+continued with another half-life. `small_long` was continued from step 5,760 on, `aided` with 1,000 and 2,000
+from step 9,600 on, and `caided` from step 1,920 on."""

@@ -327,10 +327,10 @@ down before the first was judged:
 - Hardly any sample is too near to a training image: of the {copier["name"]} after {copier["minutes"]:g}
   minutes {told(too_near(copier), False)} are, and fewer or none of the others.
 
-{not_judged(found)}Both diffusion models have {fewest} samples; 500 were announced. A Fréchet distance of few
-images is larger, and so is that of as many real images, by which it is divided. Ratios of {fewest} and of
-1,000 samples are therefore not comparable. The kernel distance does not depend on the number: by it, rows are
-sorted, and the nearest is named.
+{not_judged(found)}Both diffusion models have {fewest} samples; 500 were announced. The Fréchet distance of
+few images is larger than that of many. A ratio divides it by the distance of as many real images, which is
+larger too. Ratios of {fewest} and of 1,000 samples are therefore not comparable. The kernel distance does not
+depend on the number: by it, rows are sorted, and the nearest is named.
 
 {judged_by_another(rows, about, within(found, "aided", marks(found)[0]))}
 

@@ -78,6 +78,7 @@ def test_a_peer_trains_on_people_in_train_for_its_minutes(
     assert len(images) == 2 * len(people(run / "split.csv", "train")) == 20
     assert -1 <= images.min() < -0.9 < 0.1 < images.max() <= 1
     # Three batches of 6 are a pass; its last two images wait for another one.
+    assert [len(batch) for batch in peer.seen] == [6] * 5
     first_pass = torch.cat(peer.seen[:3])
     assert len({image.numpy().tobytes() for image in first_pass}) == 18
     assert {image.numpy().tobytes() for image in first_pass} < {each.numpy().tobytes() for each in images}
